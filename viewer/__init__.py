@@ -1,0 +1,30 @@
+"""The conversation viewer: photos and voicemails of a phone line, never lost, seen at once."""
+
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from viewer import config, extensions, jobs, logs
+from viewer.web import conversations, edges, filters, media, status, webhooks, wording
+
+ROOT = Path(__file__).parent.parent
+
+
+def create_app(overrides: dict[str, Any] | None = None) -> Flask:
+    """The application. `overrides` win over the environment. Raises config.BadSetting."""
+    app = Flask(
+        __name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static")
+    )
+    config.init_app(app, overrides, root=ROOT)
+    logs.init_app(app)
+
+    extensions.init_app(app)
+    jobs.init_app(app)
+
+    edges.init_app(app)
+    filters.init_app(app)
+    wording.init_app(app)
+    for door in (webhooks, conversations, media, status):
+        app.register_blueprint(door.bp)
+    return app

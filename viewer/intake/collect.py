@@ -1,0 +1,392 @@
+"""Bring one file home: claim, download, check, place, and only then say so.
+
+The order below is the promise that a row which says `stored` has its bytes on disk, whichever
+moment the power fails, and that no photo is ever replaced by another:
+
+ 1. claim the row by one conditional UPDATE; the attempt's number is the fencing token
+ 2. a file already under the final name was placed by a run that died: adopt it
+ 3. download into a part on the store's own device, hashing and counting
+ 4. check what came: not empty, not an error page, what its bytes say it is
+ 5. seal the part (fsync)
+ 6. place it: folders, link, fsync of the folder
+ 7. commit `stored`, but only if the claim is still ours
+"""
+
+import contextlib
+import hashlib
+import logging
+import random
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import sqlalchemy as sa
+from viewer import derive
+from viewer.config import Settings, settings
+from viewer.extensions import db, media_store, now
+from viewer.failpoint import failpoint
+from viewer.intake import fetch
+from viewer.models import MediaAttachment
+from viewer.storage import Missing, Occupied, Part, StorageError, Store, Unavailable
+
+log = logging.getLogger(__name__)
+
+# A lease outlives its holder by no more than this; the holder renews it while it works.
+LEASE = timedelta(seconds=25)
+RENEW_EVERY = 8.0  # seconds
+
+# How long until the next try after so many failures of the source. Addresses may live for minutes,
+# so the first tries come quickly; for a day never further apart than 15 minutes.
+FIRST_PAUSES = (5.0, 30.0, 120.0, 300.0)
+LATER_PAUSES = (  # since the first failure, at most this far apart
+    (timedelta(days=1), timedelta(minutes=15)),
+    (timedelta(days=3), timedelta(hours=1)),
+    (timedelta(days=30), timedelta(days=1)),
+)
+PATIENCE = timedelta(minutes=15)  # then a person should know
+STORAGE_PAUSE = timedelta(seconds=30)  # the disk's trouble is not the source's
+
+State = MediaAttachment.State
+
+
+class LostClaim(Exception):
+    """Somebody else has this row now; what we did has no effect."""
+
+
+class NotTheFile(Exception):
+    """Something came, but not the file: an error page, or nothing we can trust."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run's right to one row, and what the run needs to know of it."""
+
+    media_id: uuid.UUID
+    attempt: int
+    url: str | None
+    file_path: str
+    role: MediaAttachment.Role
+    declared_type: str | None
+    failures: int
+    first_failed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What we have."""
+
+    size: int
+    sha256: str
+    kind: derive.Kind
+
+
+def collect(media_id: uuid.UUID) -> bool:
+    """Bring this file home. Whether it came now; why it did not stands in its row."""
+    claim = _claim(media_id)
+    if claim is None:
+        return False
+    failpoint("collect.claimed")
+    store = media_store()
+    try:
+        with _renewed(claim):
+            adopted = _adopt(store, claim)
+            receipt = adopted or _download(store, claim)
+    except LostClaim:
+        log.info("media=%s attempt=%d lost its claim", media_id, claim.attempt)
+        return False
+    except StorageError as trouble:
+        _later(claim, str(trouble))
+        return False
+    except fetch.Unreachable as trouble:
+        _failed(claim, trouble.reason, retry_after=trouble.retry_after)
+        return False
+    except (fetch.Gone, fetch.Refused) as trouble:
+        _failed(claim, trouble.reason, at_once=True)
+        return False
+    except NotTheFile as trouble:
+        _failed(claim, str(trouble), at_once=True)
+        return False
+    failpoint("collect.placed")
+    if not _mark_stored(claim, receipt):
+        return False
+    failpoint("collect.stored")
+    log.info("media=%s stored bytes=%d adopted=%s", media_id, receipt.size, bool(adopted))
+    return True
+
+
+def retry(media: MediaAttachment) -> None:
+    """A person asks: try again now, as if it were the first time. The caller commits and enqueues."""
+    if media.state in (State.PENDING, State.NEEDS_ATTENTION) and media.openphone_url:
+        media.next_attempt_at, media.failures, media.first_failed_at = now(), 0, None
+        media.state, media.problem = State.PENDING, None
+
+
+# --- 1. claim ------------------------------------------------------------------------------
+
+
+def _claim(media_id: uuid.UUID) -> Claim | None:
+    moment = now()
+    media = MediaAttachment
+    row = db.session.execute(
+        sa.update(media)
+        .where(media.id == media_id, media.openphone_url.is_not(None))
+        .where(
+            (
+                media.state.in_((State.PENDING, State.NEEDS_ATTENTION))
+                & (media.next_attempt_at <= moment)
+            )
+            | ((media.state == State.DOWNLOADING) & (media.lease_until < moment))
+        )
+        .values(attempts=media.attempts + 1, state=State.DOWNLOADING, lease_until=moment + LEASE)
+        .returning(
+            media.attempts,
+            media.openphone_url,
+            media.file_path,
+            media.role,
+            media.declared_type,
+            media.failures,
+            media.first_failed_at,
+        )
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    db.session.commit()
+    return Claim(media_id, *row) if row else None
+
+
+@contextlib.contextmanager
+def _renewed(claim: Claim) -> Iterator[None]:
+    """The lease is renewed beside the work, also while a slow server or a slow disk holds it up."""
+    over = threading.Event()
+    engine = db.engine
+
+    def renew() -> None:
+        while not over.wait(RENEW_EVERY):
+            # A database that is away must not kill the thread: the lease may still be ours.
+            with contextlib.suppress(sa.exc.OperationalError), engine.begin() as connection:
+                connection.execute(_mine(claim).values(lease_until=now() + LEASE))
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _mine(claim: Claim) -> sa.Update:
+    return (
+        sa.update(MediaAttachment)
+        .where(MediaAttachment.id == claim.media_id, MediaAttachment.attempts == claim.attempt)
+        .where(MediaAttachment.state == State.DOWNLOADING)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _write(claim: Claim, **values: Any) -> bool:
+    """Change the row if this run still holds it."""
+    done = db.session.execute(_mine(claim).values(**values))
+    db.session.commit()
+    return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
+# --- 2. adopt ------------------------------------------------------------------------------
+
+
+def _adopt(store: Store, claim: Claim) -> Receipt | None:
+    """The file that an earlier run placed before it died. Complete, or it would have no name."""
+    try:
+        with store.open(claim.file_path) as file:
+            return _read_receipt(file)
+    except Missing:
+        return None
+
+
+def _read_receipt(file: BinaryIO) -> Receipt:
+    digest, size, head = hashlib.sha256(), 0, b""
+    while chunk := file.read(1024 * 1024):
+        head = head or chunk[: derive.HEAD_SIZE]
+        digest.update(chunk)
+        size += len(chunk)
+    return Receipt(size, digest.hexdigest(), derive.sniff(head))
+
+
+# --- 3. to 6. download, check, place ---------------------------------------------------------
+
+
+def _download(store: Store, claim: Claim) -> Receipt:
+    part = store.new_part()
+    try:
+        fetched = _fetch(claim, part)
+        part.seal()
+        failpoint("collect.sealed")
+        with part.path.open("rb") as file:
+            kind = derive.sniff(file.read(derive.HEAD_SIZE))
+        receipt = Receipt(fetched.size, fetched.sha256, kind)
+        if _is_error_page(kind, claim):
+            _keep_evidence(store, claim, part)
+            raise NotTheFile(
+                "The phone provider sent a web page instead of the file."
+                if kind.mime_type == "text/html"
+                else f"The phone provider sent {kind.mime_type} instead of the file."
+            )
+        if not fetched.length_verified:
+            _compare_with_second(store, claim, receipt)
+        _place(store, claim, part.path, receipt)
+        return receipt
+    finally:
+        part.discard()
+
+
+def _fetch(claim: Claim, part: Part) -> fetch.Fetched:
+    assert claim.url is not None  # noqa: S101 - the claim asked for it
+    current = settings()
+    return fetch.fetch(
+        claim.url,
+        part,
+        fetch.Policy(hosts=current.MEDIA_HOSTS, allow_loopback=current.MEDIA_ALLOW_LOOPBACK),
+        _limits(current, claim.role),
+    )
+
+
+def _limits(current: Settings, role: MediaAttachment.Role) -> fetch.Limits:
+    megabytes = (
+        current.MEDIA_MAX_MB
+        if role is MediaAttachment.Role.ATTACHMENT
+        else current.RECORDING_MAX_MB
+    )
+    return replace(fetch.Limits(), max_bytes=megabytes * 1_000_000, total=current.TRANSFER_SECONDS)
+
+
+def _is_error_page(kind: derive.Kind, claim: Claim) -> bool:
+    """Whether these bytes are a server's apology rather than what a customer sent."""
+    declared = (claim.declared_type or "").partition(";")[0].strip().lower()
+    if declared == kind.mime_type:
+        return False
+    if kind.mime_type != "text/plain":
+        return kind.is_error_page
+    # People do send plain text as a file; nobody sends it as a picture.
+    return claim.role is not MediaAttachment.Role.ATTACHMENT or declared.startswith(
+        ("image/", "video/", "audio/")
+    )
+
+
+def _keep_evidence(store: Store, claim: Claim, part: Part) -> None:
+    log.warning("media=%s attempt=%d got an error page", claim.media_id, claim.attempt)
+    with contextlib.suppress(Occupied):
+        store.place(f"evidence/{claim.media_id}", part.path)
+
+
+def _compare_with_second(store: Store, claim: Claim, first: Receipt) -> None:
+    """Without a length a cut file looks whole. Two downloads that agree were not cut by chance."""
+    part = store.new_part()
+    try:
+        again = _fetch(claim, part)
+    finally:
+        part.discard()
+    if again.sha256 != first.sha256:
+        raise fetch.Unreachable("Two downloads of the file were not the same.")
+
+
+def _place(store: Store, claim: Claim, part: Path, receipt: Receipt) -> None:
+    path = f"{_stem(claim.file_path)}.{receipt.kind.extension}"
+    for count in range(2, 100):
+        if path != claim.file_path:
+            # Said before it is done: whoever comes after a crash looks under the name in the row.
+            claim = _rename(claim, path)
+        try:
+            store.place(path, part)
+        except Occupied:
+            with store.open(path) as file:
+                if _read_receipt(file).sha256 == receipt.sha256:
+                    return
+            # A file that no row knows. It stays, and ours takes the next name.
+            path = f"{_stem(claim.file_path)}-{count}.{receipt.kind.extension}"
+            continue
+        return
+    raise Unavailable("Every name for this file is taken.")
+
+
+def _rename(claim: Claim, path: str) -> Claim:
+    if not _write(claim, file_path=path, file_stem=_stem(path).lower()):
+        raise LostClaim
+    return replace(claim, file_path=path)
+
+
+def _stem(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+# --- 7. say so -----------------------------------------------------------------------------
+
+
+def _mark_stored(claim: Claim, receipt: Receipt) -> bool:
+    kind = receipt.kind
+    nothing_to_copy = kind.media_type == MediaAttachment.MediaType.DOCUMENT.value
+    copy_state = MediaAttachment.CopyState
+    return _write(
+        claim,
+        state=State.STORED,
+        file_size=receipt.size,
+        sha256=receipt.sha256,
+        mime_type=kind.mime_type,
+        media_type=MediaAttachment.MediaType(kind.media_type),
+        downloaded_at=now(),
+        lease_until=None,
+        next_attempt_at=None,
+        problem=None,
+        failures=0,
+        first_failed_at=None,
+        copy_state=copy_state.MADE if nothing_to_copy else copy_state.DUE,
+        copy_due_at=None if nothing_to_copy else now(),
+    )
+
+
+def _later(claim: Claim, reason: str) -> None:
+    """The trouble is ours, not the source's: it costs no patience and no pace."""
+    log.warning("media=%s attempt=%d waits: %s", claim.media_id, claim.attempt, reason)
+    _write(
+        claim,
+        state=State.PENDING,
+        lease_until=None,
+        next_attempt_at=now() + STORAGE_PAUSE,
+        problem=reason[:500],
+    )
+
+
+def _failed(
+    claim: Claim, reason: str, *, at_once: bool = False, retry_after: float | None = None
+) -> None:
+    """The source's trouble: try again at its pace; after a while, or at once, tell a person."""
+    moment = now()
+    since = claim.first_failed_at or moment
+    log.warning("media=%s attempt=%d failed: %s", claim.media_id, claim.attempt, reason)
+    tell = at_once or moment - since >= PATIENCE
+    _write(
+        claim,
+        state=State.NEEDS_ATTENTION if tell else State.PENDING,
+        lease_until=None,
+        failures=claim.failures + 1,
+        first_failed_at=since,
+        next_attempt_at=next_attempt(claim.failures + 1, since, moment, retry_after),
+        problem=reason[:500],
+    )
+
+
+def next_attempt(
+    failures: int, since: datetime, moment: datetime, retry_after: float | None = None
+) -> datetime | None:
+    """When to try again; None after 30 days: then only a person or a fresh address wakes it."""
+    if failures <= len(FIRST_PAUSES):
+        pause = timedelta(seconds=FIRST_PAUSES[failures - 1])
+    else:
+        apart = [pause for limit, pause in LATER_PAUSES if moment - since < limit]
+        if not apart:
+            return None
+        pause = apart[0]
+    pause *= random.uniform(0.9, 1.0)  # noqa: S311 - spreads a crowd, keeps no secret
+    return moment + max(pause, timedelta(seconds=retry_after or 0))

@@ -1,0 +1,143 @@
+"""Thumbnail, preview and playable copy of a stored original.
+
+Separate work with a state of its own: whatever happens here, the original is safe and stays so.
+"""
+
+import contextlib
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+from viewer import derive
+from viewer.extensions import db, media_store, now
+from viewer.failpoint import failpoint
+from viewer.models import MediaAttachment
+from viewer.storage import Occupied, StorageError, Store
+
+log = logging.getLogger(__name__)
+
+TRIES = 3  # a file that kills its decoder three times will do so again
+LEASE = timedelta(seconds=120)  # longer than the child may live
+SLOW_DOWN = timedelta(seconds=30)
+
+CopyState = MediaAttachment.CopyState
+
+
+def make_copies(media_id: uuid.UUID) -> bool:
+    """Make this original's copies. Whether they were made now; why not stands in the row."""
+    media = _claim(media_id)
+    if media is None:
+        return False
+    store = media_store()
+    try:
+        with _workplace(store) as (source, folder):
+            with store.open(media.file_path) as original, source.open("xb") as copy:
+                shutil.copyfileobj(original, copy, 1024 * 1024)
+            derived = derive.derive(source, media.mime_type or "", folder)
+            failpoint("copies.derived")
+            values = _place(store, media, derived)
+    except derive.Unreadable as reason:
+        return _write(media, copy_state=CopyState.IMPOSSIBLE, copy_problem=str(reason)[:500])
+    except derive.Killed as reason:
+        log.warning("media=%s copies attempt=%d: %s", media_id, media.copy_attempts, reason)
+        return _write(
+            media, copy_problem=str(reason)[:500], copy_due_at=now() + timedelta(seconds=5)
+        )
+    except StorageError as trouble:
+        # Not the file's fault: this try does not count.
+        return _write(
+            media,
+            copy_attempts=media.copy_attempts - 1,
+            copy_problem=str(trouble)[:500],
+            copy_due_at=now() + SLOW_DOWN,
+        )
+    failpoint("copies.placed")
+    return _write(media, copy_state=CopyState.MADE, copy_due_at=None, **values)
+
+
+def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
+    """The row, if its copies are due and nobody is at them. The last try too many gives up."""
+    media = MediaAttachment
+    moment = now()
+    due = (
+        sa.update(media)
+        .where(media.id == media_id, media.copy_state == CopyState.DUE, media.copy_due_at <= moment)
+        .execution_options(synchronize_session=False)
+    )
+    gave_up = db.session.execute(
+        due.where(media.copy_attempts >= TRIES).values(copy_state=CopyState.IMPOSSIBLE)
+    )
+    claimed = db.session.execute(
+        due.values(copy_attempts=media.copy_attempts + 1, copy_due_at=moment + LEASE)
+    )
+    if gave_up.rowcount:  # type: ignore[attr-defined]
+        log.warning("media=%s: its copies are given up after %d tries", media_id, TRIES)
+    row = db.session.get(media, media_id, populate_existing=True) if claimed.rowcount else None  # type: ignore[attr-defined]
+    db.session.commit()
+    return row
+
+
+def _write(media: MediaAttachment, **values: object) -> bool:
+    done = db.session.execute(
+        sa.update(MediaAttachment)
+        .where(
+            MediaAttachment.id == media.id,
+            MediaAttachment.copy_attempts == media.copy_attempts,
+            MediaAttachment.copy_state == CopyState.DUE,
+        )
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    db.session.commit()
+    return bool(done.rowcount) and values.get("copy_state") is CopyState.MADE  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _workplace(store: Store) -> Iterator[tuple[Path, Path]]:
+    """A copy of the original for the child to read, and a folder for it to write into.
+
+    The child never sees the original itself: not even a decoder that was taken over can reach it.
+    """
+    folder = store.workplace()
+    try:
+        yield folder / "original", folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(store: Store, media: MediaAttachment, derived: derive.Derived) -> dict[str, object]:
+    """Give the copies their names beside the original; what the row is to say of them."""
+    stem = media.file_path.rpartition(".")[0]
+
+    def put(path: Path | None, ending: str) -> str | None:
+        if path is None:
+            return None
+        key = stem + ending
+        try:
+            store.place(key, path)
+        except Occupied:  # made by an earlier run; copies, unlike originals, may be made anew
+            store.remove(key)
+            store.place(key, path)
+        return key
+
+    return {
+        "thumbnail_path": put(derived.thumbnail, "_thumb.jpg"),
+        "preview_path": put(derived.preview, "_preview.jpg"),
+        "playable_path": put(
+            derived.playable, "_playable" + (derived.playable.suffix if derived.playable else "")
+        ),
+        "width": derived.width,
+        "height": derived.height,
+        "duration_seconds": derived.duration_seconds or media.duration_seconds,
+        "placeholder": derived.placeholder,
+        "peaks": derived.peaks,
+        "mime_type": derived.mime_type,
+        "media_type": MediaAttachment.MediaType(derived.media_type),
+        "copy_problem": "The file is incomplete: it ends early."
+        if derived.damaged
+        else derived.problem,
+    }

@@ -1,0 +1,126 @@
+"""Find what is due, expired or half-done. Rows are the truth; the queue only forgot to remind us.
+
+The sweep writes little and downloads nothing: it names what is to be enqueued. It may run on every
+host; `Duty` lets one at a time through.
+"""
+
+import logging
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from viewer.extensions import db, media_store, now
+from viewer.intake import collect
+from viewer.models import MediaAttachment, WebhookEvent
+
+log = logging.getLogger(__name__)
+
+EVERY = 10.0  # seconds; what was interrupted is taken up within a lease and one of these
+AT_ONCE = 2_000  # of a kind; the rest comes with the next sweep
+UNREAD_AFTER = timedelta(seconds=5)  # the webhook's own reminder comes first
+FURTHEST = timedelta(days=1)  # a clock that jumped must not put work off for years
+PART_AGE = 3600.0  # seconds
+
+State = MediaAttachment.State
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    events: list[uuid.UUID]
+    media: list[uuid.UUID]
+    copies: list[uuid.UUID]
+
+    def __str__(self) -> str:
+        return f"events={len(self.events)} media={len(self.media)} copies={len(self.copies)}"
+
+
+def sweep() -> Due:
+    """Put what got stuck back on its way, and name what is due. Does not commit."""
+    _bring_back_from_the_future()
+    _tell_a_person()
+    media_store().tidy(older_than=PART_AGE)
+    return due()
+
+
+def due() -> Due:
+    moment = now()
+    media = MediaAttachment
+    return Due(
+        events=list(
+            db.session.scalars(
+                sa.select(WebhookEvent.id)
+                .where(WebhookEvent.state == WebhookEvent.State.RECEIVED)
+                .where(WebhookEvent.received_at <= moment - UNREAD_AFTER)
+                .order_by(WebhookEvent.received_at)
+                .limit(AT_ONCE)
+            )
+        ),
+        media=list(
+            db.session.scalars(
+                sa.select(media.id)
+                .where(media.openphone_url.is_not(None))
+                .where(
+                    (
+                        media.state.in_((State.PENDING, State.NEEDS_ATTENTION))
+                        & (media.next_attempt_at <= moment)
+                    )
+                    | ((media.state == State.DOWNLOADING) & (media.lease_until < moment))
+                )
+                .order_by(media.next_attempt_at)
+                .limit(AT_ONCE)
+            )
+        ),
+        copies=list(
+            db.session.scalars(
+                sa.select(media.id)
+                .where(media.copy_state == media.CopyState.DUE, media.copy_due_at <= moment)
+                .order_by(media.copy_due_at)
+                .limit(AT_ONCE)
+            )
+        ),
+    )
+
+
+def _bring_back_from_the_future() -> None:
+    media, moment = MediaAttachment, now()
+    for column, limit, states in (
+        (
+            media.next_attempt_at,
+            FURTHEST + timedelta(hours=1),
+            (State.PENDING, State.NEEDS_ATTENTION),
+        ),
+        (media.lease_until, collect.LEASE + timedelta(minutes=1), (State.DOWNLOADING,)),
+    ):
+        db.session.execute(
+            sa.update(media)
+            .where(media.state.in_(states), column > moment + limit)
+            .values({column: moment})
+            .execution_options(synchronize_session=False)
+        )
+    db.session.execute(
+        sa.update(media)
+        .where(media.copy_state == media.CopyState.DUE, media.copy_due_at > moment + FURTHEST)
+        .values(copy_due_at=moment)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _tell_a_person() -> None:
+    """Whatever has waited too long is said, also if nobody ever tried."""
+    media = MediaAttachment
+    changed = db.session.execute(
+        sa.update(media)
+        .where(media.state == State.PENDING, media.created_at < now() - collect.PATIENCE)
+        .where(sa.func.coalesce(media.first_failed_at, media.created_at) < now() - collect.PATIENCE)
+        .values(
+            state=State.NEEDS_ATTENTION,
+            problem=sa.func.coalesce(
+                media.problem, "Not here after 15 minutes; nobody has tried yet."
+            ),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    if changed.rowcount:  # type: ignore[attr-defined]
+        log.warning("media that wait for too long: %d", changed.rowcount)  # type: ignore[attr-defined]

@@ -1,0 +1,29 @@
+"""What is true: events, people, conversations, messages, media.
+
+Models neither commit nor enqueue, and know no HTTP.
+"""
+
+from viewer.models.conversations import (
+    Contact,
+    ContactNumber,
+    Conversation,
+    ConversationAlias,
+    Line,
+    Message,
+)
+from viewer.models.duties import Duty
+from viewer.models.events import RefusedDelivery, WebhookEvent
+from viewer.models.media import MediaAttachment
+
+__all__ = [
+    "Contact",
+    "ContactNumber",
+    "Conversation",
+    "ConversationAlias",
+    "Duty",
+    "Line",
+    "MediaAttachment",
+    "Message",
+    "RefusedDelivery",
+    "WebhookEvent",
+]

@@ -1,0 +1,167 @@
+"""Who wrote or called, and what staff read.
+
+A message is a text or a call; both stand in one timeline.
+"""
+
+import enum
+import uuid
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from viewer.extensions import Model, db, now
+from viewer.models.media import MediaAttachment
+from viewer.models.sayings import Saying
+
+
+class Line(Model):
+    """A phone line of ours: the provider's id of it, and its number once we know it."""
+
+    __tablename__ = "lines"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    provider_id: Mapped[str | None] = mapped_column(String(255), unique=True)
+    number: Mapped[str | None] = mapped_column(String(60), unique=True)
+    name: Mapped[str | None] = mapped_column(String(255))
+
+
+class Conversation(Model):
+    """Everything said between one line of ours and the same people."""
+
+    __tablename__ = "conversations"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    # The other parties' numbers, sorted and joined by commas. Empty while nobody said who they are.
+    participants: Mapped[str] = mapped_column(sa.Text, default="", index=True)
+    line: Mapped[str | None] = mapped_column(String(255), index=True)  # PN…
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    # The time of the newest message: what the inbox is sorted by.
+    latest_at: Mapped[datetime] = mapped_column(default=now)
+
+    messages: Mapped[list["Message"]] = relationship(back_populates="conversation")
+    media: Mapped[list[MediaAttachment]] = relationship(back_populates="conversation")
+
+    __table_args__ = (sa.Index("ix_conversations_latest", "latest_at", "id"),)
+
+    @property
+    def numbers(self) -> list[str]:
+        return self.participants.split(",") if self.participants else []
+
+
+class ConversationAlias(Model):
+    """An id by which the provider knows a conversation (CN…)."""
+
+    __tablename__ = "conversation_aliases"
+
+    provider_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    conversation_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("conversations.id"), index=True)
+
+
+class Message(Saying, Model):
+    """A text or a call."""
+
+    __tablename__ = "messages"
+
+    class Kind(enum.StrEnum):
+        TEXT = "text"
+        CALL = "call"
+
+    class Direction(enum.StrEnum):
+        INCOMING = "incoming"
+        OUTGOING = "outgoing"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    conversation_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("conversations.id"))
+    provider_id: Mapped[str] = mapped_column(String(255), unique=True)
+    kind: Mapped[Kind]
+    direction: Mapped[Direction | None]
+    sender: Mapped[str | None] = mapped_column(String(60))  # canonical number
+    colleague: Mapped[str | None] = mapped_column(String(255))  # US…, who of us wrote or answered
+    body: Mapped[str | None] = mapped_column(sa.Text)
+    status: Mapped[str | None] = mapped_column(String(40))
+    error_code: Mapped[str | None] = mapped_column(String(40))
+    sent_at: Mapped[datetime] = mapped_column(default=now)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    # Calls
+    answered_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    duration_seconds: Mapped[float | None]
+    has_voicemail: Mapped[bool | None]
+    voicemail_transcript: Mapped[str | None] = mapped_column(sa.Text)
+    transcript: Mapped[list[Any] | None]  # [{text, start, end, number, user}]
+    summary: Mapped[list[Any] | None]
+    next_steps: Mapped[list[Any] | None]
+
+    conversation: Mapped[Conversation] = relationship(back_populates="messages")
+    media: Mapped[list[MediaAttachment]] = relationship(
+        back_populates="message", order_by="MediaAttachment.position"
+    )
+
+    __table_args__ = (sa.Index("ix_messages_timeline", "conversation_id", "sent_at", "id"),)
+
+    @property
+    def is_call(self) -> bool:
+        return self.kind is self.Kind.CALL
+
+    @property
+    def is_incoming(self) -> bool:
+        return self.direction is self.Direction.INCOMING
+
+    @property
+    def is_missed(self) -> bool:
+        return (
+            self.is_call
+            and self.is_incoming
+            and self.answered_at is None
+            and self.completed_at is not None
+        )
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the call was spoken; some dialects leave the subtraction to us."""
+        if self.duration_seconds is not None:
+            return self.duration_seconds
+        if self.answered_at and self.completed_at:
+            return max(0.0, (self.completed_at - self.answered_at).total_seconds())
+        return None
+
+
+class Contact(Saying, Model):
+    """A person in the provider's address book."""
+
+    __tablename__ = "contacts"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    provider_id: Mapped[str] = mapped_column(String(255), unique=True)
+    first_name: Mapped[str | None] = mapped_column(String(255))
+    last_name: Mapped[str | None] = mapped_column(String(255))
+    company: Mapped[str | None] = mapped_column(String(255))
+    role: Mapped[str | None] = mapped_column(String(255))
+    deleted: Mapped[bool] = mapped_column(default=False)
+    known_numbers: Mapped[list[Any]] = mapped_column(default=list)  # as heard; rows in `numbers`
+
+    numbers: Mapped[list["ContactNumber"]] = relationship(
+        back_populates="contact", cascade="all, delete-orphan"
+    )
+
+    @property
+    def name(self) -> str:
+        person = " ".join(part for part in (self.first_name, self.last_name) if part)
+        return person or self.company or ""
+
+
+class ContactNumber(Model):
+    """One number of a contact. Two contacts may share one: spouses do."""
+
+    __tablename__ = "contact_numbers"
+
+    contact_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[str] = mapped_column(String(60), primary_key=True, index=True)
+
+    contact: Mapped[Contact] = relationship(back_populates="numbers")

@@ -1,0 +1,102 @@
+"""Webhook deliveries, exactly as they arrived."""
+
+import enum
+import uuid
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import String
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, mapped_column
+
+from viewer.extensions import Model, db, lock, now
+
+
+class WebhookEvent(Model):
+    """One delivery of the provider: its bytes first, its meaning when a worker has read it."""
+
+    __tablename__ = "webhook_events"
+    __table_args__ = (
+        # What the sweep asks for; an index over the few rows still open, not over all of history.
+        sa.Index(
+            "ix_webhook_events_open",
+            "received_at",
+            sqlite_where=sa.text("state = 'received'"),
+            postgresql_where=sa.text("state = 'received'"),
+        ),
+    )
+
+    class State(enum.StrEnum):
+        RECEIVED = "received"  # kept, not yet read
+        PROCESSED = "processed"  # read; its rows exist
+        UNPARSED = "unparsed"  # genuine, but not understood; newer code reads it again
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    delivery_id: Mapped[str] = mapped_column(String(255), unique=True)
+    scheme: Mapped[str] = mapped_column(String(20))
+    body: Mapped[bytes]  # raw: text columns refuse what a stranger can put into bytes
+    received_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    signed_at: Mapped[datetime | None]
+
+    state: Mapped[State] = mapped_column(default=State.RECEIVED, index=True)
+    kind: Mapped[str | None] = mapped_column(String(100))
+    problem: Mapped[str | None] = mapped_column(String(500))
+    attempts: Mapped[int] = mapped_column(default=0)
+    processed_at: Mapped[datetime | None]
+
+    @classmethod
+    def record(
+        cls, delivery_id: str, scheme: str, body: bytes, signed_at: datetime | None = None
+    ) -> tuple["WebhookEvent", bool]:
+        """The row of this delivery, and whether it is new. Sixteen at once leave one row."""
+        event = cls(
+            id=uuid.uuid4(),
+            delivery_id=delivery_id,
+            scheme=scheme,
+            body=body,
+            signed_at=signed_at,
+            received_at=now(),
+            state=cls.State.RECEIVED,
+            attempts=0,
+        )
+        try:
+            with db.session.begin_nested():
+                db.session.add(event)
+        except IntegrityError:
+            return db.session.scalars(
+                sa.select(cls).filter_by(delivery_id=delivery_id)
+            ).one(), False
+        return event, True
+
+    def mark_processed(self, kind: str) -> None:
+        self.state, self.kind, self.problem = self.State.PROCESSED, kind[:100], None
+        self.processed_at = now()
+
+    def mark_unparsed(self, problem: str) -> None:
+        self.state, self.problem = self.State.UNPARSED, problem[:500]
+        self.processed_at = now()
+
+
+class RefusedDelivery(Model):
+    """How often the webhook's door stayed shut, by reason and hour. Counters only: no flood fills it."""
+
+    __tablename__ = "refused_deliveries"
+
+    reason: Mapped[str] = mapped_column(String(40), primary_key=True)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(default=0)
+    last_at: Mapped[datetime] = mapped_column(default=now)
+    header_names: Mapped[str] = mapped_column(String(500), default="")
+
+    @classmethod
+    def add(cls, reason: str, count: int, header_names: str) -> None:
+        """So many more of this reason in this hour."""
+        moment = now()
+        lock("refused")
+        hour = moment.replace(minute=0, second=0, microsecond=0)
+        row = db.session.get(cls, (reason, hour), populate_existing=True)
+        if row is None:
+            row = cls(reason=reason, hour=hour, count=0)
+            db.session.add(row)
+        row.count += count
+        row.last_at, row.header_names = moment, header_names[:500]

@@ -1,0 +1,52 @@
+"""The phone provider, Quo (formerly OpenPhone): what it sends, proven genuine, in our words.
+
+    delivery = quo.open_delivery(headers, body, secrets, now)            # or NotFromQuo
+    seen = quo.understand(quo.read_json(body), received_at=received_at)  # or NotUnderstood
+
+Plain values in, plain values out: nothing here knows rows, requests or settings.
+"""
+
+from viewer.quo.dialects import kind_of, read_json, understand, understand_rest, urls_in
+from viewer.quo.numbers import canonical, display, folder_name
+from viewer.quo.signatures import NotFromQuo, Reason, check_secrets, open_delivery
+from viewer.quo.words import (
+    CallSeen,
+    ContactSeen,
+    Delivery,
+    Direction,
+    MediaSeen,
+    MessageSeen,
+    Nothing,
+    NotUnderstood,
+    Parties,
+    Role,
+    Seen,
+    TranscriptLine,
+)
+
+__all__ = [
+    "CallSeen",
+    "ContactSeen",
+    "Delivery",
+    "Direction",
+    "MediaSeen",
+    "MessageSeen",
+    "NotFromQuo",
+    "NotUnderstood",
+    "Nothing",
+    "Parties",
+    "Reason",
+    "Role",
+    "Seen",
+    "TranscriptLine",
+    "canonical",
+    "check_secrets",
+    "display",
+    "folder_name",
+    "kind_of",
+    "open_delivery",
+    "read_json",
+    "understand",
+    "understand_rest",
+    "urls_in",
+]

@@ -1,0 +1,112 @@
+"""Phone numbers: one spelling for each party, a folder name for it, and a form for people."""
+
+import hashlib
+import re
+import unicodedata
+
+import phonenumbers
+
+_HOME = "US"  # where a number without a country is dialled
+
+# What the network says instead of a number.
+_WORDS = {
+    "anonymous": "Anonymous caller",
+    "blocked": "Blocked number",
+    "private": "Private number",
+    "restricted": "Restricted number",
+    "unavailable": "Number unavailable",
+    "unknown": "Unknown caller",
+    "withheld": "Number withheld",
+}
+
+_NUMBER_LIKE = re.compile(
+    r"(?:tel:)?\s*\+?[\d\s().\u2010-\u2015-]+(?:\s*(?:ext\.?|x)\s*\d{1,6})?", re.IGNORECASE
+)
+_NORTH_AMERICAN = re.compile(r"\+1([0-9]{3})([0-9]{3})([0-9]{4})")
+_INTERNATIONAL = re.compile(r"\+[0-9]{7,15}")
+_SHORT_CODE = re.compile(r"[0-9]{1,6}")
+_UNKNOWN = re.compile(r"unknown-[0-9a-f]{8}")
+_NAME = re.compile(r"(?=.*[^\W_])[\w+@.&' -]{1,40}")  # "PHARMACY", "pat@example.com"
+
+
+def canonical(raw: object) -> str:
+    """The one spelling under which a party is known; the same for every notation of its number.
+
+    E.164 for a number, itself for a short code or a sender's name, and `unknown-` with a digest
+    for what is neither. Canonical spellings stay as they are.
+    """
+    text = raw if isinstance(raw, str) else ""
+    cleaned = _cleaned(text) if len(text) <= 100 else ""
+    if number := _e164(cleaned):
+        return number
+    if cleaned.lower() in _WORDS:
+        return cleaned.lower()
+    if _NAME.fullmatch(cleaned):
+        return cleaned.lower() if "@" in cleaned else cleaned
+    return f"unknown-{_digest(text)}"
+
+
+def is_number(canonical: str) -> bool:
+    """Whether one can ring it, unlike a short code, a name or an unknown caller."""
+    return _INTERNATIONAL.fullmatch(canonical) is not None
+
+
+def folder_name(canonical: str) -> str:
+    """A name for the party's folder, in `[A-Za-z0-9._-]{1,40}`, its own and never hidden."""
+    if match := _NORTH_AMERICAN.fullmatch(canonical):
+        return "-".join(match.groups())
+    if is_number(canonical):
+        return canonical.removeprefix("+")
+    if canonical in _WORDS or _SHORT_CODE.fullmatch(canonical) or _UNKNOWN.fullmatch(canonical):
+        return canonical
+    # Cleaning makes different names alike, and so do disks that ignore case: the digest parts them.
+    name = re.sub("[^A-Za-z0-9._-]+", "-", canonical)[:30].strip("._-")
+    return f"{name or 'caller'}-{_digest(canonical)}"
+
+
+def display(canonical: str) -> str:
+    """The party as people write it."""
+    if match := _NORTH_AMERICAN.fullmatch(canonical):
+        return "({}) {}-{}".format(*match.groups())
+    if _UNKNOWN.fullmatch(canonical):
+        return _WORDS["unknown"]
+    if is_number(canonical):
+        return _international(canonical)
+    return _WORDS.get(canonical, canonical)
+
+
+def _cleaned(text: str) -> str:
+    """Without the invisible marks that come along when a number is pasted from an address book."""
+    visible = (
+        " " if char.isspace() else char
+        for char in unicodedata.normalize("NFKC", text)
+        if char.isspace() or unicodedata.category(char)[0] != "C"
+    )
+    return " ".join("".join(visible).split())
+
+
+def _e164(text: str) -> str | None:
+    # The library finds numbers inside other things: "6175550123@example.com" is no phone.
+    if not _NUMBER_LIKE.fullmatch(text):
+        return None
+    try:
+        number = phonenumbers.parse(text, _HOME)
+    except phonenumbers.NumberParseException:
+        return None
+    # Not merely "valid": new area codes appear before the library's data knows them.
+    possible = phonenumbers.is_possible_number_with_reason(number)
+    if possible != phonenumbers.ValidationResult.IS_POSSIBLE:
+        return None
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _international(number: str) -> str:
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return number
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -1,0 +1,173 @@
+"""A store in a folder.
+
+The order of steps is the promise: bytes are fsynced before they get a name, a name is made by
+link() (which never replaces), and the folder that holds the name is fsynced before anybody is
+told. So a name, once seen, is a whole file, also after a power cut.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from viewer.failpoint import failpoint
+from viewer.storage.store import Missing, Occupied, Stat, Unavailable, check_key
+
+INCOMING = ".incoming"
+
+_WORDS = {
+    errno.ENOSPC: "The disk for photos is full.",
+    errno.EDQUOT: "The disk for photos is full (quota).",
+    errno.EROFS: "The disk for photos is read-only.",
+    errno.EIO: "The disk for photos reports errors.",
+    errno.EACCES: "The folder for photos must not be written to.",
+    errno.EPERM: "The folder for photos must not be written to.",
+    errno.EMFILE: "Too many files are open.",
+    errno.ENFILE: "Too many files are open.",
+    errno.EFBIG: "The file is larger than this process may write.",
+}
+
+
+class FolderPart:
+    """A file in `.incoming/`, locked for as long as its writer lives."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{uuid.uuid4()}.part"
+        with _in_words():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file: BinaryIO = self.path.open("xb+")
+            # Death of the process frees the lock: that is how tidy() knows a dead writer's part.
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        with _in_words():
+            return self.file.write(data)
+
+    def seal(self) -> None:
+        with _in_words():
+            self.file.flush()
+            os.fchmod(self.file.fileno(), 0o444)  # originals are never written again
+            # Once only: after a failed fsync Linux calls the lost pages clean, and a second
+            # fsync would succeed without them.
+            os.fsync(self.file.fileno())
+            self.file.close()
+        failpoint("storage.sealed")
+
+    def discard(self) -> None:
+        with contextlib.suppress(OSError):  # a failed write may be reported again by close()
+            self.file.close()
+        with contextlib.suppress(OSError):  # tidy() comes by later
+            self.path.unlink(missing_ok=True)
+
+
+class Folder:
+    """Keys are relative paths under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def new_part(self) -> FolderPart:
+        return FolderPart(self.root / INCOMING)
+
+    def workplace(self) -> Path:
+        folder = self.root / INCOMING / str(uuid.uuid4())
+        with _in_words():
+            folder.mkdir(parents=True)
+        return folder
+
+    def place(self, key: str, part: Path) -> None:
+        target = self.root / check_key(key)
+        with _in_words():
+            self._make_folders(target.parent)
+            failpoint("storage.folders")
+            try:
+                # Not rename(): that would replace what is there.
+                os.link(part, target)
+            except FileExistsError:
+                # Whoever linked it may have died before the fsync below.
+                _fsync_folder(target.parent)
+                raise Occupied(f"{key} exists already") from None
+            failpoint("storage.linked")
+            _fsync_folder(target.parent)
+        failpoint("storage.placed")
+
+    def open(self, key: str, start: int = 0) -> BinaryIO:
+        path = self.root / check_key(key)
+        with _in_words(key):
+            # Never through a link somebody put there, never waiting on a pipe.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                raise Missing(f"{key} is not a file")
+            file = os.fdopen(descriptor, "rb")
+            file.seek(start)
+            return file
+
+    def stat(self, key: str) -> Stat:
+        with _in_words(key):
+            found = os.stat(self.root / check_key(key), follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode):
+            raise Missing(f"{key} is not a file")
+        return Stat(size=found.st_size)
+
+    def remove(self, key: str) -> None:
+        path = self.root / check_key(key)
+        with _in_words():
+            path.unlink(missing_ok=True)
+
+    def tidy(self, older_than: float) -> int:
+        removed = 0
+        for path in (self.root / INCOMING).glob("*"):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError):
+                if path.stat().st_mtime > time.time() - older_than:
+                    continue
+                if path.is_dir():  # a place where copies were made
+                    _remove_tree(path)
+                else:
+                    with path.open("rb") as file:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        path.unlink()
+                removed += 1
+        return removed
+
+    def _make_folders(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        self._make_folders(folder.parent)
+        # Another worker may make it at the same moment; its parent is fsynced by both.
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+        failpoint("storage.mkdir")
+        _fsync_folder(folder.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_tree(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)
+    folder.rmdir()
+
+
+@contextlib.contextmanager
+def _in_words(key: str | None = None) -> Iterator[None]:
+    """An OSError ends here, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if key is not None and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise Missing(f"{key} is not there") from None
+        words = _WORDS.get(error.errno or 0, f"The disk for photos failed ({error.strerror}).")
+        raise Unavailable(words) from error

@@ -1,0 +1,60 @@
+"""What holds for every request: safe headers, proxies, errors that say what to do."""
+
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",  # data: only for the blurred placeholders, made by us
+        "media-src 'self'",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "worker-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+def init_app(app: Flask) -> None:
+    hops = app.config["SETTINGS"].PROXY_HOPS
+    if hops:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    app.after_request(_safe_headers)
+    app.register_error_handler(HTTPException, _say)
+
+
+def _safe_headers(response: Response) -> Response:
+    headers = response.headers
+    headers.setdefault("Content-Security-Policy", POLICY)
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("Referrer-Policy", "same-origin")
+    headers.setdefault("X-Frame-Options", "DENY")
+    headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+    if response.mimetype == "text/html":
+        headers.setdefault("Cache-Control", "private, no-cache")
+    return response
+
+
+def _say(error: HTTPException) -> Response | tuple[str, int] | HTTPException:
+    """An error in the words of the one who asked: a page for people, a line for machines."""
+    if error.code is None or error.code < 400:
+        return error
+    if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html" and (
+        request.blueprint != "webhooks"
+    ):
+        return render_template("errors/error.html", error=error), error.code
+    response = Response(
+        f"{error.description or error.name}\n", error.code, content_type="text/plain; charset=utf-8"
+    )
+    if error.code == 503:
+        response.headers["Retry-After"] = "5"
+    return response

@@ -1,0 +1,71 @@
+"""How values read on a page: times in the display zone, numbers and sizes as people say them."""
+
+from datetime import date, datetime
+
+from flask import Flask
+
+from viewer import quo
+from viewer.config import settings
+from viewer.extensions import now
+
+
+def init_app(app: Flask) -> None:
+    for show in (clock, day, short_time, exact_time, duration, size, quo.display):
+        app.add_template_filter(show, show.__name__)
+
+
+def local(moment: datetime) -> datetime:
+    return moment.astimezone(settings().zone)
+
+
+def clock(moment: datetime) -> str:
+    """2:05 PM"""
+    return f"{local(moment):%I:%M %p}".lstrip("0")
+
+
+def day(when: date) -> str:
+    """Today, Yesterday, Monday, September 21, or with its year once that is another."""
+    today = local(now()).date()
+    if when == today:
+        return "Today"
+    if (today - when).days == 1:
+        return "Yesterday"
+    words = f"{when:%A, %B} {when.day}"
+    return words if when.year == today.year else f"{words}, {when.year}"
+
+
+def short_time(moment: datetime) -> str:
+    """What an inbox line has room for: 2:05 PM, Mon, Sep 21, 9/21/25."""
+    today, then = local(now()).date(), local(moment).date()
+    if then == today:
+        return clock(moment)
+    if 0 < (today - then).days < 7:
+        return f"{then:%a}"
+    if then.year == today.year:
+        return f"{then:%b} {then.day}"
+    return f"{then.month}/{then.day}/{then:%y}"
+
+
+def exact_time(moment: datetime) -> str:
+    """Monday, September 21, 2026, 2:05:09 PM EDT"""
+    here = local(moment)
+    return f"{here:%A, %B} {here.day}, {here.year}, {f'{here:%I:%M:%S %p %Z}'.lstrip('0')}"
+
+
+def duration(seconds: float | None) -> str:
+    """0:18, 1:02:05; a dash where nobody knows."""
+    if seconds is None:
+        return "–"
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def size(octets: int | None) -> str:
+    """340 kB, 2.1 MB"""
+    if octets is None:
+        return "–"
+    if octets < 1_000_000:
+        return f"{max(1, round(octets / 1000))} kB"
+    return f"{octets / 1_000_000:.1f} MB"

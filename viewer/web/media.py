@@ -1,0 +1,187 @@
+"""The files themselves: originals, and the copies made of them.
+
+What is served never runs in our origin: the type is what the bytes are, only known pictures,
+sounds and films are shown in place, and everything else is a download.
+"""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import BinaryIO
+from urllib.parse import quote
+
+from flask import Blueprint, Response, abort, current_app, redirect, request, url_for
+from werkzeug.datastructures import ContentRange
+from werkzeug.http import http_date, is_resource_modified
+from werkzeug.wrappers import Response as BaseResponse
+
+from viewer import derive, jobs
+from viewer.config import settings
+from viewer.extensions import db, media_store
+from viewer.intake import collect
+from viewer.models import MediaAttachment
+from viewer.storage import Missing, Unavailable
+
+bp = Blueprint("media", __name__, url_prefix="/media")
+
+State = MediaAttachment.State
+CHUNK = 256 * 1024  # bytes
+COPY_TYPES = {"jpg": "image/jpeg", "mp4": "video/mp4", "m4a": "audio/mp4", "mp3": "audio/mpeg"}
+SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'"
+
+
+@bp.get("/<uuid:media_id>")
+def original(media_id: uuid.UUID) -> Response:
+    """The bytes as sent. `?download` saves them under a name that tells where they are from."""
+    media = _find(media_id)
+    assert media.mime_type is not None  # noqa: S101 - stored rows have one
+    return _send(media, media.file_path, media.mime_type, f'"{media.sha256}"')
+
+
+@bp.get("/<uuid:media_id>/thumbnail")
+def thumbnail(media_id: uuid.UUID) -> Response:
+    """A small JPEG."""
+    return _send_copy(_find(media_id), "thumbnail")
+
+
+@bp.get("/<uuid:media_id>/preview")
+def preview(media_id: uuid.UUID) -> Response:
+    """A JPEG of about a screen's size."""
+    return _send_copy(_find(media_id), "preview")
+
+
+@bp.get("/<uuid:media_id>/playable")
+def playable(media_id: uuid.UUID) -> Response:
+    """A copy that every browser plays; the original, where every browser plays that."""
+    media = _find(media_id)
+    if not media.has_playable and derive.KINDS[media.mime_type or ""].browser_plays:
+        return original(media_id)
+    return _send_copy(media, "playable")
+
+
+@bp.post("/<uuid:media_id>/attempts")
+def retry(media_id: uuid.UUID) -> BaseResponse:
+    """Try again now. Pressing twice is fine."""
+    media = db.get_or_404(MediaAttachment, media_id)
+    collect.retry(media)
+    db.session.commit()
+    jobs.enqueue(jobs.collect_media, media.id)
+    return redirect(
+        url_for(
+            "conversations.show",
+            conversation_id=media.conversation_id,
+            _anchor=f"message-{media.message_id}",
+        ),
+        303,
+    )
+
+
+def _find(media_id: uuid.UUID) -> MediaAttachment:
+    """The row, if its bytes may be shown. 404 for the unknown, 425 for what is on its way."""
+    media = db.session.get(MediaAttachment, media_id)
+    if media is None or media.state is State.TRASHED:
+        abort(404, "There is no such file.")
+    if media.state is State.DAMAGED:
+        abort(410, "This file is damaged and is being repaired from the backup.")
+    if media.needs_attention:
+        abort(404, f"This file is not here yet: {media.problem}")
+    if not media.is_stored:
+        abort(425, "This file is on its way.")
+    return media
+
+
+def _send_copy(media: MediaAttachment, name: str) -> Response:
+    path: str | None = getattr(media, f"{name}_path")
+    if path is None:
+        if media.copy_state is MediaAttachment.CopyState.DUE:
+            abort(425, f"The {name} is being made.")
+        abort(404, f"There is no {name} of this file.")
+    return _send(
+        media, path, COPY_TYPES[path.rpartition(".")[2]], f'"{(media.sha256 or "")[:32]}-{name}"'
+    )
+
+
+def _send(media: MediaAttachment, key: str, mime_type: str, etag: str) -> Response:
+    store = media_store()
+    try:
+        size = store.stat(key).size
+        file = store.open(key)
+    except Missing:
+        current_app.logger.error("media=%s is not in the store", media.id)
+        abort(410, "This file is missing from the store.")
+    except Unavailable as trouble:
+        abort(503, str(trouble))
+    response = _answer(file, size, etag, media.downloaded_at or media.created_at)
+    may_show = mime_type in derive.INLINE_TYPES
+    inline = may_show and "download" not in request.args
+    response.content_type = mime_type if may_show else "application/octet-stream"
+    response.headers["Content-Disposition"] = _disposition(media, key, inline=inline)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = SANDBOX
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    prefix = settings().X_ACCEL_PREFIX
+    if prefix and response.status_code in (200, 206):
+        # nginx answers Range and If-Range itself, from the file.
+        file.close()
+        response.status_code, response.response = 200, []
+        for name in ("Content-Range", "Content-Length"):
+            response.headers.pop(name, None)
+        response.headers["X-Accel-Redirect"] = f"{prefix.rstrip('/')}/{quote(key)}"
+    return response
+
+
+def _answer(file: BinaryIO, size: int, etag: str, modified: datetime) -> Response:
+    """200, 206, 304 or 416, as RFC 9110 says."""
+    headers = {
+        "ETag": etag,
+        "Last-Modified": http_date(modified.astimezone(UTC)),
+        "Accept-Ranges": "bytes",
+    }
+    if not is_resource_modified(request.environ, etag=etag.strip('"'), last_modified=modified):
+        file.close()
+        return Response(status=304, headers=headers)
+    wanted = request.range if _range_applies(etag, modified) else None
+    # Several ranges at once would cost us and serve nobody here: the whole is always a right answer.
+    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+        return _body(file, 0, size, 200, headers)
+    span = wanted.range_for_length(size)
+    if span is None:
+        file.close()
+        return Response(status=416, headers=headers | {"Content-Range": f"bytes */{size}"})
+    start, stop = span
+    headers["Content-Range"] = ContentRange("bytes", start, stop, size).to_header()
+    file.seek(start)
+    return _body(file, start, stop, 206, headers)
+
+
+def _range_applies(etag: str, modified: datetime) -> bool:
+    """If-Range: a range of another version would make a broken file."""
+    condition = request.if_range
+    if condition.etag is not None:
+        return f'"{condition.etag}"' == etag
+    if condition.date is not None:
+        return modified.replace(microsecond=0) <= condition.date
+    return True
+
+
+def _body(file: BinaryIO, start: int, stop: int, status: int, headers: dict[str, str]) -> Response:
+    response = Response(
+        _chunks(file, stop - start), status=status, headers=headers, direct_passthrough=True
+    )
+    response.content_length = stop - start
+    response.call_on_close(file.close)  # a client that leaves before the first chunk
+    return response
+
+
+def _chunks(file: BinaryIO, length: int) -> Iterator[bytes]:
+    with file:
+        while length > 0 and (chunk := file.read(min(CHUNK, length))):
+            length -= len(chunk)
+            yield chunk
+
+
+def _disposition(media: MediaAttachment, key: str, *, inline: bool) -> str:
+    # Our own path is plain ASCII by construction: nothing to encode, nothing to inject.
+    day, customer, name = "-".join(key.split("/")[:3]), key.split("/")[3], key.split("/")[-1]
+    return f'{"inline" if inline else "attachment"}; filename="{day}_{customer}_{name}"'

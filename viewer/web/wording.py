@@ -1,0 +1,129 @@
+"""What a message, a call or a file is called on a page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask import Flask
+
+from viewer import derive
+from viewer.extensions import now
+from viewer.models import MediaAttachment, Message
+from viewer.web.filters import duration
+
+State, MediaType, Role = MediaAttachment.State, MediaAttachment.MediaType, MediaAttachment.Role
+
+_ONE = {
+    MediaType.PHOTO: "photo",
+    MediaType.VIDEO: "video",
+    MediaType.AUDIO: "recording",
+    MediaType.DOCUMENT: "file",
+}
+_FAILED = {"failed": "Not sent", "undelivered": "Not delivered"}
+_SENT = {"delivered": "Delivered", "read": "Read", "sent": "Sent", "queued": "Sending…",
+         "sending": "Sending…", "scheduled": "Scheduled", "canceled": "Canceled",
+         "partially_delivered": "Delivered to some"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How many of a message's files are safe, in words, and how it should look."""
+
+    words: str
+    look: str  # safe, waiting, attention
+
+
+def init_app(app: Flask) -> None:
+    for show in (what, in_short, delivery, has_failed, call_title, receipt, shown, plays, columns):
+        app.add_template_filter(show, show.__name__)
+
+
+def what(media: MediaAttachment) -> str:
+    """photo, video, voicemail, call recording, file"""
+    if media.role is Role.VOICEMAIL:
+        return "voicemail"
+    if media.role is Role.RECORDING:
+        return "call recording"
+    return _ONE[media.media_type]
+
+
+def shown(message: Message) -> list[MediaAttachment]:
+    """The files of a message that are shown, in the order sent."""
+    return [media for media in message.media if media.state is not State.TRASHED]
+
+
+def columns(media: Sequence[MediaAttachment]) -> int:
+    """In how many columns so many files make a tidy grid."""
+    return 2 if len(media) == 4 else min(len(media), 3)
+
+
+def plays(media: MediaAttachment) -> bool:
+    return media.has_playable or derive.KINDS[media.mime_type or ""].browser_plays
+
+
+def in_short(message: Message) -> str:
+    """One line for the inbox."""
+    if message.is_call:
+        words = call_title(message)
+        said = message.voicemail_transcript or next(iter(message.summary or []), "")
+        return f"{words}: {said}" if said else words
+    words = (message.body or "").strip() or _files(shown(message)) or "Empty message"
+    return words if message.is_incoming else f"You: {words}"
+
+
+def _files(media: Sequence[MediaAttachment]) -> str:
+    kinds = [what(one) for one in media]
+    return ", ".join(
+        f"{kinds.count(kind)} {kind}{'s' if kinds.count(kind) > 1 else ''}"
+        for kind in dict.fromkeys(kinds)
+    )
+
+
+def has_failed(message: Message) -> bool:
+    return message.status in _FAILED
+
+
+def delivery(message: Message) -> str:
+    """What became of a text we sent; nothing about those we received."""
+    status = message.status or ""
+    if status in _FAILED:
+        code = f" (error {message.error_code})" if message.error_code else ""
+        return _FAILED[status] + code
+    return "" if message.is_incoming else _SENT.get(status, "")
+
+
+def call_title(message: Message) -> str:
+    voicemail = message.has_voicemail or any(m.role is Role.VOICEMAIL for m in message.media)
+    if message.is_missed or (voicemail and not message.answered_at):
+        return "Voicemail" if voicemail else "Missed call"
+    if message.answered_at is None and message.completed_at is None:
+        return "Call"
+    if message.answered_at is None:
+        return "No answer"
+    words = "Call" if message.is_incoming else "Outgoing call"
+    return f"{words}, {duration(message.seconds)}" if message.seconds else words
+
+
+def receipt(message: Message) -> Receipt | None:
+    """3 of 3 photos safe; 2 of 3, 1 on its way since 14 min; 1 needs attention."""
+    media = shown(message)
+    if not media:
+        return None
+    safe = sum(one.is_stored for one in media)
+    word = what(media[0]) if len({what(one) for one in media}) == 1 else "file"
+    if safe == len(media):
+        words = f"{word} safe" if safe == 1 else f"{safe} of {safe} {word}s safe"
+        return Receipt(words.capitalize(), "safe")
+    troubled = sum(one.needs_attention for one in media)
+    waiting = [one for one in media if one.is_on_its_way]
+    parts = [f"{safe} of {len(media)} {word}{'s' if len(media) > 1 else ''} safe"]
+    if waiting:
+        parts.append(f"{len(waiting)} on its way{_since(min(m.created_at for m in waiting))}")
+    if troubled:
+        parts.append(f"{troubled} need{'s' if troubled == 1 else ''} attention")
+    return Receipt(", ".join(parts), "attention" if troubled else "waiting")
+
+
+def _since(moment: datetime) -> str:
+    minutes = int((now() - moment).total_seconds() // 60)
+    return f" since {minutes} min" if minutes >= 1 else ""
