@@ -22,7 +22,7 @@ check: $(VENV)/.dev ## style, types, who imports whom, migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache --quiet
+	$(BIN)/lint-imports --no-cache --no-logo
 
 format: $(VENV)/.dev ## put the code in its usual shape
 	$(BIN)/ruff check --fix .

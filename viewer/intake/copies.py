@@ -21,7 +21,9 @@ from viewer.storage import Occupied, StorageError, Store
 log = logging.getLogger(__name__)
 
 TRIES = 3  # a file that kills its decoder three times will do so again
-LEASE = timedelta(seconds=120)  # longer than the child may live
+# A film takes its time; a picture that takes long is an attack.
+LIMITS = derive.Limits()
+FILM_LIMITS = derive.Limits(cpu_seconds=120, wall_seconds=180)
 SLOW_DOWN = timedelta(seconds=30)
 
 CopyState = MediaAttachment.CopyState
@@ -37,7 +39,7 @@ def make_copies(media_id: uuid.UUID) -> bool:
         with _workplace(store) as (source, folder):
             with store.open(media.file_path) as original, source.open("xb") as copy:
                 shutil.copyfileobj(original, copy, 1024 * 1024)
-            derived = derive.derive(source, media.mime_type or "", folder)
+            derived = derive.derive(source, media.mime_type or "", folder, _limits(media.media_type))
             failpoint("copies.derived")
             values = _place(store, media, derived)
     except derive.Unreadable as reason:
@@ -59,6 +61,14 @@ def make_copies(media_id: uuid.UUID) -> bool:
     return _write(media, copy_state=CopyState.MADE, copy_due_at=None, **values)
 
 
+def _limits(media_type: MediaAttachment.MediaType) -> derive.Limits:
+    return FILM_LIMITS if media_type is MediaAttachment.MediaType.VIDEO else LIMITS
+
+
+def _lease(limits: derive.Limits) -> timedelta:
+    return timedelta(seconds=limits.wall_seconds + 15)
+
+
 def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
     """The row, if its copies are due and nobody is at them. The last try too many gives up."""
     media = MediaAttachment
@@ -72,7 +82,14 @@ def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
         due.where(media.copy_attempts >= TRIES).values(copy_state=CopyState.IMPOSSIBLE)
     )
     claimed = db.session.execute(
-        due.values(copy_attempts=media.copy_attempts + 1, copy_due_at=moment + LEASE)
+        due.values(
+            copy_attempts=media.copy_attempts + 1,
+            # A lease, a little longer than the child may live: then somebody else may try.
+            copy_due_at=sa.case(
+                (media.media_type == media.MediaType.VIDEO, moment + _lease(FILM_LIMITS)),
+                else_=moment + _lease(LIMITS),
+            ),
+        )
     )
     if gave_up.rowcount:  # type: ignore[attr-defined]
         log.warning("media=%s: its copies are given up after %d tries", media_id, TRIES)

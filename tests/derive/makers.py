@@ -1,0 +1,158 @@
+"""Photos, films and recordings made at test time, as phones make them."""
+
+import io
+import math
+import struct
+import zlib
+from array import array
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pillow_heif
+from av.audio.resampler import AudioResampler
+from PIL import Image
+
+pillow_heif.register_heif_opener()
+
+RED, BLUE = (220, 30, 30), (30, 30, 220)
+
+
+def corner_picture(width: int = 640, height: int = 480) -> Image.Image:
+    """Blue, with the top left quarter red: shows how it is turned."""
+    picture = Image.new("RGB", (width, height), BLUE)
+    picture.paste(RED, (0, 0, width // 2, height // 2))
+    return picture
+
+
+def red_corner(path: Path) -> str:
+    """Which quarter of the picture is the red one."""
+    with Image.open(path) as image:
+        picture = image.convert("RGB")
+    width, height = picture.size
+    found = []
+    for name, x, y in (
+        ("top left", 1, 1),
+        ("top right", 3, 1),
+        ("bottom left", 1, 3),
+        ("bottom right", 3, 3),
+    ):
+        red, _, blue = picture.getpixel((width * x // 4, height * y // 4))
+        if red > blue:
+            found.append(name)
+    return " and ".join(found)
+
+
+def exif(orientation: int) -> bytes:
+    """As bytes: pillow_heif loses the orientation of an Exif object."""
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    tags[0x010F] = "Made-up phone"
+    return tags.tobytes()
+
+
+def packed(picture: Image.Image, format_: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, format_, **options)
+    return out.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 1000)
+    start = b"\x89PNG\r\n\x1a\n"
+    return start + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def p3_profile() -> bytes:
+    """As much of a Display P3 profile as names it: its three primaries."""
+    tags = {
+        b"rXYZ": (0.51512, 0.24120, -0.00105),
+        b"gXYZ": (0.29198, 0.69225, 0.04189),
+        b"bXYZ": (0.15710, 0.06657, 0.78407),
+    }
+    table, bodies, at = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, xyz in tags.items():
+        table += name + struct.pack(">II", at + len(bodies), 20)
+        bodies += b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in xyz))
+    size = at + len(bodies)
+    header = struct.pack(">I", size) + bytes(8) + b"mntrRGB XYZ " + bytes(12) + b"acsp"
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + bodies
+
+
+def sound(
+    path: Path,
+    codec: str,
+    container: str,
+    seconds: float = 2.0,
+    rate: int = 44100,
+    options: dict[str, str] | None = None,
+    **container_options: str,
+) -> Path:
+    """Half silence, half a tone."""
+    with av.open(str(path), "w", format=container, options=container_options) as out:
+        stream = out.add_stream(codec, rate=rate, layout="mono", options=options or {})
+        stream.bit_rate = 12_200 if codec == "libopencore_amrnb" else 64_000
+        _feed_tone(out, stream, seconds, rate)
+    return path
+
+
+def film(
+    path: Path,
+    codec: str = "libx264",
+    container: str = "mp4",
+    size: tuple[int, int] = (320, 240),
+    frames: int = 20,
+    turned: int = 0,
+    draw: Callable[[int], Image.Image] | None = None,
+    voice: str | None = None,
+    voice_rate: int = 44100,
+) -> Path:
+    """A film of ten frames a second of the corner picture."""
+    with av.open(str(path), "w", format=container) as out:
+        stream = out.add_stream(codec, rate=10)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        if codec == "libx265":
+            stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
+        if turned:
+            stream.set_display_rotation(turned)
+        talk = out.add_stream(voice, rate=voice_rate, layout="mono") if voice else None
+        corner = av.VideoFrame.from_image(corner_picture(*size)).reformat(format="yuv420p")
+        for n in range(frames):
+            frame = av.VideoFrame.from_image(draw(n)) if draw else corner
+            frame.pts = n
+            frame.time_base = Fraction(1, 10)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        if talk is not None:
+            _feed_tone(out, talk, frames / 10, voice_rate)
+    return path
+
+
+def _feed_tone(out, stream, seconds: float, rate: int) -> None:
+    count = round(seconds * rate)
+    quiet = count // 2
+    samples = array(
+        "h",
+        (0 if n < quiet else round(20000 * math.sin(n * 0.2)) for n in range(count)),
+    )
+    frame = av.AudioFrame("s16", "mono", count)
+    frame.planes[0].update(samples.tobytes().ljust(frame.planes[0].buffer_size, b"\0"))
+    frame.sample_rate = rate
+    frame.pts, frame.time_base = 0, Fraction(1, rate)
+    context = stream.codec_context
+    if not context.is_open:  # as it is once the first picture was written
+        context.open()
+    resampler = AudioResampler(context.format, context.layout, rate, context.frame_size or None)
+    for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+        out.mux(stream.encode(piece))
+    out.mux(stream.encode(None))

@@ -1,0 +1,212 @@
+"""Whatever phones call a photo ends as a picture on the page, upright and in its colours."""
+
+import base64
+import io
+import os
+
+import makers
+import pytest
+from PIL import Image, ImageFilter
+
+from viewer.derive import Unreadable, derive
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_each_exif_orientation_is_shown_upright(look, orientation):
+    upright = makers.corner_picture(640, 480)
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    as_sensor_saw = upright.transpose(undo[orientation]) if orientation > 1 else upright
+
+    photo = look(makers.packed(as_sensor_saw, "JPEG", exif=makers.exif(orientation)))
+
+    assert (photo.width, photo.height) == (640, 480)
+    assert makers.red_corner(photo.thumbnail) == "top left"
+    assert makers.red_corner(photo.preview) == "top left"
+
+
+@pytest.mark.parametrize("format_", ["HEIF", "AVIF", "WEBP", "TIFF", "PNG"])
+def test_other_formats_are_turned_exactly_once(look, format_):
+    sideways = makers.corner_picture(640, 480).transpose(Image.Transpose.ROTATE_90)
+
+    photo = look(makers.packed(sideways, format_, exif=makers.exif(6)))
+
+    assert (photo.width, photo.height) == (640, 480)
+    assert makers.red_corner(photo.preview) == "top left"
+
+
+def test_sizes_are_those_promised_and_small_photos_are_not_enlarged(look, tmp_path):
+    photo = look(makers.packed(makers.corner_picture(3000, 1500), "JPEG"))
+    with Image.open(photo.thumbnail) as thumbnail, Image.open(photo.preview) as preview:
+        sizes = thumbnail.size, preview.size
+
+    assert (photo.width, photo.height) == (3000, 1500)
+    assert sizes == ((480, 240), (2048, 1024))
+
+    small = look(makers.packed(makers.corner_picture(100, 60), "PNG"))
+    with Image.open(small.thumbnail) as thumbnail, Image.open(small.preview) as preview:
+        assert thumbnail.size == preview.size == (100, 60)
+
+
+def test_copies_carry_nothing_of_the_senders(look):
+    original = makers.packed(
+        makers.corner_picture(), "JPEG", exif=makers.exif(1), comment=b"here", icc_profile=b"x" * 99
+    )
+
+    photo = look(original)
+
+    for copy in (photo.thumbnail, photo.preview):
+        with Image.open(copy) as image:
+            assert image.format == "JPEG"
+            assert image.info.keys() <= {
+                "jfif",
+                "jfif_version",
+                "jfif_unit",
+                "jfif_density",
+                "progressive",
+                "progression",
+            }
+        assert b"Made-up phone" not in copy.read_bytes()
+
+
+def test_placeholder_is_a_tiny_picture_within_the_page(look):
+    noise = Image.merge("RGB", [Image.effect_noise((900, 600), 200)] * 3)
+
+    photo = look(makers.packed(noise, "JPEG"))
+    kind, packed = photo.placeholder.split(",")
+
+    assert kind == "data:image/webp;base64"
+    assert len(photo.placeholder) < 600
+    with Image.open(io.BytesIO(base64.b64decode(packed))) as blur:
+        assert max(blur.size) <= 24
+
+
+def test_transparency_becomes_white(look):
+    clear = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
+    clear.paste((200, 0, 0, 255), (0, 0, 150, 200))
+
+    photo = look(makers.packed(clear, "PNG"))
+
+    with Image.open(photo.preview) as preview:
+        assert min(preview.getpixel((280, 100))) > 245
+        assert preview.getpixel((20, 100))[0] > 180 > 60 > preview.getpixel((20, 100))[1]
+
+
+@pytest.mark.parametrize(
+    ("picture", "format_"),
+    [
+        (Image.new("CMYK", (300, 200), (0, 255, 255, 35)), "JPEG"),
+        (Image.new("RGB", (300, 200), (220, 0, 0)).quantize(8), "PNG"),
+        (Image.new("RGB", (300, 200), (220, 0, 0)).quantize(8), "GIF"),
+        (Image.new("RGB", (300, 200), (220, 0, 0)), "BMP"),
+    ],
+    ids=["CMYK JPEG", "palette PNG", "GIF", "BMP"],
+)
+def test_other_colour_models_keep_their_colour(look, picture, format_):
+    photo = look(makers.packed(picture, format_))
+
+    with Image.open(photo.preview) as preview:
+        red, green, blue = preview.getpixel((150, 100))
+    assert abs(red - 220) < 12
+    assert max(green, blue) < 12
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA", "I;16", "F"])
+def test_greys_of_every_depth_keep_their_brightness(look, mode):
+    grey, white = {"I;16": (40000, 65535), "1": (1, 1), "F": (0.61, 1.0)}.get(mode, (156, 255))
+    picture = Image.new(mode, (300, 200), (grey, 255) if mode == "LA" else grey)
+    picture.paste((white, 255) if mode == "LA" else white, (0, 0, 10, 200))
+    picture.paste((0, 255) if mode == "LA" else 0, (290, 0, 300, 200))
+
+    photo = look(makers.packed(picture, "TIFF" if mode == "F" else "PNG"))
+
+    with Image.open(photo.preview) as preview:
+        assert abs(preview.getpixel((150, 100))[0] - (255 if mode == "1" else 156)) < 4
+
+
+def test_display_p3_of_iphones_becomes_the_same_colour_in_srgb(look):
+    picture = Image.new("RGB", (300, 200), (200, 100, 60))
+
+    photo = look(makers.packed(picture, "JPEG", quality=95, icc_profile=makers.p3_profile()))
+
+    with Image.open(photo.preview) as preview:
+        shown = preview.getpixel((150, 100))
+    # By the matrices of CSS Color 4: color(display-p3 .784 .392 .235) = rgb(214 95 48).
+    assert all(abs(is_ - should) < 6 for is_, should in zip(shown, (214, 95, 48), strict=True))
+
+
+@pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG"])
+def test_animations_show_their_first_frame(look, format_):
+    frames = [Image.new("RGB", (200, 100), (0, 0, shade)) for shade in range(30, 90)]
+
+    photo = look(
+        makers.packed(makers.corner_picture(200, 100), format_, save_all=True, append_images=frames)
+    )
+
+    assert makers.red_corner(photo.thumbnail) == "top left"
+
+
+def test_truncated_photo_shows_what_arrived_and_says_damaged(look):
+    whole = makers.packed(makers.corner_picture(1200, 900).filter(ImageFilter.BLUR), "JPEG")
+
+    photo = look(whole[: len(whole) // 2])
+
+    assert photo.damaged
+    assert (photo.width, photo.height) == (1200, 900)
+    assert "top left" in makers.red_corner(photo.thumbnail)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP", "HEIF", "AVIF", "TIFF", "BMP"])
+def test_photo_of_which_only_the_beginning_arrived_is_unreadable(look, format_):
+    whole = makers.packed(makers.corner_picture(1200, 900), format_)
+
+    with pytest.raises(Unreadable, match=r"damaged|incomplete"):
+        look(whole[:40])
+
+
+def test_pixel_bomb_is_refused_at_its_header(look):
+    with pytest.raises(Unreadable, match="larger than 100 megapixels"):
+        look(makers.png_header(10_001, 10_000))
+    with pytest.raises(Unreadable, match="larger than 100 megapixels"):
+        look(makers.png_header(65_535, 65_535))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) run\n",
+        b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n",
+        b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
+        b"8BPS\x00\x01" + bytes(40),
+        b"\x00\x00\x01\x00\x01\x00" + bytes(40),
+        os.urandom(5000),
+    ],
+    ids=["EPS", "PDF", "SVG", "PSD", "ICO", "noise"],
+)
+def test_no_decoder_is_entered_for_what_is_no_photo(look, body):
+    with pytest.raises(Unreadable, match="no preview"):
+        look(body)
+
+
+@pytest.mark.parametrize(
+    ("declared", "body"),
+    [
+        ("image/jpeg", b"%!PS-Adobe-3.0 EPSF-3.0\n"),
+        ("image/png", b"%PDF-1.7\n"),
+        ("image/tiff", b"8BPS\x00\x01"),
+        ("image/heic", b"<svg/>"),
+    ],
+)
+def test_a_lie_about_the_type_enters_only_the_decoder_named(tmp_path, declared, body):
+    original = tmp_path / "photo.jpg"
+    original.write_bytes(body + bytes(400))
+
+    with pytest.raises(Unreadable, match="damaged"):
+        derive(original, declared, tmp_path)

@@ -1,0 +1,116 @@
+"""Thumbnails, previews and playable copies of originals that strangers sent.
+
+Decoders of media are where hostile files strike, so each original is opened by a child process
+of its own that has no environment, little memory and little time. The child reads the original
+through a descriptor opened for reading and writes into one folder; nobody here alters originals.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
+from viewer.derive.words import Derived, DeriveError, Killed, Limits, Unreadable
+
+__all__ = [
+    "HEAD_SIZE",
+    "INLINE_TYPES",
+    "KINDS",
+    "DeriveError",
+    "Derived",
+    "Killed",
+    "Kind",
+    "Limits",
+    "Unreadable",
+    "derive",
+    "sniff",
+]
+
+DEFAULT_LIMITS = Limits()
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+# `viewer` itself is put in place by hand, because importing it would bring the whole web
+# application along: half a second and 60 MB for each photo, and more than a decoder of
+# strangers' files should have at hand.
+_BOOT = """
+import sys
+viewer = type(sys)("viewer")
+viewer.__path__ = [sys.argv[1]]
+sys.modules["viewer"] = viewer
+from viewer.derive.child import main
+main(sys.argv[2])
+"""
+
+
+def derive(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LIMITS) -> Derived:
+    """Make the copies of `source` in the folder `into`, and say what the original is.
+
+    `kind_mime` is what sniff() said; it alone chooses the decoder. Raises Unreadable or Killed,
+    and OSError if source cannot be opened. Copies of an earlier run in `into` are replaced.
+    """
+    order = {"mime_type": kind_mime, "parent": os.getpid(), "limits": asdict(limits)}
+    command = [sys.executable, "-I", "-X", "utf8", "-c", _BOOT, str(_PACKAGE), json.dumps(order)]
+    # Files rather than pipes: a decoder that floods its standard error fills neither our
+    # memory nor a pipe that nobody empties, it meets its own limit on file size.
+    with source.open("rb") as original, TemporaryFile() as answers, TemporaryFile() as errors:
+        child = subprocess.Popen(
+            command,
+            stdin=original,
+            stdout=answers,
+            stderr=errors,
+            cwd=into,
+            env={"MALLOC_ARENA_MAX": "1"},  # else each thread reserves 64 MB of the allowance
+            start_new_session=True,
+        )
+        death = _wait(child, limits)
+        for unfinished in into.glob("*.part"):
+            unfinished.unlink()
+        return _answer(answers, into, death or _last_words(child.returncode, errors))
+
+
+def _wait(child: "subprocess.Popen[bytes]", limits: Limits) -> str | None:
+    """Wait for the child, never longer than allowed; say what ended it unless it ended well."""
+    try:
+        child.wait(limits.wall_seconds)
+    except subprocess.TimeoutExpired:
+        return "It took longer than it may."
+    finally:
+        # Also on the way out of a job that was called off while waiting.
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    return None
+
+
+def _last_words(status: int, errors: IO[bytes]) -> str | None:
+    if status == 0:
+        return None
+    if status in {-signal.SIGXCPU, -signal.SIGKILL}:
+        return "It needed more computing time or memory than it may."
+    if status < 0:
+        return f"The decoder crashed ({signal.Signals(-status).name})."
+    errors.seek(max(0, errors.seek(0, os.SEEK_END) - 400))
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    return f"The decoder stopped: {lines[-1] if lines else f'exit status {status}'}"
+
+
+def _answer(answers: IO[bytes], into: Path, death: str | None) -> Derived:
+    """The last whole line is what the child had got done, even if it died afterwards."""
+    answers.seek(0)
+    lines = [line for line in answers.read(1024 * 1024).split(b"\n")[:-1] if line]
+    if not lines:
+        raise Killed(death or "The decoder ended without an answer.")
+    answer = json.loads(lines[-1])
+    if "unreadable" in answer:
+        raise Unreadable(answer["unreadable"])
+    for copy in ("thumbnail", "preview", "playable"):
+        answer[copy] = answer[copy] and into / answer[copy]
+    derived = Derived(**answer)
+    return replace(derived, problem=derived.problem or death)

@@ -1,0 +1,256 @@
+"""A photo's small picture, its screen-sized picture and its blur.
+
+Colours: the copies carry no colour profile. iPhones photograph in Display P3, so that one
+profile is recognised by its primaries and converted with arithmetic of our own; any other is
+dropped and the photo read as sRGB. Handing a stranger's profile to a colour engine, ours or the
+browser's, is not worth the shade.
+"""
+
+import base64
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from PIL import Image, ImageFile, ImageFilter
+
+from viewer.derive.sniff import Kind
+from viewer.derive.words import Derived, Limits, Unreadable
+
+THUMBNAIL_SIDE = 480
+PREVIEW_SIDE = 2048
+
+# What sniff() saw decides the one decoder that is tried; Pillow knows forty more.
+_FORMATS = {
+    "image/jpeg": "JPEG",
+    "image/png": "PNG",
+    "image/gif": "GIF",
+    "image/webp": "WEBP",
+    "image/avif": "AVIF",
+    "image/bmp": "BMP",
+    "image/tiff": "TIFF",
+    "image/heic": "HEIF",
+    "image/heif": "HEIF",
+}
+
+# What Pillow's parsers raise at broken bytes, as found by feeding them such.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    struct.error,
+    OverflowError,
+    ZeroDivisionError,
+    RuntimeError,
+)
+
+
+def look(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
+    """One answer: size as shown, thumbnail, preview, placeholder."""
+    Image.MAX_IMAGE_PIXELS = limits.pixels  # asked at the header, before anything is decoded
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    if _FORMATS[kind.mime_type] == "HEIF":
+        _know_heif()
+
+    damaged = False
+    try:
+        picture, (width, height) = _decode(source, kind)
+    except _BROKEN:
+        picture, (width, height) = _decode_what_is_there(source, kind)
+        damaged = True
+    thumbnail, preview, placeholder = save_copies(picture, into)
+    yield Derived(
+        mime_type=kind.mime_type,
+        media_type="photo",
+        width=width,
+        height=height,
+        thumbnail=thumbnail,
+        preview=preview,
+        placeholder=placeholder,
+        damaged=damaged,
+    )
+
+
+def save_copies(picture: Image.Image, into: Path) -> tuple[Path, Path, str]:
+    """Thumbnail, preview and placeholder of an upright RGB picture; never larger than it."""
+    preview, thumbnail = into / "preview.jpg", into / "thumbnail.jpg"
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    picture.info.clear()  # nothing of the sender's goes into a copy: no place, no device
+    preview.write_bytes(_jpeg(picture, quality=82))
+    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    thumbnail.write_bytes(_jpeg(picture, quality=80))
+    return thumbnail, preview, _placeholder(picture)
+
+
+def _jpeg(picture: Image.Image, quality: int) -> bytes:
+    # Not saved straight to disk: where the disk is full in the middle of a write, Pillow
+    # takes the half that was written for the whole and says nothing.
+    packed = io.BytesIO()
+    picture.save(packed, "JPEG", quality=quality, progressive=True, optimize=True)
+    return packed.getvalue()
+
+
+def _placeholder(picture: Image.Image) -> str:
+    """A blur small enough to travel within the page."""
+    for side in (24, 16, 8):  # noise is hard to pack: then fewer dots
+        small = picture.copy()
+        small.thumbnail((side, side))
+        packed = io.BytesIO()
+        small.save(packed, "WEBP", quality=30, method=6)
+        if packed.tell() <= 420:
+            break
+    return "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode()
+
+
+def _know_heif() -> None:
+    import pillow_heif  # here, because only HEIC needs its 90 ms
+
+    pillow_heif.options.DECODE_THREADS = 1
+    pillow_heif.options.THUMBNAILS = False
+    pillow_heif.register_heif_opener()
+
+
+def _decode_what_is_there(source: BinaryIO, kind: Kind) -> tuple[Image.Image, tuple[int, int]]:
+    """A photo cut off on its way shows its upper part; one with nothing in it is Unreadable."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        picture, size = _decode(source, kind)
+    except _BROKEN as broken:
+        raise Unreadable("The picture is damaged or incomplete.") from broken
+    if all(band.getextrema()[0] == band.getextrema()[1] for band in picture.split()):
+        raise Unreadable("The picture is incomplete: only its description arrived.")
+    return picture, size
+
+
+def _decode(source: BinaryIO, kind: Kind) -> tuple[Image.Image, tuple[int, int]]:
+    """The first frame, upright, in sRGB, little larger than a preview; and the size it had."""
+    source.seek(0)
+    try:
+        with Image.open(source, formats=[_FORMATS[kind.mime_type]]) as image:
+            size = image.size
+            picture = _reduced(image)
+            # Asked after decoding: TIFF and HEIC are turned by their decoders, which then
+            # take the orientation out of the description.
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            profile = image.info.get("icc_profile")
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as bomb:
+        megapixels = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise Unreadable(f"The picture is larger than {megapixels} megapixels.") from bomb
+
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    if isinstance(profile, bytes) and _is_display_p3(profile):
+        picture = picture.filter(_p3_to_srgb())
+    turn = _TURNS.get(orientation)
+    if turn is None:
+        return picture, size
+    return picture.transpose(turn), size[::-1] if orientation >= 5 else size
+
+
+_ORIENTATION = 0x0112  # in EXIF: where the camera's top is
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_BAND = 256  # rows of the reduced picture made at a time
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """The picture as RGB on white, brought down to at most twice the preview by whole factors.
+
+    In bands, because a second and third full copy of 100 megapixels (as RGBA, as RGB) would
+    burst the child's memory.
+    """
+    width, height = image.size
+    scale = min(1.0, 1.5 * PREVIEW_SIDE / max(width, height))
+    # JPEG only: decodes at a half, quarter or eighth where that is still enough.
+    image.draft(None, (max(1, round(width * scale)), max(1, round(height * scale))))
+    image.load()
+    width, height = image.size
+    factor = max(1, max(width, height) // (2 * PREVIEW_SIDE))
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image.reduce(factor)  # nearly all photos
+    low, high = _range(image)
+    reduced = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for top in range(0, reduced.height, _BAND):
+        rows = (0, top * factor, width, min(height, (top + _BAND) * factor))
+        reduced.paste(_on_white(image.crop(rows), low, high).reduce(factor), (0, top))
+    return reduced
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """The darkest and lightest value of a picture with more than 8 bits."""
+    if image.mode.startswith("I;16"):
+        return 0, 65535
+    if image.mode in {"I", "F"}:
+        low, high = cast(tuple[float, float], image.getextrema())
+        return low, max(high, low + 1e-6)
+    return 0, 255
+
+
+def _on_white(band: Image.Image, low: float, high: float) -> Image.Image:
+    if band.mode.startswith("I") or band.mode == "F":
+        scale = 255 / (high - low)
+        return band.convert("F").point(lambda v: v * scale - low * scale).convert("RGB")
+    if not band.has_transparency_data:
+        return band.convert("RGB")
+    band = band.convert("RGBA")
+    white = Image.new("RGB", band.size, "white")
+    white.paste(band, mask=band.getchannel("A"))
+    return white
+
+
+_DISPLAY_P3 = {  # the primaries as an ICC profile holds them
+    b"rXYZ": (0.5151, 0.2412, -0.0011),
+    b"gXYZ": (0.2920, 0.6922, 0.0419),
+    b"bXYZ": (0.1571, 0.0666, 0.7841),
+}
+
+
+def _is_display_p3(profile: bytes) -> bool:
+    found = {}
+    count = int.from_bytes(profile[128:132], "big")
+    for at in range(132, 132 + 12 * min(count, 50), 12):
+        name, offset = profile[at : at + 4], int.from_bytes(profile[at + 4 : at + 8], "big")
+        value = profile[offset + 8 : offset + 20]
+        if name in _DISPLAY_P3 and len(value) == 12:
+            found[name] = [part / 65536 for part in struct.unpack(">3i", value)]
+    return found.keys() == _DISPLAY_P3.keys() and all(
+        abs(is_ - should) < 0.002
+        for name, primary in _DISPLAY_P3.items()
+        for is_, should in zip(found[name], primary, strict=True)
+    )
+
+
+def _p3_to_srgb() -> ImageFilter.Color3DLUT:
+    """Both share one tone curve, so this map is smooth and 17 steps a side are plenty."""
+    return ImageFilter.Color3DLUT.generate(17, _one_p3_to_srgb)
+
+
+def _one_p3_to_srgb(r: float, g: float, b: float) -> tuple[float, float, float]:
+    r, g, b = _linear(r), _linear(g), _linear(b)
+    return (
+        _curved(1.22494 * r - 0.22494 * g),
+        _curved(-0.04206 * r + 1.04206 * g),
+        _curved(-0.01964 * r - 0.07864 * g + 1.09827 * b),
+    )
+
+
+def _linear(value: float) -> float:
+    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+
+def _curved(value: float) -> float:
+    value = min(1.0, max(0.0, value))
+    return value * 12.92 if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055

@@ -1,0 +1,58 @@
+"""What the derive child is allowed, and what it answers. Imports nothing heavy: both sides use it.
+
+DeriveError
+  Unreadable   an ordinary outcome: this file cannot be shown, and never will be by this code
+  Killed       a limit, a signal or a crash: worth another try, but not for ever
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from viewer.derive.sniff import MediaType
+
+
+class DeriveError(Exception):
+    """`reason` is a sentence for the staff."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Unreadable(DeriveError):
+    """Nothing can be shown of this file. The original stays what it is: a download."""
+
+
+class Killed(DeriveError):
+    """The child did not live to an answer. Try again, at most three times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one hostile file may cost us."""
+
+    memory_bytes: int = 1024**3  # address space, so more than will ever be resident
+    cpu_seconds: int = 20
+    wall_seconds: float = 60
+    file_bytes: int = 256 * 1024**2  # of each file the child writes
+    open_files: int = 64
+    pixels: int = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What we learnt of an original, and the copies made of it. None: there is none of it."""
+
+    mime_type: str  # as sniffed, or corrected: a film without a picture is audio/3gpp
+    media_type: MediaType
+    width: int | None = None  # as shown, after rotation
+    height: int | None = None
+    duration_seconds: float | None = None
+    thumbnail: Path | None = None  # JPEG, longest side 480
+    preview: Path | None = None  # JPEG, longest side 2048
+    playable: Path | None = None  # None too where the original plays everywhere
+    playable_type: str | None = None
+    placeholder: str | None = None  # a blur as data: URI (the page's policy needs img-src data:)
+    peaks: list[int] | None = None  # 200 loudnesses, 0 to 100
+    damaged: bool = False  # shown as far as it goes; the sender's file is cut or broken
+    problem: str | None = None  # for the staff: what could not be made although the rest was
