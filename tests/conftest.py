@@ -1,4 +1,4 @@
-"""A whole viewer for each test: real Valkey, real HTTP provider, real database, a folder of its own.
+"""A whole viewer for each test: real Valkey, real HTTP provider, real database, own folder.
 
 deliver   signs and posts a payload as the provider would
 work      lets real workers empty the queues, and the sweep fill them, until nothing is due
@@ -7,16 +7,18 @@ message   composes payloads
 """
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import flask_migrate
 import pytest
 import redis
+import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -30,6 +32,24 @@ from viewer.intake import sweep
 SECRET = "whsec_dGVzdC1zdGFuZGFyZC1rZXktMjQtYnl0"
 LEGACY_SECRET = "dGVzdC1sZWdhY3kta2V5LTMyLWJ5dGVzLWxvbmctMDE="
 OUR_NUMBER = "+16175550100"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Where everything must run (CI), a skipped test is a failure."""
+    if os.environ.get("VIEWER_NOTHING_SKIPPED") and terminalreporter.stats.get("skipped"):
+        terminalreporter.section("skipped, although nothing may be", red=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if (
+        os.environ.get("VIEWER_NOTHING_SKIPPED")
+        and reporter is not None
+        and reporter.stats.get("skipped")
+        and session.exitstatus == pytest.ExitCode.OK
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +66,7 @@ def postgres() -> Iterator[servers.Postgres]:
 
 @pytest.fixture(scope="session")
 def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Databases with the newest schema, to be copied: migrations run once a session, not per test."""
+    """Databases with the newest schema, to be copied: migrations run once a session."""
     ready: dict[str, Any] = {}
 
     def template(kind: str) -> Any:
@@ -179,5 +199,7 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc, arg-type]
+@pytest.fixture
+def time_machine_at() -> Callable[[datetime], Any]:
+    """`with time_machine_at(moment):` the clock stands there."""
+    return lambda moment: time_machine.travel(moment, tick=False)

@@ -5,12 +5,12 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,14 +23,18 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from viewer import create_app, jobs, supervise, valkey
+from viewer import schedule as clock
 from viewer.config import BadSetting, Settings, is_loopback, read
 from viewer.demo import company
+from viewer.demo import rest as demo_rest
 from viewer.demo.provider import Provider
 from viewer.extensions import UnsafeDatabase, db, media_store
-from viewer.intake import collect, sweep
-from viewer.models import Duty, MediaAttachment, WebhookEvent
+from viewer.intake import catch_up, collect
+from viewer.models import MediaAttachment, WebhookEvent
+from viewer.quo import rest
 
 DEMO_FOLDER = Path("var/demo")
+DEMO_API_KEY = "demo-key"
 DEMO_PROVIDER_PORT = 8199  # always the same: media addresses of an earlier demo go on working
 
 log = logging.getLogger(__name__)
@@ -150,32 +154,36 @@ def schedule() -> None:
 
     signal.signal(signal.SIGTERM, asked)
     signal.signal(signal.SIGINT, asked)
-    me = f"{socket.gethostname()}:{os.getpid()}"
+    with _app() as app:
+        clock.run(app, stop)
+
+
+@viewer.command("catch-up")
+@click.option("--since", type=click.DateTime(), help="UTC; without it: since the last run.")
+def catch_up_now(since: datetime | None) -> None:
+    """Bring home over REST what no webhook brought; the first time, everything there is."""
     with _app():
-        while not stop.wait(1.0):
-            try:
-                _sweep(me)
-            except sa.exc.OperationalError as error:
-                db.session.rollback()
-                log.warning("the sweep could not reach the database: %s", error.orig)
-                stop.wait(5.0)
+        try:
+            client = catch_up.new_client()
+        except rest.Refused as refusal:
+            raise click.ClickException(refusal.reason) from None
+        if client is None:
+            raise click.ClickException("set QUO_API_KEY first")
+        with client, click.progressbar(length=0, label="catching up", show_eta=False) as bar:
 
+            def told(so_far: catch_up.Summary) -> None:
+                bar.label = f"{so_far.stage} {so_far.reached or ''} {so_far.arrived} new"
+                bar.length = so_far.listed + 1
+                bar.update(so_far.listed - bar.pos)
 
-def _sweep(me: str) -> None:
-    taken = Duty.take("sweep", me, seconds=60, every=sweep.EVERY)
-    db.session.commit()
-    if not taken:
-        return
-    found = sweep.sweep()
-    db.session.commit()
-    jobs.remind(found)
-    Duty.finish("sweep", me, str(found))
-    db.session.commit()
+            summary = catch_up.catch_up(client, since.replace(tzinfo=UTC) if since else None, told)
+    click.echo(str(summary))
+    sys.exit(1 if summary.problems else 0)
 
 
 @viewer.command()
 @click.argument("media_id", required=False, type=click.UUID)
-@click.option("--all", "everything", is_flag=True, help="Everything that needs attention.")
+@click.option("--all", "everything", is_flag=True, help="Everything that is not safe yet.")
 def retry(media_id: uuid.UUID | None, everything: bool) -> None:
     """Try to bring a file home again, now."""
     if (media_id is None) is not everything:
@@ -183,7 +191,11 @@ def retry(media_id: uuid.UUID | None, everything: bool) -> None:
     with _app():
         query = sa.select(MediaAttachment)
         if everything:
-            query = query.filter_by(state=MediaAttachment.State.NEEDS_ATTENTION)
+            query = query.where(
+                MediaAttachment.state.in_(
+                    (MediaAttachment.State.PENDING, MediaAttachment.State.NEEDS_ATTENTION)
+                )
+            )
         else:
             query = query.filter_by(id=media_id)
         rows = db.session.scalars(query).all()
@@ -230,6 +242,8 @@ def demo(port: int, keep: bool) -> None:
         "QUO_NUMBERS": "+16175550100",
         "MEDIA_HOSTS": "127.0.0.1",
         "MEDIA_ALLOW_LOOPBACK": "1",
+        "QUO_API_KEY": DEMO_API_KEY,
+        "QUO_API_URL": f"http://127.0.0.1:{DEMO_PROVIDER_PORT}/api",
         "VIEWER_ENV": "development",
     }
     for name in ("DATABASE_URL", "REDIS_URL", "MEDIA_ROOT"):
@@ -250,6 +264,10 @@ def _fresh_key() -> str:
 
 
 def _play(provider: Provider, base: str, secrets: company.Secrets, stop: threading.Event) -> None:
+    now, webhook = datetime.now(UTC), f"{base}/webhooks/quo"
+    workspace = demo_rest.of_company(provider, [], webhook, key=DEMO_API_KEY)
+    workspace.fresh = None  # the photo that never comes stays away
+    workspace.mount(provider)
     while not stop.wait(0.2):
         try:
             if requests.get(f"{base}/healthz", timeout=2).ok:
@@ -262,8 +280,11 @@ def _play(provider: Provider, base: str, secrets: company.Secrets, stop: threadi
 
     def told(deliveries: int) -> None:
         click.echo(f"  {deliveries} deliveries of three months are in; new ones trickle in now.")
+        # Only now does the provider's API know it, too: everything came by webhook.
+        for delivery in company.history(provider, now):
+            demo_rest.learn(workspace, delivery.payload, {})
 
-    company.play(provider, f"{base}/webhooks/quo", secrets, stop, on_history_told=told)
+    company.play(provider, webhook, secrets, stop, now=now, on_history_told=told)
 
 
 if __name__ == "__main__":

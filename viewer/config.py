@@ -4,21 +4,26 @@ A wrong value stops the boot with a `BadSetting` that names the setting and neve
 The README lists them all; `viewer settings` prints what is in force.
 """
 
+import contextlib
 import ipaddress
 import os
+import re
 import secrets
+import tempfile
 import zoneinfo
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import redis
 from flask import Flask, current_app
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from viewer import quo
+from viewer import failpoint, quo
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -33,12 +38,34 @@ PROVIDER_MEDIA_HOSTS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class BusinessHours:
+    """When the company works: weekdays (Monday is 0) and full hours of the day."""
+
+    days: frozenset[int]
+    opens: int
+    closes: int
+
+    @classmethod
+    def read(cls, words: str) -> Self:
+        """From words such as `mon-fri 8-18`. Raises ValueError."""
+        found = re.fullmatch(r"([a-z]{3})-([a-z]{3}) (\d{1,2})-(\d{1,2})", words.strip().lower())
+        names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+        if not found or found[1] not in names or found[2] not in names:
+            raise ValueError("must look like mon-fri 8-18")
+        first, last = names.index(found[1]), names.index(found[2])
+        opens, closes = int(found[3]), int(found[4])
+        if last < first or not opens < closes <= 24:
+            raise ValueError("the first day and hour must come before the last")
+        return cls(frozenset(range(first, last + 1)), opens, closes)
+
+
 class BadSetting(Exception):
     """A setting cannot be used. The message names it and says what would be right."""
 
 
 class Settings(BaseSettings):
-    """What the environment (or a `.env` beside `wsgi.py`) says. Names are the variables' names."""
+    """What the environment says, or a `.env` where we are started. Fields are the variables."""
 
     model_config = SettingsConfigDict(
         case_sensitive=True, extra="ignore", frozen=True, env_ignore_empty=True
@@ -64,6 +91,8 @@ class Settings(BaseSettings):
     PROXY_HOPS: int = Field(default=0, ge=0, le=5)  # reverse proxies in front, exactly
     X_ACCEL_PREFIX: str = ""  # nginx serves files under this internal location
     TZ_DISPLAY: str = "America/New_York"
+    BUSINESS_HOURS: str = "mon-fri 8-18"  # in TZ_DISPLAY: when silence means something
+    SILENCE_HOURS: float = Field(default=10, ge=0)  # of business without a webhook; 0: never
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(
@@ -73,6 +102,38 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _durable_database(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value():
+            return value
+        try:
+            parsed = make_url(value.get_secret_value())
+        except (ArgumentError, ValueError):  # its own words would show the password
+            raise ValueError("is not a database address") from None
+        if parsed.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+            raise ValueError("must begin with sqlite: or postgresql:")
+        if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+            raise ValueError("must name a file: in memory nothing is kept")
+        return value
+
+    @field_validator("REDIS_URL")
+    @classmethod
+    def _redis_address(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            try:
+                redis.from_url(value.get_secret_value()).close()  # it connects when first used
+            except ValueError:
+                raise ValueError("must be redis://…, rediss://… or unix://…") from None
+        return value
+
+    @field_validator("X_ACCEL_PREFIX")
+    @classmethod
+    def _absolute_path(cls, value: str) -> str:
+        if value and not re.fullmatch(r"(/[A-Za-z0-9._-]+)+/?", value):
+            raise ValueError("must be the path of an nginx location such as /stored")
         return value
 
     @field_validator("QUO_WEBHOOK_SECRETS")
@@ -108,6 +169,12 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is not a time zone such as America/New_York")
         return value
 
+    @field_validator("BUSINESS_HOURS")
+    @classmethod
+    def _readable_hours(cls, value: str) -> str:
+        BusinessHours.read(value)
+        return value
+
     @field_validator("QUO_API_URL")
     @classmethod
     def _http_base(cls, value: str) -> str:
@@ -116,9 +183,12 @@ class Settings(BaseSettings):
         return value.rstrip("/")
 
     @model_validator(mode="after")
-    def _no_loopback_in_production(self) -> Self:
-        if self.VIEWER_ENV == "production" and self.MEDIA_ALLOW_LOOPBACK:
-            raise ValueError("MEDIA_ALLOW_LOOPBACK is for tests and the demo, not for production")
+    def _no_toys_in_production(self) -> Self:
+        if self.VIEWER_ENV == "production":
+            if self.MEDIA_ALLOW_LOOPBACK:
+                raise ValueError("MEDIA_ALLOW_LOOPBACK is for tests and the demo, not production")
+            if os.environ.get(failpoint.VARIABLE):
+                raise ValueError(f"{failpoint.VARIABLE} is for the crash tests, not production")
         return self
 
     @property
@@ -127,21 +197,17 @@ class Settings(BaseSettings):
 
     @property
     def media_root(self) -> Path:
-        return self.MEDIA_ROOT.absolute() if self.MEDIA_ROOT != Path() else self.data_dir / "media"
+        given = self.MEDIA_ROOT
+        return self.data_dir / "media" if given == Path() else given.absolute()
 
     @property
     def database_url(self) -> str:
         url = self.DATABASE_URL.get_secret_value() or f"sqlite:///{self.data_dir / 'viewer.db'}"
-        try:
-            parsed = make_url(url.replace("postgres://", "postgresql://", 1))
-        except ArgumentError:
-            raise BadSetting("DATABASE_URL: not a database address") from None
-        if parsed.get_backend_name() == "postgresql":
-            # "postgres://" and bare "postgresql://" both mean the driver we ship.
-            return parsed.set(drivername="postgresql+psycopg").render_as_string(False)
-        if parsed.get_backend_name() != "sqlite":
-            raise BadSetting("DATABASE_URL: must begin with sqlite: or postgresql:")
-        return url
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return url
+        # "postgres://" and bare "postgresql://" both mean the driver we ship.
+        return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
     @property
     def embedded_redis_socket(self) -> Path:
@@ -156,6 +222,10 @@ class Settings(BaseSettings):
         return tuple(secret.get_secret_value() for secret in self.QUO_WEBHOOK_SECRETS)
 
     @property
+    def business_hours(self) -> BusinessHours:
+        return BusinessHours.read(self.BUSINESS_HOURS)
+
+    @property
     def zone(self) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo(self.TZ_DISPLAY)
 
@@ -166,21 +236,18 @@ class Settings(BaseSettings):
             return given
         kept = self.data_dir / "secret_key"
         if not kept.exists():
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-            fresh = kept.with_name(f"secret_key.{os.getpid()}")
-            fresh.touch(mode=0o600)
-            fresh.write_text(secrets.token_hex(32))
-            try:
-                os.link(fresh, kept)  # of two first starts one wins, and both use its key
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
+            # Not named after our pid: two containers on one DATA_DIR may have the same.
+            with tempfile.NamedTemporaryFile("w", dir=self.data_dir, prefix="secret_key.") as fresh:
+                fresh.write(secrets.token_hex(32))
+                fresh.flush()
+                os.fsync(fresh.fileno())  # never a name without its key, also after a power cut
+                with contextlib.suppress(FileExistsError):
+                    os.link(fresh.name, kept)  # of two first starts one wins, both use its key
         return kept.read_text()
 
 
 def read(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """The settings: `overrides`, else the environment, else `.env`, else defaults. Raises BadSetting."""
+    """The settings: `overrides`, then the environment, `.env`, defaults. Raises BadSetting."""
     try:
         return Settings(_env_file=".env", **(overrides or {}))  # type: ignore[call-arg]
     except ValidationError as error:
@@ -189,15 +256,16 @@ def read(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 def init_app(app: Flask, overrides: Mapping[str, Any] | None, root: Path) -> None:
     found = read(overrides)
-    found.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        found.data_dir.mkdir(parents=True, exist_ok=True)
+        secret_key = found.secret_key()
+    except OSError as error:
+        raise BadSetting(f"DATA_DIR: {found.data_dir} cannot be used: {error.strerror}") from None
     app.config.update(
         ROOT=root,
         SETTINGS=found,
-        SECRET_KEY=found.secret_key(),
+        SECRET_KEY=secret_key,
         SQLALCHEMY_DATABASE_URI=found.database_url,
-        SQLALCHEMY_ENGINE_OPTIONS=(
-            {} if found.database_url.startswith("sqlite") else {"pool_pre_ping": True}
-        ),
         MAX_CONTENT_LENGTH=64 * 1024,
         SEND_FILE_MAX_AGE_DEFAULT=None,
         TRUSTED_HOSTS=list(found.TRUSTED_HOSTS) or None,

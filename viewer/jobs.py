@@ -35,7 +35,7 @@ _app: Flask | None = None
 
 def init_app(app: Flask) -> None:
     """Jobs run in contexts of this application. A forked work horse inherits it."""
-    global _app  # noqa: PLW0603
+    global _app
     _app = app
     app.extensions["redis"] = redis.from_url(
         app.config["SETTINGS"].redis_url,
@@ -146,6 +146,17 @@ def queue_depths() -> dict[str, int] | None:
         return {name: _queue(name, current_app.extensions["redis"]).count for name in QUEUES}
     except redis.RedisError:
         return None
+
+
+def workers_alive() -> dict[str, int] | None:
+    """How many workers listen on each queue; None if Redis does not answer."""
+    try:
+        workers = rq.Worker.all(
+            connection=current_app.extensions["redis"], serializer=JSONSerializer
+        )
+    except redis.RedisError:
+        return None
+    return {name: sum(name in worker.queue_names() for worker in workers) for name in QUEUES}
 
 
 def _queue(name: str, connection: redis.Redis) -> rq.Queue:

@@ -16,8 +16,8 @@ from viewer.demo import cracks, props, surfaces
 from viewer.demo.texture import Size, blotches, blurred, grain, lay, tone
 
 KINDS = surfaces.KINDS
-LANDSCAPE: Size = (1600, 1200)
-PORTRAIT: Size = (1200, 1600)
+LANDSCAPE: Size = (1280, 960)  # about what carriers let through
+PORTRAIT: Size = (960, 1280)
 TWELVE_MEGAPIXELS: Size = (4000, 3000)
 
 Format = Literal["JPEG", "PNG", "HEIC", "WEBP"]

@@ -48,7 +48,7 @@ def pan(seed: int, container: Container, *, kind: str = "poured", voice: str) ->
         film.bit_rate = 500_000
         sound = _aac_track(target) if playable else _amr_track(target)
         for n, picture in enumerate(_along_the_wall(seed, kind, size, rate * FILM_SECONDS)):
-            frame = av.VideoFrame.from_image(picture)
+            frame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
             frame.pts, frame.time_base = n, Fraction(1, rate)
             target.mux(film.encode(frame))
         target.mux(film.encode(None))

@@ -58,6 +58,9 @@ def _confine(limits: Limits) -> None:
         (resource.RLIMIT_CORE, 0),  # a core dump would be a customer's photo in a strange place
     ):
         resource.setrlimit(what, (most, most))
+    # Webhooks and pages come first, however many pictures are waiting. Only this child gives way:
+    # a process that gives way while it holds the database's write lock makes all others wait.
+    os.nice(10)
 
 
 def _look(source: BinaryIO, mime_type: str, limits: Limits) -> Iterator[Derived]:

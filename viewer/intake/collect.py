@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import sqlalchemy as sa
+
 from viewer import derive
 from viewer.config import Settings, settings
 from viewer.extensions import db, media_store, now
 from viewer.failpoint import failpoint
-from viewer.intake import fetch
+from viewer.intake import catch_up, fetch
 from viewer.models import MediaAttachment
+from viewer.quo import rest
 from viewer.storage import Missing, Occupied, Part, StorageError, Store, Unavailable
 
 log = logging.getLogger(__name__)
@@ -104,7 +106,10 @@ def collect(media_id: uuid.UUID) -> bool:
     except fetch.Unreachable as trouble:
         _failed(claim, trouble.reason, retry_after=trouble.retry_after)
         return False
-    except (fetch.Gone, fetch.Refused) as trouble:
+    except fetch.Gone as trouble:
+        _failed(claim, trouble.reason, at_once=True)
+        return _freshen(claim) and collect(media_id)
+    except fetch.Refused as trouble:
         _failed(claim, trouble.reason, at_once=True)
         return False
     except NotTheFile as trouble:
@@ -119,7 +124,7 @@ def collect(media_id: uuid.UUID) -> bool:
 
 
 def retry(media: MediaAttachment) -> None:
-    """A person asks: try again now, as if it were the first time. The caller commits and enqueues."""
+    """A person asks: try again now, as if for the first time. The caller commits, enqueues."""
     if media.state in (State.PENDING, State.NEEDS_ATTENTION) and media.openphone_url:
         media.next_attempt_at, media.failures, media.first_failed_at = now(), 0, None
         media.state, media.problem = State.PENDING, None
@@ -375,6 +380,19 @@ def _failed(
         next_attempt_at=next_attempt(claim.failures + 1, since, moment, retry_after),
         problem=reason[:500],
     )
+
+
+def _freshen(claim: Claim) -> bool:
+    """Whether the provider had another address: tried at once a few times, then at the pace."""
+    try:
+        client = catch_up.new_client()
+        if client is None:
+            return False
+        with client:
+            return catch_up.freshen(claim.media_id, client)
+    except rest.RestError as trouble:
+        log.warning("media=%s has no fresh address: %s", claim.media_id, trouble.reason)
+        return False
 
 
 def next_attempt(

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
+
 from viewer import derive
 from viewer.extensions import db, media_store, now
 from viewer.failpoint import failpoint
@@ -39,7 +40,9 @@ def make_copies(media_id: uuid.UUID) -> bool:
         with _workplace(store) as (source, folder):
             with store.open(media.file_path) as original, source.open("xb") as copy:
                 shutil.copyfileobj(original, copy, 1024 * 1024)
-            derived = derive.derive(source, media.mime_type or "", folder, _limits(media.media_type))
+            derived = derive.derive(
+                source, media.mime_type or "", folder, _limits(media.media_type)
+            )
             failpoint("copies.derived")
             values = _place(store, media, derived)
     except derive.Unreadable as reason:

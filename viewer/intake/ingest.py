@@ -6,11 +6,12 @@ so every order ends in the same rows. One ingest runs at a time (`lock`): it tak
 two halves of one conversation never race.
 """
 
-import dataclasses
 import hashlib
 import logging
+import re
 import uuid
 from collections.abc import Iterable
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlencode, urlunsplit
 
@@ -35,6 +36,8 @@ from viewer.models import (
 log = logging.getLogger(__name__)
 
 TRIES = 5
+
+State = MediaAttachment.State
 
 # Later states win, whatever order they arrive in.
 STATUS_ORDER = (
@@ -104,7 +107,7 @@ def take(seen: quo.Seen, received_at: datetime) -> list[uuid.UUID]:
 
 
 def _take_message(seen: quo.MessageSeen, received_at: datetime) -> list[uuid.UUID]:
-    message = _message(seen.provider_id, Message.Kind.TEXT, seen.parties, received_at)
+    message = _message(seen.provider_id, Message.Kind.TEXT, seen.parties, seen.said_at)
     message.hear(
         seen.said_at,
         direction=Message.Direction(seen.direction.value),
@@ -119,7 +122,7 @@ def _take_message(seen: quo.MessageSeen, received_at: datetime) -> list[uuid.UUI
 
 
 def _take_call(seen: quo.CallSeen, received_at: datetime) -> list[uuid.UUID]:
-    message = _message(seen.provider_id, Message.Kind.CALL, seen.parties, received_at)
+    message = _message(seen.provider_id, Message.Kind.CALL, seen.parties, seen.said_at)
     message.hear(
         seen.said_at,
         direction=seen.direction and Message.Direction(seen.direction.value),
@@ -133,7 +136,7 @@ def _take_call(seen: quo.CallSeen, received_at: datetime) -> list[uuid.UUID]:
         # "No voicemail" is said before the voicemail is ready; it never takes one back.
         has_voicemail=seen.has_voicemail or None,
         voicemail_transcript=seen.voicemail_transcript,
-        transcript=[dataclasses.asdict(line) for line in seen.transcript] or None,
+        transcript=[asdict(line) for line in seen.transcript] or None,
         summary=list(seen.summary) or None,
         next_steps=list(seen.next_steps) or None,
     )
@@ -162,73 +165,201 @@ def _take_contact(seen: quo.ContactSeen) -> None:
 
 
 # --- Where a message belongs ---------------------------------------------------------------
+#
+# What is known of a message only grows, and where it belongs follows from all that is known, so the
+# order of arrival makes no difference. What certainly belongs together is a thread: the messages to
+# which the provider gave one conversation id, else a single message. Threads with the same people
+# on the same line are one conversation.
 
 
 def _message(
-    provider_id: str, kind: Message.Kind, parties: quo.Parties, received_at: datetime
+    provider_id: str, kind: Message.Kind, parties: quo.Parties, said_at: datetime
 ) -> Message:
     """The row of this message, in the conversation where it belongs by all that is known."""
     for number in parties.ours:
         _learn_line(parties.line, number)
+    known = _by_alias(parties.conversation)
     message = db.session.scalar(sa.select(Message).filter_by(provider_id=provider_id))
     if message is None:
-        home = _home(parties, received_at) or _lonely_home(received_at)
+        home = known or _alike(parties) or _new_conversation()
         message = Message(
-            provider_id=provider_id, kind=kind, conversation=home, sent_at=received_at, said={}
+            provider_id=provider_id, kind=kind, conversation=home, sent_at=said_at, said={}
         )
         db.session.add(message)
-        db.session.flush()
-        return message
-    proven = _home(parties, received_at)
-    here = message.conversation
-    if proven is not None and proven is not here:
-        if not here.participants or not proven.participants:
-            _merge(here, proven)
-        elif parties.conversation:  # the provider's own word outweighs our guess by numbers
-            _move([message], proven)
+    elif "sent_at" not in message.said:  # nobody has said when: not after what is said of it
+        message.sent_at = min(message.sent_at, said_at)
+    message.learn(parties.conversation, parties.line, parties.numbers)
+    if not _is_at_home(message, parties, known):
+        _regroup({message.conversation} | ({known} if known else set()))
     return message
 
 
-def _home(parties: quo.Parties, received_at: datetime) -> Conversation | None:
-    """The conversation of these parties; None if nothing is said about them."""
-    key = _key(parties)
-    known = _by_alias(parties.conversation) if parties.conversation else None
-    alike = _by_people(key, parties.line)
-    if known and alike and known is not alike and not known.participants:
-        known = _merge(known, alike)
-    home = known or alike
-    if home is None:
-        if not key and not parties.conversation:
-            return None
-        home = Conversation(participants=key, line=parties.line, latest_at=received_at)
-        db.session.add(home)
-        db.session.flush()
-    if parties.conversation and known is None:
-        _add_alias(parties.conversation, home)
-    home.line = home.line or parties.line
-    # Somebody may name fewer people than there are; the fullest list stands.
-    if (key.count(",") + bool(key), key) > (len(home.numbers), home.participants):
-        home.participants = key
-        home = _merge_alike(home)
-    return home
+def _is_at_home(message: Message, parties: quo.Parties, known: Conversation | None) -> bool:
+    """Whether what is said now changes no grouping: so it is for nearly all deliveries."""
+    home = message.conversation
+    if not message.threads:
+        key = _key(message.numbers, message.line)
+        return bool(key) and (home.participants, home.line) == (key, message.line)
+    return (
+        len(message.threads) == 1
+        and (known is home or not parties.conversation)
+        and parties.line in (None, home.line)
+        and _others(parties.numbers, parties.line) <= set(home.numbers)
+    )
 
 
-def _lonely_home(received_at: datetime) -> Conversation:
-    """For a call of which nothing but an aftermath is known yet. It is shown, and merged later."""
-    home = Conversation(participants="", latest_at=received_at)
-    db.session.add(home)
+def _regroup(stirred: set[Conversation]) -> None:
+    """Part the messages of these conversations anew, and of those that prove to be alike."""
+    groups = _groups(stirred)
+    while alike := _with_people({key for _, key, _ in groups}) - stirred:
+        stirred = stirred | alike
+        groups = _groups(stirred)
+
+    homes, empty = set[Conversation](), set(stirred)
+    moved_to: dict[Conversation, Conversation] = {}
+    for (line, key, _), messages in groups.items():
+        home = _row_for(key, messages, empty)
+        homes.add(home)
+        empty.discard(home)
+        home.line, home.participants = line, key
+        for left in _move(messages, home):
+            moved_to.setdefault(left, home)
+    for left in empty & moved_to.keys():
+        _replace(left, moved_to[left])
     db.session.flush()
-    return home
+    for home in homes:
+        _set_latest(home)
+    for row in db.session.scalars(
+        _files().where(
+            MediaAttachment.conversation_id.in_([home.id for home in homes]),
+            MediaAttachment.attempts == 0,
+        )
+    ):
+        _name(row, row.message)
 
 
-def _key(parties: quo.Parties) -> str:
-    """The other parties, sorted."""
-    ours = own_numbers()
-    others = {number for number in parties.numbers if number not in ours}
-    if not others:  # two lines of ours spoke with each other
-        line = db.session.scalar(sa.select(Line.number).filter_by(provider_id=parties.line))
-        others = set(parties.numbers) - {line} if line else set()
-    return ",".join(sorted(others))
+# Line, people, and the thread where nobody has said who they are.
+_Group = tuple[str | None, str, str]
+
+
+def _groups(conversations: set[Conversation]) -> dict[_Group, list[Message]]:
+    """The messages of these conversations, by where they belong."""
+    db.session.flush()
+    threads: dict[str, list[Message]] = {}
+    for message in db.session.scalars(
+        sa.select(Message)
+        .where(Message.conversation_id.in_([row.id for row in conversations]))
+        .order_by(Message.created_at, Message.id)
+    ):
+        threads.setdefault(next(iter(message.threads), str(message.id)), []).append(message)
+
+    people: dict[str, tuple[str | None, str]] = {}
+    lines: dict[str, str] = {}  # for threads whose line nobody has said
+    for thread, messages in threads.items():
+        line = min((message.line for message in messages if message.line), default=None)
+        # Somebody may name fewer people than there are.
+        key = _key({number for message in messages for number in message.numbers}, line)
+        people[thread] = line, key
+        if line and key:
+            lines[key] = min(line, lines.get(key, line))
+
+    groups: dict[_Group, list[Message]] = {}
+    for thread, (line, key) in people.items():
+        group = (line or lines.get(key), key, "" if key else thread)
+        groups.setdefault(group, []).extend(threads[thread])
+    return groups
+
+
+def _row_for(key: str, messages: list[Message], empty: set[Conversation]) -> Conversation:
+    """Of the conversations where they are now, the one that may stay: the older of the fitting."""
+    return (
+        min(
+            {message.conversation for message in messages} & empty,
+            key=lambda row: (row.participants != key, row.created_at, str(row.id)),
+            default=None,
+        )
+        or _new_conversation()
+    )
+
+
+def _move(messages: list[Message], home: Conversation) -> list[Conversation]:
+    """Bring messages, their media and the provider's names for them home. What they left."""
+    moved = [message for message in messages if message.conversation is not home]
+    left = [message.conversation for message in moved]
+    for message in moved:
+        message.conversation = home
+        db.session.execute(
+            sa.update(MediaAttachment)
+            .filter_by(message_id=message.id)
+            .values(conversation_id=home.id)
+        )
+    db.session.flush()
+    for thread in {thread for message in messages for thread in message.threads}:
+        _call(thread, home)
+    return left
+
+
+def _replace(left: Conversation, home: Conversation) -> None:
+    """Nothing belongs to this conversation any more; its page's address goes on working."""
+    db.session.execute(
+        sa.update(ConversationAlias)
+        .filter_by(conversation_id=left.id)
+        .values(conversation_id=home.id)
+    )
+    _call(str(left.id), home)
+    db.session.flush()
+    db.session.expire(left)
+    db.session.delete(left)
+
+
+def _new_conversation() -> Conversation:
+    conversation = Conversation(id=uuid.uuid4(), participants="", created_at=now())
+    db.session.add(conversation)
+    return conversation
+
+
+def _by_alias(thread: str | None) -> Conversation | None:
+    alias = db.session.get(ConversationAlias, thread) if thread else None
+    return db.session.get(Conversation, alias.conversation_id) if alias else None
+
+
+def _call(thread: str, conversation: Conversation) -> None:
+    """Remember that the provider, or an old page, calls the conversation so."""
+    alias = db.session.get(ConversationAlias, thread)
+    if alias is None:
+        alias = ConversationAlias(provider_id=thread)
+        db.session.add(alias)
+    alias.conversation_id = conversation.id
+
+
+def _alike(parties: quo.Parties) -> Conversation | None:
+    """The conversation of exactly these people on this line."""
+    key = _key(parties.numbers, parties.line)
+    if not key:
+        return None
+    return db.session.scalar(sa.select(Conversation).filter_by(participants=key, line=parties.line))
+
+
+def _with_people(keys: set[str]) -> set[Conversation]:
+    return set(
+        db.session.scalars(
+            sa.select(Conversation).where(Conversation.participants.in_(keys - {""}))
+        )
+    )
+
+
+def _key(numbers: Iterable[str], line: str | None) -> str:
+    return ",".join(sorted(_others(numbers, line)))
+
+
+def _others(numbers: Iterable[str], line: str | None) -> set[str]:
+    """The other parties."""
+    named = set(numbers)
+    if others := named - own_numbers():
+        return others
+    # Two lines of ours spoke with each other.
+    ours = db.session.scalar(sa.select(Line.number).filter_by(provider_id=line)) if line else None
+    return named - {ours} if ours else set()
 
 
 def own_numbers() -> set[str]:
@@ -238,107 +369,38 @@ def own_numbers() -> set[str]:
 
 
 def _learn_line(line_id: str | None, number: str) -> None:
+    """Note that this number is ours, and on which line."""
     if not number.startswith("+"):
         return
     line = db.session.scalar(sa.select(Line).filter_by(number=number))
+    is_new = line is None
     if line is None:
-        known = number in own_numbers()
         line = db.session.scalar(sa.select(Line).filter_by(provider_id=line_id, number=None))
-        if line is None:
-            line = Line()
-            db.session.add(line)
+        line = line or Line()
         line.number = number
+        db.session.add(line)
         db.session.flush()
-        if not known:
-            _take_out(number)
-    if line_id and line.provider_id is None:
-        taken = db.session.scalar(sa.select(Line).filter_by(provider_id=line_id))
-        if taken is None:  # a ported line keeps its first number here; both stay ours
-            line.provider_id = line_id
-    db.session.flush()
-
-
-def _take_out(number: str) -> None:
-    """A number turned out to be ours: it is nobody's other party any more."""
-    for conversation in db.session.scalars(
-        sa.select(Conversation).where(Conversation.participants.contains(number, autoescape=True))
-    ).all():
-        others = [other for other in conversation.numbers if other != number]
-        if others and len(others) < len(conversation.numbers):
-            conversation.participants = ",".join(others)
-            _merge_alike(conversation)
-
-
-def _by_alias(provider_id: str) -> Conversation | None:
-    return db.session.scalar(
-        sa.select(Conversation)
-        .join(ConversationAlias, ConversationAlias.conversation_id == Conversation.id)
-        .where(ConversationAlias.provider_id == provider_id)
-    )
-
-
-def _by_people(key: str, line: str | None) -> Conversation | None:
-    if not key:
-        return None
-    query = sa.select(Conversation).filter_by(participants=key)
-    if line:
-        query = query.where((Conversation.line == line) | Conversation.line.is_(None))
-    return db.session.scalars(
-        query.order_by(Conversation.line.is_(None), Conversation.created_at, Conversation.id)
-    ).first()
-
-
-def _add_alias(provider_id: str, conversation: Conversation) -> None:
-    db.session.add(ConversationAlias(provider_id=provider_id, conversation_id=conversation.id))
-    db.session.flush()
-
-
-def _merge_alike(conversation: Conversation) -> Conversation:
-    """One conversation for one set of people on one line."""
-    db.session.flush()
-    for other in db.session.scalars(
-        sa.select(Conversation)
-        .filter_by(participants=conversation.participants)
-        .where(Conversation.id != conversation.id)
-    ).all():
-        if None in (other.line, conversation.line) or other.line == conversation.line:
-            conversation = _merge(other, conversation)
-    return conversation
-
-
-def _merge(one: Conversation, other: Conversation) -> Conversation:
-    """Make one of two. The one that stays is the one whose people are known, then the older."""
-    stay, go = sorted(
-        (one, other), key=lambda row: (not row.participants, row.created_at, str(row.id))
-    )
-    db.session.flush()
-    _move(db.session.scalars(sa.select(Message).filter_by(conversation_id=go.id)).all(), stay)
-    db.session.execute(
-        sa.update(ConversationAlias)
-        .filter_by(conversation_id=go.id)
-        .values(conversation_id=stay.id)
-    )
-    stay.line = stay.line or go.line
-    stay.latest_at = max(stay.latest_at, go.latest_at)
-    _add_alias(str(go.id), stay)  # its page's address goes on working
-    db.session.expire(go)
-    db.session.delete(go)
-    db.session.flush()
-    return stay
-
-
-def _move(messages: Iterable[Message], home: Conversation) -> None:
-    for message in messages:
-        left = message.conversation
-        message.conversation = home
-        db.session.execute(
-            sa.update(MediaAttachment)
-            .filter_by(message_id=message.id)
-            .values(conversation_id=home.id)
+    if line_id and (line.provider_id is None or line_id < line.provider_id):
+        # A ported line had several numbers: the first in order is its own, and all stay ours.
+        holder = db.session.scalar(sa.select(Line).filter_by(provider_id=line_id))
+        if holder is None or number < (holder.number or ""):
+            if holder is not None:
+                holder.provider_id = None
+                db.session.flush()
+            line.provider_id, is_new = line_id, True
+            db.session.flush()
+    if is_new:
+        _regroup(
+            set(
+                db.session.scalars(
+                    sa.select(Conversation).where(
+                        Conversation.participants.contains(number, autoescape=True)
+                        # Two lines of ours spoke there, and only now we know which is which.
+                        | ((Conversation.line == line_id) & (Conversation.participants == ""))
+                    )
+                )
+            )
         )
-        home.latest_at = max(home.latest_at, message.sent_at)
-        db.session.flush()
-        _set_latest(left)
 
 
 # --- What came with it ---------------------------------------------------------------------
@@ -349,32 +411,34 @@ def _settle(
 ) -> list[uuid.UUID]:
     """The last step for a message: its files have rows, its conversation knows its newest."""
     db.session.flush()
-    rows = list(
-        db.session.scalars(sa.select(MediaAttachment).filter_by(message_id=message.id)).all()
-    )
+    rows = list(db.session.scalars(_files().filter_by(message_id=message.id)))
     for position, item in enumerate(media):
-        _take_media(message, rows, item, position, said_at)
-    db.session.flush()
+        _take_media(_row_of(message, rows, item, position), item, position, said_at)
+    _drop_announced_voicemail(rows)
+    for row in rows:
+        _name(row, message)
+        db.session.add(row)
+        db.session.flush()
     _set_latest(message.conversation)
-    return [
-        row.id for row in rows if row.state is MediaAttachment.State.PENDING and row.openphone_url
-    ]
+    return [row.id for row in rows if row.state is State.PENDING and row.openphone_url]
+
+
+def _files() -> sa.Select[MediaAttachment]:
+    """Rows as they are, and stay while we work: one that is claimed just now keeps its name."""
+    return (
+        sa.select(MediaAttachment)
+        .order_by(MediaAttachment.created_at, MediaAttachment.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
 
 
 def _take_media(
-    message: Message,
-    rows: list[MediaAttachment],
-    item: quo.MediaSeen,
-    position: int,
-    said_at: datetime,
+    row: MediaAttachment, item: quo.MediaSeen, position: int, said_at: datetime
 ) -> None:
-    row = _same_file(rows, item)
-    if row is None:
-        row = _new_media(message, item)
-        rows.append(row)
-        db.session.add(row)
-    had_address = row.openphone_url is not None
-    row.position = position if row.position is None else min(row.position, position)
+    known_address = row.openphone_url
+    row.gather("keys", *source_keys(item))
+    row.position = min(row.position, position)
     row.hear(
         said_at,
         openphone_url=item.url,
@@ -383,63 +447,88 @@ def _take_media(
         # What decoding found is exact; the provider rounds.
         duration_seconds=None if row.is_stored else item.duration_seconds,
     )
-    if item.url and not had_address:
-        row.source_key, row.problem = source_key(item), None
-        row.state, row.next_attempt_at = MediaAttachment.State.PENDING, now()
-    db.session.flush()
+    if row.openphone_url != known_address and row.state in (State.PENDING, State.NEEDS_ATTENTION):
+        row.next_attempt_at = now()  # a fresh address is tried at once
+        if known_address is None:
+            row.state, row.problem = State.PENDING, None
 
 
-def _same_file(rows: list[MediaAttachment], item: quo.MediaSeen) -> MediaAttachment | None:
-    """The row of this file: by address, else by the provider's id of it."""
-    key = source_key(item)
-    by_address = next((row for row in rows if row.source_key == key), None)
-    by_id = next(
-        (
-            row
-            for row in rows
-            if item.provider_id and row.provider_id == item.provider_id and row.role.value == item.role.value
-        ),
-        None,
-    )
-    if by_address and by_id and by_address is not by_id and by_id.openphone_url is None:
-        # Announced by id without an address, then by address without the id: one file.
-        rows.remove(by_id)
-        db.session.delete(by_id)
+def _row_of(
+    message: Message, rows: list[MediaAttachment], item: quo.MediaSeen, position: int
+) -> MediaAttachment:
+    """The row of this file, by any address or id with which it was ever named.
+
+    Two rows that prove to be one file become one, unless both downloads have begun: bytes stay.
+    """
+    keys = source_keys(item)
+    same = [row for row in rows if keys & {row.source_key, *row.gathered("keys")}]
+    if not same:
+        rows.append(_new_media(message, item, position))
+        return rows[-1]
+    row, *others = sorted(same, key=lambda row: (row.attempts == 0, row.is_stored))
+    for other in others:
+        if other.attempts == 0:
+            row.absorb(other)
+            row.position = min(row.position, other.position)
+            _drop(other, rows)
+    return row
+
+
+def _drop_announced_voicemail(rows: list[MediaAttachment]) -> None:
+    """A call has one voicemail: the one announced without address and id is the one we know of."""
+    voicemails = [row for row in rows if row.role is MediaAttachment.Role.VOICEMAIL]
+    announced = [row for row in voicemails if not row.openphone_url and not row.provider_id]
+    if len(announced) < len(voicemails):
+        for row in announced:
+            _drop(row, rows)
+
+
+def _drop(row: MediaAttachment, rows: list[MediaAttachment]) -> None:
+    rows.remove(row)
+    if row in db.session:
+        db.session.delete(row)
         db.session.flush()
-    return by_address or by_id
 
 
-def _new_media(message: Message, item: quo.MediaSeen) -> MediaAttachment:
-    ours = own_numbers()
-    sender = message.sender if message.sender and message.sender not in ours else None
-    customer = sender or next(iter(message.conversation.numbers), "") or quo.canonical(None)
-    path, stem = _free_path(
-        naming.stem(
-            item.role,
-            message.sent_at,
-            customer,
-            naming.clean_name(item.role, item.url, item.declared_type),
-        ),
-        naming.first_extension(item.role, item.url, item.declared_type),
-    )
+def _new_media(message: Message, item: quo.MediaSeen, position: int) -> MediaAttachment:
     return MediaAttachment(
         message_id=message.id,
         conversation_id=message.conversation_id,
         role=MediaAttachment.Role(item.role.value),
         source_key=source_key(item),
-        file_path=path,
-        file_stem=stem,
-        file_name=naming.file_name(item.url),
-        media_type=_first_guess(item),
-        state=MediaAttachment.State.PENDING,
-        next_attempt_at=now() if item.url else None,
-        problem=None if item.url else "The phone provider has not said yet where the file is.",
+        position=position,
+        state=State.PENDING,
+        next_attempt_at=None,
+        problem="The phone provider has not said yet where the file is.",
         said={},
         attempts=0,
     )
 
 
-def _free_path(stem: str, extension: str) -> tuple[str, str]:
+def _name(row: MediaAttachment, message: Message) -> None:
+    """What follows from all that was said of a file. Its first download settles its name."""
+    if row.attempts:
+        return
+    role = quo.Role(row.role.value)
+    row.source_key = source_key(quo.MediaSeen(role, row.openphone_url, provider_id=row.provider_id))
+    row.file_name = naming.file_name(row.openphone_url)
+    row.media_type = _first_guess(role, row.declared_type)
+    name = naming.clean_name(role, row.openphone_url, row.declared_type)
+    stem = naming.stem(role, message.sent_at, _customer(message), name)
+    has_it = row.file_stem and re.fullmatch(re.escape(stem.lower()) + r"(-\d+)?", row.file_stem)
+    found = row.file_path.rpartition(".")[0] if has_it else _free_stem(stem)
+    row.file_stem = found.lower()
+    row.file_path = found + naming.first_extension(role, row.openphone_url, row.declared_type)
+
+
+def _customer(message: Message) -> str:
+    """Under whose number a message's files lie."""
+    if message.sender and message.sender not in own_numbers():
+        return message.sender
+    return next(iter(message.conversation.numbers), "") or quo.canonical(None)
+
+
+def _free_stem(stem: str) -> str:
     """The first name of stem, stem-2, stem-3 … that no file has, in any spelling of its case."""
     taken = set(
         db.session.scalars(
@@ -452,34 +541,45 @@ def _free_path(stem: str, extension: str) -> tuple[str, str]:
     while candidate.lower() in taken:
         count += 1
         candidate = f"{stem}-{count}"
-    return candidate + extension, candidate.lower()
+    return candidate
 
 
 def source_key(item: quo.MediaSeen) -> str:
-    """What is the same for one file in every telling: its address without signatures, else its id."""
-    if item.url is None:
-        told = f"id:{item.provider_id}"
-    elif (parts := naming.split(item.url)) is None:
-        told = item.url
-    else:
-        query = [
-            (name, value)
-            for name, value in parse_qsl(parts.query, keep_blank_values=True)
-            if not any(
-                name.lower() == mark or (mark.endswith("-") and name.lower().startswith(mark))
-                for mark in _SIGNING
-            )
-        ]
-        told = urlunsplit(
-            (parts.scheme.lower(), parts.netloc.lower(), parts.path, urlencode(query), "")
-        )
+    """What is one file's in every telling: its address without signatures, else its id."""
+    told = _unsigned(item.url) if item.url else f"id:{item.provider_id}"
     return hashlib.sha256(f"{item.role.value} {told}".encode()).hexdigest()
 
 
-def _first_guess(item: quo.MediaSeen) -> MediaAttachment.MediaType:
-    if item.role is not quo.Role.ATTACHMENT:
+def source_keys(item: quo.MediaSeen) -> set[str]:
+    """Everything by which this file is told from others: any one of them is enough."""
+    keys = {source_key(item)}
+    if item.provider_id:
+        keys.add(source_key(replace(item, url=None)))
+    return keys
+
+
+def _unsigned(url: str) -> str:
+    """An address without the parts that only say who may read it and until when."""
+    parts = naming.split(url)
+    if parts is None:
+        return url
+    query = [
+        (name, value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        if not any(
+            name.lower() == mark or (mark.endswith("-") and name.lower().startswith(mark))
+            for mark in _SIGNING
+        )
+    ]
+    return urlunsplit(
+        (parts.scheme.lower(), parts.netloc.lower(), parts.path, urlencode(query), "")
+    )
+
+
+def _first_guess(role: quo.Role, declared_type: str | None) -> MediaAttachment.MediaType:
+    if role is not quo.Role.ATTACHMENT:
         return MediaAttachment.MediaType.AUDIO
-    family = (item.declared_type or "image/").partition("/")[0].lower()
+    family = (declared_type or "image/").partition("/")[0].lower()
     guesses = {
         "image": MediaAttachment.MediaType.PHOTO,
         "video": MediaAttachment.MediaType.VIDEO,
@@ -506,8 +606,5 @@ def _furthest(one: str | None, other: str | None) -> str | None:
 
 def _believable(sent_at: datetime | None, received_at: datetime) -> datetime | None:
     """A time that orders the page and names a folder: not 1970, not next year."""
-    if sent_at is None:
-        return None
-    if datetime(2015, 1, 1, tzinfo=UTC) <= sent_at <= received_at + timedelta(days=1):
-        return sent_at
-    return received_at
+    earliest, latest = datetime(2015, 1, 1, tzinfo=UTC), received_at + timedelta(days=1)
+    return sent_at if sent_at and earliest <= sent_at <= latest else None

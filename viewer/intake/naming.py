@@ -20,8 +20,6 @@ FOLDERS = {
 
 # The provider names files by a hash: that tells nobody anything.
 _MEANINGLESS = re.compile(r"[0-9a-f-]{16,}|[^a-z]*", re.IGNORECASE)
-# Copies are named <stem>_thumb.jpg and so on: no original may look like one.
-_LIKE_A_COPY = re.compile(r"(_(thumb|preview|playable))+$", re.IGNORECASE)
 
 
 def stem(role: quo.Role, sent_at: datetime, customer: str, name: str) -> str:
@@ -34,10 +32,12 @@ def stem(role: quo.Role, sent_at: datetime, customer: str, name: str) -> str:
 
 
 def clean_name(role: quo.Role, url: str | None, declared_type: str | None) -> str:
-    """A short name in [A-Za-z0-9._-] for people: the source's own if it means something."""
+    """A short name in [A-Za-z0-9-] for people: the source's own if it means something.
+
+    Without underscores: copies are named <stem>_thumb.jpg and so on, and no original may be.
+    """
     found = _path(url).stem
     found = re.sub(r"[^A-Za-z0-9-]+", "-", found).strip("-")[:60].rstrip("-")
-    found = _LIKE_A_COPY.sub("", found)
     if role is quo.Role.ATTACHMENT and found and not _MEANINGLESS.fullmatch(found):
         return found
     if role is not quo.Role.ATTACHMENT:

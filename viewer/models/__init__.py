@@ -14,8 +14,10 @@ from viewer.models.conversations import (
 from viewer.models.duties import Duty
 from viewer.models.events import RefusedDelivery, WebhookEvent
 from viewer.models.media import MediaAttachment
+from viewer.models.progress import CatchUpMark
 
 __all__ = [
+    "CatchUpMark",
     "Contact",
     "ContactNumber",
     "Conversation",

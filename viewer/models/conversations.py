@@ -5,6 +5,7 @@ A message is a text or a call; both stand in one timeline.
 
 import enum
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from viewer.extensions import Model, db, now
+from viewer.extensions import Model, now
 from viewer.models.media import MediaAttachment
 from viewer.models.sayings import Saying
 
@@ -102,6 +103,26 @@ class Message(Saying, Model):
     )
 
     __table_args__ = (sa.Index("ix_messages_timeline", "conversation_id", "sent_at", "id"),)
+
+    def learn(self, thread: str | None, line: str | None, numbers: Iterable[str]) -> None:
+        """Remember whom a delivery named. Where the message belongs follows from all of them."""
+        self.gather("threads", *filter(None, [thread]))
+        self.gather("lines", *filter(None, [line]))
+        self.gather("numbers", *numbers)
+
+    @property
+    def threads(self) -> list[str]:
+        """The provider's ids (CN…) of its conversation: none or one, as far as anybody knows."""
+        return self.gathered("threads")
+
+    @property
+    def line(self) -> str | None:
+        return next(iter(self.gathered("lines")), None)
+
+    @property
+    def numbers(self) -> list[str]:
+        """Everybody named, ours included."""
+        return self.gathered("numbers")
 
     @property
     def is_call(self) -> bool:

@@ -22,14 +22,14 @@ class Duty(Model):
 
     @classmethod
     def take(cls, name: str, holder: str, seconds: float, every: float) -> bool:
-        """Whether `holder` may do it now: nobody else is at it, and the last time is `every` seconds ago."""
+        """Whether `holder` may do it now: nobody is at it, and it was done `every` seconds ago."""
         lock(f"duty:{name}")
         moment = now()
         duty = db.session.get(cls, name, populate_existing=True)
         if duty is None:
             duty = cls(name=name)
             db.session.add(duty)
-        # A clock that was set back must not stop a duty for ever: a time in the future counts as none.
+        # A clock that was set back must not stop a duty for ever: the future counts as never.
         if duty.until is not None and moment < duty.until <= moment + timedelta(seconds=seconds):
             return False
         if duty.done_at is not None and moment - timedelta(seconds=every) < duty.done_at <= moment:

@@ -78,7 +78,7 @@ class WebhookEvent(Model):
 
 
 class RefusedDelivery(Model):
-    """How often the webhook's door stayed shut, by reason and hour. Counters only: no flood fills it."""
+    """How often the door stayed shut, by reason and hour. Counters only: no flood fills it."""
 
     __tablename__ = "refused_deliveries"
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from viewer.extensions import Model, db, now
+from viewer.extensions import Model, now
 from viewer.models.sayings import Saying
 
 if TYPE_CHECKING:

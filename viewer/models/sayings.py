@@ -5,7 +5,7 @@ fills a blank. So the row is the same in every order of arrival.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,17 +13,35 @@ from sqlalchemy.orm import Mapped, mapped_column
 class Saying:
     """Fields that several deliveries tell about, each with the moment of its best telling."""
 
+    # {field: moment}, and {set: its members} for what is gathered.
     said: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
     def hear(self, said_at: datetime, **values: Any) -> None:
         """Take what this delivery says. None says nothing."""
         stamp = said_at.isoformat(timespec="microseconds")
-        said = dict(self.said or {})
         for name, value in values.items():
-            if value is None:
-                continue
-            # Two different sayings of one moment: the larger wins, so that order never matters.
-            if (stamp, str(value)) >= (said.get(name, ""), str(getattr(self, name))):
-                setattr(self, name, value)
-                said[name] = stamp
-        self.said = said
+            if value is not None:
+                self._take(name, stamp, value)
+
+    def absorb(self, other: Self) -> None:
+        """Take all that was ever said of `other`, which proved to be the same thing."""
+        for name, told in other.said.items():
+            if isinstance(told, str):
+                self._take(name, told, getattr(other, name))
+            else:
+                self.gather(name, *told)
+
+    def gather(self, name: str, *values: str) -> None:
+        """Add to a set of what all deliveries together named; it only ever grows."""
+        self.said = {**(self.said or {}), name: sorted({*self.gathered(name), *values})}
+
+    def gathered(self, name: str) -> list[str]:
+        found: list[str] = (self.said or {}).get(name, [])
+        return found
+
+    def _take(self, name: str, stamp: str, value: Any) -> None:
+        # Two different sayings of one moment: the larger wins, so that order never matters.
+        said = self.said or {}
+        if (stamp, str(value)) >= (said.get(name, ""), str(getattr(self, name))):
+            setattr(self, name, value)
+            self.said = {**said, name: stamp}

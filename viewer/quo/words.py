@@ -116,14 +116,14 @@ Seen = MessageSeen | CallSeen | ContactSeen | Nothing
 
 
 class NotUnderstood(Exception):
-    """The delivery is genuine but we cannot read it. Keep it, show it, read it again with newer code."""
+    """Genuine, but we cannot read it. Keep it, show it, read it again with newer code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A delivery whose signature is good."""
 
-    id: str  # what makes a repeat recognisable: webhook-id, else the event's id, else a digest of the body
+    id: str  # the same for a repeat: webhook-id, else the event's id, else a digest of the body
     scheme: str  # "legacy" or "standard"
     sent_at: datetime | None  # when the provider signed it; None where its clock could not be read
     header_names: tuple[str, ...] = field(default=())

@@ -1,9 +1,9 @@
-"""Where bytes live. Knows no rows: keys come from the caller, and the same key names a file in every store.
+"""Where bytes live. Knows no rows: the caller chooses keys, the same for a file in every store.
 
 StorageError
   Missing      there is nothing under this key
   Occupied     there is something under this key already; nothing is ever replaced
-  Unavailable  the store cannot take or give bytes now (full, read-only, not mounted); try again later
+  Unavailable  the store cannot take or give bytes now (full, read-only, gone); try again later
 """
 
 from viewer.storage.folder import Folder

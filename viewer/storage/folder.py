@@ -40,7 +40,7 @@ class FolderPart:
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{uuid.uuid4()}.part"
         with _in_words():
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folders(folder)
             self.file: BinaryIO = self.path.open("xb+")
             # Death of the process frees the lock: that is how tidy() knows a dead writer's part.
             fcntl.flock(self.file, fcntl.LOCK_EX)
@@ -78,13 +78,13 @@ class Folder:
     def workplace(self) -> Path:
         folder = self.root / INCOMING / str(uuid.uuid4())
         with _in_words():
-            folder.mkdir(parents=True)
+            _make_folders(folder)
         return folder
 
     def place(self, key: str, part: Path) -> None:
         target = self.root / check_key(key)
         with _in_words():
-            self._make_folders(target.parent)
+            _make_folders(target.parent)
             failpoint("storage.folders")
             try:
                 # Not rename(): that would replace what is there.
@@ -111,7 +111,7 @@ class Folder:
 
     def stat(self, key: str) -> Stat:
         with _in_words(key):
-            found = os.stat(self.root / check_key(key), follow_symlinks=False)
+            found = (self.root / check_key(key)).lstat()
         if not stat.S_ISREG(found.st_mode):
             raise Missing(f"{key} is not a file")
         return Stat(size=found.st_size)
@@ -136,15 +136,16 @@ class Folder:
                 removed += 1
         return removed
 
-    def _make_folders(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        self._make_folders(folder.parent)
-        # Another worker may make it at the same moment; its parent is fsynced by both.
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
-        failpoint("storage.mkdir")
-        _fsync_folder(folder.parent)
+
+def _make_folders(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    # Another worker may make it at the same moment; its parent is fsynced by both.
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    failpoint("storage.mkdir")
+    _fsync_folder(folder.parent)
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-# Every segment of a key: no separators, no leading dot, nothing a file system or a URL treats specially.
+# Every segment: no leading dot, and nothing that a file system or a URL treats specially.
 _KEY = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,200}(/(?!\.)[A-Za-z0-9._-]{1,200})*")
 
 
@@ -72,7 +72,7 @@ class Store(Protocol):
         """Forget key. Forgetting what isn't there is fine. Raises Unavailable."""
 
     def tidy(self, older_than: float) -> int:
-        """Clear away parts whose writer is dead, older than so many seconds. How many there were."""
+        """Clear away what dead writers left so many seconds ago. How many there were."""
 
 
 def check_key(key: str) -> str:

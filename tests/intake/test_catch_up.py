@@ -1,0 +1,620 @@
+"""What the webhooks did not bring is brought by the catch-up, once, from either surface."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from tests.conftest import BOTH
+from tests.test_journey import picture
+from viewer.demo.rest import Workspace, stamp
+from viewer.extensions import db, now
+from viewer.intake import catch_up as catching
+from viewer.intake.catch_up import LAST_RUN, SUBSCRIPTION, catch_up, fresh_address, freshen
+from viewer.models import (
+    CatchUpMark,
+    Contact,
+    Conversation,
+    Line,
+    MediaAttachment,
+    Message,
+    WebhookEvent,
+)
+from viewer.quo import rest
+
+KEY = "test-key-1"
+THEM, US = "+16175550123", "+16175550100"
+HOOK = {
+    "id": "12",
+    "status": "enabled",
+    "url": "https://viewer.example.com/webhooks/quo",
+    "events": sorted(catching.NEEDED_NEW),
+}
+State = MediaAttachment.State
+
+
+@pytest.fixture
+def workspace():
+    return Workspace(key=KEY, rate=10_000, webhooks=[dict(HOOK)])
+
+
+@pytest.fixture
+def api(workspace, provider):
+    with rest.Client(KEY, workspace.mount(provider), per_second=10_000, pauses=(0,)) as client:
+        yield client
+
+
+@pytest.fixture
+def begin():
+    return now().replace(microsecond=0) - timedelta(days=2)
+
+
+@pytest.fixture
+def text(workspace, begin):
+    """A text at the provider, whose webhook never reached us."""
+
+    def add(number, *urls, **words):
+        workspace.messages[f"ACmsg-test-{number}"] = {
+            "id": f"ACmsg-test-{number}",
+            "from": THEM,
+            "to": [US],
+            "text": f"Hello {number}",
+            "media": [{"url": url, "type": "image/jpeg"} for url in urls],
+            "direction": "incoming",
+            "status": "received",
+            "conversationId": "CNtest1",
+            "phoneNumberId": "PNdemo1",
+            "createdAt": stamp(begin + timedelta(minutes=number)),
+        } | words
+        return workspace.messages[f"ACmsg-test-{number}"]
+
+    return add
+
+
+@pytest.fixture
+def call(workspace, begin):
+    def add(number, *, answered=False, **words):
+        at = begin + timedelta(minutes=number)
+        workspace.calls[f"ACcall-test-{number}"] = {
+            "id": f"ACcall-test-{number}",
+            "direction": "incoming",
+            "status": "completed",
+            "participants": [
+                {"phoneNumber": THEM, "actorId": None},
+                {"phoneNumber": US, "actorId": "US1"},
+            ],
+            "conversationId": "CNtest1",
+            "phoneNumberId": "PNdemo1",
+            "createdAt": stamp(at),
+            "answeredAt": stamp(at) if answered else None,
+            "completedAt": stamp(at + timedelta(minutes=1)),
+        } | words
+        return f"ACcall-test-{number}"
+
+    return add
+
+
+def rows(model):
+    db.session.rollback()
+    db.session.expire_all()
+    return db.session.scalars(sa.select(model)).all()
+
+
+def everything():
+    """All that is true, but for the marks of the catch-up itself."""
+    db.session.rollback()
+    tables = [table for table in db.metadata.sorted_tables if table.name != "catch_up_marks"]
+    found = {
+        table.name: sorted(map(repr, db.session.execute(sa.select(table)).all()))
+        for table in tables
+    }
+    db.session.rollback()
+    return found
+
+
+def mark(name):
+    return next((row for row in rows(CatchUpMark) if row.name == name), None)
+
+
+# --- what never arrived ---
+
+
+@BOTH
+@pytest.mark.parametrize("only_v1", [False, True])
+def test_a_photo_whose_webhook_was_lost_is_brought_home(
+    only_v1, api, workspace, provider, text, work, app
+):
+    workspace.only_v1 = only_v1
+    sent = picture()
+    text(1, provider.serve(sent, content_type="image/jpeg"))
+
+    summary = catch_up(api)
+    work()
+
+    assert summary.problems == []
+    assert (summary.arrived, summary.media) == (1, 1)
+    [media] = rows(MediaAttachment)
+    assert media.state is State.STORED
+    assert media.file_size == len(sent)
+    [message] = rows(Message)
+    assert message.body == "Hello 1"
+    assert message.conversation.participants == THEM
+
+
+def test_it_is_filed_under_its_own_date(api, provider, text, begin, app):
+    text(1, provider.serve(b"x"))
+
+    catch_up(api)
+
+    [media] = rows(MediaAttachment)
+    sent_at = begin + timedelta(minutes=1)
+    assert media.file_path.startswith(f"{sent_at:%Y/%m/%d}/617-555-0123/messages/")
+
+
+@pytest.mark.parametrize("only_v1", [False, True])
+def test_voicemails_recordings_transcripts_and_summaries_are_brought_home(
+    only_v1, api, workspace, provider, call, app
+):
+    workspace.only_v1 = only_v1
+    voicemail = {"id": "VMtest1", "status": "completed", "duration": 18, "transcript": "Call me"}
+    call(1, voicemail=voicemail | {"recordingUrl": provider.serve(b"v")})
+    answered = call(2, answered=True, summary={"summary": ["Wet."], "nextSteps": ["Visit."]})
+    workspace.recordings[answered] = [
+        {"id": "CRtest1", "status": "completed", "url": provider.serve(b"r"), "duration": 60}
+    ]
+    workspace.transcripts[answered] = [{"dialogue": [{"content": "Hello", "start": 1, "end": 2}]}]
+
+    summary = catch_up(api)
+
+    assert summary.problems == []
+    assert (summary.arrived, summary.media) == (2, 2)
+    found = {row.role.value: row.provider_id for row in rows(MediaAttachment)}
+    assert found == {"voicemail": "VMtest1", "recording": "CRtest1"}
+    missed, spoken = sorted(rows(Message), key=lambda row: row.provider_id)
+    assert missed.voicemail_transcript == "Call me"
+    assert spoken.summary == ["Wet."]
+    assert [line["text"] for line in spoken.transcript] == ["Hello"]
+
+
+@pytest.mark.parametrize("status", [402, 403])
+def test_a_plan_without_transcripts_does_not_stop_the_recordings(
+    api, workspace, provider, call, monkeypatch, app, status
+):
+    for number in (1, 2):
+        workspace.recordings[call(number, answered=True)] = [
+            {"id": f"CRtest{number}", "url": provider.serve(b"r")}
+        ]
+
+    def refuse(_call_id):
+        raise rest.Refused("Not in this plan.", status)
+
+    monkeypatch.setattr(api, "transcript", refuse)
+
+    summary = catch_up(api)
+
+    assert summary.problems == []
+    assert len(rows(MediaAttachment)) == 2
+
+
+@pytest.mark.parametrize("only_v1", [False, True])
+def test_every_page_is_read(api, workspace, text, app, only_v1):
+    workspace.only_v1 = only_v1
+    for number in range(130):
+        text(number)
+
+    summary = catch_up(api)
+
+    assert summary.arrived == len(rows(Message)) == 130
+
+
+def test_a_date_bounds_the_first_import(api, text, begin, app):
+    text(1)
+    text(60)
+
+    catch_up(api, since=begin + timedelta(minutes=30))
+    catch_up(api)
+
+    assert [row.provider_id for row in rows(Message)] == ["ACmsg-test-60"]
+
+
+def test_progress_is_told(api, text, app):
+    for number in range(60):
+        text(number)
+    told = []
+
+    catch_up(api, progress=lambda summary: told.append((summary.stage, summary.arrived)))
+
+    assert ("messages", 50) in told
+    assert ("messages", 60) in told
+
+
+# --- once and only once ---
+
+
+@BOTH
+@pytest.mark.parametrize("only_v1", [False, True])
+def test_a_second_run_changes_nothing(
+    api, workspace, provider, text, call, work, app, only_v1, begin
+):
+    workspace.only_v1 = only_v1
+    text(1, provider.serve(picture()), provider.serve(picture(800)))
+    text(2, text="")
+    answered = call(3, answered=True)
+    workspace.recordings[answered] = [{"id": "CRtest1", "url": provider.serve(b"ID3 sound")}]
+    catch_up(api)
+    work()
+    before = everything()
+
+    first = catch_up(api)
+    second = catch_up(api, since=begin)
+
+    assert first.arrived == second.arrived == first.completed == second.completed == 0
+    assert everything() == before
+
+
+def test_a_message_that_did_arrive_is_left_as_it_is(
+    api, workspace, provider, text, deliver, work, message, app
+):
+    url = provider.serve(picture())
+    arrived = message(media=[url], sent_at=now() - timedelta(hours=3))
+    deliver(arrived.payload())
+    work()
+    text(1, url, id=arrived.provider_id, text=arrived.text, createdAt=stamp(arrived.sent_at))
+    catch_up(api)
+    before = everything()
+
+    summary = catch_up(api, since=now() - timedelta(days=3))
+
+    assert (summary.arrived, summary.completed) == (0, 0)
+    assert everything() == before
+    assert len(rows(MediaAttachment)) == 1
+
+
+def test_a_photo_that_has_another_address_over_rest_does_not_become_two(
+    api, provider, text, deliver, work, message, app
+):
+    arrived = message(media=[provider.serve(picture()), provider.serve(picture(700))])
+    deliver(arrived.payload())
+    work()
+    again = [provider.serve(picture()), provider.serve(picture(700))]
+    text(1, *again, id=arrived.provider_id, status="delivered")
+
+    catch_up(api)
+    work()
+
+    assert [row.state for row in rows(MediaAttachment)] == [State.STORED] * 2
+
+
+def test_a_photo_that_the_webhook_left_out_is_added(
+    api, provider, text, deliver, work, message, app
+):
+    url = provider.serve(picture())
+    arrived = message(media=[url])
+    deliver(arrived.payload())
+    work()
+    text(1, url, provider.serve(picture(700)), id=arrived.provider_id)
+
+    summary = catch_up(api)
+    work()
+
+    assert summary.media == 1
+    assert [row.state for row in rows(MediaAttachment)] == [State.STORED] * 2
+
+
+def test_a_text_that_was_delivered_meanwhile_says_so(api, text, app):
+    sent = text(1, **{"from": US, "to": [THEM], "direction": "outgoing", "status": "sent"})
+    catch_up(api)
+    sent["status"] = "delivered"
+
+    catch_up(api, since=now() - timedelta(days=3))
+
+    [message] = rows(Message)
+    assert message.status == "delivered"
+
+
+# --- killed in the middle ---
+
+ONE_RUN = """
+from viewer import create_app
+from viewer.intake import catch_up
+from viewer.quo import rest
+with create_app().app_context():
+    base = catch_up.settings().QUO_API_URL
+    with rest.Client("test-key-1", base, per_second=1000) as client:
+        catch_up.catch_up(client)
+"""
+
+
+@BOTH
+def test_a_run_that_was_killed_goes_on_where_it_was(api, workspace, provider, text, app, settings):
+    for number in range(170):
+        text(number)
+    names = ("DATABASE_URL", "DATA_DIR", "REDIS_URL", "QUO_NUMBERS", "SECRET_KEY")
+    environment = os.environ | {name: str(settings[name]) for name in names}
+    environment |= {
+        "QUO_API_URL": workspace.mount(provider),
+        "VIEWER_FAILPOINTS": "catch_up.read@3=kill",  # the third page is read, and not committed
+    }
+    died = subprocess.run([sys.executable, "-c", ONE_RUN], env=environment, check=False)
+    brought = len(rows(Message))
+    text(500, createdAt=stamp(now()))
+
+    summary = catch_up(api)
+
+    assert died.returncode == -9
+    assert brought == 100
+    assert len(rows(Message)) == 171
+    assert summary.arrived == 71
+    # Not from the beginning: the unfinished list from where it was, then what is new.
+    assert summary.listed < 100
+    assert mark("message listing") is None
+
+
+def test_an_outage_in_the_middle_is_told_and_made_up_for(api, workspace, text, app):
+    for number in range(120):
+        text(number)
+
+    def fail_soon(summary):
+        if summary.stage == "messages" and summary.arrived == 50:
+            workspace.fail_next(2, 503)
+
+    first = catch_up(api, progress=fail_soon)
+    second = catch_up(api)
+
+    assert first.problems == ["The phone provider answered 503."]
+    assert (first.arrived, second.arrived) == (50, 70)
+    assert second.problems == []
+
+
+# --- dead addresses ---
+
+
+@BOTH
+def test_a_dead_address_is_replaced_and_the_photo_comes(
+    api, provider, text, deliver, work, message, app
+):
+    dead, alive = (
+        provider.serve(b"", status=404),
+        provider.serve(picture(), content_type="image/jpeg"),
+    )
+    arrived = message(media=[provider.serve(picture(700)), dead])
+    deliver(arrived.payload())
+    work()
+    text(1, provider.serve(picture(700)), alive, id=arrived.provider_id)
+
+    summary = catch_up(api)
+    work()
+
+    assert summary.media == 1
+    assert [row.state for row in rows(MediaAttachment)] == [State.STORED] * 2
+
+
+def test_a_dead_address_is_replaced_at_once_but_not_for_ever(
+    api, provider, text, deliver, message, work, app
+):
+    arrived = message(media=[provider.serve(b"", status=403)])
+    deliver(arrived.payload())
+    work()
+    [media] = rows(MediaAttachment)
+    paces = []
+    for failures in range(1, 6):  # each address they give is dead, too
+        text(1, provider.serve(b"", status=403), id=arrived.provider_id)
+        later = now() + timedelta(minutes=5)
+        media.state, media.failures, media.next_attempt_at = State.NEEDS_ATTENTION, failures, later
+        db.session.commit()
+        assert freshen(media.id, api)
+        [media] = rows(MediaAttachment)
+        paces.append(media.next_attempt_at < later)
+
+    assert paces == [True, True, True, False, False]
+    assert media.failures == 5
+
+
+def test_a_fresh_address_is_found_by_the_place_of_the_file(
+    api, provider, text, deliver, message, work, app
+):
+    arrived = message(media=[provider.serve(b"", status=403), provider.serve(b"", status=403)])
+    deliver(arrived.payload())
+    work()
+    fresh = [provider.serve(b"1"), provider.serve(b"2")]
+    text(1, *fresh, id=arrived.provider_id)
+
+    media = sorted(rows(MediaAttachment), key=lambda row: row.position)
+
+    assert [fresh_address(row, api) for row in media] == fresh
+
+
+def test_a_fresh_address_that_differs_in_its_signature_belongs_to_the_same_path(
+    api, provider, text, deliver, message, work, app
+):
+    one, two = provider.serve(b"", status=403), provider.serve(b"", status=403)
+    arrived = message(media=[f"{one}?X-Amz-Signature=old", f"{two}?X-Amz-Signature=old"])
+    deliver(arrived.payload())
+    work()
+    text(1, f"{two}?X-Amz-Signature=new", f"{one}?X-Amz-Signature=new", id=arrived.provider_id)
+
+    media = sorted(rows(MediaAttachment), key=lambda row: row.position)
+
+    assert fresh_address(media[0], api) == f"{one}?X-Amz-Signature=new"
+
+
+def test_a_voicemail_and_a_recording_get_fresh_addresses(api, workspace, provider, call, app):
+    voicemail = {"id": "VMtest1", "recordingUrl": provider.serve(b"old")}
+    call(1, voicemail=voicemail)
+    workspace.recordings[call(2, answered=True)] = [{"id": "CRtest1", "url": provider.serve(b"o")}]
+    catch_up(api)
+    voicemail["recordingUrl"] = provider.serve(b"new")
+    workspace.recordings["ACcall-test-2"][0]["url"] = provider.serve(b"new")
+
+    fresh = {row.role.value: fresh_address(row, api) for row in rows(MediaAttachment)}
+
+    assert fresh == {
+        "voicemail": voicemail["recordingUrl"],
+        "recording": workspace.recordings["ACcall-test-2"][0]["url"],
+    }
+
+
+def test_there_is_no_fresh_address_where_the_provider_has_none(api, workspace, provider, text, app):
+    text(1, provider.serve(b"x"))
+    catch_up(api)
+    [media] = rows(MediaAttachment)
+
+    assert fresh_address(media, api) is None  # the same as before
+    workspace.messages.clear()
+    assert fresh_address(media, api) is None
+
+
+# --- who is who ---
+
+
+def test_own_numbers_and_names_are_learnt(api, workspace, text, app):
+    second = "+16175550199"
+    workspace.lines.append({"id": "PNtest2", "phoneNumber": second, "name": "Yard"})
+    workspace.contacts["CTtest1"] = {
+        "id": "CTtest1",
+        "defaultFields": {"firstName": "Pat", "phoneNumbers": [{"value": THEM}]},
+    }
+    text(1, to=[second], phoneNumberId="PNtest2")
+
+    catch_up(api)
+
+    assert {row.number: row.name for row in rows(Line)}[second] == "Yard"
+    assert [row.participants for row in rows(Conversation)] == [THEM]
+    assert [row.name for row in rows(Contact)] == ["Pat"]
+
+
+# --- webhooks ---
+
+
+@pytest.mark.parametrize(
+    ("hooks", "value"),
+    [
+        ([], "missing"),
+        ([HOOK | {"url": "https://other.example.com/hook"}], "missing"),
+        ([HOOK | {"status": "disabled"}], "disabled"),
+        ([HOOK | {"events": ["message.received"]}], "incomplete"),
+        ([HOOK], "good"),
+    ],
+)
+def test_a_subscription_that_would_not_deliver_is_reported(api, workspace, app, hooks, value):
+    workspace.webhooks = hooks
+
+    summary = catch_up(api)
+
+    assert mark(SUBSCRIPTION).value == value
+    assert summary.problems == ([] if value == "good" else [mark(SUBSCRIPTION).said])
+
+
+def test_an_older_subscription_counts(api, workspace, app):
+    workspace.webhooks = []
+    workspace.v1_webhooks = [
+        HOOK
+        | {"id": "WH1", "userId": "USdemo2", "events": ["message.received", "message.delivered"]},
+        HOOK | {"id": "WH2", "events": ["call.completed", "call.recording.completed"]},
+    ]
+
+    assert catch_up(api).problems == []
+
+
+def test_a_webhook_that_the_api_does_not_show_is_no_alarm_while_it_delivers(
+    api, workspace, deliver, message, app
+):
+    workspace.webhooks = []
+    deliver(message().payload("d1"), "legacy")
+
+    summary = catch_up(api)
+
+    assert mark(SUBSCRIPTION).value == "unseen"
+    assert summary.problems == []
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_delivery_that_failed_is_replayed_once(
+    api, workspace, provider, message, work, app, as_text
+):
+    payload = message(media=[provider.serve(picture())]).payload()
+    entry = {"status": "failed", "createdAt": payload["createdAt"], "eventType": "message.received"}
+    workspace.deliveries["12"] = [
+        entry
+        | {
+            "id": "msg_failed1",
+            "eventId": payload["id"],
+            "requestBody": json.dumps(payload) if as_text else payload,
+        },
+        entry | {"id": "msg_test1", "eventId": None, "requestBody": payload},  # a test of theirs
+    ]
+
+    first, second = catch_up(api), catch_up(api)
+    work()
+
+    assert (first.replayed, second.replayed) == (1, 0)
+    [event] = rows(WebhookEvent)
+    assert (event.delivery_id, event.scheme) == ("msg_failed1", "log")
+    assert event.state is WebhookEvent.State.PROCESSED
+    assert [row.state for row in rows(MediaAttachment)] == [State.STORED]
+
+
+def test_a_delivery_that_came_after_all_is_not_replayed(api, workspace, deliver, message, app):
+    payload = message().payload()
+    deliver(payload, delivery_id="msg_late1")
+    workspace.deliveries["12"] = [
+        {
+            "id": "msg_late1",
+            "eventId": payload["id"],
+            "status": "failed",
+            "createdAt": payload["createdAt"],
+            "requestBody": payload,
+        }
+    ]
+
+    assert catch_up(api).replayed == 0
+    assert len(rows(WebhookEvent)) == 1
+
+
+# --- trouble ---
+
+
+def test_a_wrong_key_says_so_on_the_status_page(workspace, provider, app):
+    with rest.Client("wrong-key", workspace.mount(provider), per_second=10_000) as client:
+        summary = catch_up(client)
+
+    assert summary.problems == ["The phone provider does not accept our key (QUO_API_KEY)."]
+    assert "QUO_API_KEY" in mark(LAST_RUN).said
+    assert len(workspace.asked) == 1
+
+
+def test_what_cannot_be_understood_hides_nothing_else(api, text, app):
+    text(1, direction="sideways")
+    text(2)
+
+    summary = catch_up(api)
+
+    assert (summary.arrived, summary.not_understood) == (1, 1)
+    assert "1 things in the provider's lists were not understood." in summary.problems
+
+
+def test_nobody_waits_for_the_provider_inside_a_transaction(
+    api, workspace, provider, text, call, app
+):
+    text(1, provider.serve(b"", status=404))
+    workspace.recordings[call(2, answered=True)] = [{"id": "CRtest1", "url": None}]
+    held, session = [], db.session()
+
+    def note(request):
+        held.append(session.in_transaction())
+        return Workspace.answer(workspace, request)
+
+    provider.mount("/api/", note)
+    catch_up(api)
+    catch_up(api)
+
+    assert held
+    assert not any(held)
+
+
+def test_without_a_key_there_is_no_client(app):
+    assert catching.new_client() is None

@@ -1,0 +1,633 @@
+"""The provider's REST API, asked politely: both surfaces, one set of questions.
+
+    with rest.Client(key) as client:
+        for page in client.messages(since=yesterday): ...
+
+The newer surface (2026-03-30) is asked first, v1 where the newer one has no answer. Objects come
+back as the provider writes them; `quo.understand_rest` reads them.
+
+RestError
+  Unreachable   try again later
+  Refused       trying again is no use: the key, the plan, or our question is wrong
+  NotThere      the provider knows no such thing
+
+Their `reason` is a sentence for office staff, without numbers, addresses or keys. The key goes to
+the one host we were given and nowhere else: redirects are not followed, proxies not used.
+"""
+
+import contextlib
+import http.client
+import ipaddress
+import random
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+import requests.utils
+
+from viewer.quo.dialects import read_json
+from viewer.quo.wire import read_moment
+from viewer.quo.words import NotUnderstood
+
+Json = Mapping[str, Any]
+Params = list[tuple[str, str]]
+
+VERSION = "2026-03-30"
+PER_SECOND = 5.0  # of the 10 a key may ask; the rest is for the workers and other programs
+SECONDS = 30.0  # for one question and its whole answer
+PAUSES = (0.5, 2.0, 6.0)  # before asking again
+LONGEST_PAUSE = 30.0  # seconds; whoever wants us to wait longer is asked the next time
+LARGEST_ANSWER = 20_000_000  # bytes
+PAGE, V1_PAGE, V1_CONTACTS = 50, 100, 50  # the most that each surface gives at once
+
+_CHUNK = 64 * 1024
+_PLAN = (402, 403)
+
+
+class RestError(Exception):
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Unreachable(RestError):
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after  # seconds, where the provider named a pause
+
+
+class Refused(RestError):
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class NotThere(RestError):
+    pass
+
+
+class _CursorGone(Exception):
+    """A list's place mark is no longer good: they live for a short while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some objects of a list, newest first."""
+
+    items: tuple[Json, ...]
+    # All that is newer has been given by now. None: this list is in no order of time.
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A subscription of either generation. Its secret is not kept."""
+
+    id: str
+    is_new: bool  # signed by Standard Webhooks, with a log of deliveries
+    url: str
+    enabled: bool
+    events: tuple[str, ...]
+
+
+class Client:
+    """Asks one thing at a time: not to be shared between threads. Raises RestError."""
+
+    def __init__(
+        self,
+        key: str,
+        base: str = "https://api.quo.com",
+        *,
+        per_second: float = PER_SECOND,
+        seconds: float = SECONDS,
+        pauses: tuple[float, ...] = PAUSES,
+    ) -> None:
+        self._line = _Line(_checked_key(key), base, seconds)
+        self._gap, self._pauses = 1 / per_second, pauses
+        self._turn = 0.0  # when we may ask again, on the monotonic clock
+        self._older: set[str] = set()  # what only v1 was found to answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._line.hang_up()
+
+    # --- messages and calls ---
+
+    def messages(self, since: datetime | None, before: datetime | None = None) -> Iterator[Page]:
+        """Every text of the workspace after `since`; `before` goes on where a listing stopped."""
+        params = [("createdAt[gt]", _stamp(since))] if since else []
+        if "messages" not in self._older:
+            try:
+                # `lt` would leave out others of the same millisecond.
+                yield from self._newest_first(
+                    "/messages", params, "createdAt[lt]", before, timedelta(milliseconds=1)
+                )
+                return
+            except NotThere:
+                self._older.add("messages")
+        for conversation, asked in self._v1_conversations(since):
+            everybody = [("participants", number) for number in _others(conversation)]
+            for items in self._v1_pages("/v1/messages", [*asked, *everybody]):
+                yield Page(tuple(_in_conversation(item, conversation) for item in items), None)
+
+    def message(self, message_id: str) -> Json:
+        return self._one(
+            "message", f"/messages/{_id(message_id)}", f"/v1/messages/{_id(message_id)}"
+        )
+
+    def calls(self, since: datetime | None, before: datetime | None = None) -> Iterator[Page]:
+        """Every call of the workspace from `since` on, each with its summary and voicemail."""
+        params = [("include", "summary,voicemail")]
+        params += [("createdAt[gte]", _stamp(since))] if since else []
+        if "calls" not in self._older:
+            try:
+                yield from self._newest_first(
+                    "/calls", params, "createdAt[lte]", before, timedelta(0)
+                )
+                return
+            except NotThere:
+                self._older.add("calls")
+        for conversation, asked in self._v1_conversations(since):
+            others = _others(conversation)
+            if len(others) != 1:  # v1 lists calls with one other party only
+                continue
+            for items in self._v1_pages("/v1/calls", [*asked, ("participants", others[0])]):
+                told = (_in_conversation(item, conversation) for item in items)
+                yield Page(tuple(self._with_aftermath(item) for item in told), None)
+
+    def call(self, call_id: str) -> Json:
+        """A call with its summary and voicemail."""
+        try:
+            return self._object(f"/calls/{_id(call_id)}", [("include", "summary,voicemail")])
+        except NotThere:
+            return self._with_aftermath(self._object(f"/v1/calls/{_id(call_id)}", newer=False))
+
+    def recordings(self, call_id: str) -> list[Json]:
+        """One for each stretch that was recorded, the oldest first."""
+        return self._several(
+            "recordings", f"/calls/{_id(call_id)}/recordings", f"/v1/call-recordings/{_id(call_id)}"
+        )
+
+    def voicemail(self, call_id: str) -> Json | None:
+        try:
+            found = self._object(f"/calls/{_id(call_id)}", [("include", "voicemail")])
+        except NotThere:
+            return self._v1_part("voicemails", call_id)
+        voicemail = found.get("voicemail")
+        return voicemail if isinstance(voicemail, dict) else None
+
+    def summary(self, call_id: str) -> Json | None:
+        try:
+            found = self._object(f"/calls/{_id(call_id)}", [("include", "summary")])
+        except NotThere:
+            return self._v1_part("summaries", call_id)
+        summary = found.get("summary")
+        return summary if isinstance(summary, dict) else None
+
+    def transcript(self, call_id: str) -> Json | None:
+        """What was said in all stretches of a call, in seconds from the beginning of the first."""
+        try:
+            parts = self._several(
+                "transcripts",
+                f"/calls/{_id(call_id)}/transcripts",
+                f"/v1/call-transcripts/{_id(call_id)}",
+            )
+        except NotThere:
+            return None
+        return _joined(parts)
+
+    # --- who is who ---
+
+    def conversations(self, since: datetime | None) -> Iterator[tuple[Json, ...]]:
+        """Those with something new after `since`."""
+        if "conversations" not in self._older:
+            params = [("updatedAt[gte]", _stamp(since))] if since else []
+            try:
+                yield from self._pages("/conversations", params)
+                return
+            except NotThere:
+                self._older.add("conversations")
+        params = [("updatedAfter", _stamp(since))] if since else []
+        yield from self._v1_pages("/v1/conversations", params)
+
+    def phone_numbers(self) -> list[Json]:
+        """Our own lines; each has its number under `phoneNumber`."""
+        found = self._several("phone-numbers", "/phone-numbers", "/v1/phone-numbers")
+        return [
+            {**line, "phoneNumber": line.get("phoneNumber") or line.get("number")} for line in found
+        ]
+
+    def contacts(self) -> Iterator[tuple[Json, ...]]:
+        """The address book. Only v1 gives names and numbers together."""
+        return self._v1_pages("/v1/contacts", [], V1_CONTACTS)
+
+    # --- webhooks ---
+
+    def webhooks(self) -> list[Webhook]:
+        """Every subscription that the API shows. Those made in the old app are not among them."""
+        found: dict[str, Webhook] = {}
+        with contextlib.suppress(NotThere):
+            for items in self._pages("/webhooks", []):
+                found |= {hook.id: hook for hook in _webhooks(items, is_new=True)}
+        with contextlib.suppress(NotThere):
+            # v1 shows those of one user; unless told, of the workspace's owner.
+            users: list[Params] = [[]]
+            with contextlib.suppress(Refused):  # the owner's own are better than none
+                for people in self._v1_pages("/v1/users", [], V1_CONTACTS):
+                    users += [[("userId", str(one["id"]))] for one in people if "id" in one]
+            for params in users:
+                listed = _listed(self._get("/v1/webhooks", params, newer=False))
+                for hook in _webhooks(listed, is_new=False):
+                    found.setdefault(hook.id, hook)
+        return list(found.values())
+
+    def failed_deliveries(
+        self, webhook_id: str, since: datetime | None
+    ) -> Iterator[tuple[Json, ...]]:
+        """What the provider gave up delivering to a new webhook, without the payloads."""
+        params = [("status", "failed")]
+        params += [("createdAt[gt]", _stamp(since))] if since else []
+        return self._pages(f"/webhooks/{_id(webhook_id)}/events", params)
+
+    def delivery(self, webhook_id: str, delivery_id: str) -> Json:
+        """A delivery with its payload under `requestBody`."""
+        return self._object(f"/webhooks/{_id(webhook_id)}/events/{_id(delivery_id)}")
+
+    def retry(self, webhook_id: str, delivery_id: str) -> None:
+        """Ask the provider to deliver once more."""
+        self._ask("POST", f"/webhooks/{_id(webhook_id)}/events/{_id(delivery_id)}/retry", [])
+
+    # --- lists ---
+
+    def _newest_first(
+        self,
+        path: str,
+        params: Params,
+        name: str,
+        before: datetime | None,
+        inclusive: timedelta,
+    ) -> Iterator[Page]:
+        """A list by time. A place mark that has gone stale is replaced by the time reached."""
+        reached = before
+        while True:
+            began_at = reached
+            until = [(name, _stamp(reached + inclusive))] if reached else []
+            try:
+                for items in self._pages(path, [*params, *until]):
+                    times = [at for item in items if (at := read_moment(item.get("createdAt")))]
+                    reached = min(times, default=reached)
+                    yield Page(items, reached)
+                return
+            except _CursorGone:
+                if reached == began_at:
+                    raise Unreachable("The phone provider lost its place in a list.") from None
+
+    def _pages(self, path: str, params: Params) -> Iterator[tuple[Json, ...]]:
+        cursor: str | None = None
+        while True:
+            mark = [("after", cursor)] if cursor else []
+            try:
+                answer = self._get(path, [*params, ("limit", str(PAGE)), *mark])
+            except NotThere:
+                if cursor:
+                    raise _CursorGone from None
+                raise
+            yield _listed(answer)
+            cursor = _next(answer, "nextCursor", cursor)
+            if cursor is None:
+                return
+
+    def _v1_pages(
+        self, path: str, params: Params, size: int = V1_PAGE
+    ) -> Iterator[tuple[Json, ...]]:
+        token: str | None = None
+        while True:
+            mark = [("pageToken", token)] if token else []
+            sized = [*params, ("maxResults", str(size)), *mark]
+            try:
+                answer = self._get(path, sized, newer=False)
+            except NotThere:
+                raise Refused("The phone provider did not understand what we asked.", 400) from None
+            yield _listed(answer)
+            token = _next(answer, "nextPageToken", token)
+            if token is None:
+                return
+
+    def _v1_conversations(self, since: datetime | None) -> Iterator[tuple[Json, Params]]:
+        """v1 has no list of everything: each conversation is asked for its own."""
+        after = [("createdAfter", _stamp(since))] if since else []
+        for conversations in self.conversations(since):
+            for conversation in conversations:
+                line = conversation.get("phoneNumberId")
+                if isinstance(line, str) and _others(conversation):
+                    yield conversation, [("phoneNumberId", line), *after]
+
+    # --- single things ---
+
+    def _one(self, name: str, path: str, v1_path: str) -> Json:
+        if name not in self._older:
+            with contextlib.suppress(NotThere):
+                return self._object(path)
+        found = self._object(v1_path, newer=False)
+        self._older.add(name)
+        return found
+
+    def _several(self, name: str, path: str, v1_path: str) -> list[Json]:
+        if name not in self._older:
+            with contextlib.suppress(NotThere):
+                return [item for items in self._pages(path, []) for item in items]
+        found = _listed(self._get(v1_path, [], newer=False))
+        self._older.add(name)
+        return list(found)
+
+    def _v1_part(self, name: str, call_id: str) -> Json | None:
+        try:
+            return self._object(f"/v1/call-{name}/{_id(call_id)}", newer=False)
+        except NotThere:
+            return None
+
+    def _with_aftermath(self, call: Json) -> Json:
+        """A call of v1 as the newer surface tells it."""
+        answered = bool(call.get("answeredAt"))
+        name, parts = ("summary", "summaries") if answered else ("voicemail", "voicemails")
+        try:
+            found = self._v1_part(parts, str(call.get("id")))
+        except Refused as refusal:
+            if refusal.status not in _PLAN:
+                raise
+            found = None  # not in this plan
+        return {**call, name: found} if found else call
+
+    def _object(self, path: str, params: Params | None = None, *, newer: bool = True) -> Json:
+        found = self._get(path, params or [], newer=newer).get("data")
+        if not isinstance(found, dict):
+            raise Unreachable("The phone provider's answer was not what it promises.")
+        return found
+
+    # --- one question ---
+
+    def _get(self, path: str, params: Params, *, newer: bool = True) -> Json:
+        answer = self._ask("GET", path, params, newer=newer)
+        if not isinstance(answer, dict):
+            raise Unreachable("The phone provider's answer was not what it promises.")
+        return answer
+
+    def _ask(self, method: str, path: str, params: Params, *, newer: bool = True) -> Any:
+        """The answer, asked for as often as may help."""
+        for pause in (*self._pauses, None):
+            self._wait_for_our_turn()
+            try:
+                return _read(self._line.exchange(method, path, params, newer=newer))
+            except Unreachable as trouble:
+                if pause is None or (trouble.retry_after or 0) > LONGEST_PAUSE:
+                    raise
+                pause *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads a crowd, keeps no secret
+                time.sleep(max(pause, trouble.retry_after or 0))
+        raise AssertionError("the last try returns or raises")
+
+    def _wait_for_our_turn(self) -> None:
+        wait = self._turn - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        self._turn = time.monotonic() + self._gap
+
+
+# --- over the wire ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes
+    retry_after: str | None
+
+
+class _Line:
+    """A connection to the provider, kept open between questions.
+
+    http.client and no more: nothing of the environment (proxies, .netrc), no cookies, no redirects.
+    """
+
+    def __init__(self, key: str, base: str, seconds: float) -> None:
+        parts = urlsplit(base)
+        try:
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:
+            self._host = ""
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(self._host))
+        if not is_safe or not self._host or "@" in parts.netloc:
+            raise Refused("QUO_API_URL must begin with https:// and name the provider's host.")
+        self._tls = parts.scheme == "https"
+        self._prefix = parts.path.rstrip("/").removesuffix("/v1")  # many write it with /v1
+        self._key, self._seconds = key, seconds
+        self._connection: http.client.HTTPConnection | None = None
+
+    def exchange(self, method: str, path: str, params: Params, *, newer: bool) -> _Answer:
+        """Raises Unreachable, at the latest when the time for it is over."""
+        address = self._prefix + path + (f"?{urlencode(params)}" if params else "")
+        headers = {
+            "Authorization": self._key,  # bare: the provider refuses "Bearer"
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "conversation-viewer",
+        }
+        if newer:
+            headers["Quo-Api-Version"] = VERSION
+        with self._watched() as (connection, over):
+            connection.request(method, address, headers=headers)
+            response = connection.getresponse()
+            body = _body(response)
+            if over.is_set():  # then the end of the body was our own doing
+                raise TimeoutError
+            return _Answer(response.status, body, response.headers.get("Retry-After"))
+
+    def hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[tuple[http.client.HTTPConnection, threading.Event]]:
+        """The connection, cut off at the deadline: socket timeouts begin anew with each byte."""
+        over = threading.Event()
+        connection = self._connection = self._connection or self._dial()
+
+        def cut() -> None:
+            over.set()
+            if isinstance(connection.sock, socket.socket):
+                with contextlib.suppress(OSError):  # closed already
+                    # Not SSLSocket's own, which would forget the encryption.
+                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+        timer = threading.Timer(self._seconds, cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield connection, over
+        except Unreachable:
+            self.hang_up()
+            raise
+        except ssl.SSLCertVerificationError:
+            self.hang_up()
+            raise Unreachable("The phone provider could not prove who it is.") from None
+        except TimeoutError:
+            self.hang_up()
+            raise Unreachable("The phone provider did not answer in time.") from None
+        except (OSError, http.client.HTTPException):
+            self.hang_up()
+            what = "did not answer in time" if over.is_set() else "could not be reached"
+            raise Unreachable(f"The phone provider {what}.") from None
+        finally:
+            timer.cancel()
+
+    def _dial(self) -> http.client.HTTPConnection:
+        if not self._tls:
+            return http.client.HTTPConnection(self._host, self._port, timeout=self._seconds)
+        # The authorities that the downloads trust too: a bare server may have none of its own.
+        context = ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
+        return http.client.HTTPSConnection(
+            self._host, self._port, timeout=self._seconds, context=context
+        )
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    body = bytearray()
+    while chunk := response.read(_CHUNK):
+        body += chunk
+        if len(body) > LARGEST_ANSWER:
+            raise Unreachable("The phone provider's answer was far too long.")
+    if response.length:  # reading in pieces does not mind a body that was cut short
+        raise http.client.IncompleteRead(bytes(body), response.length)
+    return bytes(body)
+
+
+def _read(answer: _Answer) -> Any:
+    status = answer.status
+    if 200 <= status < 300:
+        try:
+            return read_json(answer.body or b"{}")
+        except NotUnderstood:
+            raise Unreachable("The phone provider's answer was not JSON.") from None
+    if status == 401:
+        raise Refused("The phone provider does not accept our key (QUO_API_KEY).", status)
+    if status == 402:
+        raise Refused("The phone provider says that its subscription has expired.", status)
+    if status == 403:
+        raise Refused("The key or the plan does not allow what we asked the provider for.", status)
+    if status in (400, 404, 405, 410, 422):
+        raise NotThere(f"The phone provider answered {status}.")
+    if status == 429:
+        raise Unreachable("The phone provider is asked too often.", _pause(answer.retry_after))
+    if status >= 500 or status == 408:
+        raise Unreachable(f"The phone provider answered {status}.", _pause(answer.retry_after))
+    if 300 <= status < 400:
+        # Following it would show our key to somebody else.
+        raise Refused("The provider's address (QUO_API_URL) leads to another place.", status)
+    raise Refused(f"The phone provider answered {status}.", status)
+
+
+def _pause(value: str | None) -> float | None:
+    return float(value) if value and re.fullmatch(r"[0-9]{1,9}", value) else None
+
+
+def _checked_key(key: str) -> str:
+    if not key:
+        raise Refused("There is no key for the provider's API (QUO_API_KEY).")
+    # The library would put a bad value into its error's text.
+    if not re.fullmatch(r"[\x21-\x7e]{1,500}", key):
+        raise Refused("QUO_API_KEY must be the key alone, without Bearer and without spaces.")
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+# --- what is in an answer ---
+
+
+def _stamp(moment: datetime) -> str:
+    """A time as the provider reads it. Never `+00:00`, whose plus would have to be escaped."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _id(value: str) -> str:
+    return quote(value, safe="")
+
+
+def _listed(answer: Json) -> tuple[Json, ...]:
+    items = answer.get("data")
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(items, list):
+        raise Unreachable("The phone provider's answer was not what it promises.")
+    return tuple(item for item in items if isinstance(item, dict))
+
+
+def _next(answer: Json, name: str, last: str | None) -> str | None:
+    cursor = answer.get(name)
+    if not isinstance(cursor, str) or not cursor:
+        return None
+    if cursor == last:
+        raise Unreachable("The phone provider's list goes round in circles.")
+    return cursor
+
+
+def _others(conversation: Json) -> list[str]:
+    others = conversation.get("participants")
+    return [other for other in others if isinstance(other, str)] if isinstance(others, list) else []
+
+
+def _in_conversation(item: Json, conversation: Json) -> Json:
+    """v1 did not always say where a message or a call belongs."""
+    return {**item, "conversationId": item.get("conversationId") or conversation.get("id")}
+
+
+def _webhooks(items: Iterable[Json], *, is_new: bool) -> Iterator[Webhook]:
+    for item in items:
+        events = item.get("events")
+        if item.get("id") is None or item.get("deletedAt"):
+            continue
+        yield Webhook(
+            id=str(item["id"]),
+            is_new=is_new,
+            url=str(item.get("url") or ""),
+            enabled=item.get("status") == "enabled",
+            events=tuple(map(str, events)) if isinstance(events, list) else (),
+        )
+
+
+def _joined(parts: list[Json]) -> Json | None:
+    """One transcript of several stretches, each of which counts from its own beginning."""
+    begins = [read_moment(part.get("startTime")) for part in parts]
+    first = min((moment for moment in begins if moment), default=None)
+    lines = []
+    for part, began in zip(parts, begins, strict=True):
+        later = (began - first).total_seconds() if began and first else 0.0
+        dialogue = part.get("dialogue")
+        for line in dialogue if isinstance(dialogue, list) else ():
+            if isinstance(line, dict):
+                times = {
+                    name: line[name] + later
+                    for name in ("start", "end")
+                    if isinstance(line.get(name), int | float)
+                }
+                lines.append({**line, **times, "userId": line.get("userId") or line.get("actorId")})
+    return {"dialogue": lines} if lines else None
