@@ -1,9 +1,15 @@
 """Keep the parts of one host running: start, restart, stop; nothing is left behind.
 
-Each part is a child in a process group of its own. A part that dies is started again, a little
-later each time. If this process is killed, the kernel ends the parts (PR_SET_PDEATHSIG).
+Each part is a child in a session of its own. What it starts itself stays in that session, also an
+RQ work horse, which leaves the process group: so a part is ended whole. A part that dies is started
+again, a little later each time.
+
+If this process is killed, two things end the parts: the kernel tells each of them
+(PR_SET_PDEATHSIG), and the heir, this file run as a program of its own, ends what is still there
+some seconds later: a worker that finishes its job first, its work horse.
 """
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -12,8 +18,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 log = logging.getLogger(__name__)
@@ -24,6 +31,8 @@ LONGEST_PAUSE = 15.0  # seconds between two starts of a part that keeps dying
 HEALTHY_AFTER = 10.0  # seconds of life that make the next pause short again
 
 _PR_SET_PDEATHSIG = 1
+# Loaded here: between fork and exec, with threads about, nothing may load anything.
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass
@@ -49,28 +58,31 @@ def run(parts: Sequence[Part]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, asked)
-    try:
-        while not stop.is_set():
-            for part in parts:
-                _look_after(part)
-            stop.wait(0.2)
-    finally:
-        log.info("stopping")
-        _stop(parts)
+    with _heir() as heir:
+        try:
+            while not stop.is_set():
+                for part in parts:
+                    _look_after(part, heir)
+                stop.wait(0.2)
+        finally:
+            log.info("stopping")
+            _stop(parts)
     return 0
 
 
-def _look_after(part: Part) -> None:
+def _look_after(part: Part, heir: "Heir") -> None:
     process = part.process
     if process is not None and process.poll() is not None:
         lived = time.monotonic() - part.started
         part.pause = 0.5 if lived > HEALTHY_AFTER else min(part.pause * 2, LONGEST_PAUSE)
         part.again_at = time.monotonic() + part.pause
         log.warning("%s ended with %s; again in %.1f s", part.name, process.returncode, part.pause)
-        _signal_group(process, signal.SIGKILL)  # what it left behind, such as a work horse
+        _kill_session(process.pid)
+        heir.forget(process.pid)
         part.process = None
     if part.process is None and time.monotonic() >= part.again_at:
         part.process, part.started = _start(part), time.monotonic()
+        heir.remember(part.process.pid)
 
 
 def _start(part: Part) -> subprocess.Popen[str]:
@@ -79,7 +91,7 @@ def _start(part: Part) -> subprocess.Popen[str]:
         env=os.environ | part.environment,
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C reaches only us; we tell the parts, in order
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads run yet at this point
+        preexec_fn=_die_with_parent,  # one system call: nothing that threads could have locked
         text=True,
     )
     log.info("%s started pid=%d", part.name, process.pid)
@@ -87,8 +99,8 @@ def _start(part: Part) -> subprocess.Popen[str]:
 
 
 def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _stop(parts: Sequence[Part]) -> None:
@@ -105,7 +117,7 @@ def _stop(parts: Sequence[Part]) -> None:
             if _all_ended(running, patience):
                 break
         for process in running:
-            _signal_group(process, signal.SIGKILL)
+            _kill_session(process.pid)
 
 
 def _all_ended(processes: Sequence[subprocess.Popen[str]], patience: float) -> bool:
@@ -117,8 +129,96 @@ def _all_ended(processes: Sequence[subprocess.Popen[str]], patience: float) -> b
     return False
 
 
-def _signal_group(process: subprocess.Popen[str], number: int) -> None:
+# --- A part and all that it started --------------------------------------------------------
+
+
+def _kill_session(leader: int) -> None:
+    """End the part and whatever it left behind, such as a work horse."""
+    if not Path("/proc").is_dir():  # not Linux: only its process group can be named
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
+        return
+    # Again until there is none: what is just being forked is not in the list yet.
+    for _ in range(20):
+        members = _members(leader)
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not members:
+            return
+        time.sleep(0.01)
+
+
+def _members(leader: int) -> list[int]:
+    """The processes of this part's session, also if the part itself is dead."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        # It may be gone by now.
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            if _session_of(entry) == leader:
+                found.append(int(entry.name))
+    return found
+
+
+def _session_of(entry: Path) -> int | None:
+    # Its name, in brackets, may hold anything, so count from the last one. Zombies are dead.
+    state, _parent, _group, session, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+    return None if state == "Z" else int(session)
+
+
+# --- If we are killed ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Heir:
+    """A process that knows the parts, and ends them when its line to us is cut."""
+
+    process: subprocess.Popen[str]
+
+    def remember(self, pid: int) -> None:
+        self._tell(f"+{pid}")
+
+    def forget(self, pid: int) -> None:
+        self._tell(f"-{pid}")
+
+    def _tell(self, line: str) -> None:
+        assert self.process.stdin is not None  # noqa: S101 - for the type checker
+        # Without it the parts run all the same; the kernel still tells them of our death.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
+
+
+@contextlib.contextmanager
+def _heir() -> Iterator[Heir]:
+    process = subprocess.Popen(
+        # -I: our folder's modules must not stand in for the library's.
+        [sys.executable, "-I", __file__],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
     try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass
+        yield Heir(process)
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            process.communicate()  # the parts have ended: it finds nothing to do
+
+
+def _inherit() -> None:
+    """Wait until the one who started us is gone, then end the parts it left."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    parts: set[int] = set()
+    for line in sys.stdin:
+        change = parts.add if line[0] == "+" else parts.discard
+        change(int(line[1:]))
+    deadline = time.monotonic() + LAST_GRACE
+    while any(_members(part) for part in parts) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for part in parts:
+        _kill_session(part)
+
+
+if __name__ == "__main__":
+    _inherit()

@@ -1,7 +1,7 @@
 """What holds for every request: safe headers, proxies, errors that say what to do."""
 
 from flask import Flask, Response, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 POLICY = "; ".join(
@@ -48,9 +48,10 @@ def _say(error: HTTPException) -> Response | tuple[str, int] | HTTPException:
     """An error in the words of the one who asked: a page for people, a line for machines."""
     if error.code is None or error.code < 400:
         return error
-    if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html" and (
-        request.blueprint != "webhooks"
-    ):
+    # Under a host name that is not ours no address can be made, so no page either.
+    machines = request.blueprint == "webhooks" or isinstance(error, SecurityError)
+    wants = request.accept_mimetypes.best_match(["text/plain", "text/html"])
+    if wants == "text/html" and not machines:
         return render_template("errors/error.html", error=error), error.code
     response = Response(
         f"{error.description or error.name}\n", error.code, content_type="text/plain; charset=utf-8"

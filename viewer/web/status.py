@@ -1,15 +1,17 @@
 """Is everything safe? A page for the owner, an answer for machines."""
 
-from datetime import timedelta
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, url_for
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from sqlalchemy.exc import OperationalError
 from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import jobs
 from viewer.extensions import db, now
-from viewer.models import Conversation, MediaAttachment, RefusedDelivery, WebhookEvent
+from viewer.models import Conversation, MediaAttachment, WebhookEvent
+from viewer.upkeep import health
 
 bp = Blueprint("status", __name__)
 
@@ -20,9 +22,6 @@ State = MediaAttachment.State
 def show() -> str:
     """What is safe, what is on its way, what needs a person."""
     media = MediaAttachment
-    counts = dict(
-        db.session.execute(sa.select(media.state, sa.func.count()).group_by(media.state)).tuples()
-    )
     troubled = db.session.execute(
         sa.select(media, Conversation)
         .join(Conversation, media.conversation_id == Conversation.id)
@@ -36,34 +35,7 @@ def show() -> str:
         .order_by(WebhookEvent.received_at.desc())
         .limit(50)
     ).all()
-    refused = db.session.execute(
-        sa.select(
-            RefusedDelivery.reason,
-            sa.func.sum(RefusedDelivery.count),
-            sa.func.max(RefusedDelivery.last_at),
-        )
-        .where(RefusedDelivery.hour >= now() - timedelta(days=7))
-        .group_by(RefusedDelivery.reason)
-        .order_by(RefusedDelivery.reason)
-    ).all()
-    return render_template(
-        "status/show.html",
-        counts=counts,
-        on_its_way=counts.get(State.PENDING, 0) + counts.get(State.DOWNLOADING, 0),
-        bytes_stored=db.session.scalar(
-            sa.select(sa.func.sum(media.file_size)).where(media.state == State.STORED)
-        ),
-        oldest=db.session.scalar(
-            sa.select(sa.func.min(media.created_at)).where(
-                media.state.in_((State.PENDING, State.DOWNLOADING))
-            )
-        ),
-        last_event=db.session.scalar(sa.select(sa.func.max(WebhookEvent.received_at))),
-        troubled=troubled,
-        unparsed=unparsed,
-        refused=refused,
-        depths=jobs.queue_depths(),
-    )
+    return render_template("status/show.html", health=_look(), troubled=troubled, unparsed=unparsed)
 
 
 @bp.get("/status/events/<uuid:event_id>")
@@ -90,14 +62,67 @@ def read_again(event_id: object) -> BaseResponse:
 
 @bp.get("/healthz")
 def healthz() -> tuple[Response, int]:
-    """200 while webhooks can be kept; else 503 and why."""
-    problems = []
+    """200, or 503 with the reasons: for a monitor that tells the owner."""
     try:
-        db.session.execute(sa.select(1))
+        found = _look()
     except OperationalError:
-        problems.append("the database does not answer")
-    # Without Redis nothing is lost, only slower: said, but no reason to take this host out.
-    redis_answers = jobs.queue_depths() is not None
-    return jsonify(ok=not problems, problems=problems, redis=redis_answers), (
-        503 if problems else 200
+        reason = {"name": "database_silent", "words": "The database does not answer."}
+        return jsonify(ok=False, broken=[reason], attention=[], redis=None), 503
+    by_level = {
+        level: [
+            {"name": alarm.name, "words": alarm.words}
+            for alarm in found.alarms
+            if alarm.level is level
+        ]
+        for level in health.Level
+    }
+    return (
+        jsonify(ok=not found.is_broken, **by_level, redis=found.queues is not None),
+        503 if found.is_broken else 200,
     )
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """The same reading for Prometheus."""
+    registry = CollectorRegistry()
+
+    def gauge(name: str, words: str, values: Mapping[str, float], label: str = "") -> None:
+        made = Gauge(f"viewer_{name}", words, [label] if label else [], registry=registry)
+        for key, value in values.items():
+            (made.labels(key) if label else made).set(value)
+
+    found, moment = _look(), now()
+    gauge(
+        "media", "Files by state", {state: found.states.get(state, 0) for state in State}, "state"
+    )
+    gauge("media_stored_bytes", "Bytes of all originals", {"": found.bytes_stored})
+    if found.oldest_waiting:
+        age = (moment - found.oldest_waiting).total_seconds()
+        gauge("oldest_media_on_its_way_seconds", "Age of the oldest", {"": age})
+    if found.last_event:
+        age = (moment - found.last_event).total_seconds()
+        gauge("last_webhook_age_seconds", "Since the last delivery", {"": age})
+    gauge("events_unread", "Deliveries that no worker has read", {"": found.unread_events})
+    gauge("events_unparsed", "Deliveries not understood", {"": found.unparsed_events})
+    gauge("refused_deliveries", "In the last 24 hours", found.refused, "reason")
+    gauge("queue_depth", "Reminders waiting", found.queues or {}, "queue")
+    gauge("workers", "Workers alive", found.workers or {}, "queue")
+    gauge(
+        "duty_age_seconds",
+        "Since a duty was last done",
+        {
+            duty.name: (moment - duty.done_at).total_seconds()
+            for duty in found.duties
+            if duty.done_at
+        },
+        "duty",
+    )
+    gauge("disk_free_bytes", "Free", {disk.name: disk.free for disk in found.disks}, "disk")
+    gauge("disk_size_bytes", "Size", {disk.name: disk.total for disk in found.disks}, "disk")
+    gauge("alarm", "Alarms that are on", {alarm.name: 1 for alarm in found.alarms}, "name")
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _look() -> health.Health:
+    return health.look(jobs.queue_depths(), jobs.workers_alive())

@@ -1,11 +1,14 @@
 """The provider's door: verify, keep, commit, answer. Nothing else happens here."""
 
+import atexit
 import logging
 import threading
 import time
+from typing import NoReturn
 
 from flask import Blueprint, Flask, abort, current_app, request
-from sqlalchemy.exc import OperationalError
+from flask.sansio.blueprints import BlueprintSetupState
+from sqlalchemy.exc import DBAPIError
 
 from viewer import jobs, quo
 from viewer.config import settings
@@ -17,13 +20,13 @@ bp = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024  # bytes
+WRITE_EVERY = 1.0  # seconds between two writes of refusals, per process
 
 
 @bp.post("/quo")
 def receive() -> tuple[str, int]:
     """Keep the delivery, then answer. Understanding it is the worker's business."""
-    request.max_content_length = MAX_BODY
-    body = request.get_data(cache=False)
+    body = _read_body()
     try:
         delivery = quo.open_delivery(request.headers, body, settings().webhook_secrets, now())
     except quo.NotFromQuo as refusal:
@@ -33,10 +36,10 @@ def receive() -> tuple[str, int]:
         event, is_new = WebhookEvent.record(delivery.id, delivery.scheme, body, delivery.sent_at)
         failpoint("webhook.inserted")
         db.session.commit()
-    except OperationalError:
+    except DBAPIError as trouble:
         # Not kept, so not confirmed: the provider comes again, for more than a day.
         db.session.rollback()
-        log.exception("delivery=%s could not be kept", delivery.id)
+        log.error("delivery=%s could not be kept: %s", delivery.id, _in_words(trouble))
         abort(503)
     failpoint("webhook.committed")
     if is_new:
@@ -45,45 +48,94 @@ def receive() -> tuple[str, int]:
     return "", 204
 
 
-def _refuse(reason: str) -> None:
-    names = ",".join(sorted(name.lower() for name in request.headers.keys()))  # noqa: SIM118
-    log.warning("delivery refused: %s; headers: %s", reason, names)
-    refusals.count(current_app._get_current_object(), reason, names)  # type: ignore[attr-defined]
+def _read_body() -> bytes:
+    if (request.content_length or 0) > MAX_BODY:
+        abort(413)  # before it is sent
+    # A byte more than we take: werkzeug cuts a chunked body at its limit and calls it whole.
+    request.max_content_length = MAX_BODY + 1
+    body = request.get_data(cache=False)
+    if len(body) > MAX_BODY:
+        abort(413)
+    return body
+
+
+def _in_words(trouble: DBAPIError) -> str:
+    # Only the driver's words: SQLAlchemy's would show the body. And the first trouble: a full disk
+    # also fails the savepoint's way back.
+    first = trouble.__context__
+    return str(first.orig if isinstance(first, DBAPIError) else trouble.orig)
+
+
+def _refuse(reason: str) -> NoReturn:
+    names = ",".join(sorted({name.lower() for name, _ in request.headers}))
+    _refusals().add(reason, 1, names[:500])
     abort(401, reason)
 
 
+@bp.teardown_request
+def _write_refusals(_error: BaseException | None) -> None:
+    if _refusals().is_due():
+        _refusals().write()
+
+
+@bp.record
+def _start_counting(state: BlueprintSetupState) -> None:
+    state.app.extensions["refusals"] = Refusals(state.app)  # type: ignore[arg-type]
+
+
+def _refusals() -> "Refusals":
+    found: Refusals = current_app.extensions["refusals"]
+    return found
+
+
 class Refusals:
-    """Counts refused deliveries, and writes at most once a second: a flood must cost no disk."""
+    """Counts refused deliveries; logs and writes them at most once a second: a flood costs no disk.
 
-    def __init__(self) -> None:
+    The first of a burst is written with its own request. No thread waits to write the rest: the
+    first request that comes to this door a second later does, or the end of the process.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
         self._lock = threading.Lock()
-        self._counts: dict[tuple[str, str], int] = {}
-        self._timer: threading.Timer | None = None
-        self._written = 0.0
+        self._writing = threading.Lock()
+        self._counts: dict[str, tuple[int, str]] = {}
+        self._written = float("-inf")
 
-    def count(self, app: Flask, reason: str, header_names: str) -> None:
+    def add(self, reason: str, count: int, header_names: str) -> None:
         with self._lock:
-            names = next((n for r, n in self._counts if r == reason), header_names)
-            self._counts[reason, names] = self._counts.get((reason, names), 0) + 1
-            if self._timer is not None:
-                return
-            wait = max(0.0, self._written + 1.0 - time.monotonic())
-            self._timer = threading.Timer(wait, self.write, (app,))
-            self._timer.daemon = True
-            self._timer.start()
+            if not self._counts:
+                atexit.register(self.write)
+            before, _ = self._counts.get(reason, (0, ""))
+            self._counts[reason] = before + count, header_names
 
-    def write(self, app: Flask) -> None:
-        with self._lock:
-            counts, self._counts = self._counts, {}
-            self._timer, self._written = None, time.monotonic()
-        with app.app_context():
+    def is_due(self) -> bool:
+        return bool(self._counts) and time.monotonic() >= self._written + WRITE_EVERY
+
+    def write(self) -> None:
+        """Log and write what was counted. What the database does not take is written next time."""
+        # While one request waits for a locked database, the others only count.
+        if not self._writing.acquire(blocking=False):
+            return
+        try:
+            with self._lock:
+                counts, self._counts = self._counts, {}
+                atexit.unregister(self.write)
+            self._keep(counts)
+        finally:
+            self._written = time.monotonic()
+            self._writing.release()
+
+    def _keep(self, counts: dict[str, tuple[int, str]]) -> None:
+        for reason, (count, names) in counts.items():
+            log.warning("delivery refused: %s, times: %d; headers: %s", reason, count, names)
+        with self._app.app_context():
             try:
-                for (reason, names), count in counts.items():
+                for reason, (count, names) in counts.items():
                     RefusedDelivery.add(reason, count, names)
                 db.session.commit()
-            except OperationalError:
+            except DBAPIError as trouble:
                 db.session.rollback()
-                log.warning("refused deliveries could not be counted: %s", counts)
-
-
-refusals = Refusals()
+                log.warning("refusals are not written yet: %s", trouble.orig)
+                for reason, (count, names) in counts.items():
+                    self.add(reason, count, names)

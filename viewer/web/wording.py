@@ -23,6 +23,7 @@ _FAILED = {"failed": "Not sent", "undelivered": "Not delivered"}
 _SENT = {"delivered": "Delivered", "read": "Read", "sent": "Sent", "queued": "Sending…",
          "sending": "Sending…", "scheduled": "Scheduled", "canceled": "Canceled",
          "partially_delivered": "Delivered to some"}  # fmt: skip
+_IN_SHORT = 160  # characters of a text that the inbox has room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,13 @@ def in_short(message: Message) -> str:
     if message.is_call:
         words = call_title(message)
         said = message.voicemail_transcript or next(iter(message.summary or []), "")
-        return f"{words}: {said}" if said else words
+        return _cut(f"{words}: {said}" if said else words)
     words = (message.body or "").strip() or _files(shown(message)) or "Empty message"
-    return words if message.is_incoming else f"You: {words}"
+    return _cut(words if message.is_incoming else f"You: {words}")
+
+
+def _cut(words: str) -> str:
+    return words if len(words) <= _IN_SHORT else f"{words[:_IN_SHORT]}…"
 
 
 def _files(media: Sequence[MediaAttachment]) -> str:
@@ -116,6 +121,10 @@ def receipt(message: Message) -> Receipt | None:
         return Receipt(words.capitalize(), "safe")
     troubled = sum(one.needs_attention for one in media)
     waiting = [one for one in media if one.is_on_its_way]
+    if len(media) == 1:
+        if troubled:
+            return Receipt(f"{word} needs attention".capitalize(), "attention")
+        return Receipt(f"{word} on its way{_since(media[0].created_at)}".capitalize(), "waiting")
     parts = [f"{safe} of {len(media)} {word}{'s' if len(media) > 1 else ''} safe"]
     if waiting:
         parts.append(f"{len(waiting)} on its way{_since(min(m.created_at for m in waiting))}")

@@ -1,0 +1,163 @@
+"""The parts of one host: kept running, stopped in order, never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import wait_until
+
+ROOT = Path(__file__).parent.parent
+
+# A part that notes its start and its end, and leaves a child in a process group of its own, as RQ
+# leaves its work horse. `stubborn` ones do not listen to SIGTERM.
+PART = """
+import os, signal, sys, time
+name, folder, stubborn = sys.argv[1], sys.argv[2], len(sys.argv) > 3
+def note(what):
+    with open(f"{folder}/notes", "a") as notes:
+        notes.write(f"{what} {name} {os.getpid()}\\n")
+def asked(*_):
+    note("asked")
+    if not stubborn:
+        note("ended")
+        os._exit(0)
+signal.signal(signal.SIGTERM, asked)
+if os.fork() == 0:
+    os.setpgrp()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note("horse")
+    while True:
+        time.sleep(60)
+note("started")
+while True:
+    time.sleep(60)
+"""
+
+HOST = """
+import sys
+from viewer import supervise
+folder, part = sys.argv[1], sys.argv[2]
+supervise.GRACE, supervise.LAST_GRACE, supervise.LONGEST_PAUSE = 1.0, 0.5, 0.6
+def made(name, rank, *words):
+    return supervise.Part(name, [sys.executable, "-c", part, name, folder, *words], rank=rank)
+parts = [made("cellar", 0), made("middle", 1), made("roof", 2)]
+if "stubborn" in sys.argv:
+    parts.append(made("mule", 1, "stubborn"))
+sys.exit(supervise.run(parts))
+"""
+
+
+class Host:
+    """A program that supervises; what its parts noted."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOST, str(folder), PART, *words],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
+
+    def notes(self, what: str) -> list[tuple[str, int]]:
+        path = self.folder / "notes"
+        lines = path.read_text().splitlines() if path.exists() else []
+        words = [line.split() for line in lines]
+        return [(name, int(pid)) for verb, name, pid in words if verb == what]
+
+    def wait_for(self, what: str, count: int) -> dict[str, int]:
+        wait_until(lambda: len(self.notes(what)) >= count)
+        return dict(self.notes(what))
+
+    def alive(self) -> list[tuple[str, int]]:
+        return [
+            (name, pid)
+            for name, pid in self.notes("started") + self.notes("horse")
+            if is_alive(pid)
+        ]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    hosts: list[Host] = []
+
+    def start(*words: str) -> Host:
+        hosts.append(Host(tmp_path, *words))
+        return hosts[-1]
+
+    yield start
+    for one in hosts:
+        one.process.kill()
+        one.process.wait()
+        for _name, pid in one.alive():
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_parts_are_stopped_in_order_and_nothing_is_left(number, host):
+    running = host()
+    running.wait_for("started", 3)
+    running.wait_for("horse", 3)
+
+    running.process.send_signal(number)
+
+    assert running.process.wait(15) == 0
+    assert [name for name, _ in running.notes("ended")] == ["roof", "middle", "cellar"]
+    assert running.alive() == []
+
+
+def test_a_part_that_does_not_listen_is_asked_twice_and_then_killed(host):
+    running = host("stubborn")
+    running.wait_for("started", 4)
+
+    running.process.terminate()
+
+    assert running.process.wait(15) == 0
+    assert [name for name, _ in running.notes("asked")].count("mule") == 2
+    assert running.alive() == []
+
+
+def test_a_part_that_is_killed_starts_again_and_what_it_left_is_gone(host):
+    running = host()
+    first = running.wait_for("started", 3)
+    horse = running.wait_for("horse", 3)["middle"]
+
+    os.kill(first["middle"], signal.SIGKILL)
+    again = running.wait_for("started", 4)
+
+    assert again["middle"] != first["middle"]
+    assert not is_alive(horse)
+    assert {name for name, pid in running.alive() if pid in first.values()} == {"cellar", "roof"}
+
+
+@pytest.mark.parametrize("words", [(), ("stubborn",)])
+def test_nothing_outlives_a_supervisor_that_is_killed(words, host):
+    running = host(*words)
+    running.wait_for("started", 3 + len(words))
+    running.wait_for("horse", 3 + len(words))
+
+    running.process.kill()
+
+    wait_until(lambda: running.alive() == [])
+    assert "roof" in dict(running.notes("ended"))  # it was asked before it was killed
+
+
+def test_ctrl_c_reaches_only_the_supervisor(host):
+    running = host()
+    running.wait_for("started", 3)
+
+    os.killpg(running.process.pid, signal.SIGINT)  # as a terminal does: the whole foreground
+
+    assert running.process.wait(15) == 0
+    assert [name for name, _ in running.notes("ended")] == ["roof", "middle", "cellar"]

@@ -1,0 +1,186 @@
+"""`viewer up`: one command runs a host, and leaves nothing behind, however it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+
+from tests.conftest import SECRET
+from tests.servers import wait_until
+from tests.test_journey import picture
+from viewer.extensions import sqlite
+
+ROOT = Path(__file__).parent.parent
+
+
+class Up:
+    """`viewer up` on a port and in a folder of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        empty = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "MEDIA_ROOT"), "")
+        with (data_dir / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "viewer", "up", "--port", str(self.port)],
+                env=os.environ | empty | {
+                    "PYTHONPATH": str(ROOT), "DATA_DIR": str(data_dir), "WORKERS": "1",
+                    "QUO_WEBHOOK_SECRETS": SECRET, "QUO_NUMBERS": "+16175550100",
+                    "MEDIA_HOSTS": "127.0.0.1", "MEDIA_ALLOW_LOOPBACK": "1",
+                },
+                cwd=data_dir, start_new_session=True, stderr=log,
+            )  # fmt: skip
+        wait_until(self.answers, 30)
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, (self.data_dir / "log").read_text()
+        try:
+            health = requests.get(f"{self.url}/healthz", timeout=5)
+        except requests.ConnectionError:
+            return False
+        return health.ok and health.json()["redis"]
+
+    def family(self) -> dict[int, str]:
+        """It and all its descendants: pid and command line."""
+        parents, commands = {}, {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                status = (entry / "stat").read_text().rpartition(")")[2].split()
+                commands[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents[int(entry.name)] = int(status[1])
+        family = {self.process.pid}
+        while grown := {pid for pid, parent in parents.items() if parent in family} - family:
+            family |= grown
+        return {pid: commands.get(pid, "") for pid in family}
+
+    def rows(self, query: str) -> list[Any]:
+        with closing(sqlite.connect(self.data_dir / "viewer.db")) as connection:
+            found = connection.execute(query).fetchall()
+            connection.commit()
+        return found
+
+    def thumbnail_of(self, words: str) -> bytes | None:
+        """The picture that the page of the only conversation shows."""
+        inbox = requests.get(self.url, timeout=10).text
+        if words not in inbox or "/conversations/" not in inbox:
+            return None
+        page = requests.get(
+            f"{self.url}/conversations/{inbox.split('/conversations/')[1][:36]}", timeout=10
+        ).text
+        if "/thumbnail" not in page:
+            return None
+        before = page.partition("/thumbnail")[0]
+        return requests.get(
+            f"{self.url}/media/{before.rpartition('/media/')[2]}/thumbnail", timeout=10
+        ).content
+
+
+def still_alive(pids: dict[int, str]) -> dict[int, str]:
+    return {
+        pid: command
+        for pid, command in pids.items()
+        if Path(f"/proc/{pid}/cmdline").exists()
+        and Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") == command
+        and command
+    }
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
+    started: list[Up] = []
+
+    def start() -> Up:
+        started.append(Up(tmp_path))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            family = one.family()
+            one.process.kill()
+            one.process.wait()
+            wait_until(lambda family=family: not still_alive(family))
+
+
+def size_of(image: bytes) -> tuple[int, int]:
+    with Image.open(BytesIO(image)) as found:
+        return found.size
+
+
+def test_one_command_carries_a_photo_home_mends_itself_and_stops_cleanly(
+    up, provider, message, tmp_path
+):
+    host = up()
+    text = message(media=[provider.serve(picture(), content_type="image/jpeg")])
+    confirmed = provider.deliver(f"{host.url}/webhooks/quo", text.payload(), secret=SECRET)
+    wait_until(lambda: host.thumbnail_of("Here is the crack") is not None)
+    thumbnail = host.thumbnail_of("Here is the crack")
+
+    worker = next(pid for pid, command in host.family().items() if "work intake" in command)
+    os.kill(worker, signal.SIGKILL)
+    second = message(text="And another", media=[provider.serve(picture(colour="red"))])
+    provider.deliver(f"{host.url}/webhooks/quo", second.payload(), secret=SECRET)
+    stored = "SELECT 1 FROM media_attachments WHERE state = 'stored'"
+    wait_until(lambda: len(host.rows(stored)) == 2, 30)
+    family = host.family()
+    host.process.send_signal(signal.SIGTERM)
+
+    assert host.process.wait(30) == 0
+    assert confirmed.status_code == 204
+    assert size_of(thumbnail) == (480, 320)
+    assert worker not in family
+    assert sum("work intake" in command for command in family.values()) >= 1
+    assert any("valkey" in command for command in family.values())
+    assert still_alive(family) == {}
+    assert list((tmp_path / "media" / ".incoming").iterdir()) == []
+
+
+def test_killed_in_the_middle_nothing_runs_on_and_the_next_start_finishes(
+    up, provider, message, tmp_path
+):
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> bytes:
+        arrived.set()
+        go_on.wait(60)
+        return picture()
+
+    host = up()
+    text = message(media=[provider.serve(slowly, content_type="image/jpeg")])
+    confirmed = provider.deliver(f"{host.url}/webhooks/quo", text.payload(), secret=SECRET)
+    assert arrived.wait(20)
+    family = host.family()
+    host.process.kill()
+    host.process.wait()
+    wait_until(lambda: not still_alive(family), 20)  # the work horse that downloads, too
+    half_done = host.rows("SELECT state FROM media_attachments")
+    # The lease of the dead runs out, and the last sweep was a while ago: nobody waits for a clock.
+    host.rows("UPDATE media_attachments SET lease_until = '2026-01-01 00:00:00.000000'")
+    host.rows("DELETE FROM duties")
+    go_on.set()
+
+    again = up()
+    wait_until(lambda: again.thumbnail_of("Here is the crack") is not None, 30)
+    family = again.family()
+    again.process.send_signal(signal.SIGINT)
+
+    assert again.process.wait(30) == 0
+    assert confirmed.status_code == 204
+    assert half_done == [("downloading",)]
+    assert still_alive(family) == {}
+    assert list((tmp_path / "media" / ".incoming").iterdir()) == []

@@ -1,0 +1,1 @@
+"""Keeping watch over what we have."""

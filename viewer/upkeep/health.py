@@ -1,0 +1,291 @@
+"""Silence is an alarm: what stopped, what is late, what is missing, in words for the owner.
+
+One reading serves the status page, `/healthz` and `/metrics`, so they never disagree.
+
+  broken     something that should run does not, or photos are in danger: `/healthz` says 503
+  attention  a person should look, but everything runs
+"""
+
+import enum
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from viewer.config import BusinessHours, Settings, settings
+from viewer.extensions import db, now
+from viewer.intake import catch_up
+from viewer.models import CatchUpMark, Duty, MediaAttachment, RefusedDelivery, WebhookEvent
+
+State = MediaAttachment.State
+
+LATE = timedelta(minutes=15)  # for a file that is not safe yet
+UNREAD = timedelta(minutes=2)  # for an event that no worker has read
+LEAST_FREE = 0.10  # of a disk
+S3_DUE = 100_000_000_000  # bytes of media; then local disk has had its day
+REFUSALS_WITHIN = timedelta(hours=24)
+
+
+class Level(enum.StrEnum):
+    BROKEN = "broken"
+    ATTENTION = "attention"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    name: str  # stable, for machines
+    level: Level
+    words: str  # a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    name: str
+    free: int  # bytes
+    total: int
+
+    @property
+    def is_low(self) -> bool:
+        return self.free < self.total * LEAST_FREE
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A duty that must be done again and again, and after how long its silence is an alarm."""
+
+    name: str
+    title: str
+    words: str  # the subject of “… has not run for 3 hours.”
+    within: timedelta
+    done_at: datetime | None
+    said: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Everything that was looked at."""
+
+    states: dict[MediaAttachment.State, int]
+    bytes_stored: int
+    bytes_last_30_days: int
+    oldest_waiting: datetime | None  # of the files on their way
+    last_event: datetime | None
+    subscription: CatchUpMark | None  # what the catch-up found; None: nobody looked
+    unread_events: int
+    unparsed_events: int
+    refused: dict[str, int]  # by reason, in the last 24 hours
+    queues: dict[str, int] | None  # reminders waiting; None: Redis does not answer
+    workers: dict[str, int] | None  # alive, by queue
+    duties: list[Watched]
+    disks: list[Disk]
+    alarms: list[Alarm]
+
+    @property
+    def is_broken(self) -> bool:
+        return any(alarm.level is Level.BROKEN for alarm in self.alarms)
+
+    @property
+    def on_their_way(self) -> int:
+        return self.states.get(State.PENDING, 0) + self.states.get(State.DOWNLOADING, 0)
+
+    @property
+    def needing_attention(self) -> int:
+        return self.states.get(State.NEEDS_ATTENTION, 0) + self.states.get(State.DAMAGED, 0)
+
+    @property
+    def bytes_until_s3(self) -> int:
+        return max(0, S3_DUE - self.bytes_stored)
+
+
+def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Health:
+    """Look at everything. The queue's figures come from the caller: only `jobs` knows Redis."""
+    current, moment = settings(), now()
+    media = MediaAttachment
+    states = _pairs(sa.select(media.state, sa.func.count()).group_by(media.state))
+    unparsed, unread = WebhookEvent.State.UNPARSED, WebhookEvent.State.RECEIVED
+    found = Health(
+        states=states,
+        bytes_stored=_bytes(media.state == State.STORED),
+        bytes_last_30_days=_bytes(
+            media.state == State.STORED, media.downloaded_at > moment - timedelta(days=30)
+        ),
+        oldest_waiting=db.session.scalar(
+            sa.select(sa.func.min(media.created_at)).where(
+                media.state.in_((State.PENDING, State.DOWNLOADING))
+            )
+        ),
+        last_event=db.session.scalar(
+            # What was read out of the provider's log proves no webhook.
+            sa.select(sa.func.max(WebhookEvent.received_at)).where(
+                WebhookEvent.scheme != catch_up.LOG_SCHEME
+            )
+        ),
+        subscription=db.session.get(CatchUpMark, catch_up.SUBSCRIPTION),
+        unread_events=_count(
+            WebhookEvent.state == unread, WebhookEvent.received_at < moment - UNREAD
+        ),
+        unparsed_events=_count(WebhookEvent.state == unparsed),
+        refused=_pairs(
+            sa.select(RefusedDelivery.reason, sa.func.sum(RefusedDelivery.count))
+            .where(RefusedDelivery.hour >= moment - REFUSALS_WITHIN)
+            .group_by(RefusedDelivery.reason)
+            .order_by(RefusedDelivery.reason)
+        ),
+        queues=queues,
+        workers=workers,
+        duties=_duties(current),
+        disks=_disks(current),
+        alarms=[],
+    )
+    found.alarms.extend(_alarms(found, current, moment))
+    return found
+
+
+def _pairs(query: sa.Executable) -> dict[Any, int]:
+    return {key: int(count) for key, count in db.session.execute(query)}
+
+
+def _bytes(*conditions: sa.ColumnElement[bool]) -> int:
+    return int(
+        db.session.scalar(sa.select(sa.func.sum(MediaAttachment.file_size)).where(*conditions)) or 0
+    )
+
+
+def _count(*conditions: sa.ColumnElement[bool]) -> int:
+    return (
+        db.session.scalar(sa.select(sa.func.count()).select_from(WebhookEvent).where(*conditions))
+        or 0
+    )
+
+
+def _duties(current: Settings) -> list[Watched]:
+    watched = [
+        ("sweep", "Sweep", "The sweep, which takes up what got stuck,", timedelta(seconds=60))
+    ]
+    if catch_up.is_configured():
+        watched.append(
+            (
+                "catch_up",
+                "Catch-up",
+                "Catching up with the phone provider",
+                timedelta(minutes=30),
+            )
+        )
+    rows = {row.name: row for row in db.session.scalars(sa.select(Duty))}
+    return [
+        Watched(
+            name=name,
+            title=title,
+            words=words,
+            within=within,
+            done_at=rows[name].done_at if name in rows else None,
+            said=rows[name].said if name in rows else None,
+        )
+        for name, title, words, within in watched
+    ]
+
+
+def _disks(current: Settings) -> list[Disk]:
+    disks = []
+    for name, folder in (("photos", current.media_root), ("database", current.data_dir)):
+        if folder.exists():
+            usage = shutil.disk_usage(folder)
+            disks.append(Disk(name, usage.free, usage.total))
+    return disks
+
+
+def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alarm]:
+    for duty in found.duties:
+        if duty.done_at is None or moment - duty.done_at > duty.within:
+            last = f"for {_age(moment - duty.done_at)}" if duty.done_at else "yet"
+            yield Alarm(f"{duty.name}_silent", Level.BROKEN, f"{duty.words} has not run {last}.")
+    if found.queues is None:
+        yield Alarm(
+            "redis_silent", Level.BROKEN, "Redis does not answer: everything is late, nothing lost."
+        )
+    for queue, count in (found.workers or {}).items():
+        if count == 0:
+            yield Alarm(
+                f"workers_{queue}_silent", Level.BROKEN, f"No worker looks after “{queue}”."
+            )
+    if found.unread_events:
+        yield Alarm(
+            "events_unread",
+            Level.BROKEN,
+            f"{found.unread_events} deliveries wait for more than {_age(UNREAD)} to be read.",
+        )
+    if found.oldest_waiting and moment - found.oldest_waiting > LATE:
+        yield Alarm(
+            "media_late",
+            Level.BROKEN,
+            f"The oldest file on its way has waited for {_age(moment - found.oldest_waiting)}.",
+        )
+    for disk in found.disks:
+        if disk.is_low:
+            yield Alarm(
+                f"disk_{disk.name}_low",
+                Level.BROKEN,
+                f"The disk for the {disk.name} is {1 - disk.free / disk.total:.0%} full.",
+            )
+    silence = current.SILENCE_HOURS
+    if found.last_event and silence:
+        hours = business_hours_between(found.last_event, moment, current)
+        if hours >= silence:
+            yield Alarm(
+                "webhooks_silent",
+                Level.BROKEN,
+                f"The phone provider has delivered nothing for {hours:.0f} business hours.",
+            )
+    mark = found.subscription
+    if mark is not None and mark.value not in ("good", "unseen"):
+        yield Alarm("subscription", Level.BROKEN, mark.said or "Would the provider tell us?")
+    if found.needing_attention:
+        yield Alarm(
+            "media_needs_attention",
+            Level.ATTENTION,
+            f"{found.needing_attention} files need a person to look at them.",
+        )
+    if found.unparsed_events:
+        yield Alarm(
+            "events_unparsed",
+            Level.ATTENTION,
+            f"{found.unparsed_events} deliveries could not be understood; they are kept.",
+        )
+    for reason, count in found.refused.items():
+        yield Alarm(
+            f"refused_{reason}",
+            Level.ATTENTION,
+            f"{count} deliveries were refused in the last day: {reason.replace('_', ' ')}.",
+        )
+    if found.bytes_stored > S3_DUE:
+        yield Alarm("s3_due", Level.ATTENTION, "There are over 100 GB of media: S3 is due.")
+
+
+def business_hours_between(start: datetime, end: datetime, current: Settings) -> float:
+    """How many hours of business lie between two moments, in the display zone; 30 days at most."""
+    hours: BusinessHours = current.business_hours
+    start = max(start, end - timedelta(days=30))
+    day = start.astimezone(current.zone).date()
+    total = 0.0
+    while day <= end.astimezone(current.zone).date():
+        if day.weekday() in hours.days:
+            opens = datetime.combine(day, time(hours.opens), current.zone)
+            closes = datetime.combine(day, time(0), current.zone) + timedelta(hours=hours.closes)
+            overlap = min(end, closes) - max(start, opens)
+            total += max(0.0, overlap.total_seconds())
+        day += timedelta(days=1)
+    return total / 3600
+
+
+def _age(span: timedelta) -> str:
+    minutes = int(span.total_seconds() // 60)
+    if minutes < 2:
+        return f"{int(span.total_seconds())} seconds"
+    if minutes < 120:
+        return f"{minutes} minutes"
+    if minutes < 2 * 24 * 60:
+        return f"{minutes // 60} hours"
+    return f"{minutes // (24 * 60)} days"
