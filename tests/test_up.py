@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 class Up:
     """`viewer up` on a port and in a folder of its own."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, **settings: str) -> None:
         self.data_dir = data_dir
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
@@ -40,7 +40,7 @@ class Up:
                     "PYTHONPATH": str(ROOT), "DATA_DIR": str(data_dir), "WORKERS": "1",
                     "QUO_WEBHOOK_SECRETS": SECRET, "QUO_NUMBERS": "+16175550100",
                     "MEDIA_HOSTS": "127.0.0.1", "MEDIA_ALLOW_LOOPBACK": "1",
-                },
+                } | settings,
                 cwd=data_dir, start_new_session=True, stderr=log,
             )  # fmt: skip
         wait_until(self.answers, 30)
@@ -101,11 +101,11 @@ def still_alive(pids: dict[int, str]) -> dict[int, str]:
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
+def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     started: list[Up] = []
 
-    def start() -> Up:
-        started.append(Up(tmp_path))
+    def start(**settings: str) -> Up:
+        started.append(Up(tmp_path, **settings))
         return started[-1]
 
     yield start

@@ -7,10 +7,10 @@ import struct
 import time
 from dataclasses import replace
 
-import makers
 import psutil
 import pytest
 
+from tests.derive import makers
 from viewer.derive import DEFAULT_LIMITS, Killed, Unreadable, derive
 
 PHOTO = makers.packed(makers.corner_picture(3000, 2000), "PNG")
@@ -26,6 +26,15 @@ def endless(tmp_path):
     path.write_bytes(head)
     os.truncate(path, size)  # a hole, so it takes no room
     return path
+
+
+def decoders() -> list[psutil.Process]:
+    """Our children that decode; the servers of other tests are our children, too."""
+    return [
+        child
+        for child in psutil.Process().children()
+        if "viewer.derive.child" in " ".join(child.cmdline())
+    ]
 
 
 class CalledOff(Exception):
@@ -48,7 +57,7 @@ def test_each_limit_ends_the_child_and_says_so(look, limits):
         look(PHOTO, replace(DEFAULT_LIMITS, **limits))
 
     assert killed.value.reason.endswith(".") or ":" in killed.value.reason
-    assert psutil.Process().children() == []
+    assert decoders() == []
 
 
 def test_after_a_killed_child_the_next_photo_is_fine(look):
@@ -103,7 +112,7 @@ def test_child_inherits_no_secrets_and_ends_when_the_job_is_called_off(
     seen = {}
 
     def call_off(*_):
-        seen["environment"] = psutil.Process().children()[0].environ()
+        seen["environment"] = decoders()[0].environ()
         raise CalledOff
 
     previous = signal.signal(signal.SIGALRM, call_off)
@@ -116,7 +125,7 @@ def test_child_inherits_no_secrets_and_ends_when_the_job_is_called_off(
         signal.signal(signal.SIGALRM, previous)
 
     assert seen["environment"].keys() <= {"MALLOC_ARENA_MAX", "LC_CTYPE"}
-    assert psutil.Process().children() == []
+    assert decoders() == []
 
 
 def test_copies_of_an_earlier_run_are_replaced(look):

@@ -1,10 +1,10 @@
 """Every film has a poster on which something can be seen, and plays in every browser."""
 
 import av
-import makers
 import pytest
 from PIL import Image
 
+from tests.derive import makers
 from viewer.derive import Unreadable
 
 

@@ -4,10 +4,10 @@ import base64
 import io
 import os
 
-import makers
 import pytest
 from PIL import Image, ImageFilter
 
+from tests.derive import makers
 from viewer.derive import Unreadable, derive
 
 

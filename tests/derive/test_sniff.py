@@ -5,9 +5,9 @@ import json
 import zipfile
 from pathlib import Path
 
-import makers
 import pytest
 
+from tests.derive import makers
 from viewer.derive import INLINE_TYPES, sniff
 
 PICTURE = makers.corner_picture(64, 48)

@@ -1,9 +1,9 @@
 """Every voicemail tells its true length, shows its waveform and plays in every browser."""
 
 import av
-import makers
 import pytest
 
+from tests.derive import makers
 from viewer.derive import Unreadable
 
 

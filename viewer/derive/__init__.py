@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
-from viewer.derive.words import Derived, DeriveError, Killed, Limits, Unreadable
+from viewer.derive.words import Derived, DeriveError, Killed, Limits, NoRoom, Unreadable
 
 __all__ = [
     "HEAD_SIZE",
@@ -27,6 +27,7 @@ __all__ = [
     "Killed",
     "Kind",
     "Limits",
+    "NoRoom",
     "Unreadable",
     "derive",
     "sniff",
@@ -108,6 +109,8 @@ def _answer(answers: IO[bytes], into: Path, death: str | None) -> Derived:
     if not lines:
         raise Killed(death or "The decoder ended without an answer.")
     answer = json.loads(lines[-1])
+    if "no_room" in answer:
+        raise NoRoom(answer["no_room"])
     if "unreadable" in answer:
         raise Unreadable(answer["unreadable"])
     for copy in ("thumbnail", "preview", "playable"):

@@ -6,6 +6,7 @@ copy takes too long still has its poster.
 """
 
 import ctypes
+import errno
 import importlib
 import json
 import os
@@ -36,6 +37,10 @@ def main(order: str) -> None:
             _say(asdict(derived))
     except Unreadable as unreadable:
         _say({"unreadable": unreadable.reason})
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _say({"no_room": "The disk for photos is full."})
     except MemoryError:
         sys.exit("more memory needed than allowed")
 

@@ -27,6 +27,10 @@ class Killed(DeriveError):
     """The child did not live to an answer. Try again, at most three times."""
 
 
+class NoRoom(DeriveError):
+    """The disk for the copies is full: not the file's fault. Try again later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one hostile file may cost us."""

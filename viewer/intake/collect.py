@@ -4,16 +4,18 @@ The order below is the promise that a row which says `stored` has its bytes on d
 moment the power fails, and that no photo is ever replaced by another:
 
  1. claim the row by one conditional UPDATE; the attempt's number is the fencing token
- 2. a file already under the final name was placed by a run that died: adopt it
+ 2. a file already under the final name, with the hash that a run wrote down before it placed it
+    and died: adopt it
  3. download into a part on the store's own device, hashing and counting
  4. check what came: not empty, not an error page, what its bytes say it is
  5. seal the part (fsync)
- 6. place it: folders, link, fsync of the folder
+ 6. write down its name and hash, then place it: folders, link, fsync of the folder
  7. commit `stored`, but only if the claim is still ours
 """
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import random
 import threading
@@ -75,6 +77,7 @@ class Claim:
     declared_type: str | None
     failures: int
     first_failed_at: datetime | None
+    sha256: str | None  # of what an earlier run was about to place
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +151,19 @@ def _claim(media_id: uuid.UUID) -> Claim | None:
         )
         .values(attempts=media.attempts + 1, state=State.DOWNLOADING, lease_until=moment + LEASE)
         .returning(
-            media.attempts,
-            media.openphone_url,
+            media.attempts.label("attempt"),
+            media.openphone_url.label("url"),
             media.file_path,
             media.role,
             media.declared_type,
             media.failures,
             media.first_failed_at,
+            media.sha256,
         )
         .execution_options(synchronize_session=False)
     ).one_or_none()
     db.session.commit()
-    return Claim(media_id, *row) if row else None
+    return Claim(media_id, **row._asdict()) if row else None
 
 
 @contextlib.contextmanager
@@ -204,10 +208,18 @@ def _write(claim: Claim, **values: Any) -> bool:
 
 def _adopt(store: Store, claim: Claim) -> Receipt | None:
     """The file that an earlier run placed before it died. Complete, or it would have no name."""
+    if claim.sha256 is None:
+        return None
+    found = _what_lies_under(store, claim.file_path)
+    # With another hash it is not what that run placed: it is downloaded again.
+    return found if found and found.sha256 == claim.sha256 else None
+
+
+def _what_lies_under(store: Store, path: str) -> Receipt | None:
     try:
-        with store.open(claim.file_path) as file:
+        with store.open(path) as file:
             return _read_receipt(file)
-    except Missing:
+    except Missing:  # also what is no file: a link, a pipe, a folder
         return None
 
 
@@ -298,28 +310,41 @@ def _compare_with_second(store: Store, claim: Claim, first: Receipt) -> None:
 
 
 def _place(store: Store, claim: Claim, part: Path, receipt: Receipt) -> None:
-    path = f"{_stem(claim.file_path)}.{receipt.kind.extension}"
-    for count in range(2, 100):
-        if path != claim.file_path:
-            # Said before it is done: whoever comes after a crash looks under the name in the row.
-            claim = _rename(claim, path)
+    stem = _stem(claim.file_path)
+    for number in itertools.chain([""], (f"-{count}" for count in range(2, 100))):
+        path = f"{stem}{number}.{receipt.kind.extension}"
+        # Said before it is done: whoever comes after a crash knows where to look, and for what.
+        if not _intend(claim, path, receipt):
+            continue
+        failpoint("collect.intended")
         try:
             store.place(path, part)
+            return
         except Occupied:
-            with store.open(path) as file:
-                if _read_receipt(file).sha256 == receipt.sha256:
-                    return
-            # A file that no row knows. It stays, and ours takes the next name.
-            path = f"{_stem(claim.file_path)}-{count}.{receipt.kind.extension}"
-            continue
-        return
+            found = _what_lies_under(store, path)
+            if found and found.sha256 == receipt.sha256:
+                return
+            # A stranger's file. It stays, and ours takes the next name.
     raise Unavailable("Every name for this file is taken.")
 
 
-def _rename(claim: Claim, path: str) -> Claim:
-    if not _write(claim, file_path=path, file_stem=_stem(path).lower()):
+def _intend(claim: Claim, path: str, receipt: Receipt) -> bool:
+    """Write down what is about to be placed where; False if another row has that name."""
+    try:
+        still_ours = _write(
+            claim,
+            file_path=path,
+            file_stem=_stem(path).lower(),
+            sha256=receipt.sha256,
+            file_size=receipt.size,
+            mime_type=receipt.kind.mime_type,
+        )
+    except sa.exc.IntegrityError:
+        db.session.rollback()
+        return False
+    if not still_ours:
         raise LostClaim
-    return replace(claim, file_path=path)
+    return True
 
 
 def _stem(path: str) -> str:
@@ -336,9 +361,6 @@ def _mark_stored(claim: Claim, receipt: Receipt) -> bool:
     return _write(
         claim,
         state=State.STORED,
-        file_size=receipt.size,
-        sha256=receipt.sha256,
-        mime_type=kind.mime_type,
         media_type=MediaAttachment.MediaType(kind.media_type),
         downloaded_at=now(),
         lease_until=None,

@@ -17,7 +17,7 @@ from viewer import derive
 from viewer.extensions import db, media_store, now
 from viewer.failpoint import failpoint
 from viewer.models import MediaAttachment
-from viewer.storage import Occupied, StorageError, Store
+from viewer.storage import Occupied, StorageError, Store, in_words
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def make_copies(media_id: uuid.UUID) -> bool:
     store = media_store()
     try:
         with _workplace(store) as (source, folder):
-            with store.open(media.file_path) as original, source.open("xb") as copy:
+            with in_words(), store.open(media.file_path) as original, source.open("xb") as copy:
                 shutil.copyfileobj(original, copy, 1024 * 1024)
             derived = derive.derive(
                 source, media.mime_type or "", folder, _limits(media.media_type)
@@ -52,7 +52,7 @@ def make_copies(media_id: uuid.UUID) -> bool:
         return _write(
             media, copy_problem=str(reason)[:500], copy_due_at=now() + timedelta(seconds=5)
         )
-    except StorageError as trouble:
+    except (StorageError, derive.NoRoom) as trouble:
         # Not the file's fault: this try does not count.
         return _write(
             media,
@@ -82,7 +82,12 @@ def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
         .execution_options(synchronize_session=False)
     )
     gave_up = db.session.execute(
-        due.where(media.copy_attempts >= TRIES).values(copy_state=CopyState.IMPOSSIBLE)
+        due.where(media.copy_attempts >= TRIES).values(
+            copy_state=CopyState.IMPOSSIBLE,
+            copy_problem=sa.func.coalesce(
+                media.copy_problem, "The decoder died without a word, three times."
+            ),
+        )
     )
     claimed = db.session.execute(
         due.values(

@@ -6,7 +6,7 @@ StorageError
   Unavailable  the store cannot take or give bytes now (full, read-only, gone); try again later
 """
 
-from viewer.storage.folder import Folder
+from viewer.storage.folder import Folder, in_words
 from viewer.storage.store import Missing, Occupied, Part, Stat, StorageError, Store, Unavailable
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "StorageError",
     "Store",
     "Unavailable",
+    "in_words",
 ]

@@ -39,18 +39,18 @@ class FolderPart:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{uuid.uuid4()}.part"
-        with _in_words():
+        with in_words():
             _make_folders(folder)
             self.file: BinaryIO = self.path.open("xb+")
             # Death of the process frees the lock: that is how tidy() knows a dead writer's part.
             fcntl.flock(self.file, fcntl.LOCK_EX)
 
     def write(self, data: bytes | memoryview, /) -> int:
-        with _in_words():
+        with in_words():
             return self.file.write(data)
 
     def seal(self) -> None:
-        with _in_words():
+        with in_words():
             self.file.flush()
             os.fchmod(self.file.fileno(), 0o444)  # originals are never written again
             # Once only: after a failed fsync Linux calls the lost pages clean, and a second
@@ -77,13 +77,13 @@ class Folder:
 
     def workplace(self) -> Path:
         folder = self.root / INCOMING / str(uuid.uuid4())
-        with _in_words():
+        with in_words():
             _make_folders(folder)
         return folder
 
     def place(self, key: str, part: Path) -> None:
         target = self.root / check_key(key)
-        with _in_words():
+        with in_words():
             _make_folders(target.parent)
             failpoint("storage.folders")
             try:
@@ -99,7 +99,7 @@ class Folder:
 
     def open(self, key: str, start: int = 0) -> BinaryIO:
         path = self.root / check_key(key)
-        with _in_words(key):
+        with in_words(key):
             # Never through a link somebody put there, never waiting on a pipe.
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -110,7 +110,7 @@ class Folder:
             return file
 
     def stat(self, key: str) -> Stat:
-        with _in_words(key):
+        with in_words(key):
             found = (self.root / check_key(key)).lstat()
         if not stat.S_ISREG(found.st_mode):
             raise Missing(f"{key} is not a file")
@@ -118,7 +118,7 @@ class Folder:
 
     def remove(self, key: str) -> None:
         path = self.root / check_key(key)
-        with _in_words():
+        with in_words():
             path.unlink(missing_ok=True)
 
     def tidy(self, older_than: float) -> int:
@@ -163,7 +163,7 @@ def _remove_tree(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _in_words(key: str | None = None) -> Iterator[None]:
+def in_words(key: str | None = None) -> Iterator[None]:
     """An OSError ends here, as a sentence."""
     try:
         yield
