@@ -1,5 +1,5 @@
 # The front door. `make demo` shows it running, `make test` proves it; both set up what they need.
-.PHONY: demo run test check format bench setup clean help
+.PHONY: demo run test check format soak bench setup clean help
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -27,6 +27,9 @@ check: $(VENV)/.dev ## style, types, who imports whom, migrations
 format: $(VENV)/.dev ## put the code in its usual shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+soak: $(VENV)/.dev ## everything goes wrong for 10 minutes, on both databases (SECONDS=60 for less)
+	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600) --events $(or $(EVENTS),500)
 
 bench: $(VENV)/.dev ## what the README's figures come from
 	$(BIN)/python -m benchmarks.journey

@@ -32,6 +32,8 @@ from viewer.extensions import UnsafeDatabase, db, media_store
 from viewer.intake import catch_up, collect
 from viewer.models import MediaAttachment, WebhookEvent
 from viewer.quo import rest
+from viewer.upkeep import identity
+from viewer.upkeep.identity import WrongStore
 
 DEMO_FOLDER = Path("var/demo")
 DEMO_API_KEY = "demo-key"
@@ -49,14 +51,16 @@ def main() -> None:
     """The console script. A wrong setting is one line, not a traceback."""
     try:
         viewer()
-    except (BadSetting, UnsafeDatabase, valkey.SocketPathTooLong) as problem:
+    except (BadSetting, UnsafeDatabase, WrongStore, valkey.SocketPathTooLong) as problem:
         sys.exit(f"viewer: {problem}")
 
 
 @contextmanager
 def _app() -> Iterator[Flask]:
+    """An application whose database and media folder belong together."""
     app = create_app()
     with app.app_context():
+        identity.ensure()
         yield app
 
 
@@ -71,7 +75,7 @@ def up(host: str, port: int) -> None:
 def _up(settings: Settings, host: str, port: int) -> int:
     if not is_loopback(host):
         click.echo(f"Note: there is no login yet, and {host} is not this machine alone.", err=True)
-    with _app():
+    with create_app().app_context():
         flask_migrate.upgrade()
     parts = _parts(settings, host, port)
     try:
@@ -110,7 +114,8 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return create_app()
+        with _app() as app:
+            return app
 
 
 @viewer.command()

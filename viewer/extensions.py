@@ -18,7 +18,7 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase, registry
 
-from viewer.storage import Folder, Store
+from viewer.storage import Folder
 
 try:  # the newer SQLite, where there is a wheel of it
     from pysqlite3 import dbapi2 as sqlite
@@ -131,9 +131,9 @@ def lock(name: str) -> None:
         db.session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
 
 
-def media_store() -> Store:
+def media_store() -> Folder:
     """Where originals and their copies are kept."""
-    found: Store = current_app.extensions["store"]
+    found: Folder = current_app.extensions["store"]
     return found
 
 

@@ -65,7 +65,9 @@ class Message:
         if dialect == "d1":
             return event | {
                 "object": "event", "apiVersion": "v3",
-                "data": {"object": theirs | {"body": self.text, "conversationId": self.conversation}},
+                "data": {
+                    "object": theirs | {"body": self.text, "conversationId": self.conversation}
+                },
             }  # fmt: skip
         return event | {
             "object": "event", "apiVersion": "v4",

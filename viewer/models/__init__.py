@@ -15,6 +15,7 @@ from viewer.models.duties import Duty
 from viewer.models.events import RefusedDelivery, WebhookEvent
 from viewer.models.media import MediaAttachment
 from viewer.models.progress import CatchUpMark
+from viewer.models.stores import StoreIdentity
 
 __all__ = [
     "CatchUpMark",
@@ -27,5 +28,6 @@ __all__ = [
     "MediaAttachment",
     "Message",
     "RefusedDelivery",
+    "StoreIdentity",
     "WebhookEvent",
 ]

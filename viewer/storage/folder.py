@@ -20,6 +20,7 @@ from viewer.failpoint import failpoint
 from viewer.storage.store import Missing, Occupied, Stat, Unavailable, check_key
 
 INCOMING = ".incoming"
+MARKER = ".viewer-store"  # holds the store's identity: an empty mount point has none
 
 _WORDS = {
     errno.ENOSPC: "The disk for photos is full.",
@@ -71,11 +72,45 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._expected: str | None = None
+
+    def identity(self) -> str | None:
+        """What the marker says; None where there is none."""
+        try:
+            return (self.root / MARKER).read_text().strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Unavailable("The folder for photos cannot be read.") from error
+
+    def is_empty(self) -> bool:
+        return not self.root.exists() or not any(self.root.iterdir())
+
+    def mark(self, identity: str) -> None:
+        """Leave the marker, durably. For an empty folder that becomes a store."""
+        with in_words():
+            _make_folders(self.root)
+            marker = self.root / MARKER
+            with marker.open("x") as file:
+                file.write(identity)
+                file.flush()
+                os.fsync(file.fileno())
+            _fsync_folder(self.root)
+
+    def expect(self, identity: str) -> None:
+        """From now on take and give nothing where the marker says otherwise."""
+        self._expected = identity
+
+    def is_away(self) -> bool:
+        """Whether this is not the store we expect: a disk that is not mounted, or another's."""
+        return self._expected is not None and self.identity() != self._expected
 
     def new_part(self) -> FolderPart:
+        self._must_be_here()
         return FolderPart(self.root / INCOMING)
 
     def workplace(self) -> Path:
+        self._must_be_here()
         folder = self.root / INCOMING / str(uuid.uuid4())
         with in_words():
             _make_folders(folder)
@@ -99,7 +134,7 @@ class Folder:
 
     def open(self, key: str, start: int = 0) -> BinaryIO:
         path = self.root / check_key(key)
-        with in_words(key):
+        with self._unless_away(), in_words(key):
             # Never through a link somebody put there, never waiting on a pipe.
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -110,7 +145,7 @@ class Folder:
             return file
 
     def stat(self, key: str) -> Stat:
-        with in_words(key):
+        with self._unless_away(), in_words(key):
             found = (self.root / check_key(key)).lstat()
         if not stat.S_ISREG(found.st_mode):
             raise Missing(f"{key} is not a file")
@@ -120,6 +155,20 @@ class Folder:
         path = self.root / check_key(key)
         with in_words():
             path.unlink(missing_ok=True)
+
+    def _must_be_here(self) -> None:
+        # Else the first photo after a reboot would lie on the root disk, under the mount point.
+        if self.is_away():
+            raise Unavailable("The disk for photos is not there: is it mounted?")
+
+    @contextlib.contextmanager
+    def _unless_away(self) -> Iterator[None]:
+        """A file is not lost only because its disk is not mounted."""
+        try:
+            yield
+        except Missing:
+            self._must_be_here()
+            raise
 
     def tidy(self, older_than: float) -> int:
         removed = 0

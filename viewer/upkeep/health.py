@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from viewer.config import BusinessHours, Settings, settings
-from viewer.extensions import db, now
+from viewer.extensions import db, media_store, now
 from viewer.intake import catch_up
 from viewer.models import CatchUpMark, Duty, MediaAttachment, RefusedDelivery, WebhookEvent
 
@@ -81,6 +81,7 @@ class Health:
     workers: dict[str, int] | None  # alive, by queue
     duties: list[Watched]
     disks: list[Disk]
+    store_is_away: bool
     alarms: list[Alarm]
 
     @property
@@ -138,6 +139,7 @@ def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Healt
         workers=workers,
         duties=_duties(current),
         disks=_disks(current),
+        store_is_away=media_store().is_away(),
         alarms=[],
     )
     found.alarms.extend(_alarms(found, current, moment))
@@ -198,6 +200,8 @@ def _disks(current: Settings) -> list[Disk]:
 
 
 def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alarm]:
+    if found.store_is_away:
+        yield Alarm("store_away", Level.BROKEN, "The disk for photos is not there.")
     for duty in found.duties:
         if duty.done_at is None or moment - duty.done_at > duty.within:
             last = f"for {_age(moment - duty.done_at)}" if duty.done_at else "yet"
