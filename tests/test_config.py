@@ -1,5 +1,6 @@
 """Settings: a wrong one stops the boot and names itself; none of them tells a secret."""
 
+import re
 import stat
 import subprocess
 import sys
@@ -217,3 +218,13 @@ def test_a_secret_key_is_made_once_whoever_comes_first(tmp_path):
 
 def app_key(data_dir: Path, **given: Any) -> object:
     return create_app({"DATA_DIR": data_dir, **given}).config["SECRET_KEY"]
+
+
+def test_the_readme_names_every_setting_and_no_other():
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    table = readme.partition("### Settings")[2].partition("### Connecting")[0]
+
+    named = set(re.findall(r"^\| (.*?) \|", table, re.MULTILINE)) - {"setting", "---"}
+    names = {name for cell in named for name in re.findall(r"`([A-Z_]+)`", cell)}
+
+    assert names == set(Settings.model_fields)

@@ -35,7 +35,7 @@ from viewer.failpoint import failpoint
 from viewer.intake import catch_up, fetch
 from viewer.models import MediaAttachment
 from viewer.quo import rest
-from viewer.storage import Missing, Occupied, Part, StorageError, Store, Unavailable
+from viewer.storage import Missing, Occupied, Part, StorageError, Store, Unavailable, in_words
 
 log = logging.getLogger(__name__)
 
@@ -211,13 +211,15 @@ def _adopt(store: Store, claim: Claim) -> Receipt | None:
     if claim.sha256 is None:
         return None
     found = _what_lies_under(store, claim.file_path)
-    # With another hash it is not what that run placed: it is downloaded again.
-    return found if found and found.sha256 == claim.sha256 else None
+    if found is None or found.sha256 != claim.sha256:
+        return None  # not what that run was about to place: it is downloaded again
+    store.settle(claim.file_path)
+    return found
 
 
 def _what_lies_under(store: Store, path: str) -> Receipt | None:
     try:
-        with store.open(path) as file:
+        with store.open(path) as file, in_words():
             return _read_receipt(file)
     except Missing:  # also what is no file: a link, a pipe, a folder
         return None
@@ -241,7 +243,7 @@ def _download(store: Store, claim: Claim) -> Receipt:
         fetched = _fetch(claim, part)
         part.seal()
         failpoint("collect.sealed")
-        with part.path.open("rb") as file:
+        with in_words(), part.path.open("rb") as file:
             kind = derive.sniff(file.read(derive.HEAD_SIZE))
         receipt = Receipt(fetched.size, fetched.sha256, kind)
         if _is_error_page(kind, claim):

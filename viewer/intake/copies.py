@@ -5,6 +5,7 @@ Separate work with a state of its own: whatever happens here, the original is sa
 
 import contextlib
 import logging
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -142,6 +143,8 @@ def _place(store: Store, media: MediaAttachment, derived: derive.Derived) -> dic
         if path is None:
             return None
         key = stem + ending
+        with in_words(), path.open("rb") as copy:
+            os.fsync(copy.fileno())  # the row will say that it is there, also after a power cut
         try:
             store.place(key, path)
         except Occupied:  # made by an earlier run; copies, unlike originals, may be made anew

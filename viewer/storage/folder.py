@@ -132,6 +132,14 @@ class Folder:
             _fsync_folder(target.parent)
         failpoint("storage.placed")
 
+    def settle(self, key: str) -> None:
+        # That run may have died between link() and fsync, or between a mkdir() and its fsync.
+        folder = (self.root / check_key(key)).parent
+        with in_words():
+            while folder != self.root.parent:
+                _fsync_folder(folder)
+                folder = folder.parent
+
     def open(self, key: str, start: int = 0) -> BinaryIO:
         path = self.root / check_key(key)
         with self._unless_away(), in_words(key):
@@ -171,9 +179,12 @@ class Folder:
             raise
 
     def tidy(self, older_than: float) -> int:
-        removed = 0
-        for path in (self.root / INCOMING).glob("*"):
-            with contextlib.suppress(FileNotFoundError, BlockingIOError):
+        removed, found = 0, []
+        # A disk that is read-only or dead must not stop the sweep, which does much else.
+        with contextlib.suppress(OSError):
+            found = list((self.root / INCOMING).iterdir())
+        for path in found:
+            with contextlib.suppress(OSError):  # a living writer's lock among them
                 if path.stat().st_mtime > time.time() - older_than:
                     continue
                 if path.is_dir():  # a place where copies were made

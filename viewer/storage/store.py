@@ -62,6 +62,9 @@ class Store(Protocol):
         Raises Occupied, and never replaces. Raises Unavailable.
         """
 
+    def settle(self, key: str) -> None:
+        """Make the name of a file that another run placed as durable as our own would be."""
+
     def open(self, key: str, start: int = 0) -> BinaryIO:
         """The bytes from `start`. Raises Missing, Unavailable."""
 
