@@ -16,7 +16,7 @@ run: $(VENV)/.core ## the viewer itself, with the settings of the environment an
 	$(BIN)/viewer up
 
 test: $(VENV)/.dev ## everything that needs no root and no browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 4
 
 check: $(VENV)/.dev ## style, types, who imports whom, migrations
 	$(BIN)/ruff check .

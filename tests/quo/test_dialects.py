@@ -59,7 +59,7 @@ def changed(name, *path, to):
     return understand(payload, received_at=HEARD)
 
 
-ABSENT = object()
+ABSENT = ...  # the field is not there at all
 D1_OBJECT, D3_RESOURCE = ("data", "object"), ("data", "resource")
 
 
