@@ -32,8 +32,7 @@ from viewer.extensions import UnsafeDatabase, db, media_store
 from viewer.intake import catch_up, collect
 from viewer.models import MediaAttachment, WebhookEvent
 from viewer.quo import rest
-from viewer.upkeep import identity
-from viewer.upkeep.identity import WrongStore
+from viewer.upkeep import identity, schema
 
 DEMO_FOLDER = Path("var/demo")
 DEMO_API_KEY = "demo-key"
@@ -51,17 +50,28 @@ def main() -> None:
     """The console script. A wrong setting is one line, not a traceback."""
     try:
         viewer()
-    except (BadSetting, UnsafeDatabase, WrongStore, valkey.SocketPathTooLong) as problem:
+    except PROBLEMS as problem:
         sys.exit(f"viewer: {problem}")
 
 
 @contextmanager
 def _app() -> Iterator[Flask]:
-    """An application whose database and media folder belong together."""
+    """An application whose code, database and media folder belong together."""
     app = create_app()
     with app.app_context():
+        schema.check()
         identity.ensure()
         yield app
+
+
+# What stops a start, in one line for the person who started it.
+PROBLEMS = (
+    BadSetting,
+    UnsafeDatabase,
+    identity.WrongStore,
+    schema.WrongSchema,
+    valkey.SocketPathTooLong,
+)
 
 
 @viewer.command()

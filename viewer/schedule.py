@@ -51,16 +51,24 @@ def run(app: Flask, stop: threading.Event) -> None:
 
 def _keep_doing(app: Flask, task: Task, stop: threading.Event) -> None:
     me = f"{socket.gethostname()}:{os.getpid()}:{task.name}"
-    while not stop.wait(TICK):
-        with app.app_context():  # a session of its own each time
-            try:
-                do_if_due(task, me)
-            except sa.exc.OperationalError as error:
-                log.warning("%s could not reach the database: %s", task.name, error.orig)
-                stop.wait(AFTER_TROUBLE)
-            except rest.RestError as trouble:
-                log.warning("%s: %s", task.name, trouble.reason)
-                stop.wait(AFTER_TROUBLE)
+    try:
+        while not stop.wait(TICK):
+            with app.app_context():  # a session of its own each time
+                _try_once(task, me, stop)
+    finally:
+        # The unexpected ends the whole process, loudly; its supervisor starts it again.
+        stop.set()
+
+
+def _try_once(task: Task, me: str, stop: threading.Event) -> None:
+    try:
+        do_if_due(task, me)
+    except sa.exc.OperationalError as error:
+        log.warning("%s could not reach the database: %s", task.name, error.orig)
+        stop.wait(AFTER_TROUBLE)
+    except rest.RestError as trouble:
+        log.warning("%s: %s", task.name, trouble.reason)
+        stop.wait(AFTER_TROUBLE)
 
 
 def do_if_due(task: Task, me: str) -> bool:

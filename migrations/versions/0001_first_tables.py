@@ -37,7 +37,10 @@ def upgrade() -> None:
         batch_op.create_index("ix_conversations_latest", ["latest_at", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_conversations_line"), ["line"], unique=False)
         batch_op.create_index(
-            batch_op.f("ix_conversations_participants"), ["participants"], unique=False
+            "ix_conversations_participants",
+            ["participants"],
+            unique=False,
+            postgresql_using="hash",
         )
 
     op.create_table(
@@ -342,7 +345,7 @@ def downgrade() -> None:
     op.drop_table("lines")
     op.drop_table("duties")
     with op.batch_alter_table("conversations", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_conversations_participants"))
+        batch_op.drop_index("ix_conversations_participants")
         batch_op.drop_index(batch_op.f("ix_conversations_line"))
         batch_op.drop_index("ix_conversations_latest")
 

@@ -72,8 +72,14 @@ class Summary:
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        counts = ("listed", "arrived", "completed", "media", "replayed", "not_understood")
-        told = " ".join(f"{name}={getattr(self, name)}" for name in counts)
+        told = f"{self.listed:,} read, {self.arrived:,} new"
+        for count, what in (
+            (self.completed, "completed"),
+            (self.media, "files to collect"),
+            (self.replayed, "deliveries replayed"),
+            (self.not_understood, "not understood"),
+        ):
+            told += f", {count:,} {what}" if count else ""
         return "; ".join([told, *self.problems])
 
 

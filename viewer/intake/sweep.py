@@ -33,7 +33,12 @@ class Due:
     copies: list[uuid.UUID]
 
     def __str__(self) -> str:
-        return f"events={len(self.events)} media={len(self.media)} copies={len(self.copies)}"
+        found = {
+            "deliveries to read": self.events,
+            "files to collect": self.media,
+            "copies to make": self.copies,
+        }
+        return ", ".join(f"{len(ids)} {what}" for what, ids in found.items() if ids) or "all done"
 
 
 def sweep() -> Due:
@@ -52,7 +57,11 @@ def due() -> Due:
             db.session.scalars(
                 sa.select(WebhookEvent.id)
                 .where(WebhookEvent.state == WebhookEvent.State.RECEIVED)
-                .where(WebhookEvent.received_at <= moment - UNREAD_AFTER)
+                .where(
+                    (WebhookEvent.received_at <= moment - UNREAD_AFTER)
+                    # Received while the clock ran ahead.
+                    | (WebhookEvent.received_at > moment + timedelta(minutes=1))
+                )
                 .order_by(WebhookEvent.received_at)
                 .limit(AT_ONCE)
             )
@@ -112,7 +121,12 @@ def _tell_a_person() -> None:
     media = MediaAttachment
     changed = db.session.execute(
         sa.update(media)
-        .where(media.state == State.PENDING, media.created_at < now() - collect.PATIENCE)
+        .where(
+            # Also what kills its job again and again: its lease has ended, nobody has it now.
+            (media.state == State.PENDING)
+            | ((media.state == State.DOWNLOADING) & (media.lease_until < now()))
+        )
+        .where(media.created_at < now() - collect.PATIENCE)
         .where(sa.func.coalesce(media.first_failed_at, media.created_at) < now() - collect.PATIENCE)
         .values(
             state=State.NEEDS_ATTENTION,

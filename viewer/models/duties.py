@@ -8,6 +8,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from viewer.extensions import Model, db, lock, now
 
+SKEW = timedelta(minutes=1)  # that two hosts' clocks may differ by
+
 
 class Duty(Model):
     """The sweep, the catch-up, the backup: who does it now, and when it last went well."""
@@ -24,15 +26,17 @@ class Duty(Model):
     def take(cls, name: str, holder: str, seconds: float, every: float) -> bool:
         """Whether `holder` may do it now: nobody is at it, and it was done `every` seconds ago."""
         lock(f"duty:{name}")
-        moment = now()
         duty = db.session.get(cls, name, populate_existing=True)
+        moment = now()  # after the lock was waited for (SQLite waits in the line above)
         if duty is None:
             duty = cls(name=name)
             db.session.add(duty)
-        # A clock that was set back must not stop a duty for ever: the future counts as never.
-        if duty.until is not None and moment < duty.until <= moment + timedelta(seconds=seconds):
+        # A clock that was set back must not stop a duty for ever: the far future counts as never.
+        # The near future is another host's clock, a little ahead of ours.
+        leased, lately = moment + timedelta(seconds=seconds), moment - timedelta(seconds=every)
+        if duty.until is not None and moment < duty.until <= leased + SKEW:
             return False
-        if duty.done_at is not None and moment - timedelta(seconds=every) < duty.done_at <= moment:
+        if duty.done_at is not None and lately < duty.done_at <= moment + SKEW:
             return False
         duty.holder, duty.until = holder, moment + timedelta(seconds=seconds)
         return True

@@ -219,7 +219,7 @@ def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alar
         yield Alarm(
             "events_unread",
             Level.BROKEN,
-            f"{found.unread_events} deliveries wait for more than {_age(UNREAD)} to be read.",
+            f"{_counted(found.unread_events, 'delivery')} unread for more than {_age(UNREAD)}.",
         )
     if found.oldest_waiting and moment - found.oldest_waiting > LATE:
         yield Alarm(
@@ -250,19 +250,19 @@ def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alar
         yield Alarm(
             "media_needs_attention",
             Level.ATTENTION,
-            f"{found.needing_attention} files need a person to look at them.",
+            f"{_counted(found.needing_attention, 'file')} to be looked at by a person.",
         )
     if found.unparsed_events:
         yield Alarm(
             "events_unparsed",
             Level.ATTENTION,
-            f"{found.unparsed_events} deliveries could not be understood; they are kept.",
+            f"{_counted(found.unparsed_events, 'delivery')} not understood, and kept.",
         )
     for reason, count in found.refused.items():
         yield Alarm(
             f"refused_{reason}",
             Level.ATTENTION,
-            f"{count} deliveries were refused in the last day: {reason.replace('_', ' ')}.",
+            f"{_counted(count, 'delivery')} refused in the last day: {reason.replace('_', ' ')}.",
         )
     if found.bytes_stored > S3_DUE:
         yield Alarm("s3_due", Level.ATTENTION, "There are over 100 GB of media: S3 is due.")
@@ -282,6 +282,11 @@ def business_hours_between(start: datetime, end: datetime, current: Settings) ->
             total += max(0.0, overlap.total_seconds())
         day += timedelta(days=1)
     return total / 3600
+
+
+def _counted(count: int, word: str) -> str:
+    plural = word.removesuffix("y") + "ies" if word.endswith("y") else word + "s"
+    return f"{count:,} {word if count == 1 else plural}"
 
 
 def _age(span: timedelta) -> str:

@@ -63,9 +63,11 @@ def duration(seconds: float | None) -> str:
 
 
 def size(octets: int | None) -> str:
-    """340 kB, 2.1 MB"""
+    """340 kB, 2.1 MB, 84 GB"""
     if octets is None:
         return "–"
     if octets < 1_000_000:
         return f"{max(1, round(octets / 1000))} kB"
-    return f"{octets / 1_000_000:.1f} MB"
+    if octets < 1_000_000_000:
+        return f"{octets / 1_000_000:.1f} MB"
+    return f"{octets / 1_000_000_000:.{1 if octets < 10_000_000_000 else 0}f} GB"

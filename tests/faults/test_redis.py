@@ -1,0 +1,294 @@
+"""Rows 75 to 83 of the fault catalogue: the queue and its workers forget, refuse, hang and die.
+
+The queue is a reminder: whatever happens to it, every delivery is answered, every photo comes home.
+"""
+
+import json
+import os
+import pickle
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import rq
+import sqlalchemy as sa
+import time_machine
+from rq.serializers import JSONSerializer
+
+from tests import servers
+from tests.conftest import SECRET
+from tests.test_journey import picture
+from tests.test_up import up as up
+from viewer import jobs
+from viewer.extensions import db, now
+from viewer.intake import collect, ingest, sweep
+from viewer.models import MediaAttachment, WebhookEvent
+from viewer.upkeep import health
+
+State = MediaAttachment.State
+VALKEY = re.compile(r"valkey.*(unixsocket|:0)")  # it renames itself
+LATER = collect.LEASE + timedelta(seconds=1)
+
+
+@pytest.fixture
+def queue(app, valkey_url) -> Iterator[redis.Redis]:
+    with redis.from_url(valkey_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def announced(deliver, message, provider, queue) -> Callable[..., Any]:
+    """The id of a photo that is announced and not yet collected; nobody is reminded of it."""
+
+    def announce(content: Any = None) -> Any:
+        deliver(message(media=[provider.serve(content or picture())]).payload())
+        [event] = db.session.scalars(sa.select(WebhookEvent).filter_by(state="received"))
+        media = ingest.ingest(event.id)
+        db.session.commit()
+        queue.flushall()
+        return media[0]
+
+    return announce
+
+
+def row(media_id: Any) -> MediaAttachment:
+    db.session.rollback()
+    found = db.session.get(MediaAttachment, media_id, populate_existing=True)
+    db.session.commit()  # unlike after a rollback, reading it begins no transaction
+    assert found is not None
+    return found
+
+
+def swept() -> None:
+    """What the scheduler does every ten seconds."""
+    due = sweep.sweep()
+    db.session.commit()
+    jobs.remind(due)
+
+
+def worked() -> None:
+    """Real workers until the queues are empty."""
+    jobs.work(jobs.QUEUES, burst=True)
+
+
+# --- 75, 77: Redis -----------------------------------------------------------------------------
+
+
+def test_75_a_queue_that_is_killed_while_a_photo_comes_costs_neither_it_nor_the_next(
+    up, provider, message
+):
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> bytes:
+        arrived.set()
+        go_on.wait(60)
+        return picture()
+
+    host = up()
+    door = f"{host.url}/webhooks/quo"
+    provider.deliver(door, message(media=[provider.serve(slowly)]).payload(), secret=SECRET)
+    assert arrived.wait(20)
+    [valkey] = [pid for pid, command in host.family().items() if VALKEY.search(command)]
+    os.kill(valkey, signal.SIGKILL)
+    second = message(media=[provider.serve(picture(colour="red"))])
+    while_dead = provider.deliver(door, second.payload(), secret=SECRET)
+    go_on.set()
+
+    stored = "SELECT count(*) FROM media_attachments WHERE state = 'stored'"
+    servers.wait_until(lambda: host.rows(stored) == [(2,)], 40)
+    assert while_dead.status_code == 204
+    assert valkey not in host.family()
+
+
+TROUBLES = {
+    "full": ["CONFIG SET maxmemory 1"],
+    "replica": ["REPLICAOF 127.0.0.1 1"],
+    "password": ["CONFIG SET requirepass sesame"],
+}
+REMEDIES = {
+    "full": ["CONFIG SET maxmemory 0"],
+    "replica": ["REPLICAOF NO ONE"],
+    "password": ["CONFIG SET requirepass ''"],
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_77_a_redis_that_refuses_to_be_written_costs_no_delivery_and_is_an_alarm(
+    trouble, settings, request, message, provider
+):
+    with servers.running_valkey() as url, redis.from_url(url) as admin:
+        settings["REDIS_URL"] = url
+        client, deliver, work = map(request.getfixturevalue, ("client", "deliver", "work"))
+        for command in TROUBLES[trouble]:
+            admin.execute_command(*command.replace("''", "").split(" "))
+
+        answer = deliver(message(media=[provider.serve(picture())]).payload())
+        with time_machine.travel(now() + health.UNREAD + timedelta(seconds=1)):
+            swept()
+            alarms = {alarm["name"] for alarm in client.get("/healthz").json["broken"]}
+            for command in REMEDIES[trouble]:
+                admin.execute_command(*command.replace("''", "").split(" "))
+            work()
+
+    assert answer.status_code == 204
+    assert alarms & {"events_unread", "redis_silent"}
+    [photo] = db.session.scalars(sa.select(MediaAttachment))
+    assert photo.state is State.STORED
+
+
+# --- 78, 80, 81: what is in the queue ------------------------------------------------------------
+
+
+def test_78_a_job_whose_worker_died_before_it_began_is_reminded_of_again(
+    announced, queue, provider
+):
+    media_id = announced()
+    swept()
+    taken = queue.lmove("rq:queue:intake", "rq:queue:intake:intermediate")  # and there it died
+
+    swept()
+    worked()
+
+    assert taken == f"collect_media_{media_id}".encode()
+    assert row(media_id).state is State.STORED
+    assert provider.gets(row(media_id).openphone_url) == 1
+
+
+class Pwned:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
+
+
+def test_80_rubbish_in_the_queue_runs_nothing_and_holds_nothing_up(announced, queue, tmp_path):
+    mark = tmp_path / "pwned"
+    media_id = announced()
+    job = {"created_at": "2026-01-01T00:00:00.000000Z", "origin": "intake", "status": "queued"}
+    evil = {
+        "pickle": pickle.dumps(Pwned(mark)),
+        "rubbish": b"\xff\x00\xfe",
+        "nothing": b"",
+        "nobody": json.dumps(["viewer.jobs.collect_media", None, [str(collect)], {}]).encode(),
+        "args": json.dumps(["viewer.jobs.collect_media", None, [], {}]).encode(),
+    }
+    for name, payload in evil.items():
+        queue.hset(f"rq:job:{name}", mapping=job | {"data": payload})
+    queue.rpush("rq:queue:intake", "never-was", *evil)
+
+    swept()
+    worked()
+
+    assert not mark.exists()
+    assert queue.llen("rq:queue:intake") == 0
+    assert row(media_id).state is State.STORED
+
+
+def test_80_jobs_from_before_a_restore_do_nothing(announced, queue, provider):
+    media_id = announced()
+    photo = row(media_id).openphone_url
+    jobs.enqueue(jobs.collect_media, media_id, "11111111-0000-4000-8000-000000000000")
+    jobs.enqueue(jobs.ingest_event, "22222222-0000-4000-8000-000000000000")
+    db.session.execute(sa.delete(MediaAttachment))
+    db.session.commit()
+
+    worked()
+
+    assert db.session.scalars(sa.select(MediaAttachment)).all() == []
+    assert provider.gets(photo) == 0
+    assert queue.llen("rq:queue:intake") == 0
+
+
+def test_81_a_deploy_whose_jobs_cannot_be_found_touches_no_row(announced, queue):
+    media_id = announced()
+    before = row(media_id).attempts, row(media_id).state
+    broken = rq.Queue("intake", connection=queue, serializer=JSONSerializer)
+    for name in ("viewer.jobs.nonesuch", "viewer.nonesuch.collect_media"):
+        broken.enqueue_call(name, args=(str(media_id),), job_id=f"collect_media_{media_id}")
+        worked()
+    after = row(media_id).attempts, row(media_id).state
+
+    swept()  # by the version before
+    worked()
+
+    assert after == before
+    assert row(media_id).state is State.STORED
+
+
+# --- 82, 83: work horses -------------------------------------------------------------------------
+
+
+def test_82_a_job_that_hangs_is_ended_and_the_others_go_on(announced, queue, monkeypatch):
+    hanging, other = announced(), announced(picture(colour="red"))
+    monkeypatch.setenv("VIEWER_FAILPOINTS", "collect.claimed@1=sleep:60")
+    rq.Queue("intake", connection=queue, serializer=JSONSerializer).enqueue_call(
+        "viewer.jobs.collect_media", args=(str(hanging),), timeout=1
+    )
+    worked()
+    monkeypatch.delenv("VIEWER_FAILPOINTS")
+    swept()
+    worked()
+    meanwhile = row(hanging).state, row(other).state
+
+    with time_machine.travel(now() + LATER):
+        swept()
+        worked()
+
+    assert meanwhile == (State.DOWNLOADING, State.STORED)
+    assert (row(hanging).state, row(hanging).attempts) == (State.STORED, 2)
+
+
+def test_83_a_work_horse_that_the_kernel_kills_counts_as_an_attempt_and_is_no_tight_loop(
+    announced, queue, provider, monkeypatch
+):
+    media_id = announced()
+    monkeypatch.setenv("VIEWER_FAILPOINTS", "storage.sealed=kill")  # memory ran out
+    for _ in range(4):
+        swept()
+        worked()
+    at_once = row(media_id).attempts
+    with time_machine.travel(now() + LATER):
+        for _ in range(3):
+            swept()
+            worked()
+    after_the_lease = row(media_id).attempts
+    asked = provider.gets(row(media_id).openphone_url)
+    monkeypatch.delenv("VIEWER_FAILPOINTS")
+
+    with time_machine.travel(now() + 2 * LATER):
+        swept()
+        worked()
+
+    assert (at_once, after_the_lease, asked) == (1, 2, 2)
+    assert (row(media_id).state, row(media_id).attempts) == (State.STORED, 3)
+
+
+def test_83_a_photo_that_kills_its_work_horse_each_time_is_told_to_a_person(announced, monkeypatch):
+    media_id = announced()
+    monkeypatch.setenv("VIEWER_FAILPOINTS", "collect.claimed=kill")
+    swept()
+    worked()
+
+    with time_machine.travel(now() + collect.PATIENCE + LATER):
+        swept()
+
+    assert row(media_id).state is State.NEEDS_ATTENTION
+
+
+def test_83_a_photo_that_kills_its_work_horse_each_time_is_an_alarm(announced, client, monkeypatch):
+    announced()
+    monkeypatch.setenv("VIEWER_FAILPOINTS", "collect.claimed=kill")
+    for minutes in (0, 16):
+        with time_machine.travel(now() + timedelta(minutes=minutes)):
+            swept()
+            worked()
+            alarms = {alarm["name"] for alarm in client.get("/healthz").json["broken"]}
+
+    assert "media_late" in alarms
