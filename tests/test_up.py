@@ -140,7 +140,7 @@ def test_one_command_carries_a_photo_home_mends_itself_and_stops_cleanly(
     family = host.family()
     host.process.send_signal(signal.SIGTERM)
 
-    assert host.process.wait(30) == 0
+    assert host.process.wait(90) == 0
     assert confirmed.status_code == 204
     assert size_of(thumbnail) == (480, 320)
     assert worker not in family
@@ -179,7 +179,7 @@ def test_killed_in_the_middle_nothing_runs_on_and_the_next_start_finishes(
     family = again.family()
     again.process.send_signal(signal.SIGINT)
 
-    assert again.process.wait(30) == 0
+    assert again.process.wait(90) == 0
     assert confirmed.status_code == 204
     assert half_done == [("downloading",)]
     assert still_alive(family) == {}

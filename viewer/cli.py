@@ -87,6 +87,7 @@ def _up(settings: Settings, host: str, port: int) -> int:
         click.echo(f"Note: there is no login yet, and {host} is not this machine alone.", err=True)
     with create_app().app_context():
         flask_migrate.upgrade()
+        identity.ensure()
     parts = _parts(settings, host, port)
     try:
         return supervise.run(parts)

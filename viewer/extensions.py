@@ -125,8 +125,9 @@ def init_app(app: Flask) -> None:
 def lock(name: str) -> None:
     """Until this transaction ends, nobody else is past `lock(name)`, on any host.
 
-    SQLite needs nothing: its writers begin with BEGIN IMMEDIATE and so come one at a time.
+    SQLite has one lock for everything: its writers begin with BEGIN IMMEDIATE, one at a time.
     """
+    db.session.connection()  # begin now, not with whatever is asked next
     if db.engine.dialect.name == "postgresql":
         db.session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
 
