@@ -1,5 +1,5 @@
 # The front door. `make demo` shows it running, `make test` proves it; both set up what they need.
-.PHONY: demo run test endurance check format soak bench setup clean help
+.PHONY: demo run test proof check format soak bench setup clean help
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -16,10 +16,10 @@ run: $(VENV)/.core ## the viewer itself, with the settings of the environment an
 	$(BIN)/viewer up
 
 test: $(VENV)/.dev ## everything that needs no root and no browser
-	$(BIN)/python -m pytest -n 4 -m "not endurance"
+	$(BIN)/python -m pytest -n 4 -m "not proof"
 
-endurance: $(VENV)/.dev ## a whole viewer under attack, and with a queue that forgets
-	$(BIN)/python -m pytest -m endurance
+proof: $(VENV)/.dev ## crashes, power cuts, attacks; as root, with strace and e2fsprogs
+	$(BIN)/python -m pytest -n 2 -m proof
 
 check: $(VENV)/.dev ## style, types, who imports whom, migrations
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from tests.servers import wait_until
 from tests.test_journey import picture
 from tests.test_up import up as up
 
-pytestmark = pytest.mark.endurance
+pytestmark = pytest.mark.proof
 
 MOST_MEMORY = 400_000  # kB, of each process
 
