@@ -235,7 +235,7 @@ class _Run:
         lock("ingest")
         for line in lines:
             line_id, number = str(line.get("id")), quo.canonical(line["phoneNumber"])
-            ingest._learn_line(line_id, number)
+            ingest.learn_line(line_id, number)
             row = db.session.scalar(sa.select(Line).filter_by(number=number))
             if row is not None and isinstance(line.get("name"), str):
                 row.name = line["name"][:255]

@@ -177,7 +177,7 @@ def _message(
 ) -> Message:
     """The row of this message, in the conversation where it belongs by all that is known."""
     for number in parties.ours:
-        _learn_line(parties.line, number)
+        learn_line(parties.line, number)
     known = _by_alias(parties.conversation)
     message = db.session.scalar(sa.select(Message).filter_by(provider_id=provider_id))
     if message is None:
@@ -368,7 +368,7 @@ def own_numbers() -> set[str]:
     return {number for number in learnt if number} | set(settings().QUO_NUMBERS)
 
 
-def _learn_line(line_id: str | None, number: str) -> None:
+def learn_line(line_id: str | None, number: str) -> None:
     """Note that this number is ours, and on which line."""
     if not number.startswith("+"):
         return
