@@ -42,17 +42,15 @@ setup: $(VENV)/.dev ## only install
 clean: ## forget the environment and the demo's data
 	rm -rf $(VENV) var/demo
 
-# The environment, from the locked and hashed lists; uv where it is installed, pip elsewhere.
+# The environment, from the locked and hashed lists; uv where it is and works, else pip.
+uv = ( uv pip install -q --python $(BIN)/python --require-hashes -r $(1) && \
+       uv pip install -q --python $(BIN)/python --no-deps -e . )
+pip = ( $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1) && \
+        $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . )
 define install
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	if command -v uv >/dev/null; then \
-	  uv pip install -q --python $(BIN)/python --require-hashes -r $(1) && \
-	  uv pip install -q --python $(BIN)/python --no-deps -e . ; \
-	else \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1) && \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . ; \
-	fi
+	$(if $(shell command -v uv),$(call uv,$(1)) || $(call pip,$(1)),$(call pip,$(1)))
 	touch $@
 endef
 
