@@ -18,8 +18,8 @@ run: $(VENV)/.core ## the viewer itself, with the settings of the environment an
 test: $(VENV)/.dev ## everything that needs no root and no browser
 	$(BIN)/python -m pytest -n 4 -m "not proof"
 
-proof: $(VENV)/.dev ## crashes, power cuts, attacks; as root, with strace and e2fsprogs
-	$(BIN)/python -m pytest -n 2 -m proof
+proof: $(VENV)/.dev ## crashes, power cuts, faults, attacks; as root, with strace and e2fsprogs
+	$(BIN)/python -m pytest -n 3 -m proof
 
 check: $(VENV)/.dev ## style, types, who imports whom, migrations
 	$(BIN)/ruff check .

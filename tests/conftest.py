@@ -40,6 +40,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("skipped, although nothing may be", red=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` is for every minute, `make proof` for what takes root, strace, or patience."""
+    here = Path(__file__).parent
+    for item in items:
+        if {here / "crash", here / "faults"} & set(item.path.parents):
+            item.add_marker(pytest.mark.proof)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

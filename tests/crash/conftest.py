@@ -21,13 +21,6 @@ from tests.crash import checks, disks, runner
 from tests.payloads import Message, signed
 from viewer.demo.provider import Provider
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:  # of the whole session; only those of this folder are meant
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.proof)
-
-
 NOWHERE = "unix:///nonexistent/valkey.sock"  # the sweep must be able to do it all
 KILLED = -signal.SIGKILL
 

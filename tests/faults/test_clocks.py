@@ -178,7 +178,8 @@ def test_86_a_clock_ten_minutes_off_refuses_and_says_stale_and_loses_nothing_tha
     work()
 
     assert (refused.status_code, refused.text.strip()) == (401, "stale")
-    assert "refused_stale" in {alarm["name"] for alarm in health_then["attention"]}
+    said = {alarm["name"]: alarm["words"] for alarm in health_then["attention"]}
+    assert f"signed {minutes * 60} seconds ago" in said["refused_stale"]
     assert (kept_then, repeat.status_code) == (0, 204)
     assert [row.state for row in photos()] == [State.STORED]
 

@@ -19,6 +19,7 @@ from viewer import cli, create_app, schedule
 from viewer.demo.provider import sign
 from viewer.extensions import db
 from viewer.models import Duty, MediaAttachment, Message, WebhookEvent
+from viewer.upkeep import schema
 
 DOOR = "/webhooks/quo"
 State = MediaAttachment.State
@@ -269,3 +270,15 @@ def test_134_135_no_log_of_a_whole_journey_holds_a_customers_word_and_no_file_is
     ]  # fmt: skip
     assert [word for word in secrets if word in log] == []
     assert list((tmp_path / "media" / ".incoming").iterdir()) == []
+
+
+# --- 71: code and database do not fit ----------------------------------------------------------
+
+
+def test_71_a_schema_that_does_not_fit_stops_every_part(app):
+    schema.check()
+    db.session.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    db.session.commit()
+
+    with pytest.raises(schema.WrongSchema, match="at version 0001 and this code needs"):
+        schema.check()

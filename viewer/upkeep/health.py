@@ -262,10 +262,23 @@ def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alar
         yield Alarm(
             f"refused_{reason}",
             Level.ATTENTION,
-            f"{_counted(count, 'delivery')} refused in the last day: {reason.replace('_', ' ')}.",
+            f"{_counted(count, 'delivery')} refused in the last day: {reason.replace('_', ' ')}."
+            + (_skew() if reason == "stale" else ""),
         )
     if found.bytes_stored > S3_DUE:
         yield Alarm("s3_due", Level.ATTENTION, "There are over 100 GB of media: S3 is due.")
+
+
+def _skew() -> str:
+    """What the newest stale delivery says about our clock."""
+    noted = db.session.scalar(
+        sa.select(RefusedDelivery.header_names)
+        .filter_by(reason="stale")
+        .order_by(RefusedDelivery.last_at.desc())
+        .limit(1)
+    )
+    age = (noted or "").partition(" s old")[0]
+    return f" The last one was signed {age} seconds ago by this machine's clock: is it right?"
 
 
 def business_hours_between(start: datetime, end: datetime, current: Settings) -> float:

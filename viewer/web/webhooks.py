@@ -30,7 +30,7 @@ def receive() -> tuple[str, int]:
     try:
         delivery = quo.open_delivery(request.headers, body, settings().webhook_secrets, now())
     except quo.NotFromQuo as refusal:
-        _refuse(refusal.reason.value)
+        _refuse(refusal)
     failpoint("webhook.verified")
     try:
         event, is_new = WebhookEvent.record(delivery.id, delivery.scheme, body, delivery.sent_at)
@@ -66,8 +66,11 @@ def _in_words(trouble: DBAPIError) -> str:
     return str(first.orig if isinstance(first, DBAPIError) else trouble.orig)
 
 
-def _refuse(reason: str) -> NoReturn:
+def _refuse(refusal: quo.NotFromQuo) -> NoReturn:
+    reason = refusal.reason.value
     names = ",".join(sorted({name.lower() for name, _ in request.headers}))
+    if refusal.age is not None:  # how far our clock and the sender's lie apart, perhaps
+        names = f"{refusal.age.total_seconds():.0f} s old; {names}"
     _refusals().add(reason, 1, names[:500])
     abort(401, reason)
 
