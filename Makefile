@@ -45,7 +45,7 @@ clean: ## forget the environment and the demo's data
 # The environment, from the locked and hashed lists; uv where it is and works, else pip.
 uv = ( uv pip install -q --python $(BIN)/python --require-hashes -r $(1) && \
        uv pip install -q --python $(BIN)/python --no-deps -e . )
-pip = ( $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1) && \
+pip = ( $(BIN)/python -m pip install -q --no-compile --disable-pip-version-check --require-hashes -r $(1) && \
         $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . )
 define install
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say: make PYTHON=python3.12")'
