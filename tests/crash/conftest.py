@@ -5,6 +5,7 @@ import multiprocessing
 import shutil
 import signal
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from PIL import Image
 
 from tests import conftest
 from tests.crash import checks, disks, runner
+from tests.hostile import HostileServer, Wire, answer, in_turn
 from tests.payloads import Message, signed
 from viewer.demo.provider import Provider
 
@@ -119,6 +121,22 @@ class Scene:
     def announced(self, message: Message) -> None:
         """Deliver and ingest: the rows are there, the files are still to come."""
         self.receive(message, action="announce")
+
+    def announced_half(self, server: HostileServer, message: Callable[..., Message]) -> Any:
+        """Announce a photo that stops in the middle the first time; an event says when it has."""
+        [template] = self.photos()
+        content = self.known.served.pop(template)
+        half_is_out = threading.Event()
+
+        def half(wire: Wire) -> None:
+            answer(content[:30_000], length=len(content))(wire)
+            half_is_out.set()
+            wire.pause(20)
+
+        url = server.serve(in_turn(half, answer(content)))
+        self.known.served[url] = content
+        self.announced(message(media=[url]))
+        return half_is_out
 
     def recover(self, **words: Any) -> int:
         """What fresh processes do after the crash, once the lease is over."""

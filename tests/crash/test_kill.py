@@ -15,7 +15,7 @@ from urllib3.exceptions import ProtocolError
 
 from tests.crash import checks
 from tests.crash.conftest import KILLED, photo
-from tests.hostile import HostileServer, answer, in_turn
+from tests.hostile import HostileServer
 from viewer.storage.folder import INCOMING
 
 PLACEMENT = [
@@ -161,18 +161,7 @@ def test_16_a_file_that_was_placed_is_adopted_although_its_address_is_dead(place
 
 def test_12_killed_in_the_middle_of_the_body_nothing_half_gets_a_name(scene, message, stack):
     server = stack.enter_context(HostileServer())
-    [template] = scene.photos()
-    content = scene.known.served.pop(template)
-    half_is_out = threading.Event()
-
-    def half(wire):
-        answer(content[:30_000], length=len(content))(wire)
-        half_is_out.set()
-        wire.pause(20)
-
-    url = server.serve(in_turn(half, answer(content)))
-    scene.known.served[url] = content
-    scene.announced(message(media=[url]))
+    half_is_out = scene.announced_half(server, message)
 
     run = scene.start("collect")
     assert half_is_out.wait(20)

@@ -7,7 +7,6 @@ A process is killed at a place, which writes nothing to disk; then only what was
 import contextlib
 import os
 import pwd
-import threading
 
 import psycopg
 import pytest
@@ -16,7 +15,7 @@ from tests import servers
 from tests.crash import checks, disks
 from tests.crash.conftest import KILLED
 from tests.crash.test_kill import PLACEMENT
-from tests.hostile import HostileServer, answer, in_turn
+from tests.hostile import HostileServer
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -44,18 +43,7 @@ def test_12_after_a_power_cut_in_the_middle_of_the_body_the_photo_comes_home(
     powered, message, stack
 ):
     scene, server = powered.scene, stack.enter_context(HostileServer())
-    [template] = scene.photos()
-    content = scene.known.served.pop(template)
-    half_is_out = threading.Event()
-
-    def half(wire):
-        answer(content[:30_000], length=len(content))(wire)
-        half_is_out.set()
-        wire.pause(20)
-
-    url = server.serve(in_turn(half, answer(content)))
-    scene.known.served[url] = content
-    scene.announced(message(media=[url]))
+    half_is_out = scene.announced_half(server, message)
 
     run = scene.start("collect")
     assert half_is_out.wait(20)

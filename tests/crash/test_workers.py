@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import redis
 
 from tests.crash import checks
-from tests.hostile import HostileServer, answer, in_turn
+from tests.hostile import HostileServer
 from tests.servers import wait_until
 from viewer import create_app
 from viewer.storage.folder import INCOMING
@@ -57,18 +56,7 @@ def test_24_a_worker_that_is_told_twice_to_stop_in_a_download_loses_nothing(
         identity.ensure()  # as the first start of a host does
     with ExitStack() as stack:
         server = stack.enter_context(HostileServer())
-        [template] = queued.photos()
-        content = queued.known.served.pop(template)
-        half_is_out = threading.Event()
-
-        def half(wire):
-            answer(content[:30_000], length=len(content))(wire)
-            half_is_out.set()
-            wire.pause(20)
-
-        url = server.serve(in_turn(half, answer(content)))
-        queued.known.served[url] = content
-        queued.announced(message(media=[url]))
+        half_is_out = queued.announced_half(server, message)
         worker = subprocess.Popen(
             [sys.executable, "-m", "viewer", "work", "intake"], env=_environment(queued.settings)
         )
