@@ -43,13 +43,20 @@ class Up:
                 } | settings,
                 cwd=data_dir, start_new_session=True, stderr=log,
             )  # fmt: skip
-        wait_until(self.answers, 30)
+
+    def wait(self) -> "Up":
+        """Until it answers. It takes 5 s alone, and many times that beside other tests."""
+        try:
+            wait_until(self.answers, 120)
+        except TimeoutError:
+            raise TimeoutError((self.data_dir / "log").read_text()) from None
+        return self
 
     def answers(self) -> bool:
         assert self.process.poll() is None, (self.data_dir / "log").read_text()
         try:
             health = requests.get(f"{self.url}/healthz", timeout=5)
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
         return health.ok and health.json()["redis"]
 
@@ -105,8 +112,8 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     started: list[Up] = []
 
     def start(**settings: str) -> Up:
-        started.append(Up(tmp_path, **settings))
-        return started[-1]
+        started.append(Up(tmp_path, **settings))  # known before it answers: it is ended in any case
+        return started[-1].wait()
 
     yield start
     for one in started:
