@@ -2,6 +2,7 @@
 
 deliver   signs and posts a payload as the provider would
 work      lets real workers empty the queues, and the sweep fill them, until nothing is due
+client    a browser in which the owner is logged in; `log_in("field")` gives others
 provider  an HTTP server on loopback that serves media and counts who asks
 message   composes payloads
 """
@@ -11,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import flask_migrate
 import pytest
 import redis
 import time_machine
-from flask import Flask
+from flask import Flask, g, session
 from flask.testing import FlaskClient
+from flask_wtf.csrf import generate_csrf
+from werkzeug.datastructures import Headers
 
 from tests import servers
 from tests.payloads import Message, signed
@@ -28,6 +31,9 @@ from viewer import create_app, jobs
 from viewer.demo.provider import Provider
 from viewer.extensions import db
 from viewer.intake import sweep
+from viewer.models import User
+from viewer.office import accounts
+from viewer.web import access
 
 SECRET = "whsec_dGVzdC1zdGFuZGFyZC1rZXktMjQtYnl0"
 LEGACY_SECRET = "dGVzdC1sZWdhY3kta2V5LTMyLWJ5dGVzLWxvbmctMDE="
@@ -149,8 +155,55 @@ def app(settings: dict[str, Any], valkey_url: str) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def client(app: Flask) -> FlaskClient:
+def anonymous(app: Flask) -> FlaskClient:
+    """A browser in which nobody is logged in."""
     return app.test_client()
+
+
+class Browser(FlaskClient):
+    """A browser in which somebody is logged in; it sends the form token that a page would carry."""
+
+    form_token = ""
+
+    def open(self, *args: Any, **words: Any) -> Any:
+        headers = Headers(words.pop("headers", None))
+        if self.form_token and str(words.get("method", "GET")) not in ("GET", "HEAD"):
+            headers.setdefault("X-CSRFToken", self.form_token)
+        return super().open(*args, headers=headers, **words)
+
+
+@pytest.fixture
+def log_in(app: Flask) -> Callable[..., Browser]:
+    """A browser of a user with this role, without the tenth of a second that hashing takes."""
+
+    def enter(role: str = "owner", email: str | None = None) -> Browser:
+        email = email or f"{role}@crack.example"
+        user = accounts.find(email)
+        if user is None:
+            user = accounts.add(email, User.Role(role), role.capitalize())
+            user.created_at = datetime(2015, 1, 1, tzinfo=UTC)  # staff since ever
+        with app.test_request_context():
+            g.user = None
+            access.start_session(user)
+            token = generate_csrf()
+            kept = dict(session)
+        db.session.commit()
+        app.test_client_class = Browser
+        browser = app.test_client()
+        app.test_client_class = None
+        assert isinstance(browser, Browser)
+        browser.form_token = token
+        with browser.session_transaction() as fresh:
+            fresh.update(kept)
+        return browser
+
+    return enter
+
+
+@pytest.fixture
+def client(log_in: Callable[..., Browser]) -> Browser:
+    """The owner's browser."""
+    return log_in("owner")
 
 
 @pytest.fixture
@@ -171,13 +224,13 @@ def message() -> Callable[..., Message]:
 
 
 @pytest.fixture
-def deliver(client: FlaskClient) -> Callable[..., Any]:
+def deliver(anonymous: FlaskClient) -> Callable[..., Any]:
     """Post a payload as the provider would; the answer."""
 
     def post(payload: Any, scheme: str = "standard", **words: Any) -> Any:
         secret = SECRET if scheme == "standard" else LEGACY_SECRET
         body, headers = signed(payload, scheme, secret, **words)
-        return client.post("/webhooks/quo", data=body, headers=headers)
+        return anonymous.post("/webhooks/quo", data=body, headers=headers)
 
     return post
 

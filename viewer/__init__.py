@@ -6,15 +6,36 @@ from typing import Any
 from flask import Flask
 
 from viewer import config, extensions, jobs, logs
-from viewer.web import conversations, edges, filters, media, status, webhooks, wording
+from viewer.web import (
+    access,
+    account,
+    conversations,
+    edges,
+    filters,
+    frame,
+    media,
+    status,
+    webhooks,
+    wording,
+)
 
 ROOT = Path(__file__).parent.parent
+DOORS = (
+    webhooks,
+    account,
+    conversations,
+    media,
+    status,
+)
 
 
 def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     """The application. `overrides` win over the environment. Raises config.BadSetting."""
     app = Flask(
-        __name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static")
+        __name__,
+        template_folder=str(ROOT / "templates"),
+        static_folder=str(ROOT / "static"),
+        static_url_path=frame.static_address(ROOT / "static"),
     )
     config.init_app(app, overrides, root=ROOT)
     logs.init_app(app)
@@ -23,8 +44,10 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     jobs.init_app(app)
 
     edges.init_app(app)
+    access.init_app(app)
+    frame.init_app(app)
     filters.init_app(app)
     wording.init_app(app)
-    for door in (webhooks, conversations, media, status):
+    for door in DOORS:
         app.register_blueprint(door.bp)
     return app

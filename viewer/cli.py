@@ -30,12 +30,14 @@ from viewer.demo import rest as demo_rest
 from viewer.demo.provider import Provider
 from viewer.extensions import UnsafeDatabase, db, media_store
 from viewer.intake import catch_up, collect
-from viewer.models import MediaAttachment, WebhookEvent
+from viewer.models import MediaAttachment, User, WebhookEvent
+from viewer.office import accounts
 from viewer.quo import rest
 from viewer.upkeep import identity, schema
 
 DEMO_FOLDER = Path("var/demo")
 DEMO_API_KEY = "demo-key"
+DEMO_PASSWORD = "show-me-the-cracks"  # noqa: S105 - of made-up people on 127.0.0.1
 DEMO_PROVIDER_PORT = 8199  # always the same: media addresses of an earlier demo go on working
 
 log = logging.getLogger(__name__)
@@ -83,11 +85,17 @@ def up(host: str, port: int) -> None:
 
 
 def _up(settings: Settings, host: str, port: int) -> int:
-    if not is_loopback(host):
-        click.echo(f"Note: there is no login yet, and {host} is not this machine alone.", err=True)
+    if not is_loopback(host) and settings.VIEWER_ENV != "production":
+        click.echo(
+            f"Note: {host} is not this machine alone, and without VIEWER_ENV=production the"
+            " login's cookie also travels over plain http.",
+            err=True,
+        )
     with create_app().app_context():
         flask_migrate.upgrade()
         identity.ensure()
+        if db.session.scalar(sa.select(User.id).limit(1)) is None:
+            click.echo("Nobody can log in yet: viewer user add EMAIL --role owner", err=True)
     parts = _parts(settings, host, port)
     try:
         return supervise.run(parts)
@@ -236,6 +244,78 @@ def reprocess() -> None:
     click.echo(f"{len(rows)} events to be read again")
 
 
+@viewer.group("user")
+def users() -> None:
+    """Who may come in."""
+
+
+@users.command("add")
+@click.argument("email")
+@click.option("--role", type=click.Choice(list(User.Role)), default=User.Role.FIELD.value)
+@click.option("--name", default="", help="As colleagues call them.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
+    """Let somebody in."""
+    chosen = _password(from_stdin=password_stdin)
+    with _app(), _refusals():
+        user = accounts.add(email, User.Role(role), name, accounts.hash_password(chosen))
+        db.session.commit()
+        click.echo(f"{user.email} is a user with the role {user.role}")
+
+
+@users.command("list")
+def list_users() -> None:
+    """Everybody who may come in, and who may not any more."""
+    with _app():
+        for user in db.session.scalars(sa.select(User).order_by(User.email)):
+            state = "enabled" if user.is_enabled else "disabled"
+            click.echo(f"{user.email}\t{user.role}\t{state}\t{user.name}")
+
+
+@users.command("disable")
+@click.argument("email")
+def disable_user(email: str) -> None:
+    """Close the door to somebody, at once and on every device."""
+    with _app(), _refusals():
+        accounts.disable(_user(email))
+        db.session.commit()
+    click.echo(f"{email} is disabled")
+
+
+@users.command("password")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def change_password(email: str, password_stdin: bool) -> None:
+    """Give somebody a new password; every device is logged out."""
+    chosen = _password(from_stdin=password_stdin)
+    with _app(), _refusals():
+        accounts.set_password(_user(email), accounts.hash_password(chosen))
+        db.session.commit()
+    click.echo(f"{email} has a new password")
+
+
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    chosen: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return chosen
+
+
+def _user(email: str) -> User:
+    user = accounts.find(email)
+    if user is None:
+        raise accounts.Refused(f"There is no user {email}.")
+    return user
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except accounts.Refused as refusal:
+        raise click.ClickException(str(refusal)) from None
+
+
 @viewer.command("settings")
 def show_settings() -> None:
     """Print every setting in force; secrets stay hidden."""
@@ -264,6 +344,7 @@ def demo(port: int, keep: bool) -> None:
     }
     for name in ("DATABASE_URL", "REDIS_URL", "MEDIA_ROOT"):
         os.environ[name] = ""  # the embedded defaults, whatever this machine has set
+    _hire_demo_staff()
     base, stop = f"http://127.0.0.1:{port}", threading.Event()
     with Provider(port=DEMO_PROVIDER_PORT) as provider:
         player = threading.Thread(
@@ -273,6 +354,17 @@ def demo(port: int, keep: bool) -> None:
         code = _up(read(), "127.0.0.1", port)
         stop.set()
     sys.exit(code)
+
+
+def _hire_demo_staff() -> None:
+    """One user of each role, all with one password that is printed."""
+    with create_app().app_context():
+        flask_migrate.upgrade()
+        password = accounts.hash_password(DEMO_PASSWORD)
+        for name, role in (("Olivia", "owner"), ("Omar", "office"), ("Fay", "field")):
+            if accounts.find(f"{role}@demo.example") is None:
+                accounts.add(f"{role}@demo.example", User.Role(role), name, password)
+        db.session.commit()
 
 
 def _fresh_key() -> str:
@@ -292,7 +384,11 @@ def _play(provider: Provider, base: str, secrets: company.Secrets, stop: threadi
             continue
     if stop.is_set():
         return
-    click.secho(f"\n  Open {base}\n  Ctrl-C stops the demo.\n", bold=True)
+    click.secho(
+        f"\n  Open {base}\n  Log in as owner@demo.example with the password {DEMO_PASSWORD}"
+        "\n  (or as office@demo.example, field@demo.example)\n  Ctrl-C stops the demo.\n",
+        bold=True,
+    )
 
     def told(deliveries: int) -> None:
         click.echo(f"  {deliveries} deliveries of three months are in; new ones trickle in now.")

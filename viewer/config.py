@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     DATABASE_URL: SecretStr = SecretStr("")  # default: SQLite at DATA_DIR/viewer.db
     REDIS_URL: SecretStr = SecretStr("")  # default: the embedded Valkey on a socket in DATA_DIR
     SECRET_KEY: SecretStr = SecretStr("")  # default: made once, kept in DATA_DIR/secret_key
+    SECRET_KEY_FALLBACKS: SecretList = ()  # earlier ones: sessions of before still count
+    SESSION_IDLE_HOURS: float = Field(default=336, gt=0, le=8_760)  # then a device is logged out
+    SESSION_DAYS: float = Field(default=90, gt=0, le=365)  # and after these, in any case
     QUO_WEBHOOK_SECRETS: SecretList = ()
     QUO_NUMBERS: CommaSeparated = ()
     QUO_API_KEY: SecretStr = SecretStr("")
@@ -96,7 +99,12 @@ class Settings(BaseSettings):
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(
-        "QUO_NUMBERS", "MEDIA_HOSTS", "TRUSTED_HOSTS", "QUO_WEBHOOK_SECRETS", mode="before"
+        "QUO_NUMBERS",
+        "MEDIA_HOSTS",
+        "TRUSTED_HOSTS",
+        "QUO_WEBHOOK_SECRETS",
+        "SECRET_KEY_FALLBACKS",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
@@ -220,6 +228,10 @@ class Settings(BaseSettings):
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
         return tuple(secret.get_secret_value() for secret in self.QUO_WEBHOOK_SECRETS)
+
+    @property
+    def secret_key_fallbacks(self) -> tuple[str, ...]:
+        return tuple(secret.get_secret_value() for secret in self.SECRET_KEY_FALLBACKS)
 
     @property
     def business_hours(self) -> BusinessHours:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from flask import Flask, current_app, has_request_context, request
+from flask import Flask, current_app, g, has_request_context, request
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase, registry
@@ -114,12 +114,19 @@ def init_app(app: Flask) -> None:
         **({"module": sqlite} if is_sqlite else POSTGRES),
     }
     db.init_app(app)
-    migrate.init_app(app, db, directory=str(app.config["ROOT"] / "migrations"))
+    migrate.init_app(
+        app, db, directory=str(app.config["ROOT"] / "migrations"), include_name=is_of_a_model
+    )
     app.extensions["store"] = Folder(app.config["SETTINGS"].media_root)
     with app.app_context():
         if is_sqlite:
             _make_sqlite_safe(db.engine)
             db.engine.connect().close()  # an unsafe database stops the boot, not the first webhook
+
+
+def is_of_a_model(name: str | None, kind: str, _parents: object) -> bool:
+    """Whether migrations compare it with the models: not SQLite's full text and its own tables."""
+    return not (kind == "table" and (name or "").startswith("search_words"))
 
 
 def lock(name: str) -> None:
@@ -130,6 +137,12 @@ def lock(name: str) -> None:
     db.session.connection()  # begin now, not with whatever is asked next
     if db.engine.dialect.name == "postgresql":
         db.session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
+
+
+def begin_writing() -> None:
+    """For the few pages that write although they are only looked at: note that they were."""
+    db.session.rollback()  # what was read may be old; SQLite would refuse to write after it
+    g.writes = True
 
 
 def media_store() -> Folder:
@@ -163,7 +176,8 @@ def _make_sqlite_safe(engine: sa.Engine) -> None:
     def begin(connection: sa.Connection) -> None:
         # A transaction that reads first and writes later can fail at once with "database is
         # locked", whatever the timeout. Only the pages, which never write, begin without the lock.
-        if has_request_context() and request.method in ("GET", "HEAD"):
+        reads = has_request_context() and request.method in ("GET", "HEAD")
+        if reads and "writes" not in g:
             connection.exec_driver_sql("BEGIN")
         else:
             patience = REQUEST_PATIENCE if has_request_context() else WORK_PATIENCE

@@ -29,8 +29,12 @@ from viewer.models import (
     ConversationAlias,
     Line,
     MediaAttachment,
+    MediaLink,
     Message,
+    Unread,
+    User,
     WebhookEvent,
+    WorkRecord,
 )
 
 log = logging.getLogger(__name__)
@@ -307,6 +311,16 @@ def _replace(left: Conversation, home: Conversation) -> None:
         .values(conversation_id=home.id)
     )
     _call(str(left.id), home)
+    db.session.execute(
+        sa.update(WorkRecord).filter_by(conversation_id=left.id).values(conversation_id=home.id)
+    )
+    known = sa.select(Unread.user_id).filter_by(conversation_id=home.id)
+    db.session.execute(
+        sa.update(Unread)
+        .where(Unread.conversation_id == left.id, Unread.user_id.not_in(known))
+        .values(conversation_id=home.id)
+        .execution_options(synchronize_session=False)
+    )
     db.session.flush()
     db.session.expire(left)
     db.session.delete(left)
@@ -410,6 +424,7 @@ def _settle(
     message: Message, media: tuple[quo.MediaSeen, ...], said_at: datetime
 ) -> list[uuid.UUID]:
     """The last step for a message: its files have rows, its conversation knows its newest."""
+    is_news = Message.Direction.INCOMING in sa.inspect(message).attrs.direction.history.added
     db.session.flush()
     rows = list(db.session.scalars(_files().filter_by(message_id=message.id)))
     for position, item in enumerate(media):
@@ -417,9 +432,13 @@ def _settle(
     _drop_announced_voicemail(rows)
     for row in rows:
         _name(row, message)
+        row.sent_at = message.sent_at
         db.session.add(row)
         db.session.flush()
+    _file(rows, message)
     _set_latest(message.conversation)
+    if is_news:
+        _tell_readers(message)
     return [row.id for row in rows if row.state is State.PENDING and row.openphone_url]
 
 
@@ -472,6 +491,24 @@ def _row_of(
             row.position = min(row.position, other.position)
             _drop(other, rows)
     return row
+
+
+def _file(rows: list[MediaAttachment], message: Message) -> None:
+    """What a customer sent waits in the tray until somebody files it."""
+    linked = set(
+        db.session.scalars(
+            sa.select(MediaLink.media_id).where(MediaLink.media_id.in_([row.id for row in rows]))
+        )
+        if rows
+        else ()
+    )
+    for row in rows:
+        row.is_unfiled = (
+            message.is_incoming
+            and row.role is MediaAttachment.Role.ATTACHMENT
+            and row.not_needed_at is None
+            and row.id not in linked
+        )
 
 
 def _drop_announced_voicemail(rows: list[MediaAttachment]) -> None:
@@ -586,6 +623,21 @@ def _first_guess(role: quo.Role, declared_type: str | None) -> MediaAttachment.M
         "audio": MediaAttachment.MediaType.AUDIO,
     }
     return guesses.get(family, MediaAttachment.MediaType.DOCUMENT)
+
+
+def _tell_readers(message: Message) -> None:
+    """The conversation is unread for everybody who had an account when this was sent."""
+    known = sa.select(Unread.user_id).filter_by(conversation_id=message.conversation_id)
+    for user_id in db.session.scalars(
+        sa.select(User.id).where(
+            User.disabled_at.is_(None),
+            User.created_at <= message.sent_at,
+            User.id.not_in(known),
+        )
+    ):
+        db.session.add(
+            Unread(user_id=user_id, conversation_id=message.conversation_id, since=message.sent_at)
+        )
 
 
 def _set_latest(conversation: Conversation) -> None:

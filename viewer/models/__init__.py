@@ -1,4 +1,4 @@
-"""What is true: events, people, conversations, messages, media.
+"""What is true: events, conversations, messages, media, people, work.
 
 Models neither commit nor enqueue, and know no HTTP.
 """
@@ -14,20 +14,51 @@ from viewer.models.conversations import (
 from viewer.models.duties import Duty
 from viewer.models.events import RefusedDelivery, WebhookEvent
 from viewer.models.media import MediaAttachment
+from viewer.models.people import (
+    ApiToken,
+    AuditEntry,
+    Invitation,
+    Throttle,
+    Unread,
+    User,
+    UserSession,
+    fingerprint,
+    new_token,
+)
 from viewer.models.progress import CatchUpMark
+from viewer.models.searching import SearchEntry
+from viewer.models.shares import Share, ShareItem
 from viewer.models.stores import StoreIdentity
+from viewer.models.work import STATUSES, Evidence, EvidenceItem, MediaLink, WorkRecord
 
 __all__ = [
+    "STATUSES",
+    "ApiToken",
+    "AuditEntry",
     "CatchUpMark",
     "Contact",
     "ContactNumber",
     "Conversation",
     "ConversationAlias",
     "Duty",
+    "Evidence",
+    "EvidenceItem",
+    "Invitation",
     "Line",
     "MediaAttachment",
+    "MediaLink",
     "Message",
     "RefusedDelivery",
+    "SearchEntry",
+    "Share",
+    "ShareItem",
     "StoreIdentity",
+    "Throttle",
+    "Unread",
+    "User",
+    "UserSession",
     "WebhookEvent",
+    "WorkRecord",
+    "fingerprint",
+    "new_token",
 ]

@@ -106,7 +106,10 @@ class Message(Saying, Model):
         back_populates="message", order_by="MediaAttachment.position"
     )
 
-    __table_args__ = (sa.Index("ix_messages_timeline", "conversation_id", "sent_at", "id"),)
+    __table_args__ = (
+        sa.Index("ix_messages_timeline", "conversation_id", "sent_at", "id"),
+        sa.Index("ix_messages_sender", "sender", "sent_at"),
+    )
 
     def learn(self, thread: str | None, line: str | None, numbers: Iterable[str]) -> None:
         """Remember whom a delivery named. Where the message belongs follows from all of them."""

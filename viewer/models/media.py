@@ -14,6 +14,7 @@ from viewer.models.sayings import Saying
 
 if TYPE_CHECKING:
     from viewer.models.conversations import Conversation, Message
+    from viewer.models.work import MediaLink
 
 
 class MediaAttachment(Saying, Model):
@@ -100,14 +101,40 @@ class MediaAttachment(Saying, Model):
     placeholder: Mapped[str | None] = mapped_column(sa.Text)  # a data: URI of a few pixels
     peaks: Mapped[list[Any] | None]  # loudness, 0 to 100
 
+    # What people did with it
+    caption: Mapped[str | None] = mapped_column(String(300))
+    # Sent to us, and nobody has linked it or said that it is not needed.
+    is_unfiled: Mapped[bool] = mapped_column(default=False)
+    not_needed_at: Mapped[datetime | None]
+    trashed_at: Mapped[datetime | None]
+    trashed_by: Mapped[str | None] = mapped_column(String(254))  # the e-mail address then
+
+    sent_at: Mapped[datetime] = mapped_column(default=now)  # its message's: what lists go by
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     conversation: Mapped["Conversation"] = relationship(back_populates="media")
     message: Mapped["Message"] = relationship(back_populates="media")
+    links: Mapped[list["MediaLink"]] = relationship(back_populates="media")
 
     __table_args__ = (
         sa.Index("idx_conversation", "conversation_id", "created_at"),
         sa.Index("idx_message", "message_id"),
+        sa.Index("ix_media_attachments_gallery", "sent_at", "id"),
+        sa.Index("ix_media_attachments_gallery_of", "conversation_id", "sent_at", "id"),
+        sa.Index("ix_media_attachments_kind", "media_type", "sent_at", "id"),
+        sa.Index(
+            "ix_media_attachments_unfiled",
+            "sent_at",
+            "id",
+            sqlite_where=sa.text("is_unfiled AND state = 'stored'"),
+            postgresql_where=sa.text("is_unfiled AND state = 'stored'"),
+        ),
+        sa.Index(
+            "ix_media_attachments_attention",
+            "conversation_id",
+            sqlite_where=sa.text("state IN ('needs_attention', 'damaged')"),
+            postgresql_where=sa.text("state IN ('needs_attention', 'damaged')"),
+        ),
         sa.UniqueConstraint("message_id", "source_key", name="uq_media_attachments_source"),
         sa.CheckConstraint(
             "state != 'stored' OR (sha256 IS NOT NULL AND file_size > 0)", name="stored_has_bytes"

@@ -22,6 +22,7 @@ from viewer.extensions import db, media_store
 from viewer.intake import collect
 from viewer.models import MediaAttachment
 from viewer.storage import Missing, Unavailable
+from viewer.web.access import Role, needs
 
 bp = Blueprint("media", __name__, url_prefix="/media")
 
@@ -67,6 +68,7 @@ def playable(media_id: uuid.UUID) -> Response:
 
 
 @bp.post("/<uuid:media_id>/attempts")
+@needs(Role.OFFICE)
 def retry(media_id: uuid.UUID) -> BaseResponse:
     """Try again now. Pressing twice is fine."""
     media = db.get_or_404(MediaAttachment, media_id)

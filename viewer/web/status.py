@@ -12,6 +12,7 @@ from viewer import jobs
 from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, WebhookEvent
 from viewer.upkeep import health
+from viewer.web.access import Role, needs
 
 bp = Blueprint("status", __name__)
 
@@ -19,6 +20,7 @@ State = MediaAttachment.State
 
 
 @bp.get("/status")
+@needs(Role.OFFICE)
 def show() -> str:
     """What is safe, what is on its way, what needs a person."""
     media = MediaAttachment
@@ -39,6 +41,7 @@ def show() -> str:
 
 
 @bp.get("/status/events/<uuid:event_id>")
+@needs(Role.OFFICE)
 def event(event_id: object) -> Response:
     """One delivery exactly as it arrived, as plain text."""
     row = db.session.get(WebhookEvent, event_id)
@@ -48,6 +51,7 @@ def event(event_id: object) -> Response:
 
 
 @bp.post("/status/events/<uuid:event_id>/readings")
+@needs(Role.OFFICE)
 def read_again(event_id: object) -> BaseResponse:
     """Read an event again, perhaps with newer code."""
     row = db.session.get(WebhookEvent, event_id)
@@ -83,6 +87,7 @@ def healthz() -> tuple[Response, int]:
 
 
 @bp.get("/metrics")
+@needs(Role.OWNER)
 def metrics() -> Response:
     """The same reading for Prometheus."""
     registry = CollectorRegistry()

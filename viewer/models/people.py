@@ -1,0 +1,158 @@
+"""Who may come in, what they have read, and what was done."""
+
+import enum
+import hashlib
+import secrets
+import uuid
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from viewer.extensions import Model, now
+
+TOKEN_BYTES = 32
+
+
+def new_token() -> str:
+    """A secret for an address or a cookie. Only its `fingerprint` is kept."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def fingerprint(token: str) -> str:
+    """What is kept of a token. It is random and long, so a plain hash is enough."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class User(Model):
+    """One of the staff."""
+
+    __tablename__ = "users"
+
+    class Role(enum.StrEnum):
+        FIELD = "field"  # see, play, link
+        OFFICE = "office"  # also edit work records, share, retry
+        OWNER = "owner"  # also users, status, storage, purge
+
+        def covers(self, wanted: "User.Role") -> bool:
+            """Whether this role may do what `wanted` may."""
+            ranks = list(type(self))
+            return ranks.index(self) >= ranks.index(wanted)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    email: Mapped[str] = mapped_column(String(254), unique=True)  # lower case
+    name: Mapped[str] = mapped_column(String(120), default="")
+    role: Mapped[Role] = mapped_column(default=Role.FIELD)
+    password_hash: Mapped[str | None] = mapped_column(String(255))  # None until they chose one
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    disabled_at: Mapped[datetime | None]
+    playback_rate: Mapped[float] = mapped_column(default=1.0)  # of voicemails
+
+    sessions: Mapped[list["UserSession"]] = relationship(
+        back_populates="user", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.disabled_at is None
+
+    @property
+    def title(self) -> str:
+        return self.name or self.email
+
+
+class UserSession(Model):
+    """A login on one device. Deleting the row ends it at once, whatever the cookie says."""
+
+    __tablename__ = "user_sessions"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    seen_at: Mapped[datetime] = mapped_column(default=now)
+    device: Mapped[str | None] = mapped_column(String(255))  # the browser's own words
+
+    user: Mapped[User] = relationship(back_populates="sessions")
+
+
+class Invitation(Model):
+    """A link by which a person chooses a password: the first one, or one instead of a forgotten."""
+
+    __tablename__ = "invitations"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+    user: Mapped[User] = relationship()
+
+
+class ApiToken(Model):
+    """By which another program acts for a user, with that user's role."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
+    name: Mapped[str] = mapped_column(String(120))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    used_at: Mapped[datetime | None]
+
+    user: Mapped[User] = relationship()
+
+
+class Throttle(Model):
+    """How often something was tried in vain, by account or address. Works without Redis."""
+
+    __tablename__ = "throttles"
+
+    key: Mapped[str] = mapped_column(String(120), primary_key=True)  # "account:…", "address:…"
+    failures: Mapped[int] = mapped_column(default=0)
+    first_at: Mapped[datetime] = mapped_column(default=now)
+    until: Mapped[datetime | None]
+
+
+class AuditEntry(Model):
+    """Who did what, and when. Never changed; it outlives the user and the thing."""
+
+    __tablename__ = "audit_entries"
+
+    id: Mapped[int] = mapped_column(
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True
+    )
+    at: Mapped[datetime] = mapped_column(default=now, index=True)
+    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    who: Mapped[str] = mapped_column(String(254))  # the e-mail address then, or "system"
+    action: Mapped[str] = mapped_column(String(60))  # "login", "link", "share.revoke"
+    subject_type: Mapped[str | None] = mapped_column(String(30))  # "media", "record", "user", …
+    subject_id: Mapped[uuid.UUID | None]
+    words: Mapped[str] = mapped_column(String(500), default="")
+    address: Mapped[str | None] = mapped_column(String(60))  # of the client
+
+    __table_args__ = (sa.Index("ix_audit_entries_subject", "subject_id", "at"),)
+
+
+class Unread(Model):
+    """Something new in a conversation that this user has not opened since."""
+
+    __tablename__ = "unread"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    conversation_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    since: Mapped[datetime]  # when the first unread message was sent

@@ -1,0 +1,152 @@
+"""The business that photos and voicemails belong to: quotes, appointments, invoices.
+
+Money is in minor units (cents). One table holds the three kinds, so that one link fits them all.
+"""
+
+import enum
+import uuid
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from viewer.extensions import Model, now
+from viewer.models.media import MediaAttachment
+
+if TYPE_CHECKING:
+    from viewer.models.conversations import Conversation
+
+
+class WorkRecord(Model):
+    """A quote, an appointment or an invoice of a conversation's customer."""
+
+    __tablename__ = "work_records"
+
+    class Kind(enum.StrEnum):
+        QUOTE = "quote"
+        APPOINTMENT = "appointment"
+        INVOICE = "invoice"
+
+    class Status(enum.StrEnum):
+        """Which of them a kind may have: `STATUSES`."""
+
+        DRAFT = "draft"
+        SENT = "sent"
+        APPROVED = "approved"
+        DECLINED = "declined"
+        PLANNED = "planned"
+        DONE = "done"
+        CANCELED = "canceled"
+        PAID = "paid"
+        VOID = "void"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    kind: Mapped[Kind]
+    conversation_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("conversations.id"), index=True)
+    number: Mapped[str | None] = mapped_column(String(40))  # Q-104, INV-2031
+    title: Mapped[str] = mapped_column(String(200), default="")
+    status: Mapped[Status]
+    amount: Mapped[int | None] = mapped_column(BigInteger)  # minor units
+    sent_at: Mapped[datetime | None]  # quotes
+    starts_at: Mapped[datetime | None]  # appointments
+    visit: Mapped[str | None] = mapped_column(String(60))  # appointments: inspection, repair, …
+    place: Mapped[str | None] = mapped_column(String(300))  # appointments
+    due_on: Mapped[date | None]  # invoices
+    external_reference: Mapped[str | None] = mapped_column(String(120))  # QuickBooks, calendar
+    external_url: Mapped[str | None] = mapped_column(String(500))
+    notes: Mapped[str] = mapped_column(sa.Text, default="")
+    cover_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("media_attachments.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    created_by_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="SET NULL")
+    )
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+    archived_at: Mapped[datetime | None]
+
+    conversation: Mapped["Conversation"] = relationship()
+    links: Mapped[list["MediaLink"]] = relationship(
+        back_populates="record", order_by="MediaLink.position", cascade="all, delete-orphan"
+    )
+
+    __table_args__ = (
+        sa.Index("ix_work_records_listed", "kind", "created_at", "id"),
+        sa.Index("ix_work_records_starts", "starts_at"),
+        sa.UniqueConstraint("kind", "number", name="uq_work_records_number"),
+        sa.CheckConstraint("amount IS NULL OR amount >= 0", name="amount_not_negative"),
+        sa.CheckConstraint("kind != 'appointment' OR starts_at IS NOT NULL", name="visit_has_time"),
+    )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is still to be done about it."""
+        return self.archived_at is None and self.status in OPEN
+
+
+_Kind, _Status = WorkRecord.Kind, WorkRecord.Status
+STATUSES = {
+    _Kind.QUOTE: (_Status.DRAFT, _Status.SENT, _Status.APPROVED, _Status.DECLINED),
+    _Kind.APPOINTMENT: (_Status.PLANNED, _Status.DONE, _Status.CANCELED),
+    _Kind.INVOICE: (_Status.DRAFT, _Status.SENT, _Status.PAID, _Status.VOID),
+}
+OPEN = frozenset({_Status.DRAFT, _Status.SENT, _Status.PLANNED})
+
+
+class MediaLink(Model):
+    """This media attachment belongs to this work record."""
+
+    __tablename__ = "media_links"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    media_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("media_attachments.id"))
+    record_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("work_records.id", ondelete="CASCADE"), index=True
+    )
+    position: Mapped[int] = mapped_column(default=0)  # within its record
+    caption: Mapped[str | None] = mapped_column(String(300))  # here, of this photo
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    created_by_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("users.id", ondelete="SET NULL")
+    )
+
+    media: Mapped[MediaAttachment] = relationship(back_populates="links")
+    record: Mapped[WorkRecord] = relationship(back_populates="links")
+
+    __table_args__ = (sa.UniqueConstraint("media_id", "record_id", name="uq_media_links_once"),)
+
+
+class Evidence(Model):
+    """What a quote was priced from, as it was when the quote was sent. Never changed."""
+
+    __tablename__ = "evidence"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    record_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("work_records.id"), index=True)
+    taken_at: Mapped[datetime] = mapped_column(default=now)
+    taken_by: Mapped[str] = mapped_column(String(254), default="")  # the e-mail address then
+    number: Mapped[str | None] = mapped_column(String(40))  # of the quote, then
+    title: Mapped[str] = mapped_column(String(200), default="")
+    amount: Mapped[int | None] = mapped_column(BigInteger)  # minor units
+
+    items: Mapped[list["EvidenceItem"]] = relationship(order_by="EvidenceItem.position")
+
+
+class EvidenceItem(Model):
+    """One file of an evidence: which bytes, and what was said of them."""
+
+    __tablename__ = "evidence_items"
+
+    evidence_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("evidence.id"), primary_key=True)
+    media_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("media_attachments.id"), primary_key=True, index=True
+    )
+    position: Mapped[int]
+    caption: Mapped[str | None] = mapped_column(String(300))
+    sha256: Mapped[str] = mapped_column(String(64))
+    file_size: Mapped[int] = mapped_column(BigInteger)
+    mime_type: Mapped[str] = mapped_column(String(100))
+    file_path: Mapped[str] = mapped_column(String(500))
+    sent_at: Mapped[datetime]  # by the customer
+
+    media: Mapped[MediaAttachment] = relationship()

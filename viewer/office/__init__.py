@@ -1,0 +1,1 @@
+"""What people do here: come in, file photos, price from them, share them, put them away."""

@@ -1,0 +1,200 @@
+"""Who may come in. Denied unless allowed: a new route needs a session without being told so.
+
+The cookie holds a random token, the row of its fingerprint is the session: what ends the row ends
+the login. Flask-Login would bring a proxy for the user and a second, unused way to stay logged in.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from flask import Flask, abort, current_app, g, redirect, request, session, url_for
+from flask_wtf.csrf import CSRFProtect
+from sqlalchemy.orm import joinedload
+from werkzeug.exceptions import Unauthorized
+from werkzeug.wrappers import Response
+
+from viewer.config import settings
+from viewer.extensions import begin_writing, db, now
+from viewer.models import ApiToken, User, UserSession, fingerprint, new_token
+
+Role = User.Role
+View = TypeVar("View", bound=Callable[..., object])
+
+# The whole list of what may be asked without a session. Each of these answers for itself.
+OPEN = frozenset(
+    {
+        "static",
+        "webhooks.receive",  # its signature
+        "status.healthz",  # whether, never what
+        "account.login",
+        "account.enter",
+        "account.invitation",  # its token
+        "account.accept",
+    }
+)
+
+SEEN_EVERY = timedelta(minutes=5)  # how often a session notes that it is in use
+BEARERS = frozenset({"api", "status.metrics"})  # blueprints and endpoints for other programs
+
+csrf = CSRFProtect()
+
+
+def init_app(app: Flask) -> None:
+    app.before_request(_identify)
+    app.before_request(_gate)
+    _secure_cookies(app)
+    csrf.init_app(app)  # its check comes after ours: who may not come in is told so first
+    app.context_processor(lambda: {"user": current_user(), "Role": Role})
+
+
+def current_user() -> User | None:
+    """Who asks; None for a stranger."""
+    found: User | None = g.get("user")
+    return found
+
+
+def the_user() -> User:
+    """Who asks, behind the gate."""
+    found = current_user()
+    assert found is not None, "only routes that are not OPEN may ask"  # noqa: S101
+    return found
+
+
+def needs(role: Role) -> Callable[[View], View]:
+    """Only users of this role, or a higher one, may use the view."""
+
+    def mark(view: View) -> View:
+        view.needs = role  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def needed_role(endpoint: str) -> Role:
+    found: Role = getattr(current_app.view_functions[endpoint], "needs", Role.FIELD)
+    return found
+
+
+def start_session(user: User) -> None:
+    """Log in on this device, with a new token: one planted before is worth nothing.
+
+    Does not commit.
+    """
+    token = new_token()
+    db.session.add(
+        UserSession(
+            user_id=user.id,
+            fingerprint=fingerprint(token),
+            device=request.headers.get("User-Agent", "")[:255] or None,
+        )
+    )
+    session.clear()
+    session.permanent = True
+    session["token"] = token
+
+
+def end_session() -> None:
+    """Log out on this device. Does not commit."""
+    if row := g.get("session_row"):
+        db.session.delete(row)
+    session.clear()
+
+
+def local_path(wanted: str | None) -> str:
+    """`next` as a path of ours; the inbox for whatever a browser could read as another host."""
+    fallback = url_for("conversations.inbox")
+    if not wanted or not wanted.startswith("/") or wanted.startswith(("//", "/\\")):
+        return fallback
+    if any(ord(sign) < 0x21 or sign == "\\" for sign in wanted):
+        return fallback
+    parts = urlsplit(wanted)
+    return fallback if parts.scheme or parts.netloc else wanted
+
+
+def _identify() -> None:
+    g.user = g.session_row = None
+    if is_for_programs():
+        g.user = _bearer()
+    elif token := session.get("token"):
+        g.user = _of_session(str(token))
+
+
+def is_for_programs() -> bool:
+    """Whether this route takes a token in place of a session; then no cookie counts."""
+    return request.blueprint in BEARERS or (
+        request.endpoint in BEARERS and "Authorization" in request.headers
+    )
+
+
+def _of_session(token: str) -> User | None:
+    row = db.session.scalar(
+        sa.select(UserSession)
+        .filter_by(fingerprint=fingerprint(token))
+        .options(joinedload(UserSession.user))
+    )
+    if row is None or not row.user.is_enabled:
+        return None
+    moment, limits = now(), settings()
+    if moment > row.created_at + timedelta(days=limits.SESSION_DAYS):
+        return None
+    if moment > row.seen_at + timedelta(hours=limits.SESSION_IDLE_HOURS):
+        return None
+    if moment > row.seen_at + SEEN_EVERY:
+        begin_writing()
+        db.session.execute(sa.update(UserSession).filter_by(id=row.id).values(seen_at=moment))
+        db.session.commit()
+        g.pop("writes", None)
+    g.session_row = row
+    return row.user
+
+
+def _bearer() -> User | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        return None
+    row = db.session.scalar(
+        sa.select(ApiToken)
+        .filter_by(fingerprint=fingerprint(token.strip()))
+        .options(joinedload(ApiToken.user))
+    )
+    return row.user if row is not None and row.user.is_enabled else None
+
+
+def _gate() -> Response | None:
+    endpoint = request.endpoint
+    if endpoint is None or endpoint in OPEN:  # None: there is no such page, for anybody
+        return None
+    user = current_user()
+    if user is None:
+        return _ask_to_log_in()
+    if not user.role.covers(needed_role(endpoint)):
+        abort(403, f"This is for the {needed_role(endpoint)}; you are logged in as {user.role}.")
+    return None
+
+
+def _ask_to_log_in() -> Response:
+    if is_for_programs():
+        raise Unauthorized("A token is needed.", www_authenticate=None)
+    wants = request.accept_mimetypes.best_match(["text/plain", "text/html"])
+    if request.method in ("GET", "HEAD") and wants == "text/html":
+        path = request.full_path.rstrip("?")
+        return redirect(url_for("account.login", next=path if path != "/" else None), 302)
+    raise Unauthorized("Log in first.")
+
+
+def _secure_cookies(app: Flask) -> None:
+    """The session cookie: over https only this host can set it, and only https carries it."""
+    is_production = app.config["SETTINGS"].VIEWER_ENV == "production"
+    app.config.update(
+        SESSION_COOKIE_NAME="__Host-viewer" if is_production else "viewer",
+        SESSION_COOKIE_SECURE=is_production,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=timedelta(days=app.config["SETTINGS"].SESSION_DAYS),
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a form filled in slowly is not lost
+        SECRET_KEY_FALLBACKS=list(app.config["SETTINGS"].secret_key_fallbacks),
+    )
