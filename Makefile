@@ -1,5 +1,5 @@
 # The front door. `make demo` shows it running, `make test` proves it; both set up what they need.
-.PHONY: demo run test proof check format soak bench setup clean help
+.PHONY: demo run test browser proof check format soak bench setup clean help
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -16,7 +16,10 @@ run: $(VENV)/.core ## the viewer itself, with the settings of the environment an
 	$(BIN)/viewer up
 
 test: $(VENV)/.dev ## everything that needs no root and no browser
-	$(BIN)/python -m pytest -n 4 -m "not proof"
+	$(BIN)/python -m pytest -n 4 -m "not proof and not browser"
+
+browser: $(VENV)/.dev ## every page in a real Chromium, on a phone and on a desk
+	$(BIN)/python -m pytest -n 2 -m browser
 
 proof: $(VENV)/.dev ## crashes, power cuts, faults, attacks; as root, with strace and e2fsprogs
 	$(BIN)/python -m pytest -n 3 -m proof

@@ -47,11 +47,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` is for every minute, `make proof` for what takes root, strace, or patience."""
+    """`make test` is for every minute, `make browser` and `make proof` for the rest."""
     here = Path(__file__).parent
     for item in items:
         if {here / "crash", here / "faults"} & set(item.path.parents):
             item.add_marker(pytest.mark.proof)
+        if here / "browser" in item.path.parents:
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.hookimpl(trylast=True)

@@ -124,9 +124,9 @@ def init_app(app: Flask) -> None:
             db.engine.connect().close()  # an unsafe database stops the boot, not the first webhook
 
 
-def is_of_a_model(name: str | None, kind: str, _parents: object) -> bool:
-    """Whether migrations compare it with the models: not SQLite's full text and its own tables."""
-    return not (kind == "table" and (name or "").startswith("search_words"))
+def is_of_a_model(name: str | None, _kind: str, _parents: object) -> bool:
+    """Whether migrations compare it with the models: not the full text, made for each database."""
+    return not (name or "").startswith(("search_words", "ix_search_entries_words"))
 
 
 def lock(name: str) -> None:

@@ -1,0 +1,138 @@
+"""A real Chromium (Debian's) in front of a real server; nothing it meets is made up but people.
+
+site   the viewer on a port of its own, with the test's database, worker and provider behind it
+page   a browser page at phone size in which the owner is logged in; `open_page(...)` gives others
+
+After each test: no error on the console, no request to another host. A test that means one says
+so: `page.expected_errors.append("404")`.
+"""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from werkzeug.serving import make_server
+
+PHONE = {"width": 360, "height": 780}
+DESK = {"width": 1280, "height": 900}
+# WCAG 2.2 AA, and what axe calls best practice.
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            # As root there is no sandbox; the sound is heard by nobody.
+            args=["--no-sandbox", "--mute-audio", "--autoplay-policy=no-user-gesture-required"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def site(app: Flask) -> Iterator[str]:
+    """Its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Watched:
+    """What a page must not do: fail, or talk to strangers."""
+
+    def __init__(self, context: BrowserContext, site: str) -> None:
+        self.expected_errors: list[str] = []
+        self.errors: list[str] = []
+        self.strangers: list[str] = []
+        self.site = site
+        context.on("console", self._said)
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        context.on("request", self._asked)
+
+    def _said(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.site, "data:", "blob:")):
+            self.strangers.append(request.url)
+
+    def check(self) -> None:
+        unexpected = [
+            error
+            for error in self.errors
+            if not any(expected in error for expected in self.expected_errors)
+        ]
+        assert unexpected == []
+        assert self.strangers == []
+
+
+@pytest.fixture
+def open_page(
+    chromium: Browser, site: str, log_in: Callable[..., Any]
+) -> Iterator[Callable[..., Page]]:
+    """open_page(role="field", viewport=DESK, dark=True, **what Playwright's new_context takes).
+
+    role None: nobody is logged in.
+    """
+    opened: list[tuple[BrowserContext, Watched]] = []
+
+    def start(
+        role: str | None = "owner",
+        viewport: dict[str, int] = PHONE,
+        *,
+        dark: bool = False,
+        touch: bool = True,
+        **words: Any,
+    ) -> Page:
+        context = chromium.new_context(
+            base_url=site,
+            viewport=viewport,
+            has_touch=touch,
+            color_scheme="dark" if dark else "light",
+            **words,
+        )
+        context.set_default_timeout(10_000)
+        if role is not None:
+            cookie = log_in(role).get_cookie("viewer")
+            context.add_cookies([{"name": "viewer", "value": cookie.value, "url": site}])
+        watched = Watched(context, site)
+        opened.append((context, watched))
+        page = context.new_page()
+        page.expected_errors = watched.expected_errors  # type: ignore[attr-defined]
+        return page
+
+    yield start
+    for context, _ in opened:
+        context.close()
+    for _, watched in opened:
+        watched.check()
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    return open_page()
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds wrong, a line each."""
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": TAGS}}).response
+    return [
+        f"{rule['id']}: {rule['help']} – {node['html'][:160]}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
