@@ -20,7 +20,7 @@ import flask_migrate
 import pytest
 import redis
 import time_machine
-from flask import Flask, session
+from flask import Flask, has_app_context, session
 from flask.testing import FlaskClient
 from flask_wtf.csrf import generate_csrf
 from werkzeug.datastructures import Headers
@@ -181,6 +181,8 @@ class Browser(FlaskClient):
         """As the login does, without the tenth of a second that hashing takes."""
         self.entered_at = now()
         app = self.application
+        if has_app_context():
+            db.session.commit()  # the test's own transaction would keep us out of SQLite
         with app.app_context(), app.test_request_context():
             user = accounts.find(self.email)
             assert user is not None
@@ -198,11 +200,10 @@ def log_in(app: Flask) -> Callable[..., Browser]:
 
     def enter(role: str = "owner", email: str | None = None) -> Browser:
         email = email or f"{role}@crack.example"
-        with app.app_context():  # the test's own session has no transaction open because of us
-            if accounts.find(email) is None:
-                user = accounts.add(email, User.Role(role), role.capitalize())
-                user.created_at = datetime(2015, 1, 1, tzinfo=UTC)  # staff since ever
-                db.session.commit()
+        if accounts.find(email) is None:
+            user = accounts.add(email, User.Role(role), role.capitalize())
+            user.created_at = datetime(2015, 1, 1, tzinfo=UTC)  # staff since ever
+        db.session.commit()
         browser = Browser(app, app.response_class)
         browser.email = email
         browser.enter()

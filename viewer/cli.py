@@ -251,7 +251,7 @@ def users() -> None:
 
 @users.command("add")
 @click.argument("email")
-@click.option("--role", type=click.Choice(list(User.Role)), default=User.Role.FIELD.value)
+@click.option("--role", type=click.Choice([str(role) for role in User.Role]), default="field")
 @click.option("--name", default="", help="As colleagues call them.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
