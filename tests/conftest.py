@@ -252,6 +252,7 @@ def work(app: Flask) -> Callable[[], None]:
     """Let real workers do everything that is due now."""
 
     def until_done() -> None:
+        db.session.rollback()  # workers fork: no connection of ours may be in use then
         for _ in range(20):
             jobs.work(jobs.QUEUES, burst=True)
             db.session.rollback()
