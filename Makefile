@@ -24,11 +24,12 @@ browser: $(VENV)/.dev ## every page in a real Chromium, on a phone and on a desk
 proof: $(VENV)/.dev ## crashes, power cuts, faults, attacks; as root, with strace and e2fsprogs
 	$(BIN)/python -m pytest -n 3 -m proof
 
-check: $(VENV)/.dev ## style, types, who imports whom, migrations
+check: $(VENV)/.dev ## style, types, who imports whom, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+	PATH="$(BIN):$$PATH" $(BIN)/python -m tests.audit
 
 format: $(VENV)/.dev ## put the code in its usual shape
 	$(BIN)/ruff check --fix .
