@@ -29,8 +29,8 @@ from viewer.demo import company
 from viewer.demo import rest as demo_rest
 from viewer.demo.provider import Provider
 from viewer.extensions import UnsafeDatabase, db, media_store
-from viewer.intake import catch_up, collect
-from viewer.models import MediaAttachment, User, WebhookEvent
+from viewer.intake import catch_up, collect, indexing
+from viewer.models import Conversation, MediaAttachment, Message, User, WebhookEvent
 from viewer.office import accounts
 from viewer.quo import rest
 from viewer.upkeep import identity, schema
@@ -242,6 +242,21 @@ def reprocess() -> None:
         db.session.commit()
         jobs.enqueue(jobs.ingest_event, *(row.id for row in rows))
     click.echo(f"{len(rows)} events to be read again")
+
+
+@viewer.command()
+def reindex() -> None:
+    """Read everything anew for the search. It goes on being found meanwhile."""
+    with _app():
+        rows = sum(
+            db.session.scalar(sa.select(sa.func.count()).select_from(model)) or 0
+            for model in (Conversation, Message)
+        )
+        indexing.start_over()
+        db.session.commit()
+        with click.progressbar(length=rows, label="reading") as bar:
+            read = indexing.fill(bar.update)
+    click.echo(f"{read} conversations and messages can be found")
 
 
 @viewer.group("user")

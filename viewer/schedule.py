@@ -12,9 +12,10 @@ from flask import Flask
 
 from viewer import jobs
 from viewer.extensions import db
-from viewer.intake import catch_up, sweep
+from viewer.intake import catch_up, indexing, sweep
 from viewer.models import Duty
 from viewer.quo import rest
+from viewer.upkeep import statistics
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,11 @@ class Task:
 
 def run(app: Flask, stop: threading.Event) -> None:
     """Do what is due until told to stop. A thread each: a first import must not stop the sweep."""
-    tasks = [Task("sweep", sweep.EVERY, 60, _sweep)]
+    tasks = [
+        Task("sweep", sweep.EVERY, 60, _sweep),
+        Task("search", indexing.EVERY, 1800, _fill_search),
+        Task("statistics", statistics.EVERY, 600, statistics.refresh),
+    ]
     with app.app_context():
         if catch_up.is_configured():
             tasks.append(Task("catch_up", catch_up.EVERY, 1800, _catch_up))
@@ -95,3 +100,7 @@ def _catch_up() -> str:
         return "there is no API key"
     with client:
         return str(catch_up.catch_up(client))
+
+
+def _fill_search() -> str:
+    return f"{indexing.fill()} older rows read"

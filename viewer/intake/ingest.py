@@ -21,7 +21,7 @@ from viewer import quo
 from viewer.config import settings
 from viewer.extensions import db, lock, now
 from viewer.failpoint import failpoint
-from viewer.intake import naming
+from viewer.intake import indexing, naming
 from viewer.models import (
     Contact,
     ContactNumber,
@@ -162,10 +162,12 @@ def _take_contact(seen: quo.ContactSeen) -> None:
         deleted=seen.deleted,
     )
     wanted = set() if contact.deleted else set(contact.known_numbers)
+    stirred = wanted | {row.number for row in contact.numbers}
     contact.numbers = [row for row in contact.numbers if row.number in wanted] + [
         ContactNumber(number=number)
         for number in sorted(wanted - {row.number for row in contact.numbers})
     ]
+    indexing.index_people(stirred)
 
 
 # --- Where a message belongs ---------------------------------------------------------------
@@ -233,6 +235,7 @@ def _regroup(stirred: set[Conversation]) -> None:
     db.session.flush()
     for home in homes:
         _set_latest(home)
+    indexing.index_conversations(homes)
     for row in db.session.scalars(
         _files().where(
             MediaAttachment.conversation_id.in_([home.id for home in homes]),
@@ -437,6 +440,8 @@ def _settle(
         db.session.flush()
     _file(rows, message)
     _set_latest(message.conversation)
+    indexing.index_messages([message])
+    indexing.index_conversations([message.conversation])
     if is_news:
         _tell_readers(message)
     return [row.id for row in rows if row.state is State.PENDING and row.openphone_url]

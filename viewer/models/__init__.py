@@ -26,7 +26,7 @@ from viewer.models.people import (
     new_token,
 )
 from viewer.models.progress import CatchUpMark
-from viewer.models.searching import SearchEntry
+from viewer.models.searching import SearchEntry, Term
 from viewer.models.shares import Share, ShareItem
 from viewer.models.stores import StoreIdentity
 from viewer.models.work import STATUSES, Evidence, EvidenceItem, MediaLink, WorkRecord
@@ -53,6 +53,7 @@ __all__ = [
     "Share",
     "ShareItem",
     "StoreIdentity",
+    "Term",
     "Throttle",
     "Unread",
     "User",

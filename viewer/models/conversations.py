@@ -37,7 +37,7 @@ class Conversation(Model):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     # The other parties' numbers, sorted and joined by commas. Empty while nobody said who they are.
     participants: Mapped[str] = mapped_column(sa.Text, default="")
-    line: Mapped[str | None] = mapped_column(String(255), index=True)  # PN…
+    line: Mapped[str | None] = mapped_column(String(255))  # PN…
     created_at: Mapped[datetime] = mapped_column(default=now)
     # The time of the newest message: what the inbox is sorted by.
     latest_at: Mapped[datetime] = mapped_column(default=now)
@@ -47,6 +47,7 @@ class Conversation(Model):
 
     __table_args__ = (
         sa.Index("ix_conversations_latest", "latest_at", "id"),
+        sa.Index("ix_conversations_line_latest", "line", "latest_at", "id"),
         # A group of hundreds is longer than an entry of PostgreSQL's usual index may be.
         sa.Index("ix_conversations_participants", "participants", postgresql_using="hash"),
     )

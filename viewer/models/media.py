@@ -135,6 +135,20 @@ class MediaAttachment(Saying, Model):
             sqlite_where=sa.text("state IN ('needs_attention', 'damaged')"),
             postgresql_where=sa.text("state IN ('needs_attention', 'damaged')"),
         ),
+        *(
+            # By which the inbox asks whether a conversation has any.
+            sa.Index(
+                f"ix_media_attachments_{name}_of",
+                "conversation_id",
+                sqlite_where=sa.text(which),
+                postgresql_where=sa.text(which),
+            )
+            for name, which in (
+                ("photos", "media_type = 'photo' AND state != 'trashed'"),
+                ("voicemails", "role = 'voicemail' AND state != 'trashed'"),
+                ("unfiled", "is_unfiled AND state = 'stored'"),
+            )
+        ),
         sa.UniqueConstraint("message_id", "source_key", name="uq_media_attachments_source"),
         sa.CheckConstraint(
             "state != 'stored' OR (sha256 IS NOT NULL AND file_size > 0)", name="stored_has_bytes"
