@@ -14,6 +14,7 @@ from viewer.web import (
     frame,
     inbox,
     media,
+    search,
     status,
     webhooks,
     wording,
@@ -24,6 +25,7 @@ DOORS = (
     webhooks,
     account,
     inbox,
+    search,
     media,
     status,
 )

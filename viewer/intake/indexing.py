@@ -40,7 +40,7 @@ def index_messages(messages: Collection[Message]) -> None:
         SearchEntry.message_id,
         {message.id: message for message in messages},
         lambda message: SearchEntry.of_message(
-            message, folded("\n".join([*spoken(message), *captions.get(message.id, ())]))
+            message, _said(message, captions.get(message.id, []))
         ),
     )
 
@@ -72,16 +72,17 @@ def index_people(numbers: Iterable[str]) -> None:
         )
 
 
-def spoken(message: Message) -> list[str]:
-    """Everything that was said in a message, each part by itself."""
-    parts = [
-        message.body,
-        message.voicemail_transcript,
-        *(message.summary or ()),
-        *(message.next_steps or ()),
-        *(line.get("text") for line in message.transcript or () if isinstance(line, dict)),
-    ]
-    return [part for part in parts if isinstance(part, str) and part]
+def spoken(message: Message) -> list[tuple[str, str]]:
+    """Everything that was said in a message: what kind of words, and the words."""
+    lines = [line.get("text") for line in message.transcript or () if isinstance(line, dict)]
+    parts = (
+        ("", [message.body]),
+        ("Voicemail", [message.voicemail_transcript]),
+        ("Summary", [*(message.summary or ()), *(message.next_steps or ())]),
+        ("Transcript", lines),
+    )
+    told = ((kind, " ".join(str(part) for part in said if part)) for kind, said in parts)
+    return [(kind, words) for kind, words in told if words]
 
 
 def is_complete() -> bool:
@@ -105,7 +106,6 @@ def fill(told: Callable[[int], None] = lambda rows: None) -> int:
         lock("ingest")  # which writes the same entries
         rows = _next_rows()
         db.session.commit()
-        db.session.expunge_all()
         read += rows
         told(rows)
         time.sleep(PAUSE)
@@ -132,6 +132,10 @@ def _next_rows() -> int:
         mark = f"{VERSION} messages" if kind == "people" else VERSION
     CatchUpMark.write(MARK, mark)
     return len(rows)
+
+
+def _said(message: Message, captions: list[str]) -> str:
+    return folded("\n".join([*(words for _, words in spoken(message)), *captions]))
 
 
 def _captions(ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
@@ -164,11 +168,10 @@ def _called(numbers: Collection[str]) -> dict[str, list[str]]:
 def _people(numbers: Iterable[str], called: dict[str, list[str]]) -> Iterable[str]:
     for number in numbers:
         yield from called.get(number, ())
+        yield folded(quo.display(number))
         if quo.is_number(number):
             yield number.removeprefix("+")
             yield from endings_of(digits_of(number))
-        else:
-            yield folded(quo.display(number))
 
 
 def _keep(subject: Any, rows: dict[uuid.UUID, Any], make: Callable[[Any], SearchEntry]) -> None:

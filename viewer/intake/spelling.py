@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LONGEST = 60  # characters of a word that are compared
-MOST = 50_000  # characters of words that one entry keeps; PostgreSQL refuses a megabyte of them
+READ = 50_000  # characters of words that one entry keeps; PostgreSQL refuses a megabyte of them
 
 # Marks belong to the letter before them: é may be two characters, and Indic vowels always are.
 _MARKS = (
@@ -66,12 +66,14 @@ def endings_of(digits: str) -> list[str]:
 
 def folded(text: str) -> str:
     """The words of a text for the index, and each phone number in it by all its ends."""
-    words = [word.folded for word in words_of(text[:MOST])]
-    ends = [end for number in numbers_in(text[:MOST]) for end in endings_of(number.folded)]
-    return " ".join([*words, *ends])[:MOST]
+    words = [word.folded for word in words_of(text[:READ])]
+    ends = [end for number in numbers_in(text[:READ]) for end in endings_of(number.folded)]
+    return " ".join([*words, *ends])[:READ]
 
 
 def _fold(word: str) -> str:
+    if word.isascii() and word.isalnum():  # nearly all of them
+        return word.lower()[:LONGEST]
     plain = re.sub("['’ʼ]s$", "", word, flags=re.IGNORECASE)  # Rosa's is Rosa
     lower = unicodedata.normalize("NFKD", plain).casefold().translate(_NOT_DECOMPOSED)
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", lower)))[:LONGEST]

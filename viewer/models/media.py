@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from viewer.models.work import MediaLink
 
 
+# Parts of the table that lists and figures ask for, each with an index of its own. SQLite takes
+# such an index only for a condition that is written out, like this, without parameters.
+PARTS = {
+    "photos": "media_type = 'photo' AND state != 'trashed'",
+    "voicemails": "role = 'voicemail' AND state != 'trashed'",
+    "unfiled": "is_unfiled AND state = 'stored'",
+    "attention": "state IN ('needs_attention', 'damaged')",
+}
+
+
 class MediaAttachment(Saying, Model):
     """One file of a message or call: first an address at the provider, then bytes of ours.
 
@@ -126,27 +136,22 @@ class MediaAttachment(Saying, Model):
             "ix_media_attachments_unfiled",
             "sent_at",
             "id",
-            sqlite_where=sa.text("is_unfiled AND state = 'stored'"),
-            postgresql_where=sa.text("is_unfiled AND state = 'stored'"),
-        ),
-        sa.Index(
-            "ix_media_attachments_attention",
-            "conversation_id",
-            sqlite_where=sa.text("state IN ('needs_attention', 'damaged')"),
-            postgresql_where=sa.text("state IN ('needs_attention', 'damaged')"),
+            sqlite_where=sa.text(PARTS["unfiled"]),
+            postgresql_where=sa.text(PARTS["unfiled"]),
         ),
         *(
             # By which the inbox asks whether a conversation has any.
             sa.Index(
-                f"ix_media_attachments_{name}_of",
+                f"ix_media_attachments_{name}",
                 "conversation_id",
-                sqlite_where=sa.text(which),
-                postgresql_where=sa.text(which),
+                sqlite_where=sa.text(PARTS[part]),
+                postgresql_where=sa.text(PARTS[part]),
             )
-            for name, which in (
-                ("photos", "media_type = 'photo' AND state != 'trashed'"),
-                ("voicemails", "role = 'voicemail' AND state != 'trashed'"),
-                ("unfiled", "is_unfiled AND state = 'stored'"),
+            for name, part in (
+                ("photos_of", "photos"),
+                ("voicemails_of", "voicemails"),
+                ("unfiled_of", "unfiled"),
+                ("attention", "attention"),
             )
         ),
         sa.UniqueConstraint("message_id", "source_key", name="uq_media_attachments_source"),
