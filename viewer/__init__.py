@@ -13,8 +13,10 @@ from viewer.web import (
     filters,
     frame,
     inbox,
+    live,
     media,
     status,
+    tappable,
     webhooks,
     wording,
 )
@@ -24,6 +26,7 @@ DOORS = (
     webhooks,
     account,
     inbox,
+    live,
     media,
     status,
 )
@@ -48,6 +51,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     frame.init_app(app)
     filters.init_app(app)
     wording.init_app(app)
+    tappable.init_app(app)
     for door in DOORS:
         app.register_blueprint(door.bp)
     return app
