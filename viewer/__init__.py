@@ -13,9 +13,11 @@ from viewer.web import (
     filters,
     frame,
     inbox,
+    live,
     media,
     search,
     status,
+    tappable,
     webhooks,
     wording,
 )
@@ -26,6 +28,7 @@ DOORS = (
     account,
     inbox,
     search,
+    live,
     media,
     status,
 )
@@ -50,6 +53,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     frame.init_app(app)
     filters.init_app(app)
     wording.init_app(app)
+    tappable.init_app(app)
     for door in DOORS:
         app.register_blueprint(door.bp)
     return app

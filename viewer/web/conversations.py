@@ -1,21 +1,20 @@
 """The conversation: what staff look at all day."""
 
-import itertools
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time
 
 import sqlalchemy as sa
 from flask import Blueprint, abort, redirect, render_template, request, url_for
-from sqlalchemy.orm import selectinload
 from werkzeug.wrappers import Response
 
-from viewer.extensions import db
-from viewer.models import Conversation, ConversationAlias, Message
+from viewer.config import settings
+from viewer.extensions import db, now
+from viewer.models import Conversation, ConversationAlias, Message, Unread
+from viewer.web import timeline
+from viewer.web.access import the_user
 from viewer.web.counts import counts_of
 from viewer.web.filters import local
-from viewer.web.listing import older, position
+from viewer.web.listing import position
 from viewer.web.names import names_of, title_of
 
 bp = Blueprint("conversations", __name__)
@@ -23,39 +22,44 @@ bp = Blueprint("conversations", __name__)
 MESSAGES_PAGE = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
-    date: date
-    messages: list[Message]
-
-
 @bp.get("/conversations/<uuid:conversation_id>")
 def show(conversation_id: uuid.UUID) -> str | Response:
-    """One conversation: the newest messages, at the bottom; older ones on demand."""
+    """One conversation: the newest messages, at the bottom; others on demand."""
     conversation = db.session.get(Conversation, conversation_id)
     if conversation is None:
         return _moved(conversation_id)
-    query = (
-        sa.select(Message)
-        .filter_by(conversation_id=conversation.id)
-        .order_by(Message.sent_at.desc(), Message.id.desc())
-        .options(selectinload(Message.media))
-    )
-    place = request.args.get("before")
-    if place:
-        query = query.where(older(Message.sent_at, Message.id, place))
-    found = db.session.scalars(query.limit(MESSAGES_PAGE + 1)).all()
-    messages = list(reversed(found[:MESSAGES_PAGE]))
-    names = names_of({*conversation.numbers, *(m.sender for m in messages if m.sender)})
+    if wanted := request.args.get("on"):
+        return redirect(_address_of_day(conversation, wanted))
+    stretch = _stretch(conversation)
+    senders = {entry.message.sender for entry in stretch.entries if entry.message.sender}
+    names = names_of({*conversation.numbers, *senders})
     return render_template(
         "conversations/show.html",
         conversation=conversation,
         title=title_of(conversation, names),
         names=names,
-        days=_days(messages),
-        older=position(messages[0].sent_at, messages[0].id) if len(found) > MESSAGES_PAGE else None,
-        is_newest=place is None,
+        stretch=stretch,
+        etag=timeline.etag_of(stretch.entries, *_beyond(conversation, stretch)),
         counts=counts_of([conversation.id])[conversation.id],
+        today=local(now()).date(),
+    )
+
+
+@bp.get("/messages/<uuid:message_id>")
+def at_message(message_id: uuid.UUID) -> Response:
+    """The page of its conversation where this message stands."""
+    message = db.session.get(Message, message_id)
+    if message is None:
+        abort(404, "There is no such message.")
+    place = position(message.sent_at, message.id)
+    on_first_page = timeline.is_among_newest(message, MESSAGES_PAGE)
+    return redirect(
+        url_for(
+            ".show",
+            conversation_id=message.conversation_id,
+            around=None if on_first_page else place,
+            _anchor=f"message-{message.id}",
+        )
     )
 
 
@@ -67,8 +71,38 @@ def _moved(conversation_id: uuid.UUID) -> Response:
     return redirect(url_for(".show", conversation_id=alias.conversation_id), 301)
 
 
-def _days(messages: Sequence[Message]) -> list[Day]:
-    return [
-        Day(date, list(group))
-        for date, group in itertools.groupby(messages, key=lambda m: local(m.sent_at).date())
-    ]
+def _stretch(conversation: Conversation) -> timeline.Stretch:
+    """What the address asks for."""
+    for way in (timeline.before, timeline.after, timeline.around):
+        if place := request.args.get(way.__name__):
+            return way(conversation.id, place, MESSAGES_PAGE)
+    return timeline.newest(conversation.id, MESSAGES_PAGE, _new_since(conversation))
+
+
+def _new_since(conversation: Conversation) -> datetime | None:
+    """When the first message was sent that this user has not seen."""
+    return db.session.scalar(
+        sa.select(Unread.since).filter_by(user_id=the_user().id, conversation_id=conversation.id)
+    )
+
+
+def _beyond(conversation: Conversation, stretch: timeline.Stretch) -> list[object]:
+    """A page that ends before the newest message also tells whether there is a newer one."""
+    return [conversation.latest_at] if stretch.has_newer else []
+
+
+def _address_of_day(conversation: Conversation, wanted: str) -> str:
+    """Where the first message of that day, or of a later one, stands on top."""
+    try:
+        day = date.fromisoformat(wanted)
+        midnight = datetime.combine(day, time.min, settings().zone)
+        place = position(midnight, uuid.UUID(int=0))
+    except (ValueError, OverflowError):
+        abort(400, "That is no date. Write it as 2026-09-21.")
+    is_later = conversation.latest_at < midnight
+    return url_for(
+        ".show",
+        conversation_id=conversation.id,
+        after=None if is_later else place,
+        _anchor=None if is_later else "main",
+    )

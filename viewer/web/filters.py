@@ -1,5 +1,6 @@
 """How values read on a page: times in the display zone, numbers and sizes as people say them."""
 
+import zlib
 from datetime import date, datetime
 
 from flask import Flask
@@ -10,8 +11,9 @@ from viewer.extensions import now
 
 
 def init_app(app: Flask) -> None:
-    for show in (clock, day, short_time, exact_time, duration, size, quo.display):
+    for show in (clock, day, short_time, exact_time, duration, size, initial, shade, quo.display):
         app.add_template_filter(show, show.__name__)
+    app.add_template_filter(quo.is_number, "rings")
 
 
 def local(moment: datetime) -> datetime:
@@ -71,3 +73,13 @@ def size(octets: int | None) -> str:
     if octets < 1_000_000_000:
         return f"{octets / 1_000_000:.1f} MB"
     return f"{octets / 1_000_000_000:.{1 if octets < 10_000_000_000 else 0}f} GB"
+
+
+def initial(name: str | None) -> str:
+    """The letter that stands for a person; # for a number without a name."""
+    return next((sign.upper() for sign in name or "" if sign.isalnum()), "#")
+
+
+def shade(number: str) -> int:
+    """Which of six colors a person has; the same on every page."""
+    return zlib.crc32(number.encode()) % 6

@@ -35,7 +35,8 @@ class Receipt:
 
 
 def init_app(app: Flask) -> None:
-    for show in (what, in_short, delivery, has_failed, call_title, receipt, shown, plays, columns):
+    for show in (what, in_short, delivery, has_failed, call_title, receipt, shown, plays, columns,
+                 brings, fitted):  # fmt: skip
         app.add_template_filter(show, show.__name__)
 
 
@@ -58,6 +59,13 @@ def columns(media: Sequence[MediaAttachment]) -> int:
     return 2 if len(media) == 4 else min(len(media), 3)
 
 
+def fitted(media: MediaAttachment, across: int = 480, high: int = 384) -> tuple[int, int]:
+    """The size in which a photo stands alone: its place is the same before it arrives."""
+    width, height = media.width or across, media.height or high
+    scale = min(across / width, high / height, 1)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def plays(media: MediaAttachment) -> bool:
     return media.has_playable or derive.KINDS[media.mime_type or ""].browser_plays
 
@@ -70,6 +78,16 @@ def in_short(message: Message) -> str:
         return _cut(f"{words}: {said}" if said else words)
     words = (message.body or "").strip() or _files(shown(message)) or "Empty message"
     return _cut(words if message.is_incoming else f"You: {words}")
+
+
+def brings(message: Message) -> str:
+    """What an incoming message is news of, a word each; nothing where it is our own."""
+    if not message.is_incoming:
+        return ""
+    if message.is_call:
+        return "voicemail" if call_title(message) == "Voicemail" else "call"
+    kinds = [what(one) for one in shown(message)]
+    return " ".join(kinds) if kinds and set(kinds) == {"photo"} else "message"
 
 
 def _cut(words: str) -> str:
