@@ -1,7 +1,8 @@
 """What stands around every page: the navigation, static files by version, form fields."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flask import Flask, Response, render_template, request, url_for
@@ -9,6 +10,7 @@ from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 
 from viewer.models import User
+from viewer.office import reading
 from viewer.web import access
 
 Role = User.Role
@@ -22,6 +24,9 @@ class Item:
     words: str
     icon: str  # a template in templates/icons/
     role: Role = Role.FIELD
+    count: Callable[[User], int] | None = None  # of what waits there; at most a hundred is told
+    counted: str = ""  # what those are: "unread"
+    waiting: str = ""  # that count: 3, 99+, or nothing
 
     @property
     def url(self) -> str:
@@ -33,7 +38,13 @@ class Item:
 
 
 ITEMS = (
-    Item("conversations.inbox", "Inbox", "inbox"),
+    Item(
+        "conversations.inbox",
+        "Inbox",
+        "inbox",
+        count=reading.unread_conversations,
+        counted="unread",
+    ),
     Item("status.show", "Status", "status", Role.OFFICE),
 )
 
@@ -58,9 +69,19 @@ def init_app(app: Flask) -> None:
 
 
 def navigation() -> list[Item]:
-    """The places this user may go to."""
+    """The places this user may go to, and how much waits there."""
     user = access.current_user()
-    return [item for item in ITEMS if user is not None and user.role.covers(item.role)]
+    if user is None:
+        return []
+    return [
+        replace(item, waiting=_at_most_99(item.count(user))) if item.count else item
+        for item in ITEMS
+        if user.role.covers(item.role)
+    ]
+
+
+def _at_most_99(count: int) -> str:
+    return "99+" if count > 99 else str(count or "")
 
 
 def csrf_field() -> Markup:
