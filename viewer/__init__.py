@@ -10,6 +10,7 @@ from viewer.web import (
     access,
     account,
     edges,
+    filing,
     filters,
     frame,
     inbox,
@@ -25,6 +26,7 @@ DOORS = (
     account,
     inbox,
     media,
+    filing,
     status,
 )
 

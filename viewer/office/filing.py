@@ -193,6 +193,15 @@ def move(record: WorkRecord, link_id: uuid.UUID, steps: int) -> None:
     _number(links)
 
 
+def set_caption(one: MediaLink, caption: str, by: User | None) -> None:
+    """What the file shows, on this record. Does not commit."""
+    if (one.caption or "") == caption:
+        return
+    one.caption = caption or None
+    words = f"on {name_of(one.record)}: {caption or 'none'}"
+    audit.note("link.caption", words, by=by, subject=("media", one.media_id))
+
+
 def set_cover(record: WorkRecord, media_id: uuid.UUID | None) -> bool:
     """The photo by which the record is known; None: the first one. Does not commit.
 
@@ -297,32 +306,52 @@ def count_unfiled(most: int) -> int:
     return db.session.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
 
 
-def unfiled(limit: int, after: tuple[datetime, uuid.UUID] | None = None) -> list[MediaAttachment]:
+def unfiled(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttachment]:
     """What waits in the tray, the oldest first."""
-    query = (
-        sa.select(MediaAttachment)
-        .where(_UNFILED)
-        .order_by(MediaAttachment.sent_at, MediaAttachment.id)
-        .options(joinedload(MediaAttachment.conversation))
+    return list(
+        db.session.scalars(
+            sa.select(MediaAttachment)
+            .where(_UNFILED, *conditions)
+            .order_by(MediaAttachment.sent_at, MediaAttachment.id)
+            .limit(limit)
+            .options(joinedload(MediaAttachment.conversation))
+        )
     )
-    if after is not None:
-        query = query.where(sa.tuple_(MediaAttachment.sent_at, MediaAttachment.id) > after)
-    return list(db.session.scalars(query.limit(limit)))
 
 
-def not_needed(
-    limit: int, before: tuple[datetime, uuid.UUID] | None = None
-) -> list[MediaAttachment]:
+def not_needed(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttachment]:
     """What was marked as not needed, the newest mark first."""
-    query = (
-        sa.select(MediaAttachment)
-        .where(MediaAttachment.not_needed_at.is_not(None), MediaAttachment.state == State.STORED)
-        .order_by(MediaAttachment.not_needed_at.desc(), MediaAttachment.id.desc())
-        .options(joinedload(MediaAttachment.conversation))
+    return list(
+        db.session.scalars(
+            sa.select(MediaAttachment)
+            .where(
+                MediaAttachment.not_needed_at.is_not(None),
+                MediaAttachment.state == State.STORED,
+                *conditions,
+            )
+            .order_by(MediaAttachment.not_needed_at.desc(), MediaAttachment.id.desc())
+            .limit(limit)
+            .options(joinedload(MediaAttachment.conversation))
+        )
     )
-    if before is not None:
-        query = query.where(sa.tuple_(MediaAttachment.not_needed_at, MediaAttachment.id) < before)
-    return list(db.session.scalars(query.limit(limit)))
+
+
+def to_pick(
+    record: WorkRecord, limit: int, *conditions: sa.ColumnElement[bool]
+) -> list[MediaAttachment]:
+    """What the record's customer and we sent each other, the newest first."""
+    return list(
+        db.session.scalars(
+            sa.select(MediaAttachment)
+            .where(
+                MediaAttachment.conversation_id == record.conversation_id,
+                MediaAttachment.state == State.STORED,
+                *conditions,
+            )
+            .order_by(MediaAttachment.sent_at.desc(), MediaAttachment.id.desc())
+            .limit(limit)
+        )
+    )
 
 
 def soon(limit: int = 6) -> list[WorkRecord]:
