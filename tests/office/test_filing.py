@@ -376,7 +376,7 @@ def test_where_files_are_used_is_asked_once_for_all_of_them(anna):
     found = filing.uses_of(ids([one, two, three]))
     names = {key: [filing.name_of(use.record) for use in uses] for key, uses in found.items()}
 
-    assert names == {one.id: ["inspection Sep 21", "Q-7"], two.id: ["Q-7"]}
+    assert names == {one.id: [filing.name_of(visited), "Q-7"], two.id: ["Q-7"]}
     assert len(asked) == 1
 
 
@@ -386,15 +386,15 @@ def test_where_files_are_used_is_asked_once_for_all_of_them(anna):
 @BOTH
 def test_the_tray_begins_with_the_oldest_and_goes_on_where_it_stopped(anna):
     maria, bob = customer(), customer("+16175550124")
-    newer, older = photos(maria, 2), photos(bob, 2, NOW - days(3))
+    late, early = photos(maria, 2), photos(bob, 2, NOW - days(3))
     photos(maria, at=NOW - days(9))[0].state = State.PENDING
     db.session.commit()
 
     page = filing.unfiled(3)
     rest = filing.unfiled(3, newer(*PLACE, position(page[-1].sent_at, page[-1].id)))
 
-    assert set(ids(page[:2])) == set(ids(older))
-    assert set(ids([*page[2:], *rest])) == set(ids(newer))
+    assert set(ids(page[:2])) == set(ids(early))
+    assert set(ids([*page[2:], *rest])) == set(ids(late))
 
 
 @BOTH
@@ -519,6 +519,22 @@ def test_a_record_is_found_by_number_title_place_name_or_phone(words, expected):
     found = filing.search(words, media)
 
     assert sorted(one.record.number for one in found) == expected
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda who: quote(who, "Q-104", title="North wall"), "Q-104"),
+        (lambda who: invoice(who, "INV-2031"), "INV-2031"),
+        (lambda who: invoice(who, None, title="Second half"), "Second half"),
+        (lambda who: invoice(who, None), "invoice"),
+        (lambda who: visit(who, NOW + timedelta(hours=14)), "visit Sep 22"),
+        (lambda who: visit(who, NOW - days(300), visit="repair"), "repair Nov 25, 2025"),
+    ],
+)
+def test_a_record_has_a_short_name(time_machine_at, make, name):
+    with time_machine_at(NOW):
+        assert filing.name_of(make(customer())) == name
 
 
 def test_links_die_with_nothing_but_themselves(anna):

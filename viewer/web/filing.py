@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
 from viewer.office import filing
 from viewer.web.access import Role, local_path, needs, the_user
+from viewer.web.filters import clock, local
 from viewer.web.listing import newer, older, position
 from viewer.web.names import names_of, title_of
 from viewer.web.wording import what
@@ -27,6 +28,7 @@ MOST = 500  # files at once
 TRAY_PAGE = PICK_PAGE = 60
 INLINE = 2  # suggestions beside a customer's files in the tray
 LONGEST_CAPTION = 300
+OLD = timedelta(days=7)  # in the tray
 
 Answer = str | Response | tuple[str, int]
 
@@ -299,9 +301,9 @@ def _groups(page: Sequence[MediaAttachment]) -> list[Group]:
         files.setdefault(one.conversation, []).append(one)
     titles = _titles(files)
     suggested: dict[uuid.UUID, list[filing.Suggestion]] = {}
-    for one in filing.suggestions(page, limit=None):
-        if one.record.is_open or one.is_near:
-            suggested.setdefault(one.record.conversation_id, []).append(one)
+    for likely in filing.suggestions(page, limit=None):
+        if likely.record.is_open or likely.is_near:
+            suggested.setdefault(likely.record.conversation_id, []).append(likely)
     return [
         Group(who, titles[who.id], media, suggested.get(who.id, [])[:INLINE])
         for who, media in files.items()
@@ -349,11 +351,11 @@ def needed() -> Response:
 
 
 def _chosen() -> Chosen:
-    """`media`, repeated; with none of them ticked all that were `shown`; or those of a `message`."""
+    """`media`, repeated; where none is ticked, all that were `shown`; or those of a `message`."""
     ids = _ids(request.values.getlist("media") or request.values.getlist("shown"))
     if len(ids) > MOST:
         abort(400, f"Choose at most {MOST} files at once.")
-    is_wanted = MediaAttachment.id.in_(ids)
+    is_wanted: sa.ColumnElement[bool] = MediaAttachment.id.in_(ids)
     if message := request.values.get("message"):
         is_wanted |= MediaAttachment.message_id.in_(_ids([message]))
     found = db.session.scalars(
@@ -481,7 +483,8 @@ def _make_quote(conversation: Conversation) -> WorkRecord:
 
 def _tell(words: str, undo: str, **fields: object) -> None:
     """Say what was done, with a button that undoes it."""
-    flash(Markup(render_template("filing/_undo.html", words=words, undo=undo, fields=fields)))
+    page = render_template("filing/_undo.html", words=words, undo=undo, fields=fields)
+    flash(Markup(page))  # noqa: S704 - our own template, which escapes
 
 
 def _linked_words(chosen: Chosen, new: Sequence[MediaLink], record: WorkRecord) -> str:
@@ -526,6 +529,37 @@ def age(moment: datetime) -> str:
             count = minutes // length
             return f"{count} {unit}{'s' if count > 1 else ''}"
     return f"{minutes} minute{'s' if minutes != 1 else ''}"
+
+
+@bp.app_template_filter()
+def is_old(moment: datetime) -> bool:
+    return now() - moment > OLD
+
+
+@bp.app_template_filter()
+def visit_time(moment: datetime) -> str:
+    """Today 2:05 PM, Tomorrow 9:00 AM, Wed, Mar 12, 2:05 PM"""
+    then, today = local(moment), local(now()).date()
+    days = (then.date() - today).days
+    if days in (0, 1):
+        return f"{('Today', 'Tomorrow')[days]} {clock(moment)}"
+    year = "" if then.year == today.year else f", {then.year}"
+    return f"{then:%a, %b} {then.day}{year}, {clock(moment)}"
+
+
+@bp.app_template_filter()
+def record_facts(record: WorkRecord) -> list[str]:
+    """What tells it from others: status, amount, time."""
+    facts = [record.status.capitalize()]
+    if record.amount is not None:
+        facts.append(f"${record.amount // 100:,}.{record.amount % 100:02}")
+    if record.starts_at is not None:
+        facts.append(visit_time(record.starts_at))
+    if record.place:
+        facts.append(record.place)
+    if record.archived_at is not None:
+        facts.append("Archived")
+    return facts
 
 
 bp.add_app_template_filter(counted)
