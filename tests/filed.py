@@ -6,6 +6,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
 from viewer.extensions import db
 from viewer.models import (
     Contact,
@@ -70,8 +72,8 @@ def files(message: Message, count: int = 1, **values: Any) -> list[MediaAttachme
                     "conversation_id": message.conversation_id,
                     "message_id": message.id,
                     "position": position,
-                    "file_path": f"{name}.jpg",
-                    "file_stem": name,
+                    "file_path": f"2026/09/21/617-555-0123/messages/{name}.jpg",
+                    "file_stem": f"2026/09/21/617-555-0123/messages/{name}",
                     "source_key": name,
                     "mime_type": "image/jpeg",
                     "media_type": MediaAttachment.MediaType.PHOTO,
@@ -140,12 +142,19 @@ def days(count: float) -> timedelta:
 
 
 def linked(record: WorkRecord) -> list[uuid.UUID]:
-    """The files of a record, in its order, as the table has them."""
-    db.session.rollback()
-    db.session.expire_all()
-    return [
-        one.media_id
-        for one in db.session.query(MediaLink)
-        .filter_by(record_id=record.id)
-        .order_by(MediaLink.position)
-    ]
+    """The files of a record, in its order, as the table has them now."""
+    return _asked(MediaLink.media_id, record)
+
+
+def order(record: WorkRecord) -> list[str]:
+    """The record's links in their order."""
+    return [str(one) for one in _asked(MediaLink.id, record)]
+
+
+def _asked(column: Any, record: WorkRecord) -> list[uuid.UUID]:
+    db.session.commit()
+    found = db.session.scalars(
+        sa.select(column).filter_by(record_id=record.id).order_by(MediaLink.position)
+    ).all()
+    db.session.commit()  # a server of the test's own may want to write
+    return list(found)

@@ -148,7 +148,7 @@ def links_of(record: WorkRecord) -> list[MediaLink]:
             .join(MediaLink.media)
             .where(MediaLink.record_id == record.id, MediaAttachment.state != State.TRASHED)
             .order_by(MediaLink.position, MediaLink.id)
-            .options(joinedload(MediaLink.media))
+            .options(joinedload(MediaLink.media).joinedload(MediaAttachment.message))
         )
     )
 

@@ -30,6 +30,7 @@ INLINE = 2  # suggestions beside a customer's files in the tray
 LONGEST_CAPTION = 300
 OLD = timedelta(days=7)  # in the tray
 
+Kind = WorkRecord.Kind
 Answer = str | Response | tuple[str, int]
 
 
@@ -116,6 +117,7 @@ def link() -> Response:
     _tell(
         _linked_words(chosen, new, record),
         url_for(".undo_link"),
+        show=record if goal.partition("#")[0] != page_of(record) else None,
         record=record.id,
         at=new[0].created_at.isoformat(),
         next=goal,
@@ -302,7 +304,7 @@ def _groups(page: Sequence[MediaAttachment]) -> list[Group]:
     titles = _titles(files)
     suggested: dict[uuid.UUID, list[filing.Suggestion]] = {}
     for likely in filing.suggestions(page, limit=None):
-        if likely.record.is_open or likely.is_near:
+        if likely.is_near or (likely.record.is_open and likely.record.kind is not Kind.APPOINTMENT):
             suggested.setdefault(likely.record.conversation_id, []).append(likely)
     return [
         Group(who, titles[who.id], media, suggested.get(who.id, [])[:INLINE])
@@ -465,7 +467,7 @@ def _make_quote(conversation: Conversation) -> WorkRecord:
     amount = form.get("amount", "").replace(",", "").strip().lstrip("$")
     record = WorkRecord(
         id=quote_id,
-        kind=WorkRecord.Kind.QUOTE,
+        kind=Kind.QUOTE,
         status=WorkRecord.Status.DRAFT,
         conversation_id=conversation.id,
         number=f"Q-{quote_id.hex[:5]}",
@@ -481,9 +483,9 @@ def _make_quote(conversation: Conversation) -> WorkRecord:
 # --- Words -----------------------------------------------------------------------------------
 
 
-def _tell(words: str, undo: str, **fields: object) -> None:
-    """Say what was done, with a button that undoes it."""
-    page = render_template("filing/_undo.html", words=words, undo=undo, fields=fields)
+def _tell(words: str, undo: str, show: WorkRecord | None = None, **fields: object) -> None:
+    """Say what was done, with a button that undoes it; perhaps with a way to the record."""
+    page = render_template("filing/_undo.html", words=words, undo=undo, record=show, fields=fields)
     flash(Markup(page))  # noqa: S704 - our own template, which escapes
 
 
