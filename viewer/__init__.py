@@ -10,6 +10,7 @@ from viewer.web import (
     access,
     account,
     edges,
+    filing,
     filters,
     frame,
     inbox,
@@ -30,6 +31,7 @@ DOORS = (
     search,
     live,
     media,
+    filing,
     status,
 )
 

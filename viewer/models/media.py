@@ -154,6 +154,13 @@ class MediaAttachment(Saying, Model):
                 ("attention", "attention"),
             )
         ),
+        sa.Index(
+            "ix_media_attachments_not_needed",
+            "not_needed_at",
+            "id",
+            sqlite_where=sa.text("not_needed_at IS NOT NULL"),
+            postgresql_where=sa.text("not_needed_at IS NOT NULL"),
+        ),
         sa.UniqueConstraint("message_id", "source_key", name="uq_media_attachments_source"),
         sa.CheckConstraint(
             "state != 'stored' OR (sha256 IS NOT NULL AND file_size > 0)", name="stored_has_bytes"

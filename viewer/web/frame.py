@@ -10,7 +10,7 @@ from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 
 from viewer.models import User
-from viewer.office import reading
+from viewer.office import filing, reading
 from viewer.web import access
 
 Role = User.Role
@@ -45,6 +45,7 @@ ITEMS = (
         count=reading.unread_conversations,
         counted="unread",
     ),
+    Item("filing.tray", "Unfiled", "tray", count=filing.waiting, counted="unfiled"),
     Item("status.show", "Status", "status", Role.OFFICE),
 )
 
