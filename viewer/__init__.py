@@ -12,6 +12,7 @@ from viewer.web import (
     edges,
     filters,
     frame,
+    gallery,
     inbox,
     media,
     status,
@@ -24,6 +25,7 @@ DOORS = (
     webhooks,
     account,
     inbox,
+    gallery,
     media,
     status,
 )

@@ -1,4 +1,4 @@
-"""Media attachments know since when they are linked, and the gallery finds them by it."""
+"""Media attachments know since when they are linked; the gallery's lists have indexes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,11 @@ down_revision = "0011"
 branch_labels = None
 depends_on = None
 
-IS_LINKED, IS_MARKED = sa.text("linked_at IS NOT NULL"), sa.text("not_needed_at IS NOT NULL")
+LISTS = {
+    "linked": "linked_at IS NOT NULL",
+    "set_aside": "not_needed_at IS NOT NULL",
+    "unsettled": "state IN ('pending', 'downloading', 'needs_attention', 'damaged')",
+}
 
 
 def upgrade() -> None:
@@ -20,17 +24,17 @@ def upgrade() -> None:
         " FROM media_links WHERE media_links.media_id = media_attachments.id)"
         " WHERE id IN (SELECT media_id FROM media_links)"
     )
-    for name, condition in (("linked", IS_LINKED), ("set_aside", IS_MARKED)):
+    for name, condition in LISTS.items():
         op.create_index(
             f"ix_media_attachments_{name}",
             "media_attachments",
             ["sent_at", "id"],
-            sqlite_where=condition,
-            postgresql_where=condition,
+            sqlite_where=sa.text(condition),
+            postgresql_where=sa.text(condition),
         )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_media_attachments_set_aside", "media_attachments")
-    op.drop_index("ix_media_attachments_linked", "media_attachments")
+    for name in LISTS:
+        op.drop_index(f"ix_media_attachments_{name}", "media_attachments")
     op.drop_column("media_attachments", "linked_at")

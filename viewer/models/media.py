@@ -152,6 +152,17 @@ class MediaAttachment(Saying, Model):
             postgresql_where=sa.text("not_needed_at IS NOT NULL"),
         ),
         sa.Index(
+            "ix_media_attachments_unsettled",
+            "sent_at",
+            "id",
+            sqlite_where=sa.text(
+                "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
+            ),
+            postgresql_where=sa.text(
+                "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
+            ),
+        ),
+        sa.Index(
             "ix_media_attachments_attention",
             "conversation_id",
             sqlite_where=sa.text("state IN ('needs_attention', 'damaged')"),

@@ -34,6 +34,7 @@ class Item:
 
 ITEMS = (
     Item("conversations.inbox", "Inbox", "inbox"),
+    Item("gallery.everything", "Photos", "photos"),
     Item("status.show", "Status", "status", Role.OFFICE),
 )
 
