@@ -116,6 +116,7 @@ class MediaAttachment(Saying, Model):
     # Sent to us, and nobody has linked it or said that it is not needed.
     is_unfiled: Mapped[bool] = mapped_column(default=False)
     not_needed_at: Mapped[datetime | None]
+    linked_at: Mapped[datetime | None]  # since when it belongs to a record; its links see to it
     trashed_at: Mapped[datetime | None]
     trashed_by: Mapped[str | None] = mapped_column(String(254))  # the e-mail address then
 
@@ -160,6 +161,31 @@ class MediaAttachment(Saying, Model):
             "id",
             sqlite_where=sa.text("not_needed_at IS NOT NULL"),
             postgresql_where=sa.text("not_needed_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_media_attachments_linked",
+            "sent_at",
+            "id",
+            sqlite_where=sa.text("linked_at IS NOT NULL"),
+            postgresql_where=sa.text("linked_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_media_attachments_set_aside",
+            "sent_at",
+            "id",
+            sqlite_where=sa.text("not_needed_at IS NOT NULL"),
+            postgresql_where=sa.text("not_needed_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_media_attachments_unsettled",
+            "sent_at",
+            "id",
+            sqlite_where=sa.text(
+                "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
+            ),
+            postgresql_where=sa.text(
+                "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
+            ),
         ),
         sa.UniqueConstraint("message_id", "source_key", name="uq_media_attachments_source"),
         sa.CheckConstraint(

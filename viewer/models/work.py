@@ -116,6 +116,27 @@ class MediaLink(Model):
     __table_args__ = (sa.UniqueConstraint("media_id", "record_id", name="uq_media_links_once"),)
 
 
+# A file knows whether it is linked: a gallery of many thousands cannot ask the links of each. Told
+# here, where links are made and ended, whoever does it.
+@sa.event.listens_for(MediaLink, "after_insert")
+def _tell_linked(_mapper: object, connection: sa.Connection, link: MediaLink) -> None:
+    connection.execute(
+        sa.update(MediaAttachment)
+        .where(MediaAttachment.id == link.media_id, MediaAttachment.linked_at.is_(None))
+        .values(linked_at=link.created_at)
+    )
+
+
+@sa.event.listens_for(MediaLink, "after_delete")
+def _tell_unlinked(_mapper: object, connection: sa.Connection, link: MediaLink) -> None:
+    others = sa.select(MediaLink.id).where(MediaLink.media_id == link.media_id).exists()
+    connection.execute(
+        sa.update(MediaAttachment)
+        .where(MediaAttachment.id == link.media_id, ~others)
+        .values(linked_at=None)
+    )
+
+
 class Evidence(Model):
     """What a quote was priced from, as it was when the quote was sent. Never changed."""
 

@@ -46,6 +46,8 @@ ITEMS = (
         counted="unread",
     ),
     Item("filing.tray", "Unfiled", "tray", count=filing.waiting, counted="unfiled"),
+    Item("conversations.inbox", "Inbox", "inbox"),
+    Item("gallery.everything", "Photos", "photos"),
     Item("status.show", "Status", "status", Role.OFFICE),
 )
 

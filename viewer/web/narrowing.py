@@ -1,0 +1,197 @@
+"""What a gallery is narrowed to: read from the address, said on the page, asked of the database.
+
+Every choice is one word in the address; they combine, and an address can be kept and sent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from flask import abort
+
+from viewer import quo
+from viewer.config import settings
+from viewer.extensions import db
+from viewer.models import Contact, ContactNumber, Conversation, MediaAttachment, Message
+
+State, MediaType = MediaAttachment.State, MediaAttachment.MediaType
+
+Condition = sa.ColumnElement[bool] | sa.TextClause
+
+KINDS = {
+    "photos": ("Photos", MediaType.PHOTO),
+    "videos": ("Videos", MediaType.VIDEO),
+    "sounds": ("Voicemails & calls", MediaType.AUDIO),
+    "documents": ("Documents", MediaType.DOCUMENT),
+}
+
+
+# Text, because SQLite takes a partial index only where the query says the index's own words.
+FILED: dict[str, tuple[str, Condition]] = {
+    "linked": ("Linked to work", sa.text("media_attachments.linked_at IS NOT NULL")),
+    "unfiled": (
+        "Unfiled",
+        sa.text("media_attachments.is_unfiled AND media_attachments.state = 'stored'"),
+    ),
+    "not-needed": ("Not needed", sa.text("media_attachments.not_needed_at IS NOT NULL")),
+}
+_UNSETTLED = sa.text(
+    "media_attachments.state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
+)
+STATES: dict[str, tuple[str, Condition]] = {
+    "safe": ("Safe", MediaAttachment.state == State.STORED),
+    "waiting": (
+        "On their way",
+        sa.and_(_UNSETTLED, MediaAttachment.state.in_((State.PENDING, State.DOWNLOADING))),
+    ),
+    "attention": (
+        "Need attention",
+        sa.and_(_UNSETTLED, MediaAttachment.state.in_((State.NEEDS_ATTENTION, State.DAMAGED))),
+    ),
+}
+US = "us"
+NAMESAKES = 100  # numbers that a name or a part of a number may stand for
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """The choices, as typed. `errors` says by field what could not be understood."""
+
+    kind: str = ""
+    filed: str = ""
+    state: str = ""
+    sender: str = ""  # a number of the conversation or "us"; in the whole company, words
+    since: str = ""
+    until: str = ""
+    conversation: Conversation | None = None
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(
+        cls, given: Mapping[str, str], conversation: Conversation | None = None
+    ) -> "Narrowing":
+        """From an address. 404 for a word that no form of ours sends."""
+        found: dict[str, Any] = {
+            name: given.get(name, "").strip()[:100]
+            for name in ("kind", "filed", "state", "sender", "since", "until")
+        }
+        for name, known in (("kind", KINDS), ("filed", FILED), ("state", STATES)):
+            if found[name] and found[name] not in known:
+                abort(404, "There is no such filter.")
+        if conversation and found["sender"] not in ("", US, *conversation.numbers):
+            abort(404, "Nobody in this conversation has that number.")
+        narrowing = cls(conversation=conversation, **found)
+        _check_days(narrowing)
+        return narrowing
+
+    def address(self, **changes: str) -> dict[str, str]:
+        """The words of an address: these choices, with changes; what is open is left out."""
+        words = {
+            "kind": self.kind,
+            "filed": self.filed,
+            "state": self.state,
+            "sender": self.sender,
+            "since": self.since,
+            "until": self.until,
+            **changes,
+        }
+        return {name: word for name, word in words.items() if word}
+
+    def chosen(self, names: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Each choice but the kind: its field, and how it reads."""
+        by_whom = "Sent by us" if self.sender == US else names.get(self.sender, self.sender)
+        said = {
+            "filed": FILED[self.filed][0] if self.filed else "",
+            "state": STATES[self.state][0] if self.state else "",
+            "sender": f"From {by_whom}" if self.sender and self.sender != US else by_whom,
+            "since": f"Since {self.since}" if self.since else "",
+            "until": f"Until {self.until}" if self.until else "",
+        }
+        return [(name, words) for name, words in said.items() if words]
+
+    def conditions(self) -> list[Condition]:
+        """What a file must be. Not for a narrowing with errors."""
+        found: list[Condition] = [MediaAttachment.state != State.TRASHED]
+        if self.conversation:
+            found.append(MediaAttachment.conversation_id == self.conversation.id)
+        if self.kind:
+            found.append(MediaAttachment.media_type == KINDS[self.kind][1])
+        if self.filed:
+            found.append(FILED[self.filed][1])
+        if self.state:
+            found.append(STATES[self.state][1])
+        if self.since:
+            found.append(MediaAttachment.sent_at >= _begin(date.fromisoformat(self.since)))
+        if self.until:
+            end = _begin(date.fromisoformat(self.until) + timedelta(days=1))
+            found.append(MediaAttachment.sent_at < end)
+        if self.sender:
+            found += self._of_sender()
+        return found
+
+    def _of_sender(self) -> list[Condition]:
+        if self.sender == US and self.conversation:
+            ours = Message.direction == Message.Direction.OUTGOING
+            return [MediaAttachment.message.has(ours)]
+        numbers = [self.sender] if self.conversation else numbers_called(self.sender)
+        sent = MediaAttachment.message_id.in_(
+            sa.select(Message.id).where(Message.sender.in_(numbers))
+        )
+        if self.conversation:
+            return [sent]
+        # Named, so that few conversations are looked through and not everything ever sent.
+        ids = db.session.scalars(
+            sa.select(Message.conversation_id).where(Message.sender.in_(numbers)).distinct()
+        ).all()
+        return [MediaAttachment.conversation_id.in_(ids), sent]
+
+
+def numbers_called(words: str) -> list[str]:
+    """The numbers that these words may mean: a number in any notation or a part of it, a name."""
+    whole = quo.canonical(words)
+    if whole.startswith("+") and whole[1:].isdecimal():
+        return [whole]
+    digits = "".join(sign for sign in words if sign.isdecimal())
+    if len(digits) >= 3 and len(digits) >= len(words) - 5:  # 0123, 555-0123, (617) 555
+        return _numbers_with(digits)
+    named = sa.select(ContactNumber.number).join(Contact).where(Contact.deleted.is_(False))
+    for word in words.split():
+        named = named.where(
+            sa.or_(
+                *(
+                    column.icontains(word, autoescape=True)
+                    for column in (Contact.first_name, Contact.last_name, Contact.company)
+                )
+            )
+        )
+    return list(db.session.scalars(named.distinct().limit(NAMESAKES)))
+
+
+def _numbers_with(digits: str) -> list[str]:
+    groups = db.session.scalars(
+        sa.select(Conversation.participants)
+        .where(Conversation.participants.contains(digits, autoescape=True))
+        .limit(NAMESAKES)
+    )
+    return [number for group in set(groups) for number in group.split(",") if digits in number]
+
+
+def _check_days(narrowing: Narrowing) -> None:
+    days: dict[str, date] = {}
+    for name in ("since", "until"):
+        if word := getattr(narrowing, name):
+            try:
+                days[name] = date.fromisoformat(word)
+            except ValueError:
+                narrowing.errors[name] = f"“{word}” is no day. Write it like 2026-09-21."
+            else:
+                if not 1990 <= days[name].year <= 2200:
+                    narrowing.errors[name] = "That year cannot be right."
+    if len(days) == 2 and not narrowing.errors and days["since"] > days["until"]:
+        narrowing.errors["until"] = "The last day is before the first."
+
+
+def _begin(day: date) -> datetime:
+    return datetime.combine(day, time(), settings().zone)
