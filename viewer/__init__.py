@@ -14,6 +14,8 @@ from viewer.web import (
     filters,
     frame,
     media,
+    player,
+    slides,
     status,
     webhooks,
     wording,
@@ -25,6 +27,8 @@ DOORS = (
     account,
     conversations,
     media,
+    slides,
+    player,
     status,
 )
 

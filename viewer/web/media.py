@@ -64,7 +64,10 @@ def full(media_id: uuid.UUID) -> Response:
     media = _find(media_id)
     if derive.KINDS[media.mime_type or ""].browser_plays:
         return original(media_id)
-    if media.full_path is None and 0 < max(media.width or 0, media.height or 0) <= derive.PREVIEW_SIDE:
+    if (
+        media.full_path is None
+        and 0 < max(media.width or 0, media.height or 0) <= derive.PREVIEW_SIDE
+    ):
         return _send_copy(media, "preview")  # a small one has all of it
     if media.full_path is None and media.copy_state is not MediaAttachment.CopyState.DUE:
         abort(404, "There is no full-size picture of this file. The original can be downloaded.")
