@@ -363,15 +363,20 @@ function makeBar() {
   parts.time = div("time");
   parts.problem = div("problem");
   parts.problem.setAttribute("role", "status");
+  parts.kind = document.createElement("span");
+  parts.kind.className = "player-bar__kind";
+  const line = document.createElement("div");
+  line.className = "player-bar__line";
+  line.append(parts.kind, parts.time);
   const words = document.createElement("div");
   words.className = "player-bar__words";
-  words.append(parts.title, parts.time, parts.problem);
+  words.append(parts.title, line, parts.problem);
   const track = document.createElement("div");
   track.className = "player-bar__track";
   track.append(parts.slider);
   root.append(track, parts.play, words, parts.back, parts.forward, parts.rate, parts.stop);
   root.addEventListener("focusout", () => requestAnimationFrame(showBar));
-  document.body.append(root);
+  (dialog ?? document.body).append(root);
   return parts;
 }
 
@@ -386,8 +391,8 @@ function showBar() {
   const inSight = now && [...visible].some((player) => player.isConnected && trackOf(player).id === now.id);
   const wanted = Boolean(now) && (Boolean(dialog) || !inSight || root.contains(document.activeElement));
   if (now) {
-    const words = now.artist ? `${now.title} · ${now.artist}` : now.title;
-    if (bar.title.textContent !== words) bar.title.textContent = words;
+    bar.title.textContent = now.artist || now.title;
+    bar.kind.textContent = now.artist ? now.title : "";
     bar.title.href = playerOf(now.id) && !dialog ? `#${now.message}` : now.url;
     paintControls(bar, now, true);
   }

@@ -301,7 +301,6 @@ class Viewer {
     this.still = [...document.body.children].filter((one) => one !== element && !one.inert);
     for (const one of this.still) one.inert = true;
     element.focus({ preventScroll: true });
-    document.dispatchEvent(new CustomEvent("viewer:opened", { detail: element }));
     this.locate();
   }
 
@@ -521,8 +520,13 @@ class Viewer {
     const { currZoomLevel, zoomLevels, width, height } = currSlide;
     const closer = currZoomLevel > zoomLevels.initial * 1.01;
     this.pswp.element.classList.toggle("viewer--closer", closer);
-    this.parts.zoom.setAttribute("aria-label", closer ? "Zoom out" : "Zoom in");
-    this.parts.zoom.title = closer ? "Zoom out (0)" : "Zoom in (+)";
+    if (closer !== this.isCloser) {
+      this.isCloser = closer;
+      const { zoom } = this.parts;
+      zoom.replaceChildren(drawing(closer ? "out" : "zoom"));
+      zoom.setAttribute("aria-label", closer ? "Zoom out" : "Zoom in");
+      zoom.title = closer ? "Zoom out (0)" : "Zoom in (+)";
+    }
     if (closer) this.shown?.closely(currZoomLevel * Math.max(width, height) * devicePixelRatio);
   }
 
@@ -603,9 +607,11 @@ class Viewer {
     });
     pswp.on("initialLayout", () => {
       pswp.element.append(parts.live);
+      document.dispatchEvent(new CustomEvent("viewer:opened", { detail: pswp.element }));
       this.measure();
     });
     this.remeasure = () => this.measure() && pswp.updateSize(true);
+    pswp.on("openingAnimationEnd", () => pswp.updateSize(true)); // slides keep still until then
     this.observer = new ResizeObserver(this.remeasure);
     this.observer.observe(pswp.element);
     document.addEventListener("player:bar", this.remeasure);
