@@ -18,6 +18,8 @@ from viewer.web import (
     live,
     media,
     search,
+    player,
+    slides,
     status,
     tappable,
     webhooks,
@@ -34,6 +36,8 @@ DOORS = (
     gallery,
     media,
     filing,
+    slides,
+    player,
     status,
 )
 

@@ -210,3 +210,48 @@ def test_a_lie_about_the_type_enters_only_the_decoder_named(tmp_path, declared, 
 
     with pytest.raises(Unreadable, match="damaged"):
         derive(original, declared, tmp_path)
+
+
+@pytest.mark.parametrize("format_", ["HEIF", "TIFF"])
+def test_what_no_browser_shows_is_there_in_every_pixel(look, format_):
+    wall = Image.new("RGB", (3000, 2250), (190, 188, 182))
+    wall.paste((20, 20, 20), (1500, 0, 1501, 2250))  # a crack of one pixel
+    sideways = wall.transpose(Image.Transpose.ROTATE_90)
+
+    photo = look(makers.packed(sideways, format_, exif=makers.exif(6)))
+
+    with Image.open(photo.full) as full:
+        assert (full.format, full.size, full.getexif()) == ("JPEG", (3000, 2250), {})
+        assert [full.getpixel((x, 900))[1] < 100 for x in (1498, 1500, 1502)] == [
+            False,
+            True,
+            False,
+        ]
+    with Image.open(photo.preview) as preview:
+        assert preview.getpixel((1024, 600))[1] > 60  # where it is all but lost
+
+
+def test_a_photo_of_48_megapixels_fits_the_childs_limits(look):
+    wall = Image.new("RGB", (8064, 6048), (190, 188, 182))
+    packed = makers.packed(
+        wall, "HEIF", quality=20, icc_profile=makers.p3_profile(), enc_params=FAST
+    )
+
+    photo = look(packed)
+
+    assert (photo.width, photo.height, photo.problem) == (8064, 6048, None)
+    with Image.open(photo.full) as full:
+        assert full.size == (8064, 6048)
+
+
+FAST = {"preset": "ultrafast"}
+
+
+@pytest.mark.parametrize(
+    ("format_", "size"), [("JPEG", (3000, 2000)), ("PNG", (2100, 20)), ("HEIF", (2048, 1024))]
+)
+def test_no_second_copy_is_made_of_what_is_there_already(look, format_, size):
+    photo = look(makers.packed(makers.corner_picture(*size), format_))
+
+    assert photo.preview
+    assert photo.full is None

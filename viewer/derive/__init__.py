@@ -16,12 +16,21 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
-from viewer.derive.words import Derived, DeriveError, Killed, Limits, NoRoom, Unreadable
+from viewer.derive.words import (
+    PREVIEW_SIDE,
+    Derived,
+    DeriveError,
+    Killed,
+    Limits,
+    NoRoom,
+    Unreadable,
+)
 
 __all__ = [
     "HEAD_SIZE",
     "INLINE_TYPES",
     "KINDS",
+    "PREVIEW_SIDE",
     "DeriveError",
     "Derived",
     "Killed",
@@ -113,7 +122,7 @@ def _answer(answers: IO[bytes], into: Path, death: str | None) -> Derived:
         raise NoRoom(answer["no_room"])
     if "unreadable" in answer:
         raise Unreadable(answer["unreadable"])
-    for copy in ("thumbnail", "preview", "playable"):
+    for copy in ("thumbnail", "preview", "full", "playable"):
         answer[copy] = answer[copy] and into / answer[copy]
     derived = Derived(**answer)
     return replace(derived, problem=derived.problem or death)

@@ -1,4 +1,4 @@
-"""A photo's small picture, its screen-sized picture and its blur.
+"""A photo's small picture, its screen-sized picture, its blur, and all of it for browsers.
 
 Colours: the copies carry no colour profile. iPhones photograph in Display P3, so that one
 profile is recognised by its primaries and converted with arithmetic of our own; any other is
@@ -11,16 +11,14 @@ import io
 import struct
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from PIL import Image, ImageFile, ImageFilter
 
 from viewer.derive.sniff import Kind
-from viewer.derive.words import Derived, Limits, Unreadable
-
-THUMBNAIL_SIDE = 480
-PREVIEW_SIDE = 2048
+from viewer.derive.words import PREVIEW_SIDE, THUMBNAIL_SIDE, Derived, Limits, Unreadable
 
 # What sniff() saw decides the one decoder that is tried; Pillow knows forty more.
 _FORMATS = {
@@ -52,7 +50,7 @@ _BROKEN = (
 
 
 def look(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
-    """One answer: size as shown, thumbnail, preview, placeholder."""
+    """Size as shown, thumbnail, preview, placeholder; then every pixel, where that is wanted."""
     Image.MAX_IMAGE_PIXELS = limits.pixels  # asked at the header, before anything is decoded
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     if _FORMATS[kind.mime_type] == "HEIF":
@@ -65,7 +63,7 @@ def look(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[D
         picture, (width, height) = _decode_what_is_there(source, kind)
         damaged = True
     thumbnail, preview, placeholder = save_copies(picture, into)
-    yield Derived(
+    derived = Derived(
         mime_type=kind.mime_type,
         media_type="photo",
         width=width,
@@ -75,6 +73,10 @@ def look(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[D
         placeholder=placeholder,
         damaged=damaged,
     )
+    yield derived
+    if not kind.browser_plays and max(width, height) > PREVIEW_SIDE:
+        del picture
+        yield _with_full(derived, source, kind, into)
 
 
 def save_copies(picture: Image.Image, into: Path) -> tuple[Path, Path, str]:
@@ -88,11 +90,29 @@ def save_copies(picture: Image.Image, into: Path) -> tuple[Path, Path, str]:
     return thumbnail, preview, _placeholder(picture)
 
 
-def _jpeg(picture: Image.Image, quality: int) -> bytes:
+def _with_full(derived: Derived, source: BinaryIO, kind: Kind, into: Path) -> Derived:
+    """Every pixel as a JPEG: a hairline crack is a pixel or two wide.
+
+    Decoded a second time, so that whatever goes wrong here the smaller copies are there.
+    """
+    full = into / "full.jpg"
+    try:
+        picture, _ = _decode(source, kind, whole=True)
+        picture.info.clear()
+        # Neither progressive nor optimized: both would hold all of it in memory once more.
+        full.write_bytes(_jpeg(picture, quality=90, in_passes=False))
+    except _BROKEN as broken:
+        if isinstance(broken, OSError) and broken.errno is not None:
+            raise  # the disk's trouble, not the picture's
+        return replace(derived, problem="The full-size picture could not be made.")
+    return replace(derived, full=full)
+
+
+def _jpeg(picture: Image.Image, quality: int, *, in_passes: bool = True) -> bytes:
     # Not saved straight to disk: where the disk is full in the middle of a write, Pillow
     # takes the half that was written for the whole and says nothing.
     packed = io.BytesIO()
-    picture.save(packed, "JPEG", quality=quality, progressive=True, optimize=True)
+    picture.save(packed, "JPEG", quality=quality, progressive=in_passes, optimize=in_passes)
     return packed.getvalue()
 
 
@@ -128,13 +148,15 @@ def _decode_what_is_there(source: BinaryIO, kind: Kind) -> tuple[Image.Image, tu
     return picture, size
 
 
-def _decode(source: BinaryIO, kind: Kind) -> tuple[Image.Image, tuple[int, int]]:
-    """The first frame, upright, in sRGB, little larger than a preview; and the size it had."""
+def _decode(
+    source: BinaryIO, kind: Kind, *, whole: bool = False
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The first frame, upright, in sRGB, no larger than a preview or whole; and the size it had."""
     source.seek(0)
     try:
         with Image.open(source, formats=[_FORMATS[kind.mime_type]]) as image:
             size = image.size
-            picture = _reduced(image)
+            picture = _all_of(image) if whole else _reduced(image)
             # Asked after decoding: TIFF and HEIC are turned by their decoders, which then
             # take the orientation out of the description.
             orientation = image.getexif().get(_ORIENTATION, 1)
@@ -143,9 +165,10 @@ def _decode(source: BinaryIO, kind: Kind) -> tuple[Image.Image, tuple[int, int]]
         megapixels = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise Unreadable(f"The picture is larger than {megapixels} megapixels.") from bomb
 
-    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    if not whole:
+        picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     if isinstance(profile, bytes) and _is_display_p3(profile):
-        picture = picture.filter(_p3_to_srgb())
+        _to_srgb(picture)
     turn = _TURNS.get(orientation)
     if turn is None:
         return picture, size
@@ -177,10 +200,20 @@ def _reduced(image: Image.Image) -> Image.Image:
     # JPEG only: decodes at a half, quarter or eighth where that is still enough.
     image.draft(None, (max(1, round(width * scale)), max(1, round(height * scale))))
     image.load()
-    width, height = image.size
-    factor = max(1, max(width, height) // (2 * PREVIEW_SIDE))
+    return _as_rgb(image, max(1, max(image.size) // (2 * PREVIEW_SIDE)))
+
+
+def _all_of(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image  # not even a copy: a second one of 48 megapixels is 144 MB
+    return _as_rgb(image, 1)
+
+
+def _as_rgb(image: Image.Image, factor: int) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image.reduce(factor)  # nearly all photos
+    width, height = image.size
     low, high = _range(image)
     reduced = Image.new("RGB", (-(-width // factor), -(-height // factor)))
     for top in range(0, reduced.height, _BAND):
@@ -231,6 +264,14 @@ def _is_display_p3(profile: bytes) -> bool:
         for name, primary in _DISPLAY_P3.items()
         for is_, should in zip(found[name], primary, strict=True)
     )
+
+
+def _to_srgb(picture: Image.Image) -> None:
+    """In place and in bands, for the same reason as above."""
+    lut = _p3_to_srgb()
+    for top in range(0, picture.height, _BAND):
+        rows = (0, top, picture.width, min(picture.height, top + _BAND))
+        picture.paste(picture.crop(rows).filter(lut), (0, top))
 
 
 def _p3_to_srgb() -> ImageFilter.Color3DLUT:

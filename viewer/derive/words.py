@@ -10,6 +10,9 @@ from pathlib import Path
 
 from viewer.derive.sniff import MediaType
 
+THUMBNAIL_SIDE = 480  # pixels, the longer one
+PREVIEW_SIDE = 2048
+
 
 class DeriveError(Exception):
     """`reason` is a sentence for the staff."""
@@ -54,6 +57,7 @@ class Derived:
     duration_seconds: float | None = None
     thumbnail: Path | None = None  # JPEG, longest side 480
     preview: Path | None = None  # JPEG, longest side 2048
+    full: Path | None = None  # JPEG of every pixel, where browsers do not show the original
     playable: Path | None = None  # None too where the original plays everywhere
     playable_type: str | None = None
     placeholder: str | None = None  # a blur as data: URI (the page's policy needs img-src data:)

@@ -1,4 +1,4 @@
-"""Thumbnail, preview and playable copy of a stored original.
+"""Thumbnail, preview, full-size picture and playable copy of a stored original.
 
 Separate work with a state of its own: whatever happens here, the original is safe and stays so.
 """
@@ -155,6 +155,7 @@ def _place(store: Store, media: MediaAttachment, derived: derive.Derived) -> dic
     return {
         "thumbnail_path": put(derived.thumbnail, "_thumb.jpg"),
         "preview_path": put(derived.preview, "_preview.jpg"),
+        "full_path": put(derived.full, "_full.jpg"),
         "playable_path": put(
             derived.playable, "_playable" + (derived.playable.suffix if derived.playable else "")
         ),

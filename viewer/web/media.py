@@ -58,6 +58,22 @@ def preview(media_id: uuid.UUID) -> Response:
     return _send_copy(_find(media_id), "preview")
 
 
+@bp.get("/<uuid:media_id>/full")
+def full(media_id: uuid.UUID) -> Response:
+    """Every pixel, in a form that browsers show: the original, or a JPEG as large as it."""
+    media = _find(media_id)
+    if derive.KINDS[media.mime_type or ""].browser_plays:
+        return original(media_id)
+    if (
+        media.full_path is None
+        and 0 < max(media.width or 0, media.height or 0) <= derive.PREVIEW_SIDE
+    ):
+        return _send_copy(media, "preview")  # a small one has all of it
+    if media.full_path is None and media.copy_state is not MediaAttachment.CopyState.DUE:
+        abort(404, "There is no full-size picture of this file. The original can be downloaded.")
+    return _send_copy(media, "full")
+
+
 @bp.get("/<uuid:media_id>/playable")
 def playable(media_id: uuid.UUID) -> Response:
     """A copy that every browser plays; the original, where every browser plays that."""
