@@ -126,7 +126,9 @@ def init_app(app: Flask) -> None:
 
 def is_of_a_model(name: str | None, _kind: str, _parents: object) -> bool:
     """Whether migrations compare it with the models: not the full text, made for each database."""
-    return not (name or "").startswith(("search_words", "ix_search_entries_words"))
+    return not (name or "").startswith(
+        ("search_words", "ix_search_entries_words", "work_words", "ix_work_entries_words")
+    )
 
 
 def lock(name: str) -> None:

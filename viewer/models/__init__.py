@@ -29,7 +29,7 @@ from viewer.models.progress import CatchUpMark
 from viewer.models.searching import SearchEntry, Term
 from viewer.models.shares import Share, ShareItem
 from viewer.models.stores import StoreIdentity
-from viewer.models.work import STATUSES, Evidence, EvidenceItem, MediaLink, WorkRecord
+from viewer.models.work import STATUSES, Evidence, EvidenceItem, MediaLink, WorkEntry, WorkRecord
 
 __all__ = [
     "STATUSES",
@@ -59,6 +59,7 @@ __all__ = [
     "User",
     "UserSession",
     "WebhookEvent",
+    "WorkEntry",
     "WorkRecord",
     "fingerprint",
     "new_token",

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from viewer.models.conversations import Conversation
 
 
+def _index_where(name: str, condition: str, *columns: str) -> sa.Index:
+    where = sa.text(condition)
+    return sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
 class WorkRecord(Model):
     """A quote, an appointment or an invoice of a conversation's customer."""
 
@@ -70,9 +75,18 @@ class WorkRecord(Model):
         back_populates="record", order_by="MediaLink.position", cascade="all, delete-orphan"
     )
 
+    # As SQL, for the indexes and for who wants to use them: SQLite asks for the very same words.
+    NOT_ARCHIVED = "archived_at IS NULL"
+    TO_DO = "archived_at IS NULL AND status IN ('draft', 'sent', 'planned')"  # as `OPEN` below
+
     __table_args__ = (
         sa.Index("ix_work_records_listed", "kind", "created_at", "id"),
         sa.Index("ix_work_records_starts", "starts_at"),
+        sa.Index("ix_work_records_newest", "created_at", "id"),
+        _index_where("ix_work_records_status", NOT_ARCHIVED, "kind", "status", "created_at", "id"),
+        _index_where("ix_work_records_visits", NOT_ARCHIVED, "kind", "status", "starts_at", "id"),
+        _index_where("ix_work_records_to_do", TO_DO, "created_at", "id"),
+        _index_where("ix_work_records_archived", "archived_at IS NOT NULL", "created_at", "id"),
         sa.UniqueConstraint("kind", "number", name="uq_work_records_number"),
         sa.CheckConstraint("amount IS NULL OR amount >= 0", name="amount_not_negative"),
         sa.CheckConstraint("kind != 'appointment' OR starts_at IS NOT NULL", name="visit_has_time"),
@@ -91,6 +105,28 @@ STATUSES = {
     _Kind.INVOICE: (_Status.DRAFT, _Status.SENT, _Status.PAID, _Status.VOID),
 }
 OPEN = frozenset({_Status.DRAFT, _Status.SENT, _Status.PLANNED})
+
+
+class WorkEntry(Model):
+    """What a search of the work finds a record by. Folded, as the words of `SearchEntry` are.
+
+    Triggers keep `customer` what the search knows of the conversation, and the full text beside
+    the table what stands in it; the migration makes them. Ids grow: the newest record has the
+    highest.
+    """
+
+    __tablename__ = "work_entries"
+
+    id: Mapped[int] = mapped_column(
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True
+    )
+    record_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("work_records.id", ondelete="CASCADE"), unique=True
+    )
+    own: Mapped[str] = mapped_column(sa.Text)  # number, title, place, reference
+    customer: Mapped[str] = mapped_column(sa.Text, default="")  # names and numbers
+
+    record: Mapped[WorkRecord] = relationship()
 
 
 class MediaLink(Model):
@@ -149,7 +185,10 @@ class Evidence(Model):
     number: Mapped[str | None] = mapped_column(String(40))  # of the quote, then
     title: Mapped[str] = mapped_column(String(200), default="")
     amount: Mapped[int | None] = mapped_column(BigInteger)  # minor units
+    customer: Mapped[str] = mapped_column(sa.Text, default="")  # as we called them then
+    sent_at: Mapped[datetime] = mapped_column(default=now)  # may have been told a day later
 
+    record: Mapped[WorkRecord] = relationship()
     items: Mapped[list["EvidenceItem"]] = relationship(order_by="EvidenceItem.position")
 
 
@@ -169,5 +208,6 @@ class EvidenceItem(Model):
     mime_type: Mapped[str] = mapped_column(String(100))
     file_path: Mapped[str] = mapped_column(String(500))
     sent_at: Mapped[datetime]  # by the customer
+    sender: Mapped[str | None] = mapped_column(String(60))  # canonical number
 
     media: Mapped[MediaAttachment] = relationship()
