@@ -15,6 +15,8 @@ from viewer.web import (
     frame,
     media,
     status,
+    trail,
+    users,
     webhooks,
     wording,
 )
@@ -26,6 +28,8 @@ DOORS = (
     conversations,
     media,
     status,
+    users,
+    trail,
 )
 
 

@@ -21,13 +21,15 @@ POLICY = "; ".join(
     )
 )
 
+Answer = Response | tuple[str, int] | HTTPException
+
 
 def init_app(app: Flask) -> None:
     hops = app.config["SETTINGS"].PROXY_HOPS
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     app.after_request(_safe_headers)
-    app.register_error_handler(HTTPException, _say)
+    app.register_error_handler(HTTPException, say)
 
 
 def _safe_headers(response: Response) -> Response:
@@ -44,7 +46,7 @@ def _safe_headers(response: Response) -> Response:
     return response
 
 
-def _say(error: HTTPException) -> Response | tuple[str, int] | HTTPException:
+def say(error: HTTPException) -> Answer:
     """An error in the words of the one who asked: a page for people, a line for machines."""
     if error.code is None or error.code < 400:
         return error
