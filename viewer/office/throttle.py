@@ -72,8 +72,8 @@ def succeeded(*allowances: Allowance) -> None:
     rows = _rows(allowances)
     for allowance in allowances:
         row = rows.get(allowance.key)
-        if row is not None and allowance.is_shared:
-            row.failures, row.until = max(0, row.failures - 1), now()
+        if row is not None and allowance.is_shared and row.failures > 1:
+            row.failures, row.until = row.failures - 1, now()
         elif row is not None:
             db.session.delete(row)
 
