@@ -17,11 +17,13 @@ from viewer.web import (
     inbox,
     live,
     media,
-    search,
     player,
+    search,
     slides,
     status,
     tappable,
+    trail,
+    users,
     webhooks,
     wording,
 )
@@ -39,6 +41,8 @@ DOORS = (
     slides,
     player,
     status,
+    users,
+    trail,
 )
 
 

@@ -278,6 +278,30 @@ def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
         click.echo(f"{user.email} is a user with the role {user.role}")
 
 
+@users.command("invite")
+@click.argument("email")
+@click.option("--role", type=click.Choice(list(User.Role)), help="Add them with it, if need be.")
+def invite_user(email: str, role: str | None) -> None:
+    """Print a link by which somebody chooses a password: the first, or one that was forgotten."""
+    with _app(), _refusals():
+        if role is not None and accounts.find(email) is None:
+            accounts.add(email, User.Role(role))
+        token = accounts.invite(_user(email))
+        db.session.commit()
+        days = accounts.INVITATION_LASTS.days
+        click.echo(f"Within {days} days, once: https://YOUR-HOST/invitations/{token}")
+
+
+@users.command("enable")
+@click.argument("email")
+def enable_user(email: str) -> None:
+    """Open the door again to somebody who was disabled."""
+    with _app(), _refusals():
+        accounts.enable(_user(email))
+        db.session.commit()
+    click.echo(f"{email} is enabled")
+
+
 @users.command("list")
 def list_users() -> None:
     """Everybody who may come in, and who may not any more."""

@@ -114,18 +114,21 @@ class ApiToken(Model):
 
 
 class Throttle(Model):
-    """How often something was tried in vain, by account or address. Works without Redis."""
+    """How often something was tried in vain, by account, address or device. Needs no Redis."""
 
     __tablename__ = "throttles"
 
     key: Mapped[str] = mapped_column(String(120), primary_key=True)  # "account:…", "address:…"
     failures: Mapped[int] = mapped_column(default=0)
     first_at: Mapped[datetime] = mapped_column(default=now)
-    until: Mapped[datetime | None]
+    until: Mapped[datetime | None]  # no try before; in the past: when the last one was
 
 
 class AuditEntry(Model):
-    """Who did what, and when. Never changed; it outlives the user and the thing."""
+    """Who did what, and when. It outlives the user and the thing.
+
+    Never changed, but that what strangers can repeat at will is counted, in one line an hour.
+    """
 
     __tablename__ = "audit_entries"
 
@@ -140,8 +143,14 @@ class AuditEntry(Model):
     subject_id: Mapped[uuid.UUID | None]
     words: Mapped[str] = mapped_column(String(500), default="")
     address: Mapped[str | None] = mapped_column(String(60))  # of the client
+    times: Mapped[int] = mapped_column(default=1)
 
-    __table_args__ = (sa.Index("ix_audit_entries_subject", "subject_id", "at"),)
+    __table_args__ = (
+        sa.Index("ix_audit_entries_subject", "subject_id", "at"),
+        # What the trail is filtered by, newest first.
+        sa.Index("ix_audit_entries_who", "who", "id"),
+        sa.Index("ix_audit_entries_action", "action", "id"),
+    )
 
 
 class Unread(Model):

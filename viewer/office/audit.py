@@ -2,10 +2,14 @@
 
 import uuid
 
+import sqlalchemy as sa
 from flask import g, has_request_context, request
 
-from viewer.extensions import db
+from viewer.extensions import db, lock, now
 from viewer.models import AuditEntry, User
+
+SYSTEM = "system"
+NOBODY = "nobody we know"
 
 
 def note(
@@ -20,15 +24,59 @@ def note(
     `by` is who asks, if not said; without a request it is the system.
     """
     user: User | None = by or (g.get("user") if has_request_context() else None)
-    kind, identity = subject or (None, None)
     db.session.add(
-        AuditEntry(
-            user_id=user.id if user else None,
-            who=user.email if user else "system",
-            action=action,
-            subject_type=kind,
-            subject_id=identity,
-            words=words[:500],
-            address=request.remote_addr if has_request_context() else None,
-        )
+        _entry(action, user.email if user else SYSTEM, user.id if user else None, subject, words)
     )
+
+
+def count_failed_login(user: User | None, *, must_wait: bool) -> None:
+    """One line an hour for each user, and one for all the names that nobody has.
+
+    A line for every guess would let a stranger fill the table. The name that nobody has is not
+    kept: it may be a password, typed into the wrong field. Does not commit.
+    """
+    lock("failed logins")
+    action, user_id = "login.failed", user.id if user else None
+    entry = db.session.scalar(
+        sa.select(AuditEntry)
+        .where(
+            AuditEntry.action == action,
+            AuditEntry.subject_id == user_id,
+            AuditEntry.at >= now().replace(minute=0, second=0, microsecond=0),
+        )
+        .order_by(AuditEntry.id.desc())
+        .limit(1)
+        .execution_options(populate_existing=True)
+    )
+    if entry is None:
+        subject = ("user", user.id) if user else None
+        entry = _entry(action, user.email if user else NOBODY, None, subject, "")
+        entry.times = 0
+        db.session.add(entry)
+    entry.times += 1
+    entry.address = _address()
+    if must_wait:
+        entry.words = "Further tries had to wait."
+
+
+def _entry(
+    action: str,
+    who: str,
+    user_id: uuid.UUID | None,
+    subject: tuple[str, uuid.UUID] | None,
+    words: str,
+) -> AuditEntry:
+    kind, identity = subject or (None, None)
+    return AuditEntry(
+        user_id=user_id,
+        who=who,
+        action=action,
+        subject_type=kind,
+        subject_id=identity,
+        words=words.replace("\0", "")[:500],  # PostgreSQL takes no NUL
+        address=_address(),
+    )
+
+
+def _address() -> str | None:
+    return (request.remote_addr or "")[:60] or None if has_request_context() else None

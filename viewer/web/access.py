@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
-from flask_wtf.csrf import CSRFProtect
+from flask_wtf.csrf import CSRFError, CSRFProtect
 from sqlalchemy.orm import joinedload
 from werkzeug.exceptions import Unauthorized
 from werkzeug.wrappers import Response
@@ -19,6 +19,8 @@ from werkzeug.wrappers import Response
 from viewer.config import settings
 from viewer.extensions import begin_writing, db, now
 from viewer.models import ApiToken, User, UserSession, fingerprint, new_token
+from viewer.office import accounts
+from viewer.web import edges
 
 Role = User.Role
 View = TypeVar("View", bound=Callable[..., object])
@@ -42,6 +44,7 @@ OPEN = MACHINES | frozenset(
 )
 
 SEEN_EVERY = timedelta(minutes=5)  # how often a session notes that it is in use
+LONGEST_NEXT = 2_000  # signs
 BEARERS = frozenset({"api", "status.metrics"})  # blueprints and endpoints for other programs
 
 csrf = CSRFProtect()
@@ -52,6 +55,7 @@ def init_app(app: Flask) -> None:
     app.before_request(_gate)
     _secure_cookies(app)
     csrf.init_app(app)  # its check comes after ours: who may not come in is told so first
+    app.register_error_handler(CSRFError, _form_of_another_login)
     app.context_processor(lambda: {"user": current_user(), "Role": Role})
 
 
@@ -83,11 +87,22 @@ def needed_role(endpoint: str) -> Role:
     return found
 
 
+def current_session() -> UserSession | None:
+    """The login by which they ask; None for a stranger and for a program."""
+    found: UserSession | None = g.get("session_row")
+    return found
+
+
 def start_session(user: User) -> None:
     """Log in on this device, with a new token: one planted before is worth nothing.
 
-    Does not commit.
+    Whoever was logged in here before is logged out. Does not commit.
     """
+    end_session()
+    limits = settings()
+    accounts.forget_old_sessions(
+        timedelta(hours=limits.SESSION_IDLE_HOURS), timedelta(days=limits.SESSION_DAYS)
+    )
     token = new_token()
     db.session.add(
         UserSession(
@@ -96,22 +111,24 @@ def start_session(user: User) -> None:
             device=request.headers.get("User-Agent", "")[:255] or None,
         )
     )
-    session.clear()
     session.permanent = True
     session["token"] = token
 
 
 def end_session() -> None:
     """Log out on this device. Does not commit."""
-    if row := g.get("session_row"):
-        db.session.delete(row)
+    if token := session.get("token"):
+        mine = sa.delete(UserSession).filter_by(fingerprint=fingerprint(str(token)))
+        db.session.execute(mine)
     session.clear()
 
 
 def local_path(wanted: str | None) -> str:
     """`next` as a path of ours; the inbox for whatever a browser could read as another host."""
     fallback = url_for("conversations.inbox")
-    if not wanted or not wanted.startswith("/") or wanted.startswith(("//", "/\\")):
+    if not wanted or len(wanted) > LONGEST_NEXT or not wanted.startswith("/"):
+        return fallback
+    if wanted.startswith(("//", "/\\")):
         return fallback
     if any(ord(sign) < 0x21 or sign == "\\" for sign in wanted):
         return fallback
@@ -137,6 +154,15 @@ def is_for_programs() -> bool:
 
 
 def _of_session(token: str) -> User | None:
+    row = _live_session(token)
+    if row is not None and now() > row.seen_at + SEEN_EVERY:
+        _note(sa.update(UserSession).filter_by(id=row.id).values(seen_at=now()))
+        row = _live_session(token)  # it may have ended meanwhile
+    g.session_row = row
+    return row.user if row is not None else None
+
+
+def _live_session(token: str) -> UserSession | None:
     row = db.session.scalar(
         sa.select(UserSession)
         .filter_by(fingerprint=fingerprint(token))
@@ -149,25 +175,37 @@ def _of_session(token: str) -> User | None:
         return None
     if moment > row.seen_at + timedelta(hours=limits.SESSION_IDLE_HOURS):
         return None
-    if moment > row.seen_at + SEEN_EVERY:
-        begin_writing()
-        db.session.execute(sa.update(UserSession).filter_by(id=row.id).values(seen_at=moment))
-        db.session.commit()
-        g.pop("writes", None)
-    g.session_row = row
-    return row.user
+    return row
 
 
 def _bearer() -> User | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         return None
+    row = _live_token(token.strip())
+    if row is not None and (
+        row.used_at is None or now() > row.used_at + accounts.TOKEN_NOTED_EVERY
+    ):
+        _note(sa.update(ApiToken).filter_by(id=row.id).values(used_at=now()))
+        row = _live_token(token.strip())
+    return row.user if row is not None else None
+
+
+def _live_token(token: str) -> ApiToken | None:
     row = db.session.scalar(
         sa.select(ApiToken)
-        .filter_by(fingerprint=fingerprint(token.strip()))
+        .filter_by(fingerprint=fingerprint(token))
         .options(joinedload(ApiToken.user))
     )
-    return row.user if row is not None and row.user.is_enabled else None
+    return row if row is not None and row.user.is_enabled else None
+
+
+def _note(statement: sa.Update) -> None:
+    """Write, although this may be a page that is only looked at."""
+    begin_writing()
+    db.session.execute(statement)
+    db.session.commit()
+    g.pop("writes", None)
 
 
 def _gate() -> Response | None:
@@ -192,6 +230,14 @@ def _ask_to_log_in() -> Response:
     raise Unauthorized("Log in first.")
 
 
+def _form_of_another_login(error: CSRFError) -> edges.Answer:
+    error.description = (
+        "This page is from before you logged in, or was open for too long, so nothing was done."
+        " Go back, load it again, and send it once more."
+    )
+    return edges.say(error)
+
+
 def _secure_cookies(app: Flask) -> None:
     """The session cookie: over https only this host can set it, and only https carries it."""
     is_production = app.config["SETTINGS"].VIEWER_ENV == "production"
@@ -202,6 +248,9 @@ def _secure_cookies(app: Flask) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=timedelta(days=app.config["SETTINGS"].SESSION_DAYS),
+        # Its look at the Referer guards against cookies planted over http. A __Host- cookie cannot
+        # be, and pages with a secret in their address send no Referer.
+        WTF_CSRF_SSL_STRICT=False,
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a form filled in slowly is not lost
         SECRET_KEY_FALLBACKS=list(app.config["SETTINGS"].secret_key_fallbacks),
     )

@@ -1,6 +1,6 @@
 """What holds for every request: safe headers, proxies, errors that say what to do."""
 
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, current_app, render_template, request
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -21,13 +21,15 @@ POLICY = "; ".join(
     )
 )
 
+Answer = Response | tuple[str, int] | HTTPException
+
 
 def init_app(app: Flask) -> None:
     hops = app.config["SETTINGS"].PROXY_HOPS
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     app.after_request(_safe_headers)
-    app.register_error_handler(HTTPException, _say)
+    app.register_error_handler(HTTPException, say)
 
 
 def _safe_headers(response: Response) -> Response:
@@ -39,12 +41,14 @@ def _safe_headers(response: Response) -> Response:
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
     headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+    if current_app.config["SESSION_COOKIE_SECURE"] and request.is_secure:
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     if response.mimetype == "text/html":
         headers.setdefault("Cache-Control", "private, no-cache")
     return response
 
 
-def _say(error: HTTPException) -> Response | tuple[str, int] | HTTPException:
+def say(error: HTTPException) -> Answer:
     """An error in the words of the one who asked: a page for people, a line for machines."""
     if error.code is None or error.code < 400:
         return error

@@ -21,6 +21,7 @@ from viewer.config import settings
 from viewer.extensions import db, media_store
 from viewer.intake import collect
 from viewer.models import MediaAttachment
+from viewer.office import audit
 from viewer.storage import Missing, Unavailable
 from viewer.web.access import Role, needs
 
@@ -89,6 +90,7 @@ def retry(media_id: uuid.UUID) -> BaseResponse:
     """Try again now. Pressing twice is fine."""
     media = db.get_or_404(MediaAttachment, media_id)
     collect.retry(media)
+    audit.note("media.retry", subject=("media", media.id))
     db.session.commit()
     jobs.enqueue(jobs.collect_media, media.id)
     return redirect(
