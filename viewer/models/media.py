@@ -130,6 +130,13 @@ class MediaAttachment(Saying, Model):
             postgresql_where=sa.text("is_unfiled AND state = 'stored'"),
         ),
         sa.Index(
+            "ix_media_attachments_not_needed",
+            "not_needed_at",
+            "id",
+            sqlite_where=sa.text("not_needed_at IS NOT NULL"),
+            postgresql_where=sa.text("not_needed_at IS NOT NULL"),
+        ),
+        sa.Index(
             "ix_media_attachments_attention",
             "conversation_id",
             sqlite_where=sa.text("state IN ('needs_attention', 'damaged')"),

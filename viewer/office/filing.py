@@ -1,0 +1,494 @@
+"""Where a file belongs: its links to work records, and the tray of those that have none yet.
+
+Whoever changes a link holds the files first and then the record, in the order that ingest takes
+them: two people who file the same photo wait for each other, and nobody waits in a circle.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import joinedload
+
+from viewer.config import settings
+from viewer.extensions import db, now
+from viewer.models import (
+    Contact,
+    ContactNumber,
+    Conversation,
+    MediaAttachment,
+    MediaLink,
+    Message,
+    User,
+    WorkRecord,
+)
+from viewer.office import audit
+
+Kind, Status, State = WorkRecord.Kind, WorkRecord.Status, MediaAttachment.State
+
+NEAR = timedelta(days=7)  # between a photo and the visit that it probably belongs to
+SAME_JOB = timedelta(days=1)  # the same, where the photo came from another number
+SOON = timedelta(days=2)
+SUGGESTED, SUGGESTED_ELSEWHERE = 8, 4
+CONSIDERED = 200  # records of a customer, newest first
+FOUND = 20
+NAMESAKES = 50  # numbers that one searched word may stand for
+
+# As the partial index says it: SQLite takes the index only for the same words.
+_UNFILED = sa.text("media_attachments.is_unfiled AND media_attachments.state = 'stored'")
+
+
+class NotStored(Exception):
+    """Some of the files are not ours yet, or were put away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A record that files may belong to."""
+
+    record: WorkRecord
+    linked: int  # how many of the files it has already
+    is_near: bool  # a visit around the time of the files
+
+
+def name_of(record: WorkRecord) -> str:
+    """What people call it: Q-104, INV-2031, visit Mar 12; its title where it has no number."""
+    if record.kind is Kind.APPOINTMENT and record.starts_at is not None:
+        day = record.starts_at.astimezone(settings().zone)
+        today = now().astimezone(settings().zone)
+        year = "" if day.year == today.year else f", {day.year}"
+        return f"{record.visit or 'visit'} {day:%b} {day.day}{year}"
+    return record.number or record.title or str(record.kind)
+
+
+# --- Links -----------------------------------------------------------------------------------
+
+
+def link(
+    media: Iterable[MediaAttachment],
+    record: WorkRecord,
+    by: User | None,
+    caption: str | None = None,
+    *,
+    position: int | None = None,
+) -> list[MediaLink]:
+    """These files belong to the record, oldest first, behind those it has (or at `position`).
+
+    What was linked before stays as it is: only new links are returned. They share one moment,
+    `created_at`, by which they can be taken back. Raises NotStored. Does not commit.
+    """
+    files = _hold(media)
+    if not all(one.is_stored for one in files):
+        raise NotStored
+    links = _hold_links(record)
+    known = {one.media_id for one in links}
+    moment = now()
+    new = [
+        MediaLink(
+            media=one,
+            record_id=record.id,
+            caption=caption or None,
+            created_at=moment,
+            created_by_id=by.id if by else None,
+        )
+        for one in sorted(files, key=lambda one: (one.sent_at, one.position, str(one.id)))
+        if one.id not in known
+    ]
+    db.session.add_all(new)
+    place = len(links) if position is None else position
+    _number(links[:place] + new + links[place:])
+    _settle(files)
+    for one in new:
+        audit.note("link", f"to {name_of(record)}", by=by, subject=("media", one.media_id))
+    return new
+
+
+def unlink(
+    media: Iterable[MediaAttachment], record: WorkRecord, by: User | None
+) -> list[MediaAttachment]:
+    """These files don't belong to the record after all. Those that did. Does not commit."""
+    files = _hold(media)
+    leaving = {one.id for one in files}
+    links = _hold_links(record)
+    gone = {one.media_id: one for one in links if one.media_id in leaving}
+    for one in gone.values():
+        db.session.delete(one)
+    if record.cover_id in gone:
+        record.cover_id = None
+    db.session.flush()
+    _number([one for one in links if one.media_id not in gone])
+    _settle(files)
+    for media_id in gone:
+        audit.note("unlink", f"from {name_of(record)}", by=by, subject=("media", media_id))
+    return [one for one in files if one.id in gone]
+
+
+def linked_at(record: WorkRecord, moment: datetime, by: User | None) -> list[MediaAttachment]:
+    """What this user linked to the record in one go."""
+    return list(
+        db.session.scalars(
+            sa.select(MediaAttachment)
+            .join(MediaLink)
+            .where(
+                MediaLink.record_id == record.id,
+                MediaLink.created_at == moment,
+                MediaLink.created_by_id == (by.id if by else None),
+            )
+        )
+    )
+
+
+def links_of(record: WorkRecord) -> list[MediaLink]:
+    """What the record has, in its order; not what lies in the trash."""
+    return list(
+        db.session.scalars(
+            sa.select(MediaLink)
+            .join(MediaLink.media)
+            .where(MediaLink.record_id == record.id, MediaAttachment.state != State.TRASHED)
+            .order_by(MediaLink.position, MediaLink.id)
+            .options(joinedload(MediaLink.media))
+        )
+    )
+
+
+def uses(media: MediaAttachment) -> list[MediaLink]:
+    """Where this file is used, the newest record first."""
+    return uses_of([media.id]).get(media.id, [])
+
+
+def uses_of(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[MediaLink]]:
+    """Where each of these files is used, by one query; files that nobody uses are left out."""
+    found: dict[uuid.UUID, list[MediaLink]] = {}
+    for one in db.session.scalars(
+        sa.select(MediaLink)
+        .join(MediaLink.record)
+        .where(MediaLink.media_id.in_(list(ids)))
+        .order_by(WorkRecord.created_at.desc(), WorkRecord.id)
+        .options(joinedload(MediaLink.record))
+    ):
+        found.setdefault(one.media_id, []).append(one)
+    return found
+
+
+def reorder(record: WorkRecord, wanted: Sequence[uuid.UUID]) -> None:
+    """Put the record's links in this order; those not named come behind. Does not commit."""
+    places = {link_id: place for place, link_id in enumerate(wanted)}
+    links = _hold_links(record)
+    _number(sorted(links, key=lambda one: places.get(one.id, len(places))))
+
+
+def move(record: WorkRecord, link_id: uuid.UUID, steps: int) -> None:
+    """Let a link change places with its neighbour: -1 earlier, 1 later. Does not commit."""
+    links = _hold_links(record)
+    seen = [one.id for one in links_of(record)]  # one in the trash is no neighbour
+    if link_id not in seen:
+        return
+    place = seen.index(link_id)
+    other = seen[max(0, min(len(seen) - 1, place + steps))]
+    by_id = {one.id: place for place, one in enumerate(links)}
+    here, there = by_id[link_id], by_id[other]
+    links[here], links[there] = links[there], links[here]
+    _number(links)
+
+
+def set_cover(record: WorkRecord, media_id: uuid.UUID | None) -> bool:
+    """The photo by which the record is known; None: the first one. Does not commit.
+
+    False if the record has no such photo.
+    """
+    links = _hold_links(record)
+    if media_id is not None and media_id not in {one.media_id for one in links}:
+        return False
+    record.cover_id = media_id
+    return True
+
+
+def _hold(media: Iterable[MediaAttachment]) -> list[MediaAttachment]:
+    """These rows as they are now; nobody else changes them until this transaction ends."""
+    return list(
+        db.session.scalars(
+            sa.select(MediaAttachment)
+            .where(MediaAttachment.id.in_({one.id for one in media}))
+            .order_by(MediaAttachment.created_at, MediaAttachment.id)
+            .with_for_update(key_share=True)
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def _hold_links(record: WorkRecord) -> list[MediaLink]:
+    """The record's links in their order; nobody else adds one until this transaction ends."""
+    db.session.execute(
+        sa.select(WorkRecord.id).filter_by(id=record.id).with_for_update(key_share=True)
+    )
+    db.session.refresh(record, ["cover_id"])
+    return list(
+        db.session.scalars(
+            sa.select(MediaLink)
+            .filter_by(record_id=record.id)
+            .order_by(MediaLink.position, MediaLink.created_at, MediaLink.id)
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def _number(links: Sequence[MediaLink]) -> None:
+    for place, one in enumerate(links):
+        one.position = place
+    db.session.flush()
+
+
+def _settle(files: Sequence[MediaAttachment]) -> None:
+    """Say of each whether it waits in the tray. Ingest says the same of what arrives."""
+    waiting = set(
+        db.session.scalars(
+            sa.select(MediaAttachment.id)
+            .join(MediaAttachment.message)
+            .where(
+                MediaAttachment.id.in_([one.id for one in files]),
+                MediaAttachment.role == MediaAttachment.Role.ATTACHMENT,
+                MediaAttachment.not_needed_at.is_(None),
+                Message.direction == Message.Direction.INCOMING,
+                ~MediaAttachment.links.any(),
+            )
+        )
+    )
+    for one in files:
+        one.is_unfiled = one.id in waiting
+
+
+# --- The tray --------------------------------------------------------------------------------
+
+
+def mark_not_needed(media: Iterable[MediaAttachment], by: User | None) -> list[MediaAttachment]:
+    """These files need no record; those that still waited for one. Does not commit.
+
+    They share one moment, `not_needed_at`, by which they can be taken back.
+    """
+    files = [one for one in _hold(media) if one.is_unfiled]
+    moment = now()
+    for one in files:
+        one.not_needed_at, one.is_unfiled = moment, False
+        audit.note("not_needed", by=by, subject=("media", one.id))
+    return files
+
+
+def mark_needed(media: Iterable[MediaAttachment], by: User | None) -> list[MediaAttachment]:
+    """They are needed after all, and wait in the tray unless linked. Does not commit."""
+    files = [one for one in _hold(media) if one.not_needed_at is not None]
+    for one in files:
+        one.not_needed_at = None
+        audit.note("needed", by=by, subject=("media", one.id))
+    db.session.flush()
+    _settle(files)
+    return files
+
+
+def not_needed_since(moment: datetime) -> list[MediaAttachment]:
+    """What was marked as not needed in one go."""
+    return list(db.session.scalars(sa.select(MediaAttachment).filter_by(not_needed_at=moment)))
+
+
+def count_unfiled(most: int) -> int:
+    """How many files wait in the tray; counting ends at `most`. The navigation asks every time."""
+    some = sa.select(sa.literal(1)).select_from(MediaAttachment).where(_UNFILED).limit(most)
+    return db.session.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
+
+
+def unfiled(limit: int, after: tuple[datetime, uuid.UUID] | None = None) -> list[MediaAttachment]:
+    """What waits in the tray, the oldest first."""
+    query = (
+        sa.select(MediaAttachment)
+        .where(_UNFILED)
+        .order_by(MediaAttachment.sent_at, MediaAttachment.id)
+        .options(joinedload(MediaAttachment.conversation))
+    )
+    if after is not None:
+        query = query.where(sa.tuple_(MediaAttachment.sent_at, MediaAttachment.id) > after)
+    return list(db.session.scalars(query.limit(limit)))
+
+
+def not_needed(
+    limit: int, before: tuple[datetime, uuid.UUID] | None = None
+) -> list[MediaAttachment]:
+    """What was marked as not needed, the newest mark first."""
+    query = (
+        sa.select(MediaAttachment)
+        .where(MediaAttachment.not_needed_at.is_not(None), MediaAttachment.state == State.STORED)
+        .order_by(MediaAttachment.not_needed_at.desc(), MediaAttachment.id.desc())
+        .options(joinedload(MediaAttachment.conversation))
+    )
+    if before is not None:
+        query = query.where(sa.tuple_(MediaAttachment.not_needed_at, MediaAttachment.id) < before)
+    return list(db.session.scalars(query.limit(limit)))
+
+
+def soon(limit: int = 6) -> list[WorkRecord]:
+    """Visits of the next two days for which there is no photo yet, the next one first."""
+    has_photo = (
+        sa.select(MediaLink.id)
+        .join(MediaLink.media)
+        .where(
+            MediaLink.record_id == WorkRecord.id,
+            MediaAttachment.media_type == MediaAttachment.MediaType.PHOTO,
+            MediaAttachment.state != State.TRASHED,
+        )
+        .exists()
+    )
+    return list(
+        db.session.scalars(
+            sa.select(WorkRecord)
+            .where(
+                WorkRecord.kind == Kind.APPOINTMENT,
+                WorkRecord.status == Status.PLANNED,
+                WorkRecord.archived_at.is_(None),
+                WorkRecord.starts_at.between(now(), now() + SOON),
+                ~has_photo,
+            )
+            .order_by(WorkRecord.starts_at, WorkRecord.id)
+            .limit(limit)
+            .options(joinedload(WorkRecord.conversation))
+        )
+    )
+
+
+# --- Which record it may be ------------------------------------------------------------------
+
+
+def suggestions(
+    media: Sequence[MediaAttachment], limit: int | None = SUGGESTED
+) -> list[Suggestion]:
+    """What these files may belong to, of the customers who sent them; the likeliest first.
+
+    Open quotes, visits around that time, other open work, then what was worked on lately.
+    """
+    times: dict[uuid.UUID, list[datetime]] = {}
+    for one in media:
+        times.setdefault(one.conversation_id, []).append(one.sent_at)
+    records = db.session.scalars(
+        sa.select(WorkRecord)
+        .where(WorkRecord.conversation_id.in_(times), WorkRecord.archived_at.is_(None))
+        .order_by(WorkRecord.created_at.desc(), WorkRecord.id)
+        .limit(CONSIDERED)
+        .options(joinedload(WorkRecord.conversation))
+    )
+    near = {one: _is_near(one, times[one.conversation_id], NEAR) for one in records}
+    likeliest = sorted(near, key=lambda one: _rank(one, near[one]))[:limit]
+    return _suggested(likeliest, near, media)
+
+
+def suggestions_elsewhere(media: Sequence[MediaAttachment]) -> list[Suggestion]:
+    """What files may belong to that were sent from another number: a colleague's, a neighbor's.
+
+    Visits of other customers on that day, then the newest open quotes.
+    """
+    customers = {one.conversation_id for one in media}
+    times = [one.sent_at for one in media]
+    others = (
+        sa.select(WorkRecord)
+        .where(WorkRecord.conversation_id.not_in(customers), WorkRecord.archived_at.is_(None))
+        .limit(SUGGESTED_ELSEWHERE)
+        .options(joinedload(WorkRecord.conversation))
+    )
+    visits = db.session.scalars(
+        others.where(
+            WorkRecord.kind == Kind.APPOINTMENT,
+            WorkRecord.status != Status.CANCELED,
+            WorkRecord.starts_at.between(min(times) - SAME_JOB, max(times) + SAME_JOB),
+        ).order_by(WorkRecord.starts_at.desc(), WorkRecord.id)
+    ).all()
+    quotes = db.session.scalars(
+        others.where(
+            WorkRecord.kind == Kind.QUOTE, WorkRecord.status.in_((Status.DRAFT, Status.SENT))
+        ).order_by(WorkRecord.created_at.desc(), WorkRecord.id.desc())
+    ).all()
+    near = {one: _is_near(one, times, SAME_JOB) for one in (*visits, *quotes)}
+    return _suggested(list(near)[:SUGGESTED_ELSEWHERE], near, media)
+
+
+def search(words: str, media: Sequence[MediaAttachment]) -> list[Suggestion]:
+    """Records of all customers in which every word occurs: number, title, place, name, phone.
+
+    The newest first; those put away last.
+    """
+    query = (
+        sa.select(WorkRecord)
+        .join(WorkRecord.conversation)
+        .order_by(
+            WorkRecord.archived_at.is_not(None), WorkRecord.created_at.desc(), WorkRecord.id.desc()
+        )
+        .limit(FOUND)
+        .options(joinedload(WorkRecord.conversation))
+    )
+    for word in words.split():
+        query = query.where(_mentions(word))
+    return _suggested(list(db.session.scalars(query)), {}, media)
+
+
+def _mentions(word: str) -> sa.ColumnElement[bool]:
+    digits = "".join(sign for sign in word if sign.isdigit())
+    named = db.session.scalars(
+        sa.select(ContactNumber.number)
+        .join(Contact)
+        .where(
+            Contact.deleted.is_(False),
+            sa.or_(
+                *(
+                    column.icontains(word, autoescape=True)
+                    for column in (Contact.first_name, Contact.last_name, Contact.company)
+                )
+            ),
+        )
+        .limit(NAMESAKES)
+    ).all()
+    if len(digits) >= 3 and len(digits) >= len(word) - 4:  # 0123, 555-0123, (617)
+        named = [*named, digits]
+    return sa.or_(
+        *(
+            column.icontains(word, autoescape=True)
+            for column in (
+                WorkRecord.number,
+                WorkRecord.title,
+                WorkRecord.place,
+                WorkRecord.visit,
+                WorkRecord.external_reference,
+            )
+        ),
+        *(Conversation.participants.contains(number, autoescape=True) for number in named),
+    )
+
+
+def _is_near(record: WorkRecord, times: Sequence[datetime], distance: timedelta) -> bool:
+    return (
+        record.kind is Kind.APPOINTMENT
+        and record.starts_at is not None
+        and record.status is not Status.CANCELED
+        and min(times) - distance <= record.starts_at <= max(times) + distance
+    )
+
+
+def _rank(record: WorkRecord, is_near: bool) -> int:
+    if record.kind is Kind.QUOTE and record.is_open:
+        return 0
+    if is_near:
+        return 1
+    return 2 if record.is_open else 3
+
+
+def _suggested(
+    records: Sequence[WorkRecord],
+    near: dict[WorkRecord, bool],
+    media: Sequence[MediaAttachment],
+) -> list[Suggestion]:
+    counts = db.session.execute(
+        sa.select(MediaLink.record_id, sa.func.count())
+        .where(
+            MediaLink.media_id.in_([one.id for one in media]),
+            MediaLink.record_id.in_([one.id for one in records]),
+        )
+        .group_by(MediaLink.record_id)
+    )
+    linked = {row.record_id: row[1] for row in counts}
+    return [Suggestion(one, linked.get(one.id, 0), near.get(one, False)) for one in records]
