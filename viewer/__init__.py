@@ -9,10 +9,10 @@ from viewer import config, extensions, jobs, logs
 from viewer.web import (
     access,
     account,
-    conversations,
     edges,
     filters,
     frame,
+    inbox,
     media,
     status,
     webhooks,
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 DOORS = (
     webhooks,
     account,
-    conversations,
+    inbox,
     media,
     status,
 )

@@ -26,7 +26,7 @@ from viewer.models import (
     MediaAttachment,
     Message,
 )
-from viewer.web import conversations
+from viewer.web import conversations, inbox
 
 State = MediaAttachment.State
 NOW = datetime(2026, 9, 21, 16, 0, tzinfo=UTC)  # noon in New York
@@ -185,7 +185,7 @@ def test_an_empty_inbox_says_how_to_begin(page):
 
 @BOTH
 def test_the_inbox_is_newest_first_and_pages_without_gap_or_repeat(page, talk, monkeypatch):
-    monkeypatch.setattr(conversations, "INBOX_PAGE", 3)
+    monkeypatch.setattr(inbox, "INBOX_PAGE", 3)
     # Several at one moment: only their ids tell them apart.
     rows = [
         talk(f"+1617555010{n}", at=NOW - timedelta(minutes=n // 3), body=f"Body{n}x")

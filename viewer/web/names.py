@@ -1,0 +1,31 @@
+"""What people are called on a page."""
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from viewer import quo
+from viewer.extensions import db
+from viewer.models import Contact, ContactNumber, Conversation
+
+
+def names_of(numbers: Iterable[str]) -> dict[str, str]:
+    """What the address book calls these numbers. Two people with one phone are both named."""
+    rows = db.session.execute(
+        sa.select(ContactNumber.number, Contact)
+        .join(Contact)
+        .where(ContactNumber.number.in_(set(numbers)), Contact.deleted.is_(False))
+        .order_by(Contact.first_name, Contact.id)
+    ).all()
+    names: dict[str, list[str]] = {}
+    for number, contact in rows:
+        if contact.name and contact.name not in names.setdefault(number, []):
+            names[number].append(contact.name)
+    return {number: " & ".join(found) for number, found in names.items() if found}
+
+
+def title_of(conversation: Conversation, names: dict[str, str]) -> str:
+    return (
+        ", ".join(names.get(number) or quo.display(number) for number in conversation.numbers)
+        or "Unknown caller"
+    )
