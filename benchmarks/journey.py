@@ -25,6 +25,7 @@ from typing import Any
 import requests
 from PIL import Image
 
+from tests import people
 from tests.payloads import Message, signed
 from viewer.demo.provider import Provider
 
@@ -50,6 +51,7 @@ def running_viewer(workers: int) -> Iterator[None]:
     )
     try:
         wait(lambda: healthy(), 60)
+        people.hire(environment)
         yield
     finally:
         process.send_signal(signal.SIGTERM)
@@ -141,7 +143,7 @@ def deliver_all(messages: list[Message]) -> list[tuple[float, float]]:
 def until_seen(provider: Provider) -> None:
     """From the answer to the thumbnail on the page, one worker, nothing else to do."""
     took = []
-    session = requests.Session()
+    session = people.enter(BASE)
     for number in range(1000, 1012):
         url = provider.serve(photo(2, seed=number), content_type="image/jpeg")
         text = f"bench {number}"

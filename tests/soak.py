@@ -34,7 +34,7 @@ import requests
 import sqlalchemy as sa
 from PIL import Image
 
-from tests import servers
+from tests import people, servers
 from tests.payloads import Message, signed
 
 STANDARD = "whsec_" + base64.b64encode(b"soak-standard-key-24-byt").decode()
@@ -242,8 +242,10 @@ def verdict(
         ).all()
         texts = connection.scalar(sa.text("SELECT count(*) FROM messages"))
     served: Counter[str] = Counter()
+    people.hire(viewer.environment)
+    browser = people.enter(viewer.base)
     for row in rows:
-        answer = requests.get(f"{viewer.base}/media/{uuid.UUID(str(row.id))}", timeout=30)
+        answer = browser.get(f"{viewer.base}/media/{uuid.UUID(str(row.id))}", timeout=30)
         served[hashlib.sha256(answer.content).hexdigest() if answer.ok else str(row.state)] += 1
     if served != sent:
         wrong.append(f"lost {sum((sent - served).values())}, strange {served - sent}")

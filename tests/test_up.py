@@ -16,6 +16,7 @@ import pytest
 import requests
 from PIL import Image
 
+from tests import people
 from tests.conftest import SECRET
 from tests.servers import wait_until
 from tests.test_journey import picture
@@ -34,15 +35,16 @@ class Up:
         self.url = f"http://127.0.0.1:{self.port}"
         empty = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "MEDIA_ROOT"), "")
         with (data_dir / "log").open("a") as log:
+            self.environment = os.environ | empty | {
+                "PYTHONPATH": str(ROOT), "DATA_DIR": str(data_dir), "WORKERS": "1",
+                "QUO_WEBHOOK_SECRETS": SECRET, "QUO_NUMBERS": "+16175550100",
+                "MEDIA_HOSTS": "127.0.0.1", "MEDIA_ALLOW_LOOPBACK": "1",
+            } | settings  # fmt: skip
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "viewer", "up", "--port", str(self.port)],
-                env=os.environ | empty | {
-                    "PYTHONPATH": str(ROOT), "DATA_DIR": str(data_dir), "WORKERS": "1",
-                    "QUO_WEBHOOK_SECRETS": SECRET, "QUO_NUMBERS": "+16175550100",
-                    "MEDIA_HOSTS": "127.0.0.1", "MEDIA_ALLOW_LOOPBACK": "1",
-                } | settings,
-                cwd=data_dir, start_new_session=True, stderr=log,
+                env=self.environment, cwd=data_dir, start_new_session=True, stderr=log,
             )  # fmt: skip
+        self._browser: requests.Session | None = None
 
     def wait(self) -> "Up":
         """Until it answers. It takes 5 s alone, and many times that beside other tests."""
@@ -75,6 +77,14 @@ class Up:
             family |= grown
         return {pid: commands.get(pid, "") for pid in family}
 
+    def browser(self) -> requests.Session:
+        """In which the owner is logged in; the first time, an owner is made."""
+        if self._browser is None:
+            if not self.rows("SELECT 1 FROM users"):
+                people.hire(self.environment, cwd=self.data_dir)
+            self._browser = people.enter(self.url)
+        return self._browser
+
     def rows(self, query: str) -> list[Any]:
         with closing(sqlite.connect(self.data_dir / "viewer.db")) as connection:
             found = connection.execute(query).fetchall()
@@ -83,16 +93,17 @@ class Up:
 
     def thumbnail_of(self, words: str) -> bytes | None:
         """The picture that the page of the only conversation shows."""
-        inbox = requests.get(self.url, timeout=10).text
+        browser = self.browser()
+        inbox = browser.get(self.url, timeout=10).text
         if words not in inbox or "/conversations/" not in inbox:
             return None
-        page = requests.get(
+        page = browser.get(
             f"{self.url}/conversations/{inbox.split('/conversations/')[1][:36]}", timeout=10
         ).text
         if "/thumbnail" not in page:
             return None
         before = page.partition("/thumbnail")[0]
-        return requests.get(
+        return browser.get(
             f"{self.url}/media/{before.rpartition('/media/')[2]}/thumbnail", timeout=10
         ).content
 
@@ -135,7 +146,7 @@ def test_one_command_carries_a_photo_home_mends_itself_and_stops_cleanly(
     host = up()
     text = message(media=[provider.serve(picture(), content_type="image/jpeg")])
     confirmed = provider.deliver(f"{host.url}/webhooks/quo", text.payload(), secret=SECRET)
-    wait_until(lambda: host.thumbnail_of("Here is the crack") is not None)
+    wait_until(lambda: host.thumbnail_of("Here is the crack") is not None, 60)
     thumbnail = host.thumbnail_of("Here is the crack")
 
     worker = next(pid for pid, command in host.family().items() if "work intake" in command)
@@ -182,7 +193,7 @@ def test_killed_in_the_middle_nothing_runs_on_and_the_next_start_finishes(
     go_on.set()
 
     again = up()
-    wait_until(lambda: again.thumbnail_of("Here is the crack") is not None, 30)
+    wait_until(lambda: again.thumbnail_of("Here is the crack") is not None, 60)
     family = again.family()
     again.process.send_signal(signal.SIGINT)
 

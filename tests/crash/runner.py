@@ -25,10 +25,12 @@ import time_machine
 from flask import Flask
 from werkzeug.serving import make_server
 
+from tests import people
 from viewer import create_app, derive, extensions, failpoint, jobs
 from viewer.extensions import db
 from viewer.intake import collect, sweep
-from viewer.models import WebhookEvent
+from viewer.models import User, WebhookEvent
+from viewer.office import accounts
 from viewer.storage import folder
 
 # When a fresh process looks again, in seconds after the crash: a lease (25 s) and a sweep (10 s)
@@ -79,7 +81,10 @@ def be_forked(orders: Orders, pipe: Connection) -> None:
 
 
 def _serve(app: Flask, _orders: Orders, say: Say) -> None:
-    """Answer real HTTP until killed."""
+    """Answer real HTTP until killed, for an owner who may log in."""
+    if accounts.find(people.EMAIL) is None:
+        accounts.add(people.EMAIL, User.Role.OWNER, "", accounts.hash_password(people.PASSWORD))
+    db.session.commit()
     server = make_server("127.0.0.1", 0, app, threaded=True)
     say(server.port)
     server.serve_forever()

@@ -10,9 +10,9 @@ import threading
 import uuid
 
 import pytest
-import requests
 from urllib3.exceptions import ProtocolError
 
+from tests import people
 from tests.crash import checks
 from tests.crash.conftest import KILLED, photo
 from tests.hostile import HostileServer
@@ -316,13 +316,16 @@ def test_28_a_download_that_broke_off_goes_on_with_the_same_bytes(scene, message
     scene.announced(message(media=[url]))
     assert scene.run("collect") == 0
     path = f"/media/{uuid.UUID(scene.rows()[0]['id'])}"
-    dying, living = scene.start("serve"), scene.start("serve")
+    dying = scene.start("serve")
+    site = f"http://127.0.0.1:{dying.heard()}"
+    living = scene.start("serve")
+    browser = people.enter(site)
 
-    with requests.get(f"http://127.0.0.1:{dying.heard()}{path}", stream=True, timeout=20) as begun:
+    with browser.get(f"{site}{path}", stream=True, timeout=20) as begun:
         tag, had = begun.headers["ETag"], begun.raw.read(100_000)
         dying.kill()
         had += _until_it_breaks(begun)
-    rest = requests.get(
+    rest = browser.get(
         f"http://127.0.0.1:{living.heard()}{path}",
         headers={"Range": f"bytes={len(had)}-", "If-Range": tag},
         timeout=20,

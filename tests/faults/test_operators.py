@@ -158,7 +158,9 @@ def test_128_twenty_retries_and_an_allowed_host_are_one_download(
     settings, request, provider, message
 ):
     settings["MEDIA_ALLOW_LOOPBACK"] = False
-    client, deliver, work = map(request.getfixturevalue, ("client", "deliver", "work"))
+    client, deliver, work, log_in = map(
+        request.getfixturevalue, ("client", "deliver", "work", "log_in")
+    )
     photo = provider.serve(picture())
     deliver(message(media=[photo]).payload())
     work()
@@ -170,7 +172,7 @@ def test_128_twenty_retries_and_an_allowed_host_are_one_download(
     start = threading.Barrier(10)
 
     def press() -> None:
-        person = client.application.test_client()
+        person = log_in("office")
         start.wait()
         for _ in range(2):
             answers.append(person.post(f"/media/{refused.id}/attempts").status_code)

@@ -468,7 +468,7 @@ def nginx(app: Flask, tmp_path: Path) -> Iterator[str]:
 
     def answers() -> bool:
         try:
-            return requests.get(f"{url}/", timeout=5).ok
+            return requests.get(f"{url}/login", timeout=5).ok
         except requests.ConnectionError:
             return False
 
@@ -483,11 +483,14 @@ def nginx(app: Flask, tmp_path: Path) -> Iterator[str]:
         behind.server_close()
 
 
-def test_through_a_real_nginx_come_the_same_bytes_parts_and_headers(accelerated, photo, nginx):
+def test_through_a_real_nginx_come_the_same_bytes_parts_and_headers(
+    accelerated, photo, nginx, client
+):
     address = f"{nginx}/media/{photo.id}"
+    cookies = {"viewer": client.get_cookie("viewer").value}
 
     def get(**headers: str) -> requests.Response:
-        return requests.get(address, headers=headers, timeout=10)
+        return requests.get(address, headers=headers, cookies=cookies, timeout=10)
 
     etag = f'"{photo.sha256}"'
     whole, part = get(), get(Range="bytes=100-199")

@@ -524,7 +524,7 @@ class Gunicorn:
 
     def answers(self) -> bool:
         try:
-            return requests.get(f"{self.url}/", timeout=5).ok
+            return requests.get(f"{self.url}/login", timeout=5).ok
         except requests.ConnectionError:
             return False
 

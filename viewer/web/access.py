@@ -23,12 +23,17 @@ from viewer.models import ApiToken, User, UserSession, fingerprint, new_token
 Role = User.Role
 View = TypeVar("View", bound=Callable[..., object])
 
-# The whole list of what may be asked without a session. Each of these answers for itself.
-OPEN = frozenset(
+# Who asks these makes no difference: they never look for a session, nor wait for the database.
+MACHINES = frozenset(
     {
         "static",
         "webhooks.receive",  # its signature
         "status.healthz",  # whether, never what
+    }
+)
+# The whole list of what may be asked without a session. Each of these answers for itself.
+OPEN = MACHINES | frozenset(
+    {
         "account.login",
         "account.enter",
         "account.invitation",  # its token
@@ -116,6 +121,8 @@ def local_path(wanted: str | None) -> str:
 
 def _identify() -> None:
     g.user = g.session_row = None
+    if request.endpoint in MACHINES:
+        return
     if is_for_programs():
         g.user = _bearer()
     elif token := session.get("token"):

@@ -1,0 +1,36 @@
+"""Somebody to log in as, for tests and benchmarks that talk to a real server."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import requests
+
+EMAIL, PASSWORD = "owner@crack.example", "a crack in the wall"
+
+
+def hire(environment: Mapping[str, str], cwd: Path | None = None) -> None:
+    """An owner, made as an operator would, in the viewer of this environment."""
+    subprocess.run(
+        [sys.executable, "-m", "viewer", "user", "add", EMAIL, "--role", "owner",
+         "--password-stdin"],
+        input=f"{PASSWORD}\n", text=True, env=dict(environment), cwd=cwd, check=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def enter(base: str) -> requests.Session:
+    """A browser in which the owner has logged in through the form."""
+    browser = requests.Session()
+    form = browser.get(f"{base}/login", timeout=30).text
+    token = re.search(r'name="csrf_token" value="([^"]+)"', form)
+    assert token, form
+    answer = browser.post(
+        f"{base}/login",
+        data={"email": EMAIL, "password": PASSWORD, "csrf_token": token[1]},
+        timeout=30,
+    )
+    assert answer.ok, answer.text
+    return browser
