@@ -9,11 +9,14 @@ from viewer import config, extensions, jobs, logs
 from viewer.web import (
     access,
     account,
+    care,
     edges,
     filters,
     frame,
     inbox,
     media,
+    shared,
+    shares,
     status,
     webhooks,
     wording,
@@ -25,6 +28,9 @@ DOORS = (
     account,
     inbox,
     media,
+    care,
+    shares,
+    shared,
     status,
 )
 

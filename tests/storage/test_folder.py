@@ -280,9 +280,11 @@ def test_a_file_that_moves_never_has_no_name(folder, monkeypatch):
     seen = []
     monkeypatch.setattr(
         "viewer.storage.folder.failpoint",
-        lambda name: seen.append((name, read(folder), read(folder, ASIDE)))
-        if name == "storage.moving"
-        else None,
+        lambda name: (
+            seen.append((name, read(folder), read(folder, ASIDE)))
+            if name == "storage.moving"
+            else None
+        ),
     )
 
     folder.move(KEY, ASIDE)

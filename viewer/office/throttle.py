@@ -98,7 +98,7 @@ def _wait(beyond: int) -> timedelta:
     """After the last free try a minute, and twice as long after each one more."""
     if beyond < 0:
         return timedelta()
-    return min(FIRST_WAIT * 2 ** min(beyond, 10), LONGEST_WAIT)
+    return min(FIRST_WAIT * (1 << min(beyond, 10)), LONGEST_WAIT)
 
 
 def _tidy(moment: datetime) -> None:
