@@ -213,6 +213,8 @@ def shown(share: Share) -> list[ShareItem]:
 
 def item(share: Share, position: int) -> MediaAttachment | None:
     """The file at this place, if it can be seen now."""
+    if not 0 < position <= MOST_FILES:  # also more than a column holds
+        return None
     return db.session.scalar(
         sa.select(MediaAttachment)
         .join(ShareItem)
