@@ -267,3 +267,55 @@ def test_bytes_are_durable_before_they_have_a_name_and_the_name_before_anybody_i
         made_at = first("mkdir(", f'"{tmp_path / made}"')
         assert "fsync(" in calls[made_at + 1]
         assert f"{(tmp_path / made).parent}>" in calls[made_at + 1]
+
+
+# --- Another name --------------------------------------------------------------------------
+
+ASIDE = "quarantine/photo.jpg"
+
+
+def test_a_file_that_moves_never_has_no_name(folder, monkeypatch):
+    put(folder, b"crack")
+    before = (folder.root / KEY).stat()
+    seen = []
+    monkeypatch.setattr(
+        "viewer.storage.folder.failpoint",
+        lambda name: (
+            seen.append((name, read(folder), read(folder, ASIDE)))
+            if name == "storage.moving"
+            else None
+        ),
+    )
+
+    folder.move(KEY, ASIDE)
+
+    assert seen == [("storage.moving", b"crack", b"crack")]
+    assert read(folder, ASIDE) == b"crack"
+    with pytest.raises(Missing):
+        folder.open(KEY)
+    after = (folder.root / ASIDE).stat()
+    assert (after.st_mtime_ns, after.st_mode) == (before.st_mtime_ns, before.st_mode)
+
+
+def test_moving_again_is_fine_also_after_a_run_that_died_half_way(folder):
+    put(folder, b"crack")
+    (folder.root / "quarantine").mkdir()
+    os.link(folder.root / KEY, folder.root / ASIDE)
+
+    folder.move(KEY, ASIDE)
+    folder.move(KEY, ASIDE)
+
+    assert read(folder, ASIDE) == b"crack"
+    assert not (folder.root / KEY).exists()
+
+
+def test_a_move_replaces_nothing_and_invents_nothing(folder):
+    put(folder, b"crack")
+    put(folder, b"another", ASIDE)
+
+    with pytest.raises(Occupied):
+        folder.move(KEY, ASIDE)
+    with pytest.raises(Missing):
+        folder.move("nothing.jpg", "quarantine/nothing.jpg")
+
+    assert (read(folder), read(folder, ASIDE)) == (b"crack", b"another")

@@ -1,4 +1,4 @@
-"""Thumbnails, previews and playable copies of originals that strangers sent.
+"""Thumbnails, previews, playable and clean copies of originals that strangers sent.
 
 Decoders of media are where hostile files strike, so each original is opened by a child process
 of its own that has no environment, little memory and little time. The child reads the original
@@ -13,13 +13,15 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
 from viewer.derive.words import (
     PREVIEW_SIDE,
+    Cleaned,
     Derived,
     DeriveError,
+    Described,
     Killed,
     Limits,
     NoRoom,
@@ -31,14 +33,18 @@ __all__ = [
     "INLINE_TYPES",
     "KINDS",
     "PREVIEW_SIDE",
+    "Cleaned",
     "DeriveError",
     "Derived",
+    "Described",
     "Killed",
     "Kind",
     "Limits",
     "NoRoom",
     "Unreadable",
+    "clean",
     "derive",
+    "describe",
     "sniff",
 ]
 
@@ -65,7 +71,37 @@ def derive(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LI
     `kind_mime` is what sniff() said; it alone chooses the decoder. Raises Unreadable or Killed,
     and OSError if source cannot be opened. Copies of an earlier run in `into` are replaced.
     """
-    order = {"mime_type": kind_mime, "parent": os.getpid(), "limits": asdict(limits)}
+    answer, death = _ask("look", source, kind_mime, into, limits)
+    for copy in ("thumbnail", "preview", "full", "playable"):
+        answer[copy] = answer[copy] and into / answer[copy]
+    derived = Derived(**answer)
+    return replace(derived, problem=derived.problem or death)
+
+
+def clean(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LIMITS) -> Cleaned:
+    """Make a copy for strangers in the folder `into`: all that is seen and heard, nothing else.
+
+    Raises Unreadable where we cannot promise that, Killed, NoRoom, and OSError.
+    """
+    answer, death = _ask("clean", source, kind_mime, into, limits)
+    if death:
+        raise Killed(death)
+    return Cleaned(**(answer | {"file": into / answer["file"]}))
+
+
+def describe(
+    source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LIMITS
+) -> Described:
+    """What the camera wrote into a photo. Raises as clean() does."""
+    answer, _ = _ask("describe", source, kind_mime, into, limits)
+    return Described(**answer)
+
+
+def _ask(
+    task: str, source: Path, kind_mime: str, into: Path, limits: Limits
+) -> tuple[dict[str, Any], str | None]:
+    """Let a child do it: its last answer, and what ended it unless it ended well."""
+    order = {"task": task, "mime_type": kind_mime, "parent": os.getpid(), "limits": asdict(limits)}
     command = [sys.executable, "-I", "-X", "utf8", "-c", _BOOT, str(_PACKAGE), json.dumps(order)]
     # Files rather than pipes: a decoder that floods its standard error fills neither our
     # memory nor a pipe that nobody empties, it meets its own limit on file size.
@@ -82,7 +118,8 @@ def derive(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LI
         death = _wait(child, limits)
         for unfinished in into.glob("*.part"):
             unfinished.unlink()
-        return _answer(answers, into, death or _last_words(child.returncode, errors))
+        death = death or _last_words(child.returncode, errors)
+        return _answer(answers, death), death
 
 
 def _wait(child: "subprocess.Popen[bytes]", limits: Limits) -> str | None:
@@ -111,18 +148,15 @@ def _last_words(status: int, errors: IO[bytes]) -> str | None:
     return f"The decoder stopped: {lines[-1] if lines else f'exit status {status}'}"
 
 
-def _answer(answers: IO[bytes], into: Path, death: str | None) -> Derived:
+def _answer(answers: IO[bytes], death: str | None) -> dict[str, Any]:
     """The last whole line is what the child had got done, even if it died afterwards."""
     answers.seek(0)
     lines = [line for line in answers.read(1024 * 1024).split(b"\n")[:-1] if line]
     if not lines:
         raise Killed(death or "The decoder ended without an answer.")
-    answer = json.loads(lines[-1])
+    answer: dict[str, Any] = json.loads(lines[-1])
     if "no_room" in answer:
         raise NoRoom(answer["no_room"])
     if "unreadable" in answer:
         raise Unreadable(answer["unreadable"])
-    for copy in ("thumbnail", "preview", "full", "playable"):
-        answer[copy] = answer[copy] and into / answer[copy]
-    derived = Derived(**answer)
-    return replace(derived, problem=derived.problem or death)
+    return answer

@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from viewer.derive.sniff import KINDS
-from viewer.derive.words import Derived, Limits, Unreadable
+from viewer.derive.words import Cleaned, Derived, Described, Limits, Unreadable
 
 # Imported by name when needed: a photo needs neither FFmpeg nor 70 ms to load it.
-_ROOMS = {"photo": "photos", "video": "films", "audio": "sounds"}
+_ROOMS = {
+    "look": {"photo": "photos", "video": "films", "audio": "sounds"},
+    "clean": {"photo": "clean_photos", "video": "clean_tracks", "audio": "clean_tracks"},
+    "describe": {"photo": "cameras"},
+}
 
 
 def main(order: str) -> None:
@@ -33,8 +37,8 @@ def main(order: str) -> None:
     _confine(limits)
     source = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 (standard input)
     try:
-        for derived in _look(source, wanted["mime_type"], limits):
-            _say(asdict(derived))
+        for answer in _do(wanted["task"], source, wanted["mime_type"], limits):
+            _say(asdict(answer))
     except Unreadable as unreadable:
         _say({"unreadable": unreadable.reason})
     except OSError as error:
@@ -68,12 +72,16 @@ def _confine(limits: Limits) -> None:
     os.nice(10)
 
 
-def _look(source: BinaryIO, mime_type: str, limits: Limits) -> Iterator[Derived]:
-    kind = KINDS.get(mime_type)
-    if kind is None or kind.media_type not in _ROOMS:
+def _do(
+    task: str, source: BinaryIO, mime_type: str, limits: Limits
+) -> Iterator[Derived | Cleaned | Described]:
+    kind, rooms = KINDS.get(mime_type), _ROOMS[task]
+    if kind is None or kind.media_type not in rooms:
         raise Unreadable("This kind of file has no preview.")
-    room = importlib.import_module(f"viewer.derive.{_ROOMS[kind.media_type]}")
-    answers: Iterator[Derived] = room.look(source, kind, Path(), limits)
+    room = importlib.import_module(f"viewer.derive.{rooms[kind.media_type]}")
+    answers: Iterator[Derived | Cleaned | Described] = getattr(room, task)(
+        source, kind, Path(), limits
+    )
     return answers
 
 

@@ -7,6 +7,7 @@ browser's, is not worth the shade.
 """
 
 import base64
+import contextlib
 import io
 import struct
 import warnings
@@ -51,11 +52,7 @@ _BROKEN = (
 
 def look(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
     """Size as shown, thumbnail, preview, placeholder; then every pixel, where that is wanted."""
-    Image.MAX_IMAGE_PIXELS = limits.pixels  # asked at the header, before anything is decoded
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
-    if _FORMATS[kind.mime_type] == "HEIF":
-        _know_heif()
-
+    _prepare(kind, limits)
     damaged = False
     try:
         picture, (width, height) = _decode(source, kind)
@@ -77,6 +74,43 @@ def look(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[D
     if not kind.browser_plays and max(width, height) > PREVIEW_SIDE:
         del picture
         yield _with_full(derived, source, kind, into)
+
+
+def whole(source: BinaryIO, kind: Kind, limits: Limits) -> Image.Image:
+    """The first frame at its full size, upright, in sRGB, with nothing beside it.
+
+    Raises Unreadable.
+    """
+    with opened(source, kind, limits) as image:
+        image.load()
+        picture = _on_white(image, *_range(image))
+        orientation = image.getexif().get(_ORIENTATION, 1)  # asked after decoding, as below
+        profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and _is_display_p3(profile):
+        picture = picture.filter(_p3_to_srgb())
+    turn = _TURNS.get(orientation)
+    picture = picture.transpose(turn) if turn is not None else picture
+    picture.info.clear()
+    return picture
+
+
+@contextlib.contextmanager
+def opened(source: BinaryIO, kind: Kind, limits: Limits) -> Iterator[Image.Image]:
+    """The picture by the one decoder it needs. Whatever is wrong with it is Unreadable."""
+    _prepare(kind, limits)
+    source.seek(0)
+    try:
+        with Image.open(source, formats=[_FORMATS[kind.mime_type]]) as image:
+            yield image
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError, *_BROKEN) as broken:
+        raise Unreadable("The picture is damaged, incomplete or too large.") from broken
+
+
+def _prepare(kind: Kind, limits: Limits) -> None:
+    Image.MAX_IMAGE_PIXELS = limits.pixels  # asked at the header, before anything is decoded
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    if _FORMATS[kind.mime_type] == "HEIF":
+        _know_heif()
 
 
 def save_copies(picture: Image.Image, into: Path) -> tuple[Path, Path, str]:

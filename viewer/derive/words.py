@@ -64,3 +64,24 @@ class Derived:
     peaks: list[int] | None = None  # 200 loudnesses, 0 to 100
     damaged: bool = False  # shown as far as it goes; the sender's file is cut or broken
     problem: str | None = None  # for the staff: what could not be made although the rest was
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """A copy of an original that says nothing of place, time, people or device."""
+
+    file: Path
+    mime_type: str
+    is_remade: bool = (
+        False  # encoded anew; otherwise what is seen and heard is bit for bit the same
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a camera wrote into a photo, in words. None: it did not say."""
+
+    camera: str | None = None
+    lens: str | None = None
+    taken_at: str | None = None  # by the camera's own clock
+    place: str | None = None  # degrees north and east

@@ -71,6 +71,7 @@ def ingest(event_id: uuid.UUID) -> list[uuid.UUID]:
         return []
 
     media = take(seen, event.received_at)
+    event.tells_of = getattr(seen, "provider_id", None)
     event.mark_processed(quo.kind_of(payload))
     if overlooked := _overlooked(seen, payload):
         # The provider may have renamed a field: a photo we don't see is a photo lost.

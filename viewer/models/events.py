@@ -40,6 +40,8 @@ class WebhookEvent(Model):
 
     state: Mapped[State] = mapped_column(default=State.RECEIVED, index=True)
     kind: Mapped[str | None] = mapped_column(String(100))
+    # The provider's id of the message or call it tells of: by which delivery a file came.
+    tells_of: Mapped[str | None] = mapped_column(String(255), index=True)
     problem: Mapped[str | None] = mapped_column(String(500))
     attempts: Mapped[int] = mapped_column(default=0)
     processed_at: Mapped[datetime | None]

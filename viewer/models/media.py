@@ -120,6 +120,10 @@ class MediaAttachment(Saying, Model):
     linked_at: Mapped[datetime | None]  # since when it belongs to a record; its links see to it
     trashed_at: Mapped[datetime | None]
     trashed_by: Mapped[str | None] = mapped_column(String(254))  # the e-mail address then
+    # Given up for good: the row stays as a tombstone with its hash. Its bytes follow, to the
+    # store's quarantine; they are never the first to go.
+    purged_at: Mapped[datetime | None]
+    quarantined_at: Mapped[datetime | None]
 
     sent_at: Mapped[datetime] = mapped_column(default=now)  # its message's: what lists go by
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -187,6 +191,13 @@ class MediaAttachment(Saying, Model):
             postgresql_where=sa.text(
                 "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
             ),
+        ),
+        sa.Index(
+            "ix_media_attachments_trash",
+            "trashed_at",
+            "id",
+            sqlite_where=sa.text("state = 'trashed'"),
+            postgresql_where=sa.text("state = 'trashed'"),
         ),
         sa.UniqueConstraint("message_id", "source_key", name="uq_media_attachments_source"),
         sa.CheckConstraint(

@@ -3,6 +3,7 @@
 import uuid
 from datetime import datetime
 
+import sqlalchemy as sa
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -37,9 +38,19 @@ class Share(Model):
         order_by="ShareItem.position", cascade="all, delete-orphan"
     )
 
+    __table_args__ = (sa.Index("ix_shares_listed", "created_at", "id"),)
+
+    @property
+    def is_revoked(self) -> bool:
+        return self.revoked_at is not None
+
+    @property
+    def has_expired(self) -> bool:
+        return now() >= self.expires_at
+
     @property
     def is_open(self) -> bool:
-        return self.revoked_at is None and now() < self.expires_at
+        return not self.is_revoked and not self.has_expired
 
 
 class ShareItem(Model):

@@ -159,6 +159,25 @@ class Folder:
             raise Missing(f"{key} is not a file")
         return Stat(size=found.st_size)
 
+    def move(self, key: str, to: str) -> None:
+        source, target = self.root / check_key(key), self.root / check_key(to)
+        self._must_be_here()
+        with in_words(key):
+            _make_folders(target.parent)
+            try:
+                os.link(source, target, follow_symlinks=False)
+            except FileExistsError:
+                if source.exists() and not source.samefile(target):
+                    raise Occupied(f"{to} exists already") from None
+            except FileNotFoundError:
+                if not target.exists():
+                    raise
+            _fsync_folder(target.parent)
+            failpoint("storage.moving")
+            source.unlink(missing_ok=True)
+            if source.parent.exists():
+                _fsync_folder(source.parent)
+
     def remove(self, key: str) -> None:
         path = self.root / check_key(key)
         with in_words():

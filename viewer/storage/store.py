@@ -71,6 +71,12 @@ class Store(Protocol):
     def stat(self, key: str) -> Stat:
         """Size and, where the backend keeps one, checksum. Raises Missing, Unavailable."""
 
+    def move(self, key: str, to: str) -> None:
+        """Give what lies under key another name, durably; at no moment it has none.
+
+        Moving what was moved before is fine. Raises Missing, Occupied, Unavailable.
+        """
+
     def remove(self, key: str) -> None:
         """Forget key. Forgetting what isn't there is fine. Raises Unavailable."""
 

@@ -40,6 +40,13 @@ OPEN = MACHINES | frozenset(
         "account.enter",
         "account.invitation",  # its token
         "account.accept",
+        "shared.page",  # these: the link's own secret
+        "shared.unlock",
+        "shared.one",
+        "shared.thumbnail",
+        "shared.picture",
+        "shared.play",
+        "shared.download",
     }
 )
 

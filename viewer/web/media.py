@@ -129,6 +129,21 @@ def _send_copy(media: MediaAttachment, name: str) -> Response:
 
 
 def _send(media: MediaAttachment, key: str, mime_type: str, etag: str) -> Response:
+    inline = mime_type in derive.INLINE_TYPES and "download" not in request.args
+    return send(
+        media,
+        key,
+        mime_type,
+        etag,
+        disposition=_disposition(media, key, inline=inline),
+        caching="private, max-age=31536000, immutable",
+    )
+
+
+def send(
+    media: MediaAttachment, key: str, mime_type: str, etag: str, *, disposition: str, caching: str
+) -> Response:
+    """A file, or a copy of it, whole or in part, so that nothing in it can run."""
     store = media_store()
     try:
         size = store.stat(key).size
@@ -140,13 +155,12 @@ def _send(media: MediaAttachment, key: str, mime_type: str, etag: str) -> Respon
         abort(503, str(trouble))
     response = _answer(file, size, etag, media.downloaded_at or media.created_at)
     may_show = mime_type in derive.INLINE_TYPES
-    inline = may_show and "download" not in request.args
     response.content_type = mime_type if may_show else "application/octet-stream"
-    response.headers["Content-Disposition"] = _disposition(media, key, inline=inline)
+    response.headers["Content-Disposition"] = disposition
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = SANDBOX
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    response.headers["Cache-Control"] = caching
     prefix = settings().X_ACCEL_PREFIX
     if prefix and response.status_code in (200, 206):
         # nginx answers Range and If-Range itself, from the file.

@@ -1,0 +1,70 @@
+"""Files in the store as collect and copies leave them, without the way there."""
+
+import hashlib
+import io
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from PIL import Image
+
+from tests import filed
+from viewer import derive
+from viewer.extensions import db, media_store, now
+from viewer.intake import copies
+from viewer.models import MediaAttachment, Message
+
+CopyState = MediaAttachment.CopyState
+NOW = datetime(2026, 9, 21, 16, 0, tzinfo=UTC)  # noon in New York
+
+
+def picture(width: int = 900, height: int = 600, colour: str = "grey", **words: object) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(out, "JPEG", **words)
+    return out.getvalue()
+
+
+def keep(
+    content: bytes | None = None,
+    message: Message | None = None,
+    *,
+    with_copies: bool = False,
+    **values: Any,
+) -> MediaAttachment:
+    """A stored file with its bytes. Its copies are real ones, if asked for."""
+    content = picture() if content is None else content
+    message = message or filed.text(filed.customer(f"+1617555{uuid.uuid4().int % 10_000:04}"))
+    kind = derive.sniff(content)
+    name = f"2026/09/21/617-555-0123/messages/{uuid.uuid4()}"
+    part = media_store().new_part()
+    part.write(content)
+    part.seal()
+    media_store().place(f"{name}.{kind.extension}", part.path)
+    part.discard()
+    [media] = filed.files(
+        message,
+        **{
+            "file_path": f"{name}.{kind.extension}",
+            "file_stem": name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "file_size": len(content),
+            "mime_type": kind.mime_type,
+            "media_type": MediaAttachment.MediaType(kind.media_type),
+            "downloaded_at": now(),
+            "copy_state": CopyState.DUE if with_copies else CopyState.MADE,
+            "copy_due_at": now() if with_copies else None,
+            **values,
+        },
+    )
+    if with_copies:
+        assert copies.make_copies(media.id)
+        db.session.refresh(media)
+        db.session.commit()
+    return media
+
+
+def stored_bytes(media: MediaAttachment) -> tuple[str, int, int]:
+    """What must never change of an original: its hash, when it was written, who may write."""
+    path = media_store().root / media.file_path
+    found = path.stat()
+    return hashlib.sha256(path.read_bytes()).hexdigest(), found.st_mtime_ns, found.st_mode
