@@ -9,6 +9,7 @@ from viewer import config, extensions, jobs, logs
 from viewer.web import (
     access,
     account,
+    api,
     care,
     edges,
     filing,
@@ -49,6 +50,7 @@ DOORS = (
     status,
     users,
     trail,
+    api,
 )
 
 

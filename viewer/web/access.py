@@ -31,6 +31,7 @@ MACHINES = frozenset(
         "static",
         "webhooks.receive",  # its signature
         "status.healthz",  # whether, never what
+        "api.description",  # of operations, not of anybody
     }
 )
 # The whole list of what may be asked without a session. Each of these answers for itself.

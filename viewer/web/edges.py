@@ -1,6 +1,6 @@
 """What holds for every request: safe headers, proxies, errors that say what to do."""
 
-from flask import Flask, Response, current_app, render_template, request
+from flask import Flask, Response, current_app, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -48,10 +48,22 @@ def _safe_headers(response: Response) -> Response:
     return response
 
 
+def _as_json(error: HTTPException) -> Response:
+    response = jsonify(status=error.code, message=error.description or error.name, fields={})
+    response.status_code = error.code or 500
+    if error.code == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.code == 405:
+        response.headers["Allow"] = ", ".join(getattr(error, "valid_methods", None) or ())
+    return response
+
+
 def say(error: HTTPException) -> Answer:
     """An error in the words of the one who asked: a page for people, a line for machines."""
     if error.code is None or error.code < 400:
         return error
+    if request.path.startswith("/api/"):
+        return _as_json(error)
     # Under a host name that is not ours no address can be made, so no page either.
     machines = request.blueprint == "webhooks" or isinstance(error, SecurityError)
     wants = request.accept_mimetypes.best_match(["text/plain", "text/html"])
