@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import time_machine
+from click.testing import CliRunner
 
 from tests import filed
 from tests.conftest import BOTH
 from tests.kept import keep, picture, stored_bytes
+from viewer import cli
 from viewer.extensions import db, media_store, now
 from viewer.models import AuditEntry, Evidence, EvidenceItem, MediaAttachment, MediaLink, User
 from viewer.office import accounts, care, filing, sharing
 from viewer.storage import Missing, Unavailable
+from viewer.upkeep import identity
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
@@ -314,6 +317,30 @@ def test_a_file_that_never_came_leaves_nothing_but_its_row(anna, trashed):
 
     assert fresh(media).quarantined_at is not None
     assert not lies(care.quarantine_key(media))
+
+
+def test_the_command_says_how_many_and_deletes_only_when_told_to(
+    settings, monkeypatch, anna, trashed
+):
+    identity.ensure()
+    old, young = trashed(40), trashed(4)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, str(value))
+
+    def say(*words: str) -> str:
+        db.session.commit()
+        return CliRunner().invoke(cli.viewer, words, catch_exceptions=False).output
+
+    asked, still = say("purge"), fresh(old).purged_at
+    done = say("purge", "--yes")
+
+    assert asked == "1 could be deleted for good: say --yes\n"
+    assert still is None
+    assert done == "1 deleted for good; their bytes are in quarantine\n"
+    assert fresh(old).quarantined_at is not None
+    assert fresh(young).purged_at is None
+    entry = db.session.scalars(sa.select(AuditEntry).filter_by(action="purge")).one()
+    assert entry.who == "system"
 
 
 # --- Checks --------------------------------------------------------------------------------
