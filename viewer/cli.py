@@ -31,7 +31,7 @@ from viewer.demo.provider import Provider
 from viewer.extensions import UnsafeDatabase, db, media_store
 from viewer.intake import catch_up, collect, indexing
 from viewer.models import Conversation, MediaAttachment, Message, User, WebhookEvent
-from viewer.office import accounts
+from viewer.office import accounts, care
 from viewer.quo import rest
 from viewer.upkeep import identity, schema
 
@@ -257,6 +257,19 @@ def reindex() -> None:
         with click.progressbar(length=rows, label="reading") as bar:
             read = indexing.fill(bar.update)
     click.echo(f"{read} conversations and messages can be found")
+
+
+@viewer.command()
+@click.option("--yes", is_flag=True, help="Do it; without this, only say how many there are.")
+def purge(yes: bool) -> None:
+    """Delete for good what lay in the trash long enough and is neither linked nor evidence."""
+    with _app():
+        ids = care.purgeable()
+        db.session.commit()
+        if yes:
+            click.echo(f"{care.purge(ids, None)} deleted for good; their bytes are in quarantine")
+        else:
+            click.echo(f"{len(ids)} could be deleted for good: say --yes")
 
 
 @viewer.group("user")

@@ -64,7 +64,10 @@ class Action:
         return url_for(self.endpoint)
 
 
-ACTIONS = (Action("gallery.zip", "Download", "download"),)
+ACTIONS = (
+    Action("gallery.zip", "Download", "download"),
+    Action("shares.new", "Share", "share", access.Role.OFFICE),
+)
 
 
 @dataclass(frozen=True, slots=True)

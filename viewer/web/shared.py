@@ -5,7 +5,6 @@ same; nothing here leads to any other page, and no file goes out but by its plac
 """
 
 import contextlib
-import ipaddress
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -36,6 +35,7 @@ from viewer.office.throttle import Allowance
 from viewer.storage import StorageError
 from viewer.web import access
 from viewer.web import media as files
+from viewer.web.devices import client_network
 from viewer.web.wording import plays, what
 
 bp = Blueprint("shared", __name__, url_prefix="/s")
@@ -93,7 +93,9 @@ def unlock(token: str) -> Response | BaseResponse | tuple[str, int]:
     except ValidationError:
         abort(400, "This page was open for too long. Please load it again.")
     tries = (
-        Allowance(f"shared-by:{_network()}", free=20, memory=timedelta(hours=1), is_shared=True),
+        Allowance(
+            f"shared-by:{client_network()}", free=20, memory=timedelta(hours=1), is_shared=True
+        ),
         Allowance(f"shared-to:{share.id}", free=10, memory=timedelta(hours=6)),
     )
     try:
@@ -186,7 +188,7 @@ def contents(items: Sequence[ShareItem]) -> str:
 
 def _find(token: str) -> Share:
     """The link that this is the secret of; 410 once it has expired, 404 for all the rest."""
-    guesses = Allowance(f"shared-guess:{_network()}", free=30, memory=timedelta(hours=1))
+    guesses = Allowance(f"shared-guess:{client_network()}", free=30, memory=timedelta(hours=1))
     share = sharing.find(token)
     if share is None:
         _count_guess(guesses)
@@ -248,7 +250,7 @@ def _is_a_view() -> bool:
 def _count_use() -> None:
     """429 for an address that asks for too many pages and files."""
     begin_writing()
-    is_fine = sharing.count_use(_network())
+    is_fine = sharing.count_use(client_network())
     db.session.commit()
     if not is_fine:
         raise TooManyRequests(TOO_OFTEN, retry_after=_seconds(sharing.WINDOW))
@@ -269,19 +271,6 @@ def _count_guess(guesses: Allowance) -> None:
 
 def _seconds(wait: timedelta) -> int:
     return math.ceil(wait.total_seconds())
-
-
-def _network() -> str:
-    """Whose address it is: for IPv6 the /64, because every customer has that many addresses."""
-    try:
-        address = ipaddress.ip_address(request.remote_addr or "")
-    except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is None:
-            return str(ipaddress.IPv6Network((int(address), 64), strict=False))
-        address = address.ipv4_mapped
-    return str(address)
 
 
 # --- Files ---------------------------------------------------------------------------------
