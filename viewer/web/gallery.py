@@ -64,7 +64,11 @@ class Action:
         return url_for(self.endpoint)
 
 
-ACTIONS = (Action("gallery.zip", "Download", "download"),)
+ACTIONS = (
+    Action("filing.choose", "Link to work", "linked"),
+    Action("filing.not_needed", "Not needed", "remove"),
+    Action("gallery.zip", "Download", "download"),
+)
 
 
 @dataclass(frozen=True, slots=True)
