@@ -8,8 +8,13 @@ from viewer.office import filing
 
 PAGE = """{% extends "base.html" %}
 {% block title %}{{ record | record_name }}{% endblock %}
-{% block head %}<script type="module" src="{{ url_for('static', filename='js/reorder.js') }}"></script>{% endblock %}
-{% block main %}<h1>{{ record | record_name }}</h1>{% include "work/_linked.html" %}{% endblock %}"""
+{% block head %}
+<script type="module" src="{{ url_for('static', filename='js/reorder.js') }}"></script>
+{% endblock %}
+{% block main %}
+<h1>{{ record | record_name }}</h1>
+{% include "work/_linked.html" %}
+{% endblock %}"""
 
 
 def ensure(app):

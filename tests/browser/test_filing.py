@@ -90,7 +90,7 @@ def test_thirty_photos_are_linked_to_a_quote_with_four_taps_from_the_conversatio
         taps += 1
         target.tap()
 
-    tap(page.get_by_role("link", name=re.compile("Photos")).first)
+    tap(page.get_by_role("link", name="Photos of Maria Alvarez"))
     page.wait_for_url("**/photos*", timeout=PATIENCE)
     tap(page.get_by_text("Select all").first)
     tap(page.get_by_role("button", name="Link to work"))

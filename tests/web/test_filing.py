@@ -509,8 +509,8 @@ def test_a_file_says_where_it_is_used(app, maria, job):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({}, "Nothing yet: it waits among the unfiled."),
-        ({"is_unfiled": False}, "Nothing yet."),
+        ({}, "yet: it waits among the unfiled."),
+        ({"is_unfiled": False}, "No quote, visit or invoice yet."),
         ({"is_unfiled": False, "not_needed_at": NOW}, "Needed after all"),
     ],
 )

@@ -191,7 +191,7 @@ def test_two_people_in_one_tray_do_not_undo_each_other(client, log_in, maria):
 
     client.post("/unfiled/not-needed", data={"shown": ids(media)})
 
-    assert "Somebody else was faster" in notice(client)
+    assert "these files are filed already" in notice(client)
     assert len(linked(job)) == 2
     assert {one.not_needed_at for one in media} == {None}
 

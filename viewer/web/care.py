@@ -60,7 +60,7 @@ def _passport(media: MediaAttachment, caption: str | None = None, error: str | N
     ).all()
     deliveries = care.deliveries_of(media) if is_office else []
     shares = sharing.shares_of(media)
-    uses, name = filing.uses(media), filing.name_of
+    uses = filing.uses(media)
     db.session.commit()  # nobody waits for the database while the store and a child are asked
     return render_template(
         "care/passport.html",
@@ -76,7 +76,7 @@ def _passport(media: MediaAttachment, caption: str | None = None, error: str | N
         deliveries=deliveries,
         copies=_copies(media),
         camera=_camera(media),
-        uses=[(link, name(link.record)) for link in uses],
+        uses=uses,
         shares=shares,
         checks=[entry for entry in history if entry.action == "check"],
         history=history,

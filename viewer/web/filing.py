@@ -19,7 +19,7 @@ from viewer.office import filing
 from viewer.web.access import Role, local_path, needs, the_user
 from viewer.web.filters import clock, local
 from viewer.web.listing import newer, older, position
-from viewer.web.names import names_of, title_of
+from viewer.web.names import titles_of
 from viewer.web.wording import what
 
 bp = Blueprint("filing", __name__)
@@ -71,7 +71,7 @@ def _choose(errors: dict[str, str]) -> Answer:
     chosen = _chosen()
     if not chosen.media:
         return _nothing(chosen)
-    words = request.values.get("q", "").strip()[:100]
+    words = _one_line(request.values.get("q", ""))[:100]
     own = filing.suggestions(chosen.media)
     others = (
         filing.search(words, chosen.media) if words else filing.suggestions_elsewhere(chosen.media)
@@ -320,7 +320,7 @@ def not_needed() -> Response:
     db.session.commit()
     goal = _next() or url_for(".tray")
     if not marked:
-        flash("Somebody else was faster: these files are filed already.")
+        flash("Nothing to set aside: these files are filed already.")
         return redirect(goal, 303)
     moment = marked[0].not_needed_at
     assert moment is not None  # noqa: S101 - just now
@@ -406,10 +406,14 @@ def _caption() -> str | None:
 
 
 def _short(words: str) -> str:
-    words = " ".join(words.split())
+    words = _one_line(words)
     if len(words) > LONGEST_CAPTION:
         abort(400, f"A caption has at most {LONGEST_CAPTION} characters.")
     return words
+
+
+def _one_line(words: str) -> str:
+    return " ".join(words.replace("\0", "").split())  # PostgreSQL takes no NUL
 
 
 def _number(name: str) -> int | None:
@@ -441,9 +445,8 @@ def _back_to(conversation: Conversation) -> str:
 
 
 def _titles(conversations: Iterable[Conversation]) -> dict[uuid.UUID, str]:
-    rows = set(conversations)
-    names = names_of(number for one in rows for number in one.numbers)
-    return {one.id: title_of(one, names) for one in rows}
+    rows = list(dict.fromkeys(conversations))
+    return {one.id: title for one, title in zip(rows, titles_of(rows), strict=True)}
 
 
 def page_of(record: WorkRecord, anchor: str | None = None, **words: Any) -> str:

@@ -65,8 +65,10 @@ class Action:
 
 
 ACTIONS = (
+    Action("filing.choose", "Link to work", "linked"),
     Action("gallery.zip", "Download", "download"),
     Action("shares.new", "Share", "share", access.Role.OFFICE),
+    Action("filing.not_needed", "Not needed", "remove"),
 )
 
 

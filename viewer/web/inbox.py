@@ -15,13 +15,13 @@ from viewer import quo
 from viewer.extensions import db, now
 from viewer.models import Conversation, Line, MediaAttachment, Message, Unread
 from viewer.models.media import PARTS
-from viewer.office import reading
+from viewer.office import filing, reading
 from viewer.web.access import the_user
 from viewer.web.conversations import bp  # one door: the inbox, and what opens from it
 from viewer.web.counts import counts_of
 from viewer.web.dates import Span, read_span
 from viewer.web.listing import older, position
-from viewer.web.names import names_of, title_of
+from viewer.web.names import names_of, title_of, titles_of
 
 INBOX_PAGE = 40
 FEW = 1_000  # conversations; what fewer have is looked up from there, not by walking the inbox
@@ -86,9 +86,12 @@ def inbox() -> str:
     found = db.session.scalars(_narrowed(chosen, place).limit(INBOX_PAGE + 1)).all()
     page = found[:INBOX_PAGE]
     phone_lines = _phone_lines()
+    # On the first page only: what is to be done, not what was.
+    visits = [] if chosen or place else filing.soon()
     return render_template(
         "inbox/show.html",
         lines=_lines(page),
+        soon=list(zip(visits, titles_of([one.conversation for one in visits]), strict=True)),
         filters=FILTERS,
         chosen=chosen,
         phone_lines=phone_lines,

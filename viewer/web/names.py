@@ -1,6 +1,6 @@
 """What people are called on a page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
@@ -29,3 +29,10 @@ def title_of(conversation: Conversation, names: dict[str, str]) -> str:
         ", ".join(names.get(number) or quo.display(number) for number in conversation.numbers)
         or "Unknown caller"
     )
+
+
+def titles_of(conversations: Sequence[Conversation]) -> list[str]:
+    """What each of these conversations is called, with one look into the address book."""
+    numbers = {number for one in conversations for number in one.numbers}
+    names = names_of(numbers) if numbers else {}
+    return [title_of(one, names) for one in conversations]
