@@ -598,9 +598,9 @@ def test_no_page_asks_the_database_row_by_row(count, client, talk, attach):
     with counted() as status:
         client.get("/status")
 
-    assert len(few) == len(many) <= 12
-    assert len(inbox) == len(full_inbox) <= 7
-    assert len(status) <= 17
+    assert len(few) == len(many) <= 13
+    assert len(inbox) == len(full_inbox) <= 13
+    assert len(status) <= 20
 
 
 # --- Who asks ------------------------------------------------------------------------------
