@@ -105,23 +105,28 @@ class Reel {
 
 /** What the page itself tells of a slide: enough to show it. */
 function fromPage(link) {
-  const image = link.querySelector("img:not(.media__blur)") ?? link.querySelector("img");
-  const film = link.closest("figure")?.querySelector("video");
+  const image = pictureIn(link);
+  const film = image ? null : link.closest("figure")?.querySelector("video");
   const isVideo = link.dataset.kind === "video";
-  const shape = isVideo ? film : image;
+  const { width, height } = link.dataset;
   return sized({
     id: link.dataset.slide,
     kind: isVideo ? "video" : "photo",
-    thumbnail: isVideo ? film?.poster : image?.currentSrc || image?.src,
-    preview: isVideo ? film?.poster : link.href,
+    thumbnail: image ? image.currentSrc || image.src : film?.poster,
+    preview: isVideo ? image?.src ?? film?.poster : link.href,
     video: isVideo ? link.href : null,
-    placeholder: link.querySelector(".media__blur")?.src,
-    width: Number(shape?.getAttribute("width")),
-    height: Number(shape?.getAttribute("height")),
-    alt: image?.alt || link.getAttribute("aria-label") || "Photo",
+    placeholder: link.querySelector('img[src^="data:"]')?.src,
+    width: Number(width ?? (image ?? film)?.getAttribute("width")),
+    height: Number(height ?? (image ?? film)?.getAttribute("height")),
+    alt: image?.alt || (isVideo ? "Video" : "Photo"),
     message: link.closest("[id^=message-]")?.id,
     uses: [],
   });
+}
+
+/** The thumbnail within a link, not the blur behind it. */
+function pictureIn(link) {
+  return link?.querySelector('img:not([src^="data:"])') ?? null;
 }
 
 function sized(slide) {
@@ -322,7 +327,7 @@ class Viewer {
     pswp.addFilter("useContentPlaceholder", (_, content) => content.type === "photo" && !this.turns.get(content.data.id));
     pswp.addFilter("placeholderSrc", (_, content) =>
       (content.slide?.isFirstSlide && content.data.thumbnail) || content.data.placeholder || false);
-    pswp.addFilter("thumbEl", (_, data) => thumbnailOf(data.id)?.querySelector("img:not(.media__blur)"));
+    pswp.addFilter("thumbEl", (_, data) => pictureIn(thumbnailOf(data.id)));
     pswp.addFilter("thumbBounds", (bounds, data) => this.bounds(bounds, data));
     pswp.on("contentLoad", (event) => {
       event.preventDefault();
@@ -353,7 +358,7 @@ class Viewer {
 
   /** Where the thumbnail is; it may show a part only (object-fit: cover). */
   bounds(bounds, data) {
-    const image = thumbnailOf(data.id)?.querySelector("img:not(.media__blur)");
+    const image = pictureIn(thumbnailOf(data.id));
     if (!image || !bounds) return undefined;
     const box = image.getBoundingClientRect();
     if (box.bottom < 0 || box.top > innerHeight || !box.width) return undefined;
