@@ -35,6 +35,7 @@ from viewer.office import accounts, care
 from viewer.quo import rest
 from viewer.upkeep import identity, schema
 
+ROLES = [role.value for role in User.Role]  # of an enum click would take the names, in capitals
 DEMO_FOLDER = Path("var/demo")
 DEMO_API_KEY = "demo-key"
 DEMO_PASSWORD = "show-me-the-cracks"  # noqa: S105 - of made-up people on 127.0.0.1
@@ -279,7 +280,7 @@ def users() -> None:
 
 @users.command("add")
 @click.argument("email")
-@click.option("--role", type=click.Choice([str(role) for role in User.Role]), default="field")
+@click.option("--role", type=click.Choice(ROLES), default=User.Role.FIELD.value)
 @click.option("--name", default="", help="As colleagues call them.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
@@ -293,7 +294,7 @@ def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
 
 @users.command("invite")
 @click.argument("email")
-@click.option("--role", type=click.Choice(list(User.Role)), help="Add them with it, if need be.")
+@click.option("--role", type=click.Choice(ROLES), help="Add them with it, if need be.")
 def invite_user(email: str, role: str | None) -> None:
     """Print a link by which somebody chooses a password: the first, or one that was forgotten."""
     with _app(), _refusals():

@@ -1,0 +1,486 @@
+"""Deny by default: what may be asked without a session is a short list, and nothing slips past it.
+
+Nothing here names the routes that are there: whoever adds one is tested without being told so.
+"""
+
+import contextvars
+import itertools
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask, redirect
+from flask.testing import FlaskClient
+from werkzeug.datastructures import Headers
+from werkzeug.routing import Rule
+
+from tests.payloads import load
+from tests.test_journey import picture
+from viewer import create_app
+from viewer.extensions import db
+from viewer.models import User
+from viewer.web import access, edges
+
+Role = User.Role
+
+# Whoever opens another door says so here, too, and why strangers may come in by it.
+OPEN = {
+    "static",  # the same for everybody
+    "webhooks.receive",  # its signature
+    "status.healthz",  # whether, never what
+    "account.login",
+    "account.enter",
+    "account.invitation",  # its token
+    "account.accept",
+}
+# Whose requests carry a proof of their own in place of a session: no form token is asked of them.
+SIGNED = {"webhooks.receive"}
+# Rows that looking at a page may change.
+NOTED = {
+    "user_sessions",  # when a session was last used
+    "api_tokens",  # the same
+    "unread",  # a conversation that was opened is read
+    "shares",  # how often it was looked at
+    "audit_entries",  # that it was
+}
+SECRET_WORDS = "only the staff may read this"
+HOSTILE = (
+    "0", "-1", "9" * 30, "..", "../..", "..%2f..%2fetc%2fpasswd", "%00", "%0d%0aX-A: b", "é", "'",
+    "<script>", "{{7*7}}", "x" * 3_000, "%ff", "null", "a/b", ";", "\\", "%5c%5cevil.example",
+)  # fmt: skip
+
+
+@pytest.fixture
+def something(
+    app: Flask, deliver: Any, message: Any, provider: Any, work: Any, log_in: Any
+) -> list[str]:
+    """A photo and its conversation, a file that failed, an event nobody understood: their ids."""
+    log_in("owner")
+    photo = {"url": provider.serve(picture(90, 60, "teal")), "type": "image/jpeg"}
+    lost = {"url": provider.serve(b"", status=404), "type": "image/jpeg"}
+    deliver(message(text=SECRET_WORDS, media=[photo, lost]).payload())
+    deliver(load("d3_call_transcript"))
+    deliver({"id": "EVodd", "type": "message.received", "data": SECRET_WORDS})
+    work()
+    db.session.close()
+    ids = [
+        str(row_id)
+        for table in db.metadata.sorted_tables
+        if "id" in table.c and isinstance(table.c.id.type, sa.Uuid)
+        for row_id in db.session.scalars(sa.select(table.c.id))
+    ]
+    db.session.close()
+    assert len(ids) > 5
+    return ids
+
+
+def ask(client: FlaskClient, method: str, path: str, **headers: str) -> Any:
+    """As a server would: each request in a context of its own. Never a 500."""
+    answer = contextvars.Context().run(
+        FlaskClient.open, client, path, method=method, headers={"Accept": "text/html", **headers}
+    )
+    assert answer.status_code < 500, f"{method} {path}: {answer.status}"
+    return answer
+
+
+def rules(app: Flask) -> Iterator[tuple[Rule, str]]:
+    for rule in app.url_map.iter_rules():
+        for method in sorted(rule.methods or ()):
+            yield rule, method
+
+
+def addresses(rule: Rule, ids: list[str]) -> Iterator[str]:
+    """The rule's addresses with these ids in every place."""
+    places = re.findall(r"<[^>]+>", rule.rule)
+    for chosen in itertools.product(ids, repeat=min(len(places), 1)):
+        address = rule.rule
+        for place in places:
+            is_file = rule.endpoint == "static"
+            address = address.replace(place, "css/base.css" if is_file else chosen[0])
+        yield address
+
+
+def writes(method: str) -> bool:
+    return method not in ("GET", "HEAD", "OPTIONS")
+
+
+def test_the_list_of_open_doors_is_the_one_agreed_on(app):
+    assert access.OPEN <= OPEN
+
+
+def test_a_stranger_sees_nothing_and_changes_nothing_anywhere(app, something):
+    before = everything()
+    stranger, seen = app.test_client(), set()
+    for rule, method in rules(app):
+        for address in addresses(rule, [*something, str(uuid.uuid4())]):
+            answer = ask(stranger, method, address)
+            assert SECRET_WORDS.encode() not in answer.data
+            assert answer.mimetype != "image/jpeg"
+            if rule.endpoint in OPEN:
+                continue
+            is_page = method in ("GET", "HEAD") and answer.status_code == 302
+            if is_page:
+                assert answer.location.startswith("/login"), address
+            else:
+                assert answer.status_code == 401, f"{method} {address}: {answer.status}"
+            seen.add(rule.endpoint)
+
+    assert seen == {rule.endpoint for rule, _ in rules(app)} - OPEN
+    assert everything() == before
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_each_role_comes_as_far_as_it_should_and_no_further(role, app, something, log_in):
+    """Asked to write, with a right form token and right ids, whoever may not changes nothing."""
+    someone, before, refused, let_in = log_in(role), everything(), set(), set()
+    token = {"X-CSRFToken": someone.form_token}
+    nobody = str(uuid.uuid4())
+    for rule, method in rules(app):
+        if rule.endpoint in OPEN:
+            continue
+        needed = needed_role(app, rule.endpoint)
+        may = role.covers(needed)
+        # What they may write is tested where it is made; here it would only spoil the rest.
+        ids = [nobody] if may and writes(method) else [*something, nobody]
+        if may and writes(method) and "<" not in rule.rule:
+            continue
+        for address in addresses(rule, ids):
+            answer = ask(someone, method, address, **token)
+            is_refused = answer.status_code == 403
+            if access_by_token(rule):
+                assert answer.status_code == 401, f"{method} {address}: {answer.status}"
+            elif not may:
+                assert is_refused, f"{method} {address}: {answer.status}"
+                assert SECRET_WORDS.encode() not in answer.data
+            else:
+                assert answer.status_code != 401, f"{method} {address}: {answer.status}"
+                assert not is_refused, f"{method} {address}: {answer.status}"
+            (refused if is_refused else let_in).add(rule.endpoint)
+
+    assert let_in
+    assert bool(refused) == (role is not Role.OWNER)
+    assert everything() == before
+
+
+def access_by_token(rule: Rule) -> bool:
+    return rule.endpoint.partition(".")[0] in access.BEARERS
+
+
+def needed_role(app: Flask, endpoint: str) -> Role:
+    with app.app_context():
+        return access.needed_role(endpoint)
+
+
+def test_no_route_writes_without_a_form_token(app, something, log_in):
+    owner, before, tried = log_in("owner"), everything(), set()
+    for rule, method in rules(app):
+        if not writes(method) or rule.endpoint in SIGNED:
+            continue
+        for address in addresses(rule, [*something, str(uuid.uuid4())]):
+            for headers in ({}, {"X-CSRFToken": "x"}, {"X-CSRFToken": owner.form_token + "x"}):
+                answer = ask(owner, method, address, **headers)
+                expected = 401 if access_by_token(rule) else 400
+                assert answer.status_code == expected, f"{method} {address}: {answer.status}"
+        tried.add(rule.endpoint)
+
+    assert "account.logout" in tried
+    assert everything() == before
+
+
+def test_what_is_only_looked_at_changes_nothing(app, something, log_in):
+    """So no link, no preview and no picture's address can log out, delete or send anything."""
+    owner, before = log_in("owner"), everything()
+    for rule, _ in rules(app):
+        for address in addresses(rule, [*something, str(uuid.uuid4())]):
+            for method in ("GET", "HEAD", "OPTIONS"):
+                ask(owner, method, address, **{"X-CSRFToken": owner.form_token})
+
+    assert everything() == before
+    assert ask(owner, "GET", "/status").status_code == 200
+
+
+def everything() -> dict[str, list[Any]]:
+    """Every row of every table, but for those that looking may change."""
+    db.session.close()
+    found = {
+        table.name: sorted(str(row) for row in db.session.execute(sa.select(table)))
+        for table in db.metadata.sorted_tables
+        if table.name not in NOTED
+    }
+    db.session.close()
+    return found
+
+
+@pytest.mark.parametrize("role", [None, Role.FIELD, Role.OWNER])
+def test_no_id_that_cannot_be_breaks_anything(role, app, something, log_in):
+    someone = log_in(role) if role else app.test_client()
+    token = {"X-CSRFToken": someone.form_token} if role else {}
+    for rule, method in rules(app):
+        if "<" not in rule.rule or rule.endpoint == "static":
+            continue
+        for address in addresses(rule, [quote(one, safe="/%.\\;'") for one in HOSTILE]):
+            answer = ask(someone, method, address, **token)
+            assert answer.status_code in (200, 301, 302, 308, 400, 401, 403, 404, 405), address
+            assert answer.status_code != 200 or method == "OPTIONS", f"{method} {address}"
+            assert SECRET_WORDS.encode() not in answer.data
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["before=-1", "before=" + "9" * 40, "before=nan_x", "before=%00", "q=%00", "q=" + "x" * 9_000,
+     "show=../..", "page=-1", "q=%22%20OR%201=1", "since=%ff", "who=%00", "next=//evil.example"],
+)  # fmt: skip
+def test_no_query_breaks_a_page(query, app, something, log_in):
+    owner = log_in("owner")
+    for rule, method in rules(app):
+        if method == "GET":
+            for address in addresses(rule, something[:1]):
+                ask(owner, "GET", f"{address}?{query}")
+
+
+def test_what_is_not_stored_or_was_thrown_away_is_not_served(app, something, log_in):
+    client = log_in("field")
+    table = db.metadata.tables["media_attachments"]
+    states = dict(db.session.execute(sa.select(table.c.id, table.c.state)).tuples().all())
+    db.session.close()
+    paths = [
+        str(rule)
+        for rule, method in rules(app)
+        if method == "GET" and "<uuid:media_id>" in str(rule)
+    ]
+    assert len(paths) >= 4
+    for media_id, state in states.items():
+        for hidden in {state, "trashed"} - {"stored"}:
+            db.session.execute(sa.update(table).filter_by(id=media_id).values(state=hidden))
+            db.session.commit()
+            for path in paths:
+                answer = ask(client, "GET", path.replace("<uuid:media_id>", str(media_id)))
+                assert answer.mimetype in ("text/html", "text/plain"), path
+                assert answer.status_code in (404, 410, 425) or "/media/" not in path
+
+
+# -- a route that somebody adds --------------------------------------------------------------------
+
+
+def test_a_new_route_asks_for_a_session_without_being_told_so(app):
+    app._got_first_request = False  # as if it were written in the code
+    app.add_url_rule("/new", "new", lambda: "secret", methods=["GET", "POST"])
+    stranger = app.test_client()
+
+    assert ask(stranger, "GET", "/new").location == "/login?next=/new"
+    assert ask(stranger, "POST", "/new").status_code == 401
+
+
+def test_a_new_open_route_is_noticed(app, monkeypatch, something):
+    app._got_first_request = False
+    app.add_url_rule("/new", "new", lambda: SECRET_WORDS)
+    monkeypatch.setattr(access, "OPEN", access.OPEN | {"new"})
+
+    with pytest.raises(AssertionError):
+        test_the_list_of_open_doors_is_the_one_agreed_on(app)
+    with pytest.raises(AssertionError):
+        test_a_stranger_sees_nothing_and_changes_nothing_anywhere(app, something)
+
+
+def test_a_new_route_that_is_exempt_from_the_form_token_is_noticed(app, something, log_in):
+    def new() -> str:
+        return "done"
+
+    app._got_first_request = False
+    app.add_url_rule("/new", "new", access.csrf.exempt(new), methods=["POST"])
+
+    with pytest.raises(AssertionError):
+        test_no_route_writes_without_a_form_token(app, something, log_in)
+
+
+def test_a_new_page_that_writes_is_noticed(app, something, log_in):
+    def new() -> str:
+        access.begin_writing()
+        db.session.execute(sa.delete(db.metadata.tables["media_attachments"]))
+        db.session.commit()
+        return "done"
+
+    app._got_first_request = False
+    app.add_url_rule("/new", "new", new)
+
+    with pytest.raises(AssertionError):
+        test_what_is_only_looked_at_changes_nothing(app, something, log_in)
+
+
+# -- where one wanted to go ------------------------------------------------------------------------
+
+ELSEWHERE = (
+    "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example",
+    "/\n/evil.example", "/\r\nSet-Cookie: a=b", "https:evil.example", "https://evil.example",
+    "http:/evil.example", "javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x",
+    "evil.example", "@evil.example", ".evil.example", " //evil.example", "\u00a0//evil.example",
+    "/ /evil.example", "/\\/evil.example", "\x00/", "/\x00", "?next=x", "#", "", "/" + "x" * 5_000,
+    "//user@evil.example", "/\u2028/x\\", "/a\\..\\..\\evil.example",
+)  # fmt: skip
+HERE = (
+    "/", "/status", "/conversations/x?before=1_2#message-3", "/%0d%0aSet-Cookie:%20a=b",
+    "/%5cevil.example", "/%2f%2fevil.example", "/a//evil.example", "/?next=https://evil.example",
+    "/é",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", ELSEWHERE + HERE)
+def test_after_the_login_one_stays_on_this_host(wanted, app, log_in):
+    client = log_in("field")
+
+    answer = contextvars.Context().run(
+        FlaskClient.get, client, "/login", query_string={"next": wanted}
+    )
+
+    assert answer.status_code == 302
+    if wanted in ELSEWHERE:
+        assert answer.location == "/"
+    else:
+        assert answer.location == quote(wanted, safe="/?=&%#:_")
+        assert not answer.location.startswith(("//", "/\\"))
+    assert "a=b" not in str(answer.headers.getlist("Set-Cookie"))
+
+
+# -- hosts, proxies, headers -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "viewer.example.evil.example", "viewer.example@evil.example", "[::1", "a b",
+     "viewer.example:80:80", "évil.example", "..", "viewer.example/", "127.0.0.1"],
+)  # fmt: skip
+def test_a_host_that_is_not_ours_gets_no_page(host, settings, app):
+    ours = create_app(settings | {"TRUSTED_HOSTS": "viewer.example"}).test_client()
+
+    for path in ("/", "/login", "/healthz", "/status", "/nowhere"):
+        answer = ask_host(ours, path, host)
+        assert answer.status_code == 400, path
+        assert "evil" not in str(answer.headers)
+    assert ask_host(ours, "/login", "viewer.example").status_code == 200
+
+
+def ask_host(client: FlaskClient, path: str, host: str) -> Any:
+    environ = {"HTTP_HOST": host.encode().decode("latin-1")}
+    return contextvars.Context().run(client.get, path, environ_overrides=environ)
+
+
+@pytest.mark.parametrize(
+    "name", ["Host", "Proto", "Port", "Prefix", "Server", "For", "Scheme", "Ssl"]
+)
+def test_without_a_proxy_nothing_is_believed_that_only_a_proxy_may_say(name, app, log_in):
+    forged = Headers({f"X-Forwarded-{name}": "https", "Forwarded": "host=evil.example;proto=https"})
+    answer = contextvars.Context().run(
+        app.test_client().get, "/status", headers={**forged, "Accept": "text/html"}
+    )
+
+    assert answer.location == "/login?next=/status"
+
+
+WHERE = {
+    "a page": "/", "the login": "/login", "an error": "/nowhere", "a style": None,
+    "no such file": "/static/x", "a method": "/logout", "health": "/healthz", "metrics": "/metrics",
+    "an event": "/status/events/x", "a redirect": "/users/", "an invitation": "/invitations/x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("role", [None, "owner"])
+def test_every_answer_is_fenced_in(where, role, app, log_in):
+    client = log_in(role) if role else app.test_client()
+    path = WHERE[where] or f"{app.static_url_path}/css/base.css"
+
+    for method in ("GET", "HEAD", "POST", "OPTIONS", "DELETE"):
+        assert_fenced(ask(client, method, path))
+
+
+def assert_fenced(answer: Any) -> None:
+    headers = answer.headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe-" not in policy
+    assert not re.search(r"script-src (?!'self'(;|$))", policy)
+    assert "frame-ancestors 'none'" in policy
+    assert "base-uri 'none'" in policy
+    assert "form-action 'self'" in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] in ("same-origin", "no-referrer")
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "Access-Control-Allow-Origin" not in headers
+    for name in set(headers.keys()):
+        assert len(headers.getlist(name)) == 1 or name == "Set-Cookie"
+
+
+def test_an_answer_to_a_crash_is_fenced_in_and_tells_nothing(app, monkeypatch):
+    def crash() -> str:
+        raise RuntimeError(SECRET_WORDS)
+
+    app._got_first_request = False
+    app.add_url_rule("/crash", "crash", crash)
+    app.add_url_rule("/away", "away", lambda: redirect("/", 302))
+    monkeypatch.setattr(access, "OPEN", access.OPEN | {"crash", "away"})
+    client = app.test_client()
+
+    for path, status in (("/crash", 500), ("/away", 302)):
+        answer = contextvars.Context().run(client.get, path, headers={"Accept": "text/html"})
+        assert answer.status_code == status
+        assert SECRET_WORDS not in answer.text
+        assert_fenced(answer)
+
+
+def test_files_are_sandboxed_and_run_no_script(app, something, log_in):
+    client = log_in("field")
+    seen = set()
+    for rule, method in rules(app):
+        if method == "GET" and "media_id" in rule.arguments:
+            for address in addresses(rule, something):
+                answer = ask(client, "GET", address)
+                if answer.status_code == 200 and answer.mimetype not in ("text/html",):
+                    policy = answer.headers["Content-Security-Policy"]
+                    assert policy.startswith("sandbox; default-src 'none'")
+                    assert "script-src" not in policy
+                    assert "allow-" not in policy
+                    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                    seen.add(rule.endpoint)
+
+    assert {"media.original", "media.thumbnail", "media.preview"} <= seen
+
+
+def test_the_policy_of_pages_allows_nothing_that_is_unsafe():
+    assert "unsafe" not in edges.POLICY
+    assert "*" not in edges.POLICY
+    assert "http" not in edges.POLICY
+
+
+def test_a_form_of_an_earlier_login_is_told_in_words(log_in):
+    someone = log_in("field")
+
+    answer = ask(someone, "POST", "/logout", **{"X-CSRFToken": "old"})
+
+    assert answer.status_code == 400
+    assert "nothing was done" in answer.text
+    assert ask(someone, "GET", "/account").status_code == 200
+
+
+def test_a_stranger_who_wants_no_page_is_told_in_a_line(app):
+    answer = app.test_client().get("/status", headers={"Accept": "application/json"})
+
+    assert (answer.status_code, answer.mimetype) == (401, "text/plain")
+    assert answer.text == "Log in first.\n"
+
+
+def test_a_page_of_files_and_a_delivery_cost_no_look_at_the_sessions(app, log_in, deliver):
+    client, seen = log_in("field"), []
+    sa.event.listen(
+        db.engine, "before_cursor_execute", lambda _c, _u, words, *_: seen.append(words)
+    )
+
+    ask(client, "GET", f"{app.static_url_path}/css/base.css")
+    assert seen == []
+    ask(client, "GET", "/healthz")
+    assert not any("user_sessions" in words for words in seen)
