@@ -153,6 +153,7 @@ def test_what_we_sent_says_so(page):
     files(text(dana, direction=Message.Direction.OUTGOING, sender="+16175550100"))
 
     assert "To Dana Whitfield" in page("/photos").text
+    assert "Sent by us" in page(of(dana)).text
 
 
 def test_photos_of_many_single_days_stand_under_their_months(page):

@@ -77,7 +77,7 @@ class Tile:
     """One file of the gallery, and what is said of it."""
 
     media: MediaAttachment
-    who: str
+    who: str  # nothing, where there is nobody else
     when: str
     words: str  # what it is, for those who do not see it
     uses: list[str]  # names of the records that it belongs to
@@ -181,7 +181,7 @@ def _show(narrowing: Narrowing) -> str | tuple[str, int]:
         "gallery/show.html",
         conversation=conversation,
         title=title_of(conversation, names) if conversation else "Photos",
-        groups=_groups(page, names, by),
+        groups=_groups(page, names, by, conversation),
         narrowing=narrowing,
         chosen=narrowing.chosen(names),
         kinds={"": "All", **{word: words for word, (words, _) in KINDS.items()}},
@@ -249,7 +249,12 @@ def _fitting(media: Sequence[MediaAttachment]) -> str:
     return "month" if len(days) > 4 and len(media) < 3 * len(days) else "day"
 
 
-def _groups(media: Iterable[MediaAttachment], names: dict[str, str], by: str) -> list[Group]:
+def _groups(
+    media: Iterable[MediaAttachment],
+    names: dict[str, str],
+    by: str,
+    conversation: Conversation | None,
+) -> list[Group]:
     is_month = by == "month"
 
     def first_day(one: MediaAttachment) -> date:
@@ -261,22 +266,31 @@ def _groups(media: Iterable[MediaAttachment], names: dict[str, str], by: str) ->
             f"{day:%Y-%m}" if is_month else f"{day}",
             day,
             is_month,
-            [_tile(one, names, is_month=is_month) for one in tiles],
+            [_tile(one, names, conversation, is_month=is_month) for one in tiles],
         )
         for day, tiles in itertools.groupby(media, key=first_day)
     ]
 
 
-def _tile(media: MediaAttachment, names: dict[str, str], *, is_month: bool) -> Tile:
+def _tile(
+    media: MediaAttachment,
+    names: dict[str, str],
+    conversation: Conversation | None,
+    *,
+    is_month: bool,
+) -> Tile:
     message, here = media.message, local(media.sent_at)
     day = f"{here:%b} {here.day}"
     if message.is_incoming:
         sender = message.sender or ""
         who = names.get(sender) or (quo.display(sender) if sender else "Unknown caller")
         by = f"from {who}"
+        if conversation and len(conversation.numbers) < 2:
+            who = ""  # the page is called so
     else:
         title = title_of(media.conversation, names)
-        who, by = f"To {title}", f"to {title}"
+        who = "Sent by us" if conversation else f"To {title}"
+        by = f"to {title}"
     return Tile(
         media=media,
         who=who,

@@ -106,8 +106,8 @@ class Narrowing:
             "filed": FILED[self.filed][0] if self.filed else "",
             "state": STATES[self.state][0] if self.state else "",
             "sender": f"From {by_whom}" if self.sender and self.sender != US else by_whom,
-            "since": f"Since {self.since}" if self.since else "",
-            "until": f"Until {self.until}" if self.until else "",
+            "since": f"Since {_day(self.since)}" if self.since else "",
+            "until": f"Until {_day(self.until)}" if self.until else "",
         }
         return [(name, words) for name, words in said.items() if words]
 
@@ -195,3 +195,12 @@ def _check_days(narrowing: Narrowing) -> None:
 
 def _begin(day: date) -> datetime:
     return datetime.combine(day, time(), settings().zone)
+
+
+def _day(word: str) -> str:
+    """Sep 1, 2026, or whatever else was typed."""
+    try:
+        day = date.fromisoformat(word)
+    except ValueError:
+        return word
+    return f"{day:%b} {day.day}, {day.year}"
