@@ -598,8 +598,8 @@ def test_no_page_asks_the_database_row_by_row(count, client, talk, attach):
     with counted() as status:
         client.get("/status")
 
-    assert len(few) == len(many) <= 11
-    assert len(inbox) == len(full_inbox) <= 7
+    assert len(few) == len(many) <= 12
+    assert len(inbox) == len(full_inbox) <= 11
     assert len(status) <= 17
 
 

@@ -8,8 +8,9 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from viewer.config import settings
-from viewer.extensions import db, now
-from viewer.models import Conversation, ConversationAlias, Message, Unread
+from viewer.extensions import begin_writing, db, now
+from viewer.models import Conversation, ConversationAlias, Message
+from viewer.office import reading
 from viewer.web import timeline
 from viewer.web.access import the_user
 from viewer.web.counts import counts_of
@@ -80,10 +81,13 @@ def _stretch(conversation: Conversation) -> timeline.Stretch:
 
 
 def _new_since(conversation: Conversation) -> datetime | None:
-    """When the first message was sent that this user has not seen."""
-    return db.session.scalar(
-        sa.select(Unread.since).filter_by(user_id=the_user().id, conversation_id=conversation.id)
-    )
+    """When the first message was sent that this user has not seen. Whoever looks has seen it."""
+    since = reading.unread_since(the_user(), conversation.id)
+    if since is not None:
+        begin_writing()
+        reading.mark_read(the_user(), conversation.id)
+        db.session.commit()
+    return since
 
 
 def _beyond(conversation: Conversation, stretch: timeline.Stretch) -> list[object]:

@@ -104,10 +104,10 @@ def inbox() -> str:
 def read_all() -> Response:
     """Nothing is new to this user any more, but for what came after the page they looked at."""
     try:
-        until = datetime.fromtimestamp(float(request.form.get("until", "")), tz=UTC)
+        seen = datetime.fromtimestamp(float(request.form.get("seen", "")), tz=UTC)
     except (ValueError, OverflowError, OSError):
-        abort(400, "Until when is not said.")
-    count = reading.mark_all_read(the_user(), until)
+        abort(400, "It is not said what was seen.")
+    count = reading.mark_all_read(the_user(), seen)
     db.session.commit()
     flash(f"{count} conversation{'' if count == 1 else 's'} marked as read.", "done")
     return redirect(url_for(".inbox"), 303)
@@ -188,7 +188,7 @@ def _are_few(those: sa.Select[uuid.UUID]) -> bool:
 def _phone_lines() -> list[tuple[str, str]]:
     """Where there are several: each line's id, and what people call it."""
     lines = db.session.scalars(
-        sa.select(Line).where(Line.provider_id.is_not(None)).order_by(Line.name, Line.number)
+        sa.select(Line).where(Line.provider_id.is_not(None)).order_by(Line.number)
     ).all()
     if len(lines) < 2:
         return []
