@@ -3,20 +3,18 @@
 import uuid
 from datetime import date, datetime, time
 
-import sqlalchemy as sa
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from viewer.config import settings
-from viewer.extensions import begin_writing, db, now
+from viewer.extensions import db, now
 from viewer.models import Conversation, ConversationAlias, Message
-from viewer.office import reading
 from viewer.web import timeline
-from viewer.web.access import the_user
 from viewer.web.counts import counts_of
 from viewer.web.filters import local
 from viewer.web.listing import position
 from viewer.web.names import names_of, title_of
+from viewer.web.seen import seen
 
 bp = Blueprint("conversations", __name__)
 
@@ -77,17 +75,7 @@ def _stretch(conversation: Conversation) -> timeline.Stretch:
     for way in (timeline.before, timeline.after, timeline.around):
         if place := request.args.get(way.__name__):
             return way(conversation.id, place, MESSAGES_PAGE)
-    return timeline.newest(conversation.id, MESSAGES_PAGE, _new_since(conversation))
-
-
-def _new_since(conversation: Conversation) -> datetime | None:
-    """When the first message was sent that this user has not seen. Whoever looks has seen it."""
-    since = reading.unread_since(the_user(), conversation.id)
-    if since is not None:
-        begin_writing()
-        reading.mark_read(the_user(), conversation.id)
-        db.session.commit()
-    return since
+    return timeline.newest(conversation.id, MESSAGES_PAGE, seen(conversation.id))
 
 
 def _beyond(conversation: Conversation, stretch: timeline.Stretch) -> list[object]:

@@ -46,9 +46,8 @@ ITEMS = (
         count=reading.unread_conversations,
         counted="unread",
     ),
-    Item("filing.tray", "Unfiled", "tray", count=filing.waiting, counted="unfiled"),
-    Item("conversations.inbox", "Inbox", "inbox"),
     Item("gallery.everything", "Photos", "photos"),
+    Item("filing.tray", "Unfiled", "tray", count=filing.waiting, counted="unfiled"),
     Item("status.show", "Status", "status", Role.OFFICE),
 )
 

@@ -13,6 +13,7 @@ from viewer.extensions import db
 from viewer.models import Conversation, ConversationAlias
 from viewer.web import timeline
 from viewer.web.names import names_of
+from viewer.web.seen import seen
 
 bp = Blueprint("live", __name__)
 
@@ -26,6 +27,8 @@ def conversation(conversation_id: uuid.UUID) -> BaseResponse:
     if row is None:
         return _moved(conversation_id)
     since, until = request.args.get("since"), request.args.get("until")
+    if until is None:  # the page shows the newest; nobody asks for a page that is not looked at
+        seen(row.id)
     stretch = timeline.watched(row.id, since, until, WATCHED)
     beyond = [row.latest_at] if until else []
     known = timeline.known_by(request.headers.get("If-None-Match", ""))
