@@ -11,8 +11,8 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from viewer.extensions import db
 from viewer.models import Conversation, ConversationAlias
+from viewer.office.names import names_of
 from viewer.web import timeline
-from viewer.web.names import names_of
 
 bp = Blueprint("live", __name__)
 
