@@ -98,10 +98,9 @@ def downgrade() -> None:
 
 
 def _index_words_of_sqlite() -> None:
-    # prefix 1: a single letter finds most numbers, and must not be slower for it.
     op.execute(
         "CREATE VIRTUAL TABLE work_words USING fts5 (own, customer, content = 'work_entries',"
-        " content_rowid = 'id', prefix = '1 2 3', tokenize = 'unicode61 remove_diacritics 0')"
+        " content_rowid = 'id', prefix = '2 3 4 5 6', tokenize = 'ascii')"
     )
     add = "INSERT INTO work_words (rowid, own, customer) VALUES (new.id, new.own, new.customer)"
     drop = (

@@ -15,8 +15,16 @@ import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
 
 from viewer.extensions import db
-from viewer.models import STATUSES, Conversation, MediaAttachment, MediaLink, WorkEntry, WorkRecord
-from viewer.office import words
+from viewer.models import (
+    STATUSES,
+    Conversation,
+    MediaAttachment,
+    MediaLink,
+    Term,
+    WorkEntry,
+    WorkRecord,
+)
+from viewer.models.searching import as_fts5, as_tsquery
 
 Kind = WorkRecord.Kind
 Status = WorkRecord.Status
@@ -37,13 +45,13 @@ class Wanted:
 
     kind: Kind | None = None  # None: all of them
     show: str = OPEN  # OPEN, ALL, ARCHIVED or a status of the kind
-    typed: str = ""
+    terms: Sequence[Term] | None = None  # what must be said of it; none at all: nothing is
     conversation: Conversation | None = None
 
     @property
     def is_by_visit(self) -> bool:
         """Whether the order is that of the calendar; else the newest record comes first."""
-        return self.kind is Kind.APPOINTMENT and self.show != ARCHIVED and not self.typed.strip()
+        return self.kind is Kind.APPOINTMENT and self.show != ARCHIVED and self.terms is None
 
     @property
     def is_upwards(self) -> bool:
@@ -65,8 +73,8 @@ def choices(kind: Kind | None) -> tuple[str, ...]:
 def page(wanted: Wanted, after: str | None = None) -> Page:
     """The first page, or the one after this place. Raises NoSuchPlace."""
     query = _narrowed(wanted)
-    if wanted.typed.strip():
-        query = _searched(query, wanted.typed, after)
+    if wanted.terms is not None:
+        query = _searched(query, wanted.terms, after)
     else:
         query = _in_order(query, wanted, after)
     rows = db.session.execute(
@@ -75,7 +83,7 @@ def page(wanted: Wanted, after: str | None = None) -> Page:
     found = [row[0] for row in rows[:PAGE]]
     if len(rows) <= PAGE:
         return Page(found, None)
-    if wanted.typed.strip():
+    if wanted.terms is not None:
         return Page(found, str(rows[PAGE - 1].entry_id))
     last = found[-1]
     return Page(found, _place(last.starts_at if wanted.is_by_visit else last.created_at, last.id))
@@ -149,19 +157,20 @@ def _in_order(query: sa.Select[Any], wanted: Wanted, after: str | None) -> sa.Se
     return query.where(moment <= then, (moment < then) | (WorkRecord.id < last))
 
 
-def _searched(query: sa.Select[Any], typed: str, after: str | None) -> sa.Select[Any]:
+def _searched(query: sa.Select[Any], terms: Sequence[Term], after: str | None) -> sa.Select[Any]:
     """The newest first: their entries have the highest ids."""
     entry_id: sa.ColumnElement[Any] = sa.type_coerce(WorkEntry.id, sa.BigInteger)
     query = query.join(WorkEntry, WorkEntry.record_id == WorkRecord.id)
-    terms = words.terms(typed)
     if not terms:  # nothing but signs, which nobody's words have
         query = query.where(sa.false())
     elif db.engine.dialect.name == "sqlite":
         # Joined, not IN: the full text then gives one match after another, newest first, and
         # nobody reads more of them than the page has room for.
-        full_text = words.full_text(WorkEntry)
+        full_text = sa.table("work_words", sa.column("rowid", sa.Integer))
         entry_id = full_text.c.rowid
-        query = query.join(full_text, entry_id == WorkEntry.id).where(words.match(WorkEntry, terms))
+        query = query.join(full_text, entry_id == WorkEntry.id).where(
+            sa.literal_column("work_words").bool_op("MATCH")(as_fts5(terms))
+        )
     else:
         query = query.where(_matched(terms))
     if after is not None:
@@ -171,23 +180,24 @@ def _searched(query: sa.Select[Any], typed: str, after: str | None) -> sa.Select
     return query.add_columns(entry_id.label("entry_id")).order_by(entry_id.desc())
 
 
-def _matched(terms: list[str]) -> sa.ColumnElement[bool]:
+def _matched(terms: Sequence[Term]) -> sa.ColumnElement[bool]:
     """The same for PostgreSQL, which cannot know how common a word is that begins like this.
 
     Few matches are taken from the index and sorted. Of many, the newest are soon found by going
     through the entries from the newest on; sorting them all took seconds. (`||` keeps the index
     out of it.)
     """
+    asked = sa.func.to_tsquery(sa.literal_column("'simple'"), as_tsquery(terms))
+    said: sa.ColumnElement[Any] = sa.literal_column("work_entries.work_words")
     few = db.session.scalars(
-        sa.select(WorkEntry.id).where(words.match(WorkEntry, terms)).limit(FEW + 1)
+        sa.select(WorkEntry.id).where(said.bool_op("@@")(asked)).limit(FEW + 1)
     ).all()
     if len(few) <= FEW:
         return WorkEntry.id.in_(few)
-    return (
-        words.document(WorkEntry)
-        .concat(sa.literal_column("''::tsvector"))
-        .bool_op("@@")(words.asked(terms))
+    unindexed: sa.ColumnElement[Any] = sa.literal_column(
+        "(work_entries.work_words || ''::tsvector)"
     )
+    return unindexed.bool_op("@@")(asked)
 
 
 def _place(moment: datetime | None, record_id: uuid.UUID) -> str:
