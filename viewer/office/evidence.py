@@ -19,7 +19,7 @@ from viewer.config import settings
 from viewer.extensions import db, media_store, now
 from viewer.models import Evidence, EvidenceItem, MediaAttachment, MediaLink, User, WorkRecord
 from viewer.office import customers, money
-from viewer.storage import Missing
+from viewer.storage import Missing, Unavailable
 
 State = MediaAttachment.State
 
@@ -119,7 +119,11 @@ def trouble(item: EvidenceItem) -> str | None:
     try:
         size = media_store().stat(item.file_path).size
     except Missing:
+        if item.media.purged_at is not None:
+            return "It was deleted for good; what is left of it is its hash."
         return "The original is missing from the store."
+    except Unavailable:
+        return "The store does not answer now, so this could not be checked."
     return None if size == item.file_size else "The original has another size than it had then."
 
 

@@ -46,7 +46,7 @@ ITEMS = (
         counted="unread",
     ),
     Item("filing.tray", "Unfiled", "tray", count=filing.waiting, counted="unfiled"),
-    Item("conversations.inbox", "Inbox", "inbox"),
+    Item("work.index", "Work", "work"),
     Item("gallery.everything", "Photos", "photos"),
     Item("status.show", "Status", "status", Role.OFFICE),
 )
