@@ -34,10 +34,10 @@ from tests import servers
 from viewer import create_app
 from viewer.extensions import db, sqlite
 from viewer.intake import indexing
-from viewer.intake.spelling import digits_of, endings_of
 from viewer.models import CatchUpMark, SearchEntry, User
 from viewer.models.searching import stamp_of
 from viewer.office import accounts
+from viewer.spelling import digits_of, endings_of
 from viewer.upkeep import statistics as table_statistics
 from viewer.web import access
 

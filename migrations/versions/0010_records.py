@@ -15,7 +15,9 @@ INDEXES = (
     ("ix_work_records_status", ["kind", "status", "created_at", "id"], NOT_ARCHIVED),
     ("ix_work_records_visits", ["kind", "status", "starts_at", "id"], NOT_ARCHIVED),
     ("ix_work_records_to_do", ["created_at", "id"], TO_DO),
+    ("ix_work_records_to_do_of", ["kind", "created_at", "id"], TO_DO),
     ("ix_work_records_archived", ["created_at", "id"], "archived_at IS NOT NULL"),
+    ("ix_work_records_archived_of", ["kind", "created_at", "id"], "archived_at IS NOT NULL"),
 )
 
 # The words of a customer follow what the search knows of the conversation.
@@ -31,6 +33,8 @@ MOVED = """
 
 
 def upgrade() -> None:
+    op.drop_index("ix_work_records_starts", "work_records")
+    op.create_index("ix_work_records_starts", "work_records", ["kind", "starts_at", "id"])
     for name, columns, condition in INDEXES:
         where = sa.text(condition) if condition else None
         op.create_index(name, "work_records", columns, sqlite_where=where, postgresql_where=where)
@@ -89,13 +93,14 @@ def downgrade() -> None:
     op.drop_table("work_entries")
     for name, _, _ in reversed(INDEXES):
         op.drop_index(name, "work_records")
+    op.drop_index("ix_work_records_starts", "work_records")
+    op.create_index("ix_work_records_starts", "work_records", ["starts_at"])
 
 
 def _index_words_of_sqlite() -> None:
-    # prefix 1: a single letter finds most numbers, and must not be slower for it.
     op.execute(
         "CREATE VIRTUAL TABLE work_words USING fts5 (own, customer, content = 'work_entries',"
-        " content_rowid = 'id', prefix = '1 2 3', tokenize = 'unicode61 remove_diacritics 0')"
+        " content_rowid = 'id', prefix = '2 3 4 5 6', tokenize = 'ascii')"
     )
     add = "INSERT INTO work_words (rowid, own, customer) VALUES (new.id, new.own, new.customer)"
     drop = (
@@ -119,10 +124,13 @@ def _index_words_of_sqlite() -> None:
 
 
 def _index_words_of_postgresql() -> None:
+    # Stored, not an index on an expression: a plan that reads rows in their order would parse the
+    # words of each again (2.7 s for 200,000 records, where this takes 0.1 s).
     op.execute(
-        "CREATE INDEX ix_work_entries_words ON work_entries"
-        " USING gin (to_tsvector('simple', own || ' ' || customer))"
+        "ALTER TABLE work_entries ADD work_words tsvector"
+        " GENERATED ALWAYS AS (to_tsvector('simple', own || ' ' || customer)) STORED"
     )
+    op.execute("CREATE INDEX ix_work_entries_words ON work_entries USING gin (work_words)")
     for name, work in (("renamed", RENAMED), ("moved", MOVED)):
         op.execute(
             f"CREATE FUNCTION work_words_{name}() RETURNS trigger LANGUAGE plpgsql AS"

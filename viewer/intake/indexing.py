@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from viewer import quo
 from viewer.extensions import db, lock
-from viewer.intake.spelling import digits_of, endings_of, folded
 from viewer.models import (
     CatchUpMark,
     Contact,
@@ -25,6 +24,7 @@ from viewer.models import (
     SearchEntry,
     Term,
 )
+from viewer.spelling import digits_of, endings_of, folded
 
 VERSION = "1"  # of how entries are made: another one, and everything is read anew
 MARK = "search"

@@ -87,6 +87,18 @@ class SearchEntry(Model):
         return _in_sqlite(terms, first, below, limit)
 
 
+def as_fts5(terms: Sequence[Term]) -> str:
+    """All of these terms, in the language of SQLite's full text."""
+    return " AND ".join(
+        f'"{" ".join(term.words)}"{" *" if term.is_prefix else ""}' for term in terms
+    )
+
+
+def as_tsquery(terms: Sequence[Term]) -> str:
+    """All of these terms, in the language of PostgreSQL's full text."""
+    return " & ".join(_tsquery(term) for term in terms)
+
+
 def stamp_of(moment: datetime) -> int:
     """The moment in microseconds."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
@@ -96,16 +108,13 @@ def stamp_of(moment: datetime) -> int:
 
 
 def _in_sqlite(terms: Sequence[Term], first: int, below: int, limit: int) -> list[int]:
-    query = " AND ".join(
-        f'"{" ".join(term.words)}"{" *" if term.is_prefix else ""}' for term in terms
-    )
     return list(
         db.session.scalars(
             sa.text(
                 "SELECT rowid FROM search_words WHERE search_words MATCH :query"
                 " AND rowid >= :first AND rowid < :below ORDER BY rowid DESC LIMIT :limit"
             ),
-            {"query": query, "first": first, "below": below, "limit": limit},
+            {"query": as_fts5(terms), "first": first, "below": below, "limit": limit},
         )
     )
 
@@ -115,7 +124,7 @@ def _in_postgres(terms: Sequence[Term], first: int, below: int, limit: int) -> l
 
     So every entry is found by its days, too, and the newest days are asked first.
     """
-    query = " & ".join(_tsquery(term) for term in terms)
+    query = as_tsquery(terms)
     found: list[int] = []
     newest = db.session.scalar(_NEWEST, {"first": first, "below": below})
     for width in _WINDOWS:

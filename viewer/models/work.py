@@ -76,17 +76,19 @@ class WorkRecord(Model):
     )
 
     # As SQL, for the indexes and for who wants to use them: SQLite asks for the very same words.
-    NOT_ARCHIVED = "archived_at IS NULL"
+    ARCHIVED, NOT_ARCHIVED = "archived_at IS NOT NULL", "archived_at IS NULL"
     TO_DO = "archived_at IS NULL AND status IN ('draft', 'sent', 'planned')"  # as `OPEN` below
 
     __table_args__ = (
         sa.Index("ix_work_records_listed", "kind", "created_at", "id"),
-        sa.Index("ix_work_records_starts", "starts_at"),
+        sa.Index("ix_work_records_starts", "kind", "starts_at", "id"),
         sa.Index("ix_work_records_newest", "created_at", "id"),
         _index_where("ix_work_records_status", NOT_ARCHIVED, "kind", "status", "created_at", "id"),
         _index_where("ix_work_records_visits", NOT_ARCHIVED, "kind", "status", "starts_at", "id"),
         _index_where("ix_work_records_to_do", TO_DO, "created_at", "id"),
-        _index_where("ix_work_records_archived", "archived_at IS NOT NULL", "created_at", "id"),
+        _index_where("ix_work_records_to_do_of", TO_DO, "kind", "created_at", "id"),
+        _index_where("ix_work_records_archived", ARCHIVED, "created_at", "id"),
+        _index_where("ix_work_records_archived_of", ARCHIVED, "kind", "created_at", "id"),
         sa.UniqueConstraint("kind", "number", name="uq_work_records_number"),
         sa.CheckConstraint("amount IS NULL OR amount >= 0", name="amount_not_negative"),
         sa.CheckConstraint("kind != 'appointment' OR starts_at IS NOT NULL", name="visit_has_time"),

@@ -21,10 +21,10 @@ from sqlalchemy.orm import InstrumentedAttribute, selectinload
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
 from viewer.office import filing
+from viewer.office.names import names_of, title_of
 from viewer.web import media as files
 from viewer.web.access import csrf, the_user
 from viewer.web.listing import older, position
-from viewer.web.names import names_of, title_of
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 csrf.exempt(bp)  # no cookie counts here, so nobody can be made to send one

@@ -13,11 +13,11 @@ from viewer import derive
 from viewer.extensions import db, media_store, now
 from viewer.models import AuditEntry, MediaAttachment
 from viewer.office import care, filing, sharing
+from viewer.office.names import names_of, title_of
 from viewer.storage import StorageError, in_words
 from viewer.web import listing
 from viewer.web import media as files
 from viewer.web.access import Role, needs, the_user
-from viewer.web.names import names_of, title_of
 from viewer.web.wording import what
 
 bp = Blueprint("care", __name__)

@@ -9,11 +9,11 @@ from werkzeug.wrappers import Response
 from viewer.config import settings
 from viewer.extensions import db, now
 from viewer.models import Conversation, ConversationAlias, Message
+from viewer.office.names import names_of, title_of
 from viewer.web import timeline
 from viewer.web.counts import counts_of
 from viewer.web.filters import local
 from viewer.web.listing import position
-from viewer.web.names import names_of, title_of
 from viewer.web.seen import seen
 
 bp = Blueprint("conversations", __name__)

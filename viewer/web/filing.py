@@ -19,7 +19,6 @@ from viewer.office import filing
 from viewer.web.access import Role, local_path, needs, the_user
 from viewer.web.filters import clock, local
 from viewer.web.listing import newer, older, position
-from viewer.web.names import titles_of
 from viewer.web.wording import what
 
 bp = Blueprint("filing", __name__)

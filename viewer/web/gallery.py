@@ -34,10 +34,10 @@ from viewer.models import (
     User,
 )
 from viewer.office import audit, filing
+from viewer.office.names import names_of, title_of
 from viewer.web import access, zips
 from viewer.web.filters import clock, local
 from viewer.web.listing import older, position
-from viewer.web.names import names_of, title_of
 from viewer.web.narrowing import FILED, KINDS, STATES, US, Narrowing
 from viewer.web.wording import what
 

@@ -16,12 +16,12 @@ from viewer.extensions import db, now
 from viewer.models import Conversation, Line, MediaAttachment, Message, Unread
 from viewer.models.media import PARTS
 from viewer.office import filing, reading
+from viewer.office.names import names_of, title_of, titles_of
 from viewer.web.access import the_user
 from viewer.web.conversations import bp  # one door: the inbox, and what opens from it
 from viewer.web.counts import counts_of
 from viewer.web.dates import Span, read_span
 from viewer.web.listing import older, position
-from viewer.web.names import names_of, title_of, titles_of
 
 INBOX_PAGE = 40
 FEW = 1_000  # conversations; what fewer have is looked up from there, not by walking the inbox

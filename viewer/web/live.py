@@ -11,9 +11,9 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from viewer.extensions import db
 from viewer.models import Conversation, ConversationAlias
+from viewer.office.names import names_of
 from viewer.web import timeline
 from viewer.web.inbox import listed
-from viewer.web.names import names_of
 from viewer.web.seen import seen
 
 bp = Blueprint("live", __name__)

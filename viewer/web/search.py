@@ -16,11 +16,11 @@ from sqlalchemy.orm import joinedload
 from viewer import quo
 from viewer.extensions import db
 from viewer.intake import indexing
-from viewer.intake.spelling import READ, endings_of, numbers_in, words_of
 from viewer.models import Contact, ContactNumber, Conversation, Message, SearchEntry, Term
 from viewer.models.searching import stamp_of
+from viewer.office.names import names_of, title_of
+from viewer.spelling import READ, endings_of, numbers_in, words_of
 from viewer.web.dates import Span, read_span
-from viewer.web.names import names_of, title_of
 
 bp = Blueprint("search", __name__)
 

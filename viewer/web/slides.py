@@ -12,9 +12,9 @@ from sqlalchemy.orm import InstrumentedAttribute, joinedload, selectinload
 from viewer import derive, quo
 from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
+from viewer.office.names import names_of
 from viewer.web.access import Role, the_user
 from viewer.web.filters import clock, day, exact_time, local
-from viewer.web.names import names_of
 from viewer.web.wording import plays
 
 bp = Blueprint("slides", __name__)

@@ -1,4 +1,4 @@
-"""What people are called on a page."""
+"""What people are called."""
 
 from collections.abc import Iterable, Sequence
 

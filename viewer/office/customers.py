@@ -1,0 +1,54 @@
+"""Whom the work is for: the other side of a conversation."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from viewer import quo
+from viewer.extensions import db
+from viewer.models import Conversation, ConversationAlias
+from viewer.office.names import names_of, title_of
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A conversation, and what its other side is called."""
+
+    conversation_id: uuid.UUID
+    name: str
+    numbers: str  # as people write them; empty where the name says them already
+    latest_at: datetime
+
+    @property
+    def words(self) -> str:
+        """Dana Whitfield, (617) 555-0123"""
+        return ", ".join(filter(None, (self.name, self.numbers)))
+
+
+def find(conversation_id: uuid.UUID) -> Conversation | None:
+    """The conversation, also by the id it had before it proved to be one with another."""
+    conversation = db.session.get(Conversation, conversation_id)
+    if conversation is None and (alias := db.session.get(ConversationAlias, str(conversation_id))):
+        conversation = db.session.get(Conversation, alias.conversation_id)
+    return conversation
+
+
+def of(conversation: Conversation) -> Customer:
+    return called([conversation])[conversation.id]
+
+
+def called(conversations: Sequence[Conversation]) -> dict[uuid.UUID, Customer]:
+    """These customers, with their names from the address book."""
+    names = names_of({number for row in conversations for number in row.numbers})
+    return {
+        row.id: Customer(
+            row.id,
+            title_of(row, names),
+            ", ".join(quo.display(number) for number in row.numbers)
+            if any(number in names for number in row.numbers)
+            else "",
+            row.latest_at,
+        )
+        for row in conversations
+    }

@@ -1,0 +1,188 @@
+"""What a quote was priced from: the photos and voicemails of the moment when it was sent.
+
+Taken once, by `records.send`, and never changed: neither unlinking, nor a new caption, nor the
+trash reaches it.
+"""
+
+import csv
+import hashlib
+import io
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import joinedload, selectinload
+
+from viewer import quo
+from viewer.config import settings
+from viewer.extensions import db, media_store, now
+from viewer.models import Evidence, EvidenceItem, MediaAttachment, MediaLink, User, WorkRecord
+from viewer.office import customers, money
+from viewer.storage import Missing, Unavailable
+
+State = MediaAttachment.State
+
+CHUNK = 1024 * 1024  # bytes
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def take(record: WorkRecord, by: User | None) -> Evidence:
+    """Keep what is linked to the record now, in its order. Does not commit."""
+    assert record.sent_at is not None  # noqa: S101 - records.send has set it
+    links = db.session.scalars(
+        sa.select(MediaLink)
+        .join(MediaLink.media)
+        .where(MediaLink.record_id == record.id, MediaAttachment.state != State.TRASHED)
+        .order_by(MediaLink.position, MediaLink.created_at, MediaLink.id)
+        .options(joinedload(MediaLink.media).joinedload(MediaAttachment.message))
+    ).all()
+    kept = Evidence(
+        record_id=record.id,
+        taken_at=now(),
+        taken_by=by.email if by else "",
+        number=record.number,
+        title=record.title,
+        amount=record.amount,
+        customer=customers.of(record.conversation).words,
+        sent_at=record.sent_at,
+    )
+    # Only what is stored can be linked, so each has its bytes and their hash; damage comes later.
+    for position, link in enumerate(link for link in links if link.media.sha256):
+        media = link.media
+        kept.items.append(
+            EvidenceItem(
+                media_id=media.id,
+                position=position,
+                caption=link.caption or media.caption,
+                sha256=media.sha256 or "",
+                file_size=media.file_size or 0,
+                mime_type=media.mime_type or "application/octet-stream",
+                file_path=media.file_path,
+                sent_at=media.sent_at,
+                sender=media.message.sender,
+            )
+        )
+    db.session.add(kept)
+    db.session.flush()
+    return kept
+
+
+def of(record: WorkRecord) -> list[Evidence]:
+    """All that was kept of this quote, the newest first."""
+    return list(
+        db.session.scalars(
+            sa.select(Evidence)
+            .filter_by(record_id=record.id)
+            .order_by(Evidence.taken_at.desc(), Evidence.id)
+            .options(selectinload(Evidence.items))
+        )
+    )
+
+
+def find(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Evidence | None:
+    """With its files and their messages."""
+    return db.session.scalar(
+        sa.select(Evidence)
+        .filter_by(id=evidence_id, record_id=record_id)
+        .options(
+            selectinload(Evidence.items)
+            .joinedload(EvidenceItem.media)
+            .joinedload(MediaAttachment.message)
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How what is linked now differs from what a quote was priced from."""
+
+    added: list[MediaLink]  # linked after it was sent
+    unlinked: int  # and how many are linked no more
+
+
+def difference(kept: Evidence, links: Sequence[MediaLink]) -> Difference:
+    priced_from = {item.media_id for item in kept.items}
+    linked = {link.media_id for link in links}
+    return Difference(
+        [link for link in links if link.media_id not in priced_from], len(priced_from - linked)
+    )
+
+
+# --- Is it still there? --------------------------------------------------------------------
+
+
+def trouble(item: EvidenceItem) -> str | None:
+    """Why the original is not as it was, as far as a look at the store tells."""
+    if item.media.state is State.DAMAGED:
+        return "The original is damaged and waits for its repair from the backup."
+    try:
+        size = media_store().stat(item.file_path).size
+    except Missing:
+        if item.media.purged_at is not None:
+            return "It was deleted for good; what is left of it is its hash."
+        return "The original is missing from the store."
+    except Unavailable:
+        return "The store does not answer now, so this could not be checked."
+    return None if size == item.file_size else "The original has another size than it had then."
+
+
+def verify(item: EvidenceItem) -> str | None:
+    """Why the original is not as it was, after reading all of it. Raises storage.Unavailable."""
+    if found := trouble(item):
+        return found
+    digest = hashlib.sha256()
+    with media_store().open(item.file_path) as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return None if digest.hexdigest() == item.sha256 else "The original is not what it was then."
+
+
+# --- On paper ------------------------------------------------------------------------------
+
+
+def manifest(kept: Evidence, names: dict[uuid.UUID, str], troubles: dict[uuid.UUID, str]) -> str:
+    """A table for a spreadsheet: first the quote, then a row for each file. CSV, with safe cells.
+
+    `names` and `troubles` are of media: what the file is called beside the table, and why it is
+    not there.
+    """
+    out = io.StringIO()
+    table = csv.writer(out)
+
+    def row(*cells: object) -> None:
+        table.writerow([_safe(str(cell)) for cell in cells])
+
+    def moment(at: object) -> str:
+        return f"{at:%Y-%m-%d %H:%M:%S %Z}"
+
+    zone = settings().zone
+    row("Quote", kept.number or "")
+    row("Title", kept.title)
+    row("Amount", "" if kept.amount is None else money.dollars(kept.amount))
+    row("Customer", kept.customer)
+    row("Sent", moment(kept.sent_at.astimezone(zone)))
+    row("Kept", moment(kept.taken_at.astimezone(zone)))
+    row("By", kept.taken_by)
+    row("Files", len(kept.items))
+    row("Checked", moment(now().astimezone(zone)))
+    row()
+    row("No.", "File", "SHA-256", "Bytes", "Type", "Received", "From", "Caption", "Now")
+    for number, item in enumerate(kept.items, 1):
+        row(
+            number,
+            names[item.media_id],
+            item.sha256,
+            item.file_size,
+            item.mime_type,
+            moment(item.sent_at.astimezone(zone)),
+            quo.display(item.sender) if item.sender else "",
+            item.caption or "",
+            troubles.get(item.media_id, "The same bytes as then."),
+        )
+    return "\ufeff" + out.getvalue()  # the mark by which Excel knows UTF-8
+
+
+def _safe(cell: str) -> str:
+    """Words as words: a spreadsheet computes what begins like a formula."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -1,0 +1,516 @@
+"""Quotes, appointments and invoices: what they may say, and what may become of them.
+
+Every door (forms, the API) comes through here, so the rules stand here and nowhere else.
+
+Invalid      a value cannot be; `errors` says for each field why, in words for who typed it
+OutOfStep    this cannot become of the record as it stands now
+Overtaken    somebody else changed it meanwhile
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import joinedload
+
+from viewer import spelling
+from viewer.config import settings
+from viewer.extensions import db, now
+from viewer.models import (
+    STATUSES,
+    AuditEntry,
+    Conversation,
+    SearchEntry,
+    User,
+    WorkEntry,
+    WorkRecord,
+)
+from viewer.office import audit, evidence, money
+
+Kind = WorkRecord.Kind
+Status = WorkRecord.Status
+
+# What is said of each kind, in the order in which it is asked.
+FIELDS = {
+    Kind.QUOTE: ("number", "title", "amount"),
+    Kind.APPOINTMENT: ("starts_at", "visit", "place"),
+    Kind.INVOICE: ("number", "title", "amount", "due_on"),
+}
+COMMON = ("external_reference", "external_url", "notes")
+
+# What may become of a record, the likeliest first. Back is a way too: fingers slip.
+STEPS = {
+    Kind.QUOTE: {
+        Status.DRAFT: (Status.SENT,),
+        Status.SENT: (Status.APPROVED, Status.DECLINED, Status.DRAFT),
+        Status.APPROVED: (Status.SENT,),
+        Status.DECLINED: (Status.SENT, Status.DRAFT),
+    },
+    Kind.APPOINTMENT: {
+        Status.PLANNED: (Status.DONE, Status.CANCELED),
+        Status.DONE: (Status.PLANNED,),
+        Status.CANCELED: (Status.PLANNED,),
+    },
+    Kind.INVOICE: {
+        Status.DRAFT: (Status.SENT, Status.VOID),
+        Status.SENT: (Status.PAID, Status.VOID, Status.DRAFT),
+        Status.PAID: (Status.SENT,),
+        Status.VOID: (Status.DRAFT,),
+    },
+}
+
+VISITS = ("Inspection", "Estimate", "Repair", "Follow-up", "Warranty visit")
+FIRST_NUMBERS = {Kind.QUOTE: ("Q-", 3, 100), Kind.INVOICE: ("INV-", 4, 1000)}  # one before
+NOTES_LONGEST = 10_000  # characters
+TRIES = 5  # to get a number before somebody else does
+EARLIEST, LATEST = 2000, 2100  # years that are no slip of the finger
+
+LABELS = {
+    "conversation_id": "Customer", "number": "Number", "title": "Title", "amount": "Amount",
+    "starts_at": "When", "visit": "Kind of visit", "place": "Place", "due_on": "Due",
+    "external_reference": "Reference", "external_url": "Address", "notes": "Notes",
+}  # fmt: skip
+_LIMITS = {
+    column.name: column.type.length
+    for column in sa.inspect(WorkRecord).columns
+    if isinstance(column.type, sa.String) and column.type.length
+}
+_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+_NUMBER = re.compile(r"(.*?)([0-9]{1,12})")
+
+
+class Invalid(Exception):
+    """Values that cannot be. `errors`: for each field, why."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(" ".join(errors.values()))
+        self.errors = errors
+
+
+class OutOfStep(Exception):
+    """The message says what the record is now, for a person."""
+
+
+class Overtaken(Exception):
+    """`by` and `at`: who changed the record, and when, as far as the trail tells."""
+
+    def __init__(self, by: str | None, at: datetime | None) -> None:
+        super().__init__("Somebody changed this record meanwhile.")
+        self.by, self.at = by, at
+
+
+# --- Making and changing -------------------------------------------------------------------
+
+
+def create(
+    kind: Kind,
+    conversation: Conversation,
+    values: Mapping[str, Any],
+    *,
+    by: User | None = None,
+    record_id: uuid.UUID | None = None,
+) -> WorkRecord:
+    """A new record. With the id of one that is there already, that one: asking twice is fine.
+
+    A quote or invoice without a number gets the next. Raises Invalid. Does not commit.
+    """
+    if record_id is not None and (known := db.session.get(WorkRecord, record_id)):
+        return known
+    clean = checked(kind, values)
+    chosen = clean.get("number")
+    for _ in range(TRIES):
+        number = chosen or (next_number(kind) if "number" in clean else None)
+        record = WorkRecord(
+            id=record_id or uuid.uuid4(),
+            kind=kind,
+            status=STATUSES[kind][0],
+            conversation=conversation,
+            created_by_id=by.id if by else None,
+            **(clean | {"number": number}),
+        )
+        try:
+            with db.session.begin_nested():
+                db.session.add(record)
+                db.session.flush()
+        except IntegrityError:
+            if record_id is not None and (known := find(record_id)):
+                return known
+            if number is None or not _is_taken(kind, number):
+                raise
+            if chosen:
+                raise Invalid({"number": _taken(kind, number)}) from None
+            continue  # nobody chose it, so nobody minds that it is the one after
+        _index(record)
+        audit.note("record.create", describe(record), by=by, subject=("record", record.id))
+        return record
+    raise Invalid({"number": "Somebody else takes each number first. Try again."})
+
+
+def change(
+    record: WorkRecord,
+    values: Mapping[str, Any],
+    *,
+    conversation: Conversation | None = None,
+    seen: str | None = None,
+) -> None:
+    """What a person edited. `seen` is the `version` they began from.
+
+    Values that are not named stay. Raises Invalid, Overtaken. Does not commit.
+    """
+    before = _said(record) | {"conversation_id": record.conversation_id}
+    said = {name: value for name, value in before.items() if name != "conversation_id"}
+    after = checked(record.kind, said | dict(values)) | {
+        "conversation_id": conversation.id if conversation else record.conversation_id
+    }
+    changed = [name for name in after if after[name] != before[name]]
+    if not changed:
+        return  # also for the second of two clicks: the first has done it
+    if seen is not None and seen != version(record):
+        raise Overtaken(*_last_change(record))
+    if after.get("number", "") is None:
+        raise Invalid({"number": f"Give it a number, such as {next_number(record.kind)}."})
+    try:
+        with db.session.begin_nested():
+            for name in changed:
+                setattr(record, name, after[name])
+            db.session.flush()
+    except IntegrityError:
+        if not after.get("number") or not _is_taken(record.kind, after["number"]):
+            raise
+        raise Invalid({"number": _taken(record.kind, after["number"])}) from None
+    _index(record)
+    audit.note(
+        "record.edit",
+        f"{describe(record)}: {_changes(before, after, changed)}",
+        subject=("record", record.id),
+    )
+
+
+def archive(record: WorkRecord) -> None:
+    """Out of the way, and still found. Twice is fine. Does not commit."""
+    if record.archived_at is None:
+        record.archived_at = now()
+        audit.note("record.archive", describe(record), subject=("record", record.id))
+
+
+def unarchive(record: WorkRecord) -> None:
+    """Back among the others. Twice is fine. Does not commit."""
+    if record.archived_at is not None:
+        record.archived_at = None
+        audit.note("record.unarchive", describe(record), subject=("record", record.id))
+
+
+def find(record_id: uuid.UUID, *, to_change: bool = False) -> WorkRecord | None:
+    """The record with its conversation; `to_change`: as it is now, and nobody else's till then."""
+    query = (
+        sa.select(WorkRecord).filter_by(id=record_id).options(joinedload(WorkRecord.conversation))
+    )
+    if to_change:
+        query = query.with_for_update(of=WorkRecord).execution_options(populate_existing=True)
+    return db.session.scalar(query)
+
+
+def version(record: WorkRecord) -> str:
+    """Of what a person may edit. Steps, links and covers do not change it."""
+    values = _said(record) | {"conversation_id": record.conversation_id}
+    said = json.dumps(values, default=str, sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
+# --- Steps ---------------------------------------------------------------------------------
+
+
+def steps(record: WorkRecord) -> tuple[Status, ...]:
+    """What may become of it now."""
+    return STEPS[record.kind][record.status]
+
+
+def step(
+    record: WorkRecord, status: Status, *, by: User | None = None, sent_on: date | None = None
+) -> None:
+    """The record becomes this. To be what it is already is fine.
+
+    `sent_on` is for a quote that was sent on an earlier day. Raises OutOfStep, Invalid. Does not
+    commit.
+    """
+    if status is record.status:
+        return
+    if status not in steps(record):
+        raise OutOfStep(f"This {record.kind} is {record.status} now, so it cannot become {status}.")
+    if record.kind is Kind.QUOTE and record.status is Status.DRAFT:
+        send(record, by=by, sent_on=sent_on)
+        return
+    before, record.status = record.status, status
+    if record.kind is Kind.QUOTE and status is Status.DRAFT:
+        record.sent_at = None
+    _note_step(record, before)
+
+
+def send(record: WorkRecord, *, by: User | None = None, sent_on: date | None = None) -> None:
+    """A draft of a quote becomes sent: what it was priced from is kept as it is now.
+
+    Raises Invalid, OutOfStep. Does not commit.
+    """
+    if record.kind is not Kind.QUOTE or record.status is not Status.DRAFT:
+        raise OutOfStep("Only a draft of a quote can be sent.")
+    before = record.status
+    record.status, record.sent_at = Status.SENT, _sent_at(record, sent_on)
+    kept = evidence.take(record, by)
+    files = len(kept.items)
+    _note_step(record, before, f"with {files} file{'s' if files != 1 else ''}")
+
+
+def _sent_at(record: WorkRecord, sent_on: date | None) -> datetime:
+    """Now, or noon of an earlier day: nobody remembers the minute."""
+    moment, zone = now(), settings().zone
+    today = moment.astimezone(zone).date()
+    if sent_on is None or sent_on == today:
+        return moment
+    if sent_on > today:
+        raise Invalid({"sent_on": "That day is still to come."})
+    if sent_on.year < EARLIEST:
+        raise Invalid({"sent_on": f"That is before {EARLIEST}."})
+    return datetime(sent_on.year, sent_on.month, sent_on.day, 12, tzinfo=zone)
+
+
+def _note_step(record: WorkRecord, before: Status, more: str = "") -> None:
+    said = f"{describe(record)}: {before} → {record.status}"
+    audit.note("record.status", f"{said} {more}".strip(), subject=("record", record.id))
+
+
+# --- Numbers -------------------------------------------------------------------------------
+
+
+def next_number(kind: Kind) -> str:
+    """Q-105 after Q-104: what a new one would be called if nobody says otherwise."""
+    recent = list(
+        db.session.scalars(
+            sa.select(WorkRecord.number)
+            .where(WorkRecord.kind == kind, WorkRecord.number.is_not(None))
+            .order_by(WorkRecord.created_at.desc(), WorkRecord.id.desc())
+            .limit(100)
+        )
+    )
+    counted = [found for number in recent if (found := _NUMBER.fullmatch(number or ""))]
+    prefix, width, highest = FIRST_NUMBERS[kind]
+    if counted:
+        prefix, width = counted[0][1], len(counted[0][2])
+        highest = max(int(found[2]) for found in counted if found[1] == prefix)
+    offered = [f"{prefix}{highest + more:0{width}}" for more in range(1, 101)]
+    taken = set(
+        db.session.scalars(
+            sa.select(WorkRecord.number).where(
+                WorkRecord.kind == kind, WorkRecord.number.in_(offered)
+            )
+        )
+    )
+    return next((number for number in offered if number not in taken), offered[-1])
+
+
+def _is_taken(kind: Kind, number: str) -> bool:
+    return (
+        db.session.scalar(sa.select(WorkRecord.id).filter_by(kind=kind, number=number)) is not None
+    )
+
+
+def _taken(kind: Kind, number: str) -> str:
+    return f"{number} is taken by another {kind}. The next free number is {next_number(kind)}."
+
+
+# --- Values --------------------------------------------------------------------------------
+
+
+def checked(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field of this kind, tidied; None or "" where nothing is said. Raises Invalid."""
+    names = (*FIELDS[kind], *COMMON)
+    errors = {name: f"A {kind} has no such field." for name in values if name not in names}
+    clean: dict[str, Any] = {}
+    for name in names:
+        try:
+            clean[name] = _CHECKS[name](name, values.get(name))
+        except ValueError as problem:
+            errors[name] = str(problem)
+    if errors:
+        raise Invalid(errors)
+    return clean
+
+
+def _line(name: str, value: Any) -> str | None:
+    """One line of text, without what nobody sees."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError("This has to be text.")
+    text = " ".join(_visible(value or "").split())
+    limit = _LIMITS[name]
+    if len(text) > limit:
+        raise ValueError(f"Shorten this to {limit} characters; it has {len(text)}.")
+    return text or None
+
+
+def _visible(text: str) -> str:
+    """Without controls (PostgreSQL takes no NUL) and marks that turn the writing round."""
+    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n"))
+    return "".join(
+        sign
+        for sign in text
+        if sign in "\n\t"
+        or (sign not in _TURNING and unicodedata.category(sign) not in ("Cc", "Cs"))
+    )
+
+
+def _number(name: str, value: Any) -> str | None:
+    found = _line(name, value)
+    return found.upper() if found else None  # q-104 and Q-104 are one to everybody who reads them
+
+
+def _title(name: str, value: Any) -> str:
+    return _line(name, value) or ""
+
+
+def _notes(_name: str, value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("This has to be text.")
+    text = _visible(value or "").strip()
+    if len(text) > NOTES_LONGEST:
+        raise ValueError(f"Shorten this to {NOTES_LONGEST:,} characters; it has {len(text):,}.")
+    return text
+
+
+def _amount(_name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("An amount is a whole number of cents.")
+    if not 0 <= value <= money.LARGEST:
+        raise ValueError(f"An amount lies between $0.00 and {money.dollars(money.LARGEST)}.")
+    return value
+
+
+def _moment(_name: str, value: Any) -> datetime:
+    if value is None:
+        raise ValueError("Say on which day and at what time.")
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError("A time needs its zone.")
+    _believable(value.year)
+    return value.astimezone(UTC)
+
+
+def _day(_name: str, value: Any) -> date | None:
+    if value is not None:
+        if not isinstance(value, date) or isinstance(value, datetime):
+            raise ValueError("This has to be a day.")
+        _believable(value.year)
+    found: date | None = value
+    return found
+
+
+def _believable(year: int) -> None:
+    if not EARLIEST <= year < LATEST:
+        raise ValueError(f"Check the year: {year} cannot be.")
+
+
+def _address(name: str, value: Any) -> str | None:
+    """What a link may lead to: never a program, never a place on this computer."""
+    found = _line(name, value)
+    if found is None:
+        return None
+    try:
+        parts = urlsplit(found)
+        _ = parts.port
+        is_fine = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_fine = False
+    if not is_fine or any(sign in found for sign in ' \\<>"') or "@" in parts.netloc:
+        raise ValueError("Write an address that begins with https://.")
+    return found
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "number": _number,
+    "title": _title,
+    "amount": _amount,
+    "starts_at": _moment,
+    "due_on": _day,
+    "visit": _line,
+    "place": _line,
+    "external_reference": _line,
+    "external_url": _address,
+    "notes": _notes,
+}
+
+
+def _said(record: WorkRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in (*FIELDS[record.kind], *COMMON)}
+
+
+# --- Words for the trail and the search ----------------------------------------------------
+
+
+def describe(record: WorkRecord) -> str:
+    """Quote Q-104, Inspection on March 12, 2026"""
+    if record.starts_at is not None:
+        when = record.starts_at.astimezone(settings().zone)
+        return f"{record.visit or 'Appointment'} on {when:%B} {when.day}, {when.year}"
+    return f"{record.kind.capitalize()} {record.number}"
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any], changed: list[str]) -> str:
+    return ", ".join(
+        f"{LABELS[name].lower()} changed"
+        if name in ("conversation_id", "notes")
+        else f"{LABELS[name].lower()} {shown(before[name])} → {shown(after[name])}"
+        for name in changed
+    )
+
+
+def shown(value: Any) -> str:
+    """A field's value in words."""
+    match value:
+        case None | "":
+            return "none"
+        case datetime():
+            here = value.astimezone(settings().zone)
+            clock = f"{here:%I:%M %p}".lstrip("0")
+            return f"{here:%B} {here.day}, {here.year}, {clock}"
+        case date():
+            return f"{value:%B} {value.day}, {value.year}"
+        case int():
+            return money.dollars(value)
+        case _:
+            return str(value)
+
+
+def _last_change(record: WorkRecord) -> tuple[str | None, datetime | None]:
+    row = db.session.execute(
+        sa.select(AuditEntry.who, AuditEntry.at)
+        .where(AuditEntry.subject_id == record.id, AuditEntry.action == "record.edit")
+        .order_by(AuditEntry.at.desc(), AuditEntry.id.desc())
+        .limit(1)
+    ).first()
+    return (row.who, row.at) if row else (None, None)
+
+
+def _index(record: WorkRecord) -> None:
+    """What a search finds it by, from now on."""
+    said = (record.number, record.title, record.visit, record.place, record.external_reference)
+    # Also as one word: Q104 is how people type it.
+    own = spelling.folded(" ".join([*filter(None, said), (record.number or "").replace("-", "")]))
+    entry = db.session.scalar(sa.select(WorkEntry).filter_by(record_id=record.id))
+    if entry is not None:
+        entry.own = own
+        return
+    # Locked, so that a new name cannot pass by while this entry is not to be seen yet.
+    customer = db.session.scalar(
+        sa.select(SearchEntry.words)
+        .filter_by(conversation_id=record.conversation_id)
+        .with_for_update(read=True)
+    )
+    db.session.add(WorkEntry(record_id=record.id, own=own, customer=customer or ""))
+    db.session.flush()

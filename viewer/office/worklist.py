@@ -1,0 +1,213 @@
+"""The list of work: narrowed, searched, a page at a time, however much of it there is.
+
+Every question has an index that begins where the page begins: the list is as quick with the
+hundred-thousandth record as with the first.
+"""
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import joinedload
+
+from viewer.extensions import db
+from viewer.models import (
+    STATUSES,
+    Conversation,
+    MediaAttachment,
+    MediaLink,
+    Term,
+    WorkEntry,
+    WorkRecord,
+)
+from viewer.models.searching import as_fts5, as_tsquery
+
+Kind = WorkRecord.Kind
+Status = WorkRecord.Status
+
+PAGE = 40
+FEW = 2_000  # matches that are soon sorted
+OPEN, ALL, ARCHIVED = "open", "all", "archived"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class NoSuchPlace(ValueError):
+    """That is no place in this list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody wants to see of the work."""
+
+    kind: Kind | None = None  # None: all of them
+    show: str = OPEN  # OPEN, ALL, ARCHIVED or a status of the kind
+    terms: Sequence[Term] | None = None  # what must be said of it; none at all: nothing is
+    conversation: Conversation | None = None
+
+    @property
+    def is_by_visit(self) -> bool:
+        """Whether the order is that of the calendar; else the newest record comes first."""
+        return self.kind is Kind.APPOINTMENT and self.show != ARCHIVED and self.terms is None
+
+    @property
+    def is_upwards(self) -> bool:
+        """What is still to come is read from today on, everything else from its end."""
+        return self.is_by_visit and self.show in (OPEN, Status.PLANNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    records: Sequence[WorkRecord]
+    after: str | None  # the place where the next page begins
+
+
+def choices(kind: Kind | None) -> tuple[str, ...]:
+    """What `show` may be."""
+    return (OPEN, *(STATUSES[kind] if kind else ()), ALL, ARCHIVED)
+
+
+def page(wanted: Wanted, after: str | None = None) -> Page:
+    """The first page, or the one after this place. Raises NoSuchPlace."""
+    query = _narrowed(wanted)
+    if wanted.terms is not None:
+        query = _searched(query, wanted.terms, after)
+    else:
+        query = _in_order(query, wanted, after)
+    rows = db.session.execute(
+        query.options(joinedload(WorkRecord.conversation)).limit(PAGE + 1)
+    ).all()
+    found = [row[0] for row in rows[:PAGE]]
+    if len(rows) <= PAGE:
+        return Page(found, None)
+    if wanted.terms is not None:
+        return Page(found, str(rows[PAGE - 1].entry_id))
+    last = found[-1]
+    return Page(found, _place(last.starts_at if wanted.is_by_visit else last.created_at, last.id))
+
+
+def counts(records: Sequence[WorkRecord]) -> dict[uuid.UUID, dict[str, int]]:
+    """How many photos and voicemails each of these has, by one query."""
+    media = MediaAttachment
+    rows = db.session.execute(
+        sa.select(MediaLink.record_id, media.media_type, media.role, sa.func.count())
+        .join(MediaLink.media)
+        .where(
+            MediaLink.record_id.in_([record.id for record in records]),
+            media.state != media.State.TRASHED,
+        )
+        .group_by(MediaLink.record_id, media.media_type, media.role)
+    )
+    found: dict[uuid.UUID, dict[str, int]] = {}
+    for record_id, media_type, role, count in rows:
+        of_record = found.setdefault(record_id, {})
+        word = (
+            "photo"
+            if media_type is media.MediaType.PHOTO
+            else "voicemail"
+            if role is media.Role.VOICEMAIL
+            else "other file"
+        )
+        of_record[word] = of_record.get(word, 0) + count
+    return found
+
+
+def _narrowed(wanted: Wanted) -> sa.Select[Any]:
+    query: sa.Select[Any] = sa.select(WorkRecord)
+    if wanted.kind is not None:
+        query = query.where(WorkRecord.kind == wanted.kind)
+    if wanted.conversation is not None:
+        query = query.where(WorkRecord.conversation_id == wanted.conversation.id)
+    # As the partial indexes say it: SQLite takes an index only for the very same words.
+    if wanted.show == ARCHIVED:
+        query = query.where(_ARCHIVED)
+    elif wanted.show == OPEN and wanted.is_by_visit:  # the visits' own index knows their order
+        query = query.where(WorkRecord.status == Status.PLANNED, _NOT_ARCHIVED)
+    elif wanted.show == OPEN:
+        query = query.where(_TO_DO)
+    elif wanted.show != ALL:
+        query = query.where(WorkRecord.status == Status(wanted.show), _NOT_ARCHIVED)
+    return query
+
+
+def _of_records(condition: str) -> sa.TextClause:
+    return sa.text(re.sub(r"\b(archived_at|status)\b", r"work_records.\1", condition))
+
+
+_ARCHIVED, _NOT_ARCHIVED, _TO_DO = map(
+    _of_records, (WorkRecord.ARCHIVED, WorkRecord.NOT_ARCHIVED, WorkRecord.TO_DO)
+)
+
+
+def _in_order(query: sa.Select[Any], wanted: Wanted, after: str | None) -> sa.Select[Any]:
+    moment = WorkRecord.starts_at if wanted.is_by_visit else WorkRecord.created_at
+    if wanted.is_upwards:
+        query = query.order_by(moment, WorkRecord.id)
+    else:
+        query = query.order_by(moment.desc(), WorkRecord.id.desc())
+    if after is None:
+        return query
+    then, last = _read(after)
+    # Said this way, and not with OR alone, both databases begin at the place, not at the top.
+    if wanted.is_upwards:
+        return query.where(moment >= then, (moment > then) | (WorkRecord.id > last))
+    return query.where(moment <= then, (moment < then) | (WorkRecord.id < last))
+
+
+def _searched(query: sa.Select[Any], terms: Sequence[Term], after: str | None) -> sa.Select[Any]:
+    """The newest first: their entries have the highest ids."""
+    entry_id: sa.ColumnElement[Any] = sa.type_coerce(WorkEntry.id, sa.BigInteger)
+    query = query.join(WorkEntry, WorkEntry.record_id == WorkRecord.id)
+    if not terms:  # nothing but signs, which nobody's words have
+        query = query.where(sa.false())
+    elif db.engine.dialect.name == "sqlite":
+        # Joined, not IN: the full text then gives one match after another, newest first, and
+        # nobody reads more of them than the page has room for.
+        full_text = sa.table("work_words", sa.column("rowid", sa.Integer))
+        entry_id = full_text.c.rowid
+        query = query.join(full_text, entry_id == WorkEntry.id).where(
+            sa.literal_column("work_words").bool_op("MATCH")(as_fts5(terms))
+        )
+    else:
+        query = query.where(_matched(terms))
+    if after is not None:
+        if not (after.isascii() and after.isdecimal() and len(after) <= 18):
+            raise NoSuchPlace("That is no place in this list.")
+        query = query.where(entry_id < int(after))
+    return query.add_columns(entry_id.label("entry_id")).order_by(entry_id.desc())
+
+
+def _matched(terms: Sequence[Term]) -> sa.ColumnElement[bool]:
+    """The same for PostgreSQL, which cannot know how common a word is that begins like this.
+
+    Few matches are taken from the index and sorted. Of many, the newest are soon found by going
+    through the entries from the newest on; sorting them all took seconds. (`||` keeps the index
+    out of it.)
+    """
+    asked = sa.func.to_tsquery(sa.literal_column("'simple'"), as_tsquery(terms))
+    said: sa.ColumnElement[Any] = sa.literal_column("work_entries.work_words")
+    few = db.session.scalars(
+        sa.select(WorkEntry.id).where(said.bool_op("@@")(asked)).limit(FEW + 1)
+    ).all()
+    if len(few) <= FEW:
+        return WorkEntry.id.in_(few)
+    unindexed: sa.ColumnElement[Any] = sa.literal_column(
+        "(work_entries.work_words || ''::tsvector)"
+    )
+    return unindexed.bool_op("@@")(asked)
+
+
+def _place(moment: datetime | None, record_id: uuid.UUID) -> str:
+    assert moment is not None  # noqa: S101 - a visit has its time
+    return f"{(moment - _EPOCH) // timedelta(microseconds=1)}_{record_id}"
+
+
+def _read(place: str) -> tuple[datetime, uuid.UUID]:
+    micros, _, identity = place.partition("_")
+    try:
+        return _EPOCH + timedelta(microseconds=int(micros)), uuid.UUID(identity)
+    except (ValueError, OverflowError):
+        raise NoSuchPlace("That is no place in this list.") from None
