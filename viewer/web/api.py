@@ -454,7 +454,7 @@ def _media(row: MediaAttachment) -> MediaOut:
         **{name: getattr(row, name) for name in MediaOut.model_fields if hasattr(row, name)},
         kind=row.media_type,
         original_url=url_for(".get_original", media_id=row.id, _external=True),
-        page_url=url_for("media.original", media_id=row.id, _external=True),
+        page_url=url_for("care.passport", media_id=row.id, _external=True),
         record_ids=[link.record_id for link in row.links],
     )
 
@@ -464,7 +464,7 @@ def _record(row: WorkRecord) -> RecordOut:
     return RecordOut(
         **known | {"links": [_link(link) for link in row.links]},
         is_archived=row.archived_at is not None,
-        page_url=url_for("conversations.show", conversation_id=row.conversation_id, _external=True),
+        page_url=url_for("work.show", record_id=row.id, _external=True),
     )
 
 
