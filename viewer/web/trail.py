@@ -33,11 +33,27 @@ WORDS = {
     "token.add": "Made an API token",
     "token.revoke": "Revoked an API token",
     "media.retry": "Tried a file again",
+    "link": "Linked a file",
+    "link.caption": "Captioned a link",
+    "unlink": "Unlinked a file",
+    "needed": "Took a file as needed after all",
+    "not_needed": "Marked a file as not needed",
+    "caption": "Captioned a file",
+    "check": "Checked a file",
+    "trash": "Put a file in the trash",
+    "restore": "Took a file out of the trash",
+    "purge": "Deleted a file for good",
+    "download": "Downloaded",
+    "share.create": "Made a share link",
+    "share.revoke": "Took back a share link",
 }
 # Where a subject can be looked at: its endpoint, and what that calls the id.
 PAGES = {
     "user": ("users.show", "user_id"),
     "conversation": ("conversations.show", "conversation_id"),
+    "media": ("care.passport", "media_id"),
+    "record": ("work.show", "record_id"),
+    "share": ("shares.show", "share_id"),
 }
 
 
