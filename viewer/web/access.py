@@ -29,6 +29,7 @@ View = TypeVar("View", bound=Callable[..., object])
 MACHINES = frozenset(
     {
         "static",
+        "sheets",
         "webhooks.receive",  # its signature
         "status.healthz",  # whether, never what
         "api.description",  # of operations, not of anybody

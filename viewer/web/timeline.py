@@ -12,7 +12,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,7 @@ from viewer.web.listing import newer, older, position
 
 DIGEST = 4  # bytes of each message in an ETag: a change is overlooked once in four billion
 RUN = timedelta(minutes=10)  # what one person writes within, reads as one
+IN_SIGHT = 6  # messages, or photos, that a screen shows at once
 
 # What a version is made of. The rest of a row, its words above all, follows from these: what
 # deliveries told is `said`, with the moment of each telling.
@@ -56,6 +57,7 @@ class Entry:
     words: str  # version of what was said
     version: bytes  # of all, also of what changes by itself: its receipt, its delivery
     is_first_new: bool = False
+    is_seen_first: bool = False  # in sight where the page opens: its photos don't wait for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def days_of(entries: Iterable[Entry]) -> list[Day]:
 def newest(conversation_id: uuid.UUID, size: int, new_since: datetime | None = None) -> Stretch:
     found = _read(_of(conversation_id).order_by(*_DOWN).limit(size + 1))
     return Stretch(
-        _entries(found[:size][::-1], new_since=new_since),
+        _in_sight(_entries(found[:size][::-1], new_since=new_since)),
         has_older=len(found) > size,
         has_newer=False,
     )
@@ -243,6 +245,19 @@ def _entries(
         )
         for previous, message in zip([above, *messages], messages, strict=False)
     ]
+
+
+def _in_sight(entries: list[Entry]) -> list[Entry]:
+    """Marks what is seen where the page opens: from the first new message, else up from the end."""
+    first_new = next((i for i, entry in enumerate(entries) if entry.is_first_new), None)
+    order = range(len(entries))[::-1] if first_new is None else range(first_new, len(entries))
+    photos = 0
+    for index in order[:IN_SIGHT]:
+        photos += len(wording.shown(entries[index].message))
+        if photos > IN_SIGHT and index != order[0]:
+            break
+        entries[index] = replace(entries[index], is_seen_first=True)
+    return entries
 
 
 def _goes_on(above: Message, message: Message) -> bool:
