@@ -3,8 +3,6 @@
 //
 //   data-live="<address>"   a list whose children, known by their id, are kept as they are there
 
-import { announce } from "./timeline.js";
-
 const PERIOD = 4_000;
 const LONGEST = 60_000; // between tries of a server that does not answer
 const PATIENCE = 20_000;
@@ -89,29 +87,26 @@ function watch(list) {
 // The same children in the same places as in `fresh`; those that are alike stay the very same.
 function refresh(list, fresh) {
   const here = new Map([...list.children].map((child) => [keyOf(child), child]));
-  const focused = list.contains(document.activeElement) ? keyOf(childWith(list, document.activeElement)) : null;
+  const focused = document.activeElement;
   let cursor = list.firstElementChild;
   for (const wanted of [...fresh.children]) {
     const mine = here.get(keyOf(wanted));
     here.delete(keyOf(wanted));
-    let shown = wanted;
-    if (mine && mine.isEqualNode(wanted)) shown = mine;
-    else if (mine) {
+    if (mine && isList(mine)) refresh(mine, wanted);
+    const shown = mine && (isList(mine) || mine.isEqualNode(wanted)) ? mine : wanted;
+    if (shown !== cursor) list.insertBefore(shown, cursor);
+    else cursor = cursor.nextElementSibling;
+    if (mine && shown !== mine) {
       if (cursor === mine) cursor = mine.nextElementSibling;
+      if (mine.contains(focused)) shown.querySelector("a, button")?.focus({ preventScroll: true });
       mine.remove();
     }
-    if (shown === cursor) cursor = cursor.nextElementSibling;
-    else list.insertBefore(shown, cursor);
     if (shown !== mine) document.dispatchEvent(new CustomEvent("viewer:appended", { detail: shown }));
   }
   for (const gone of here.values()) gone.remove();
-  if (focused && !list.contains(document.activeElement)) {
-    [...list.children].find((child) => keyOf(child) === focused)?.querySelector("a, button")?.focus({ preventScroll: true });
-  }
-  if (fresh.dataset.announce) announce(fresh.dataset.announce);
 }
 
-const keyOf = (child) => child.id || child.querySelector("a")?.getAttribute("href") || child.textContent;
-const childWith = (list, inner) => [...list.children].find((child) => child.contains(inner));
+const isList = (child) => child.matches("ol, ul");
+const keyOf = (child) => (isList(child) ? child.className : child.id || child.querySelector("a")?.getAttribute("href") || child.textContent);
 
 for (const list of document.querySelectorAll("[data-live]")) watch(list);

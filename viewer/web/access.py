@@ -164,7 +164,8 @@ def is_for_programs() -> bool:
 
 def _of_session(token: str) -> User | None:
     row = _live_session(token)
-    if row is not None and now() > row.seen_at + SEEN_EVERY:
+    # A page that asks for news by itself is nobody at work: a forgotten one must log out in time.
+    if row is not None and request.blueprint != "live" and now() > row.seen_at + SEEN_EVERY:
         _note(sa.update(UserSession).filter_by(id=row.id).values(seen_at=now()))
         row = _live_session(token)  # it may have ended meanwhile
     g.session_row = row

@@ -55,6 +55,12 @@ class Choice:
         return url_for("conversations.inbox", **{**given, **changed})
 
     @property
+    def news(self) -> str:
+        """Where an open page asks what this list is like now."""
+        given: dict[str, Any] = {"show": self.shown, "line": self.line, **self.span.args}
+        return url_for("live.inbox", **given)
+
+    @property
     def kept(self) -> list[tuple[str, str]]:
         """What a form that asks for line and days has to carry along."""
         return [("show", word) for word in self.shown]
@@ -81,26 +87,34 @@ class InboxLine:
 @bp.get("/")
 def inbox() -> str:
     """Conversations, newest first."""
+    phone_lines = _phone_lines()
+    found = listed()
+    # On the first page only: what is to be done, not what was.
+    visits = filing.soon() if found["is_first"] and not found["chosen"] else []
+    return render_template(
+        "inbox/show.html",
+        **found,
+        soon=list(zip(visits, titles_of([one.conversation for one in visits]), strict=True)),
+        phone_lines=phone_lines,
+        line_name=dict(phone_lines).get(found["chosen"].line or "", "a line that is not known"),
+        unread=reading.unread_conversations(the_user()),
+        now=now(),
+    )
+
+
+def listed() -> dict[str, Any]:
+    """What the address asks for, as _list.html needs it."""
     chosen = _choice()
     place = request.args.get("before")
     found = db.session.scalars(_narrowed(chosen, place).limit(INBOX_PAGE + 1)).all()
     page = found[:INBOX_PAGE]
-    phone_lines = _phone_lines()
-    # On the first page only: what is to be done, not what was.
-    visits = [] if chosen or place else filing.soon()
-    return render_template(
-        "inbox/show.html",
-        lines=_lines(page),
-        soon=list(zip(visits, titles_of([one.conversation for one in visits]), strict=True)),
-        filters=FILTERS,
-        chosen=chosen,
-        phone_lines=phone_lines,
-        line_name=dict(phone_lines).get(chosen.line or "", "a line that is not known"),
-        unread=reading.unread_conversations(the_user()),
-        is_first=not place,
-        now=now(),
-        older=position(page[-1].latest_at, page[-1].id) if len(found) > INBOX_PAGE else None,
-    )
+    return {
+        "lines": _lines(page),
+        "filters": FILTERS,
+        "chosen": chosen,
+        "is_first": not place,
+        "older": position(page[-1].latest_at, page[-1].id) if len(found) > INBOX_PAGE else None,
+    }
 
 
 @bp.post("/read")

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from viewer.extensions import db
 from viewer.models import Conversation, ConversationAlias
 from viewer.web import timeline
+from viewer.web.inbox import listed
 from viewer.web.names import names_of
 from viewer.web.seen import seen
 
@@ -46,6 +47,12 @@ def conversation(conversation_id: uuid.UUID) -> BaseResponse:
         days=timeline.days_of(changed),
     )
     return _tagged(Response(html), etag)
+
+
+@bp.get("/inbox/news")
+def inbox() -> BaseResponse:
+    """The list of the inbox as it is narrowed, alone."""
+    return fresh(render_template("inbox/_list.html", **listed()))
 
 
 def fresh(html: str) -> BaseResponse:
