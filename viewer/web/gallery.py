@@ -34,6 +34,7 @@ from viewer.models import (
     User,
 )
 from viewer.office import audit, filing
+from viewer.office.names import names_of, title_of
 from viewer.web import access, slides, zips
 from viewer.web.filters import clock, local
 from viewer.web.narrowing import FILED, KINDS, STATES, US, Narrowing
