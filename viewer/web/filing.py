@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response
 from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
 from viewer.office import filing, money, records
+from viewer.office.names import titles_of
 from viewer.web.access import Role, local_path, needs, the_user
 from viewer.web.filters import clock, local
 from viewer.web.listing import newer, older, position
