@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
+from viewer.intake.spelling import digits_of, numbers_in, words_of
 
 from tests.conftest import BOTH
 from tests.payloads import load
 from viewer import cli, schedule
 from viewer.extensions import db
 from viewer.intake import indexing
-from viewer.intake.spelling import digits_of, numbers_in, words_of
 from viewer.models import CatchUpMark, Conversation, MediaAttachment, Message, SearchEntry, Term
 
 AT = datetime(2026, 9, 21, 14, 13, 19, tzinfo=UTC)

@@ -48,6 +48,7 @@ ITEMS = (
     ),
     Item("gallery.everything", "Photos", "photos"),
     Item("filing.tray", "Unfiled", "tray", count=filing.waiting, counted="unfiled"),
+    Item("work.index", "Work", "work"),
     Item("status.show", "Status", "status", Role.OFFICE),
 )
 
