@@ -100,6 +100,7 @@ def counts(records: Sequence[WorkRecord]) -> dict[uuid.UUID, dict[str, int]]:
             media.state != media.State.TRASHED,
         )
         .group_by(MediaLink.record_id, media.media_type, media.role)
+        .order_by(media.media_type.desc())  # photos before sounds
     )
     found: dict[uuid.UUID, dict[str, int]] = {}
     for record_id, media_type, role, count in rows:

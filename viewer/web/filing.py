@@ -10,12 +10,11 @@ import sqlalchemy as sa
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from markupsafe import Markup
 from sqlalchemy.orm import InstrumentedAttribute, joinedload
-from werkzeug.routing import BuildError
 from werkzeug.wrappers import Response
 
 from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
-from viewer.office import filing
+from viewer.office import filing, money, records
 from viewer.office.names import titles_of
 from viewer.web.access import Role, local_path, needs, the_user
 from viewer.web.filters import clock, local
@@ -153,6 +152,8 @@ def new_quote() -> Answer:
         record = _make_quote(conversation)
     except ValueError as reason:
         return _choose({"amount": str(reason)})
+    except records.Invalid as invalid:
+        return _choose(invalid.errors)
     new = filing.link(chosen.media, record, the_user(), _caption())
     db.session.commit()
     flash(f"{filing.name_of(record)} made from {counted([one.media for one in new])}.")
@@ -451,36 +452,20 @@ def _titles(conversations: Iterable[Conversation]) -> dict[uuid.UUID, str]:
 
 def page_of(record: WorkRecord, anchor: str | None = None, **words: Any) -> str:
     """The address of a record's page."""
-    try:
-        return url_for("work.show", record_id=record.id, _anchor=anchor, **words)
-    except BuildError:  # until the record's page is merged
-        query = "&".join(f"{name}={value}" for name, value in words.items())
-        return (
-            f"/work/{record.id}" + (f"?{query}" if query else "") + (f"#{anchor}" if anchor else "")
-        )
+    return url_for("work.show", record_id=record.id, _anchor=anchor, **words)
 
 
 def _make_quote(conversation: Conversation) -> WorkRecord:
-    """Raises ValueError."""
-    # Until records.create is merged.
+    """Raises ValueError for an amount that is none, records.Invalid."""
     form = request.form
-    quote_id = _ids([form["quote_id"]])[0] if form.get("quote_id") else uuid.uuid4()
-    if known := db.session.get(WorkRecord, quote_id):
-        return known
-    amount = form.get("amount", "").replace(",", "").strip().lstrip("$")
-    record = WorkRecord(
-        id=quote_id,
-        kind=Kind.QUOTE,
-        status=WorkRecord.Status.DRAFT,
-        conversation_id=conversation.id,
-        number=f"Q-{quote_id.hex[:5]}",
-        title=form.get("title", "").strip(),
-        amount=int(float(amount) * 100) if amount else None,
-        created_by_id=the_user().id,
+    amount = form.get("amount", "").strip()
+    return records.create(
+        Kind.QUOTE,
+        conversation,
+        {"title": form.get("title"), "amount": money.cents(amount) if amount else None},
+        by=the_user(),
+        record_id=_ids([form["quote_id"]])[0] if form.get("quote_id") else None,
     )
-    db.session.add(record)
-    db.session.flush()
-    return record
 
 
 # --- Words -----------------------------------------------------------------------------------
@@ -557,7 +542,7 @@ def record_facts(record: WorkRecord) -> list[str]:
     """What tells it from others: status, amount, time."""
     facts = [record.status.capitalize()]
     if record.amount is not None:
-        facts.append(f"${record.amount // 100:,}.{record.amount % 100:02}")
+        facts.append(money.dollars(record.amount))
     if record.starts_at is not None:
         facts.append(visit_time(record.starts_at))
     if record.place:

@@ -33,11 +33,17 @@ WORDS = {
     "token.add": "Made an API token",
     "token.revoke": "Revoked an API token",
     "media.retry": "Tried a file again",
+    "record.create": "Made a record",
+    "record.edit": "Edited a record",
+    "record.status": "Changed a record’s status",
+    "record.archive": "Archived a record",
+    "record.unarchive": "Brought a record back",
 }
 # Where a subject can be looked at: its endpoint, and what that calls the id.
 PAGES = {
     "user": ("users.show", "user_id"),
     "conversation": ("conversations.show", "conversation_id"),
+    "record": ("work.show", "record_id"),
 }
 
 

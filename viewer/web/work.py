@@ -140,7 +140,7 @@ def _lines(found: Sequence[WorkRecord]) -> list[Line]:
             record,
             called[record.conversation_id].name,
             [
-                f"{count} {word}{'s' if count != 1 else ''}"
+                f"{count}\N{NO-BREAK SPACE}{word}{'s' if count != 1 else ''}"
                 for word, count in counts.get(record.id, {}).items()
             ],
         )
