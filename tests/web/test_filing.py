@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from tests.filed import NOW, customer, days, files, linked, photos, quote, text, visit, voicemail
 from tests.web.test_pages import Page
-from viewer.extensions import db
+from viewer.extensions import db, now
 from viewer.models import MediaAttachment, MediaLink, Message, WorkRecord
 from viewer.office import filing
 
@@ -546,6 +546,39 @@ def test_visits_without_a_photo_are_named(app, maria, job):
     assert "No photos yet for this visit Maria Alvarez" in page.text
     assert page.links(f"/work/{visited.id}/pick")
     assert show(app, "filing/_soon.html", soon=[]).text == ""
+
+
+def test_the_inbox_names_visits_of_the_next_two_days_until_they_have_a_photo(client, maria, bob):
+    visited = visit(maria, now() + days(1), visit="inspection", place="12 Elm St")
+    visit(bob, now() + days(4))
+    before = open_page(client, "/")
+    narrowed = open_page(client, "/", show="photos")
+
+    filing.link(photos(maria), visited, None)
+    db.session.commit()
+
+    assert "No photos yet for this visit Maria Alvarez" in before.text
+    assert "Bob Chen" not in before.text.partition("Add photos")[0]
+    assert "No photos yet" not in narrowed.text
+    assert "No photos yet" not in open_page(client, "/").text
+
+
+def test_the_page_of_a_file_leads_to_its_work_and_back(client, maria, job):
+    media = filing.links_of(job)[0].media
+    page = open_page(client, f"/media/{media.id}/passport")
+
+    client.post(
+        "/work/unlink",
+        data={
+            name: page.all("input", name=name)[0]["value"] for name in ("media", "record", "next")
+        },
+    )
+
+    assert "Q-104 Draft" in page.text
+    assert page.links(f"/work/{job.id}")
+    after = open_page(client, f"/media/{media.id}/passport")
+    assert "1 photo unlinked from Q-104." in after.text
+    assert "it waits among the unfiled" in after.text
 
 
 def test_an_outgoing_photo_can_be_linked_too(client, maria):
