@@ -13,7 +13,33 @@ const NEAR = 10; // slides from the edge of what is known: time to ask for more
 const HASH = "#photo-";
 const TURN = 90;
 
-const photoswipe = () => import("../vendor/photoswipe/photoswipe.esm.min.js");
+const VENDOR = "../vendor/photoswipe/";
+let coming = null; // PhotoSwipe and its looks: fetched once the page is there
+
+function photoswipe() {
+  coming ??= Promise.all([import(`${VENDOR}photoswipe.esm.min.js`), looks()])
+    .then(([module]) => module.default)
+    .catch((trouble) => {
+      coming = null; // the next tap tries again
+      throw trouble;
+    });
+  return coming;
+}
+
+function looks() {
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = new URL(`${VENDOR}photoswipe.css`, import.meta.url);
+  return new Promise((done, failed) => {
+    link.addEventListener("load", done);
+    link.addEventListener("error", () => {
+      link.remove();
+      failed(new Error("no stylesheet"));
+    });
+    document.head.prepend(link); // before our own, which have the last word
+  });
+}
+
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let open = null; // the Viewer on screen
 
@@ -788,7 +814,7 @@ async function show(list, id, fallback) {
   open = { pswp: { isDestroying: false } }; // one tap, one viewer, however slow the module
   let PhotoSwipe;
   try {
-    PhotoSwipe = (await photoswipe()).default;
+    PhotoSwipe = await photoswipe();
   } catch {
     open = null;
     if (fallback) location.assign(fallback);
