@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests import filing_page
 from tests.browser.conftest import DESK, PHONE, violations
 from tests.filed import (
     customer,
@@ -30,7 +29,6 @@ PATIENCE = 30_000  # ms
 
 @pytest.fixture
 def maria(app):
-    filing_page.ensure(app)
     return customer(name="Maria Alvarez")
 
 
