@@ -40,6 +40,7 @@ soak: $(VENV)/.dev ## everything goes wrong for 10 minutes, on both databases (S
 
 bench: $(VENV)/.dev ## what the README's figures come from
 	$(BIN)/python -m benchmarks.journey
+	$(BIN)/python -m benchmarks.size
 
 setup: $(VENV)/.dev ## only install
 

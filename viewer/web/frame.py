@@ -107,8 +107,10 @@ def stylesheet(*names: str) -> str:
 
 def sheets(names: str) -> Response:
     """The sheets, one after the other."""
+    if not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", names):
+        abort(404)
     folder = Path(current_app.static_folder or "") / "css"
-    files = [folder / f"{name}.css" for name in names.split(".") if re.fullmatch("[a-z_]+", name)]
+    files = [folder / f"{name}.css" for name in names.split(".")]
     if not all(file.is_file() for file in files):
         abort(404)
     response = Response("\n".join(file.read_text() for file in files), mimetype="text/css")

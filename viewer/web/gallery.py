@@ -4,7 +4,7 @@ import itertools
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -35,9 +35,8 @@ from viewer.models import (
 )
 from viewer.office import audit, filing
 from viewer.office.names import names_of, title_of
-from viewer.web import access, zips
+from viewer.web import access, slides, zips
 from viewer.web.filters import clock, local
-from viewer.web.listing import older, position
 from viewer.web.narrowing import FILED, KINDS, STATES, US, Narrowing
 from viewer.web.wording import what
 
@@ -45,7 +44,7 @@ bp = Blueprint("gallery", __name__)
 
 PAGE = 48  # rows of two, three, four and six are all full
 COUNTED = 1000  # "1,000+": nobody counts on
-SELECTED = 1000  # files at once: as many as a form may carry
+SELECTED = 500  # files at once: as many as are linked or shared at once
 
 Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttachment.MediaType
 
@@ -124,8 +123,14 @@ def ids() -> Response:
     return jsonify(ids=[str(one) for one in found[:SELECTED]], more=len(found) > SELECTED)
 
 
-@bp.post("/photos/zip")
-def zip() -> BaseResponse:
+@bp.get("/photos/slides")
+def pictures() -> Response:
+    """Photos and videos with these filters, for the photo viewer."""
+    return slides.answer(*_narrowing().conditions(), newest_first=True)
+
+
+@bp.post("/photos/zip", endpoint="zip")
+def download() -> BaseResponse:
     """The originals of the chosen files, or of a whole conversation, as one download."""
     media = _chosen()
     if not media:
@@ -170,7 +175,7 @@ def _show(narrowing: Narrowing) -> str | tuple[str, int]:
             *(defer(column) for column in _UNSEEN),
         )
         if place := request.args.get("before"):
-            query = query.where(older(MediaAttachment.sent_at, MediaAttachment.id, place))
+            query = query.where(_after(place))
         found = list(db.session.scalars(query.limit(PAGE + 1)))
     page, has_older = found[:PAGE], len(found) > PAGE
     names = _names(page, conversation)
@@ -190,10 +195,11 @@ def _show(narrowing: Narrowing) -> str | tuple[str, int]:
         senders=_senders(conversation, names),
         count=_count(narrowing),
         link=lambda **changes: url_for(endpoint, **{**here, **narrowing.address(**changes)}),
-        older={"before": position(page[-1].sent_at, page[-1].id), "by": by} if has_older else None,
+        older={"before": _place(page[-1]), "by": by} if has_older else None,
         is_newest="before" not in request.args,
         is_all_selected="all" in request.args.getlist("select"),
         ids=url_for(".ids", **{**here, **narrowing.address()}),
+        slides=url_for(".pictures", **{**here, **narrowing.address()}),
         actions=[one for one in ACTIONS if access.the_user().role.covers(one.role)],
     )  # fmt: skip
     return (answer, 400) if narrowing.errors else answer
@@ -204,9 +210,31 @@ _UNSEEN = (MediaAttachment.openphone_url, MediaAttachment.peaks, MediaAttachment
 
 
 def _newest_first(query: sa.Select[Any], narrowing: Narrowing) -> sa.Select[Any]:
+    # As the viewer swipes; the index brings them by time, the few of one message are sorted.
     return query.where(*narrowing.conditions()).order_by(
-        MediaAttachment.sent_at.desc(), MediaAttachment.id.desc()
+        *(column.desc() for column in slides.ORDER)
     )
+
+
+def _place(media: MediaAttachment) -> str:
+    """The place of this file, for an address: it stays the same while the list grows."""
+    return f"{media.sent_at.timestamp():.6f}_{media.message_id.hex}_{media.position}_{media.id.hex}"
+
+
+def _after(place: str) -> sa.ColumnElement[bool]:
+    """What comes after this place. A place that cannot be is a 400."""
+    try:
+        stamp, message_id, number, media_id = place.split("_")
+        values = (
+            datetime.fromtimestamp(float(stamp), tz=UTC),
+            uuid.UUID(message_id),
+            int(number),
+            uuid.UUID(media_id),
+        )
+    except (ValueError, OverflowError, OSError):
+        abort(400, "That is no place in this list.")
+    here = sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(values, slides.ORDER, strict=True)))
+    return sa.tuple_(*slides.ORDER) < here
 
 
 def _count(narrowing: Narrowing) -> str:

@@ -33,6 +33,19 @@ WORDS = {
     "token.add": "Made an API token",
     "token.revoke": "Revoked an API token",
     "media.retry": "Tried a file again",
+    "link": "Linked a file",
+    "link.caption": "Captioned a link",
+    "unlink": "Unlinked a file",
+    "needed": "Took a file as needed after all",
+    "not_needed": "Marked a file as not needed",
+    "caption": "Captioned a file",
+    "check": "Checked a file",
+    "trash": "Put a file in the trash",
+    "restore": "Took a file out of the trash",
+    "purge": "Deleted a file for good",
+    "download": "Downloaded",
+    "share.create": "Made a share link",
+    "share.revoke": "Took back a share link",
     "record.create": "Made a record",
     "record.edit": "Edited a record",
     "record.status": "Changed a record’s status",
@@ -43,7 +56,9 @@ WORDS = {
 PAGES = {
     "user": ("users.show", "user_id"),
     "conversation": ("conversations.show", "conversation_id"),
+    "media": ("care.passport", "media_id"),
     "record": ("work.show", "record_id"),
+    "share": ("shares.show", "share_id"),
 }
 
 
