@@ -18,6 +18,7 @@ from viewer.models import (
     Message,
     WorkRecord,
 )
+from viewer.office import records
 
 NOW = datetime(2026, 9, 21, 16, 0, tzinfo=UTC)  # noon in New York
 _counter = itertools.count(104)
@@ -131,8 +132,10 @@ def invoice(conversation: Conversation, number: str, **values: Any) -> WorkRecor
 
 
 def _record(conversation: Conversation, kind: WorkRecord.Kind, **values: Any) -> WorkRecord:
-    row = WorkRecord(conversation_id=conversation.id, kind=kind, **values)
-    db.session.add(row)
+    said = {name: value for name, value in values.items() if name in records.FIELDS[kind] and value}
+    row = records.create(kind, conversation, said)
+    for name in values.keys() - said.keys():
+        setattr(row, name, values[name])
     db.session.commit()
     return row
 

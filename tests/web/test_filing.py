@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.filed import NOW, customer, days, files, linked, photos, quote, text, visit, voicemail
+from tests.test_journey import picture
 from tests.web.test_pages import Page
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, MediaLink, Message, WorkRecord
@@ -128,7 +129,7 @@ def test_all_work_of_all_customers_can_be_searched_without_losing_what_was_typed
     media = photos(maria, 2)
     quote(bob, "Q-9", title="Garage", archived_at=NOW)
     fields = {
-        "media": ids(media), "q": "chen gar", "caption": "North wall",
+        "media": ids(media), "q": "q-9 gar", "caption": "North wall",
         "title": "Typed title", "amount": "12.50", "next": "/unfiled",
     }  # fmt: skip
 
@@ -141,6 +142,20 @@ def test_all_work_of_all_customers_can_be_searched_without_losing_what_was_typed
     assert values["amount"] == "12.50"
     assert values["next"] == "/unfiled"
     assert len(page.all("input", name="media")) == 2
+
+
+def test_a_customers_work_is_found_by_the_customers_name(
+    client, deliver, work, provider, message, bob
+):
+    deliver(message(media=[provider.serve(picture(), content_type="image/jpeg")]).payload())
+    work()
+    conversation = db.session.scalars(sa.select(MediaAttachment)).one().conversation
+    quote(conversation, "Q-9")
+    [media] = photos(bob)
+
+    page = Page(client.post("/work/link/choose", data={"media": media.id, "q": "555-0123"}).text)
+
+    assert "Q-9" in page.text.partition("All work")[2]
 
 
 def test_a_search_that_finds_nothing_says_what_to_look_for(client, maria):
@@ -248,7 +263,8 @@ def test_a_new_quote_is_made_from_photos_in_one_step(client, maria):
     assert (job.title, job.amount, job.conversation_id) == ("North wall", 125050, maria.id)
     assert answer.location == f"/work/{job.id}"
     assert linked(job) == [one.id for one in media]
-    assert f"{job.number} made from 30 photos." in notice(client)
+    assert job.number == "Q-101"
+    assert "Q-101 made from 30 photos." in notice(client)
 
 
 def test_pressing_twice_makes_one_quote(client, maria):
@@ -285,6 +301,38 @@ def test_a_quote_from_two_customers_photos_is_for_the_chosen_one(client, maria, 
     client.post("/work/link/quote", data={"media": ids(media), "customer": bob.id})
 
     assert db.session.scalars(sa.select(WorkRecord)).one().conversation_id == bob.id
+
+
+@pytest.mark.parametrize(
+    ("word", "fields"),
+    [
+        ("appointments", {"starts_at": "2026-09-24T09:00", "visit": "Repair"}),
+        ("invoices", {"number": "INV-7", "amount": "900"}),
+    ],
+)
+def test_a_new_appointment_or_invoice_takes_the_photos_along(client, maria, bob, word, fields):
+    media = photos(maria, 3)
+    chosen = {"media": ids(media), "caption": "North wall"}
+    form = Page(client.post(f"/work/{word}/new", data=chosen | {"conversation": maria.id}).text)
+    fields = fields | {
+        one["name"]: one["value"]
+        for one in form.all("input", type="hidden")
+        if one["name"] not in ("media", "csrf_token")
+    }
+    carried = {"media": [one["value"] for one in form.all("input", name="media")]}
+    other = client.post(f"/work/{word}/customer", data=fields | carried).text
+    wrong = client.post(f"/work/{word}", data=fields | carried | {"external_url": "no address"})
+
+    for _ in range(2):
+        client.post(f"/work/{word}", data=fields | carried)
+
+    job = db.session.scalars(sa.select(WorkRecord)).one()
+    assert "3 files will be linked to it." in form.text
+    assert {one["value"] for one in Page(other).all("input", name="media")} == set(ids(media))
+    assert wrong.status_code == 422
+    assert len(Page(wrong.text).all("input", name="media")) == 3
+    assert linked(job) == [one.id for one in media]
+    assert {one.caption for one in filing.links_of(job)} == {"North wall"}
 
 
 def test_field_staff_link_and_unlink_but_make_no_quotes(log_in, maria):

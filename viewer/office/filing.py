@@ -5,7 +5,7 @@ them: two people who file the same photo wait for each other, and nobody waits i
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,16 +14,7 @@ from sqlalchemy.orm import joinedload
 
 from viewer.config import settings
 from viewer.extensions import db, now
-from viewer.models import (
-    Contact,
-    ContactNumber,
-    Conversation,
-    MediaAttachment,
-    MediaLink,
-    Message,
-    User,
-    WorkRecord,
-)
+from viewer.models import MediaAttachment, MediaLink, Message, User, WorkRecord
 from viewer.office import audit
 
 Kind, Status, State = WorkRecord.Kind, WorkRecord.Status, MediaAttachment.State
@@ -33,8 +24,6 @@ SAME_JOB = timedelta(days=1)  # the same, where the photo came from another numb
 SOON = timedelta(days=2)
 SUGGESTED, SUGGESTED_ELSEWHERE = 8, 4
 CONSIDERED = 200  # records of a customer, newest first
-FOUND = 20
-NAMESAKES = 50  # numbers that one searched word may stand for
 
 # As the partial index says it: SQLite takes the index only for the same words.
 _UNFILED = sa.text("media_attachments.is_unfiled AND media_attachments.state = 'stored'")
@@ -410,7 +399,7 @@ def suggestions(
     )
     near = {one: _is_near(one, times[one.conversation_id], NEAR) for one in records}
     likeliest = sorted(near, key=lambda one: _rank(one, near[one]))[:limit]
-    return _suggested(likeliest, near, media)
+    return as_suggestions(likeliest, media, near)
 
 
 def suggestions_elsewhere(media: Sequence[MediaAttachment]) -> list[Suggestion]:
@@ -439,59 +428,26 @@ def suggestions_elsewhere(media: Sequence[MediaAttachment]) -> list[Suggestion]:
         ).order_by(WorkRecord.created_at.desc(), WorkRecord.id.desc())
     ).all()
     near = {one: _is_near(one, times, SAME_JOB) for one in (*visits, *quotes)}
-    return _suggested(list(near)[:SUGGESTED_ELSEWHERE], near, media)
+    return as_suggestions(list(near)[:SUGGESTED_ELSEWHERE], media, near)
 
 
-def search(words: str, media: Sequence[MediaAttachment]) -> list[Suggestion]:
-    """Records of all customers in which every word occurs: number, title, place, name, phone.
-
-    The newest first; those put away last.
-    """
-    query = (
-        sa.select(WorkRecord)
-        .join(WorkRecord.conversation)
-        .order_by(
-            WorkRecord.archived_at.is_not(None), WorkRecord.created_at.desc(), WorkRecord.id.desc()
-        )
-        .limit(FOUND)
-        .options(joinedload(WorkRecord.conversation))
-    )
-    for word in words.split():
-        query = query.where(_mentions(word))
-    return _suggested(list(db.session.scalars(query)), {}, media)
-
-
-def _mentions(word: str) -> sa.ColumnElement[bool]:
-    digits = "".join(sign for sign in word if sign.isdigit())
-    named = db.session.scalars(
-        sa.select(ContactNumber.number)
-        .join(Contact)
+def as_suggestions(
+    records: Sequence[WorkRecord],
+    media: Sequence[MediaAttachment],
+    near: Mapping[WorkRecord, bool] | None = None,
+) -> list[Suggestion]:
+    """Records that somebody found otherwise, with what they have of these files."""
+    counts = db.session.execute(
+        sa.select(MediaLink.record_id, sa.func.count())
         .where(
-            Contact.deleted.is_(False),
-            sa.or_(
-                *(
-                    column.icontains(word, autoescape=True)
-                    for column in (Contact.first_name, Contact.last_name, Contact.company)
-                )
-            ),
+            MediaLink.media_id.in_([one.id for one in media]),
+            MediaLink.record_id.in_([one.id for one in records]),
         )
-        .limit(NAMESAKES)
-    ).all()
-    if len(digits) >= 3 and len(digits) >= len(word) - 4:  # 0123, 555-0123, (617)
-        named = [*named, digits]
-    return sa.or_(
-        *(
-            column.icontains(word, autoescape=True)
-            for column in (
-                WorkRecord.number,
-                WorkRecord.title,
-                WorkRecord.place,
-                WorkRecord.visit,
-                WorkRecord.external_reference,
-            )
-        ),
-        *(Conversation.participants.contains(number, autoescape=True) for number in named),
+        .group_by(MediaLink.record_id)
     )
+    linked = {row.record_id: row[1] for row in counts}
+    near = near or {}
+    return [Suggestion(one, linked.get(one.id, 0), near.get(one, False)) for one in records]
 
 
 def _is_near(record: WorkRecord, times: Sequence[datetime], distance: timedelta) -> bool:
@@ -509,20 +465,3 @@ def _rank(record: WorkRecord, is_near: bool) -> int:
     if is_near:
         return 1
     return 2 if record.is_open else 3
-
-
-def _suggested(
-    records: Sequence[WorkRecord],
-    near: dict[WorkRecord, bool],
-    media: Sequence[MediaAttachment],
-) -> list[Suggestion]:
-    counts = db.session.execute(
-        sa.select(MediaLink.record_id, sa.func.count())
-        .where(
-            MediaLink.media_id.in_([one.id for one in media]),
-            MediaLink.record_id.in_([one.id for one in records]),
-        )
-        .group_by(MediaLink.record_id)
-    )
-    linked = {row.record_id: row[1] for row in counts}
-    return [Suggestion(one, linked.get(one.id, 0), near.get(one, False)) for one in records]

@@ -14,8 +14,9 @@ from werkzeug.wrappers import Response
 
 from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
-from viewer.office import filing, money, records
+from viewer.office import filing, money, records, worklist
 from viewer.office.names import titles_of
+from viewer.web import search
 from viewer.web.access import Role, local_path, needs, the_user
 from viewer.web.filters import clock, local
 from viewer.web.listing import newer, older, position
@@ -73,7 +74,9 @@ def _choose(errors: dict[str, str]) -> Answer:
     words = _one_line(request.values.get("q", ""))[:100]
     own = filing.suggestions(chosen.media)
     others = (
-        filing.search(words, chosen.media) if words else filing.suggestions_elsewhere(chosen.media)
+        filing.as_suggestions(_found(words), chosen.media)
+        if words
+        else filing.suggestions_elsewhere(chosen.media)
     )
     customers = chosen.customers
     titles = _titles([*customers, *(one.record.conversation for one in others)])
@@ -92,6 +95,11 @@ def _choose(errors: dict[str, str]) -> Answer:
         quote_id=request.form.get("quote_id") or uuid.uuid4(),
     )
     return (page, 422) if errors else page
+
+
+def _found(words: str) -> Sequence[WorkRecord]:
+    wanted = worklist.Wanted(show=worklist.ALL, terms=search.read(words))
+    return worklist.page(wanted).records
 
 
 @bp.post("/work/link")
@@ -158,6 +166,12 @@ def new_quote() -> Answer:
     db.session.commit()
     flash(f"{filing.name_of(record)} made from {counted([one.media for one in new])}.")
     return redirect(page_of(record), 303)
+
+
+def link_along(record: WorkRecord) -> None:
+    """Link what a form for a new record carries along. Does not commit."""
+    if chosen := _chosen().media:
+        filing.link(chosen, record, the_user(), _caption())
 
 
 @bp.post("/work/unlink")

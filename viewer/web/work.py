@@ -23,6 +23,7 @@ from viewer.models import (
 from viewer.office import customers, evidence, filing, money, records, worklist
 from viewer.web import search, slides
 from viewer.web.access import Role, needs, the_user
+from viewer.web.filing import link_along
 from viewer.web.filters import local
 from viewer.web.forms import RecordForm, blank, filled, read_day
 
@@ -56,6 +57,7 @@ STEPS = {
     (Kind.INVOICE, Status.VOID): "Void",
     (Kind.INVOICE, Status.DRAFT): "Back to draft",
 }
+ALONG = ("media", "caption")  # of files that are linked to a new record
 CUSTOMERS = 12  # to choose from; whoever is not among them is searched for
 HISTORY = 50  # lines
 
@@ -241,15 +243,16 @@ def _history(record: WorkRecord) -> list[tuple[AuditEntry, str]]:
 # --- Writing -------------------------------------------------------------------------------
 
 
-@bp.get(f"/work/<{_KIND}>/new")
+@bp.route(f"/work/<{_KIND}>/new", methods=["GET", "POST"])
 @needs(Role.OFFICE)
 def new(word: str) -> str:
-    """First for whom, then what."""
-    conversation = _customer(request.args.get("conversation"))
+    """First for whom, then what. Posted, it carries files along that are to be linked."""
+    conversation = _customer(request.values.get("conversation"))
     kind = KINDS[word][0]
     if conversation is None:
         return _choose_customer(word, request.args.get("q", ""), kept=[])
-    form = blank(kind, id=str(uuid.uuid4()), conversation=str(conversation.id))
+    form = blank(kind)
+    form["id"].data, form["conversation"].data = str(uuid.uuid4()), str(conversation.id)
     if "number" in form:
         form["number"].data = records.next_number(kind)
     return _form(form, conversation)
@@ -271,6 +274,7 @@ def create(word: str) -> Answer:
     except records.Invalid as invalid:
         form.refuse(invalid.errors)
         return _form(form, conversation), 422
+    link_along(record)
     db.session.commit()
     flash(f"{records.describe(record)} is saved.", "done")
     return redirect(url_for(".show", record_id=record.id), 303)
@@ -335,6 +339,7 @@ def _form(
         zone=f"{local(now()):%Z}",
         overtaken=overtaken,
         theirs=theirs or {},
+        along=request.form.getlist("media"),
     )
 
 
@@ -346,7 +351,8 @@ def _form(
 def choose_customer(word: str) -> str:
     """Another customer; what was typed so far goes along."""
     form = blank(KINDS[word][0])
-    return _choose_customer(word, request.form.get("q", ""), kept=form.kept())
+    along = [(name, one) for name in ALONG for one in request.form.getlist(name)]
+    return _choose_customer(word, request.form.get("q", ""), kept=form.kept() + along)
 
 
 @bp.post(f"/work/<{_KIND}>/form")
