@@ -714,7 +714,8 @@ class Viewer {
     };
     go("download", known.download_url);
     go("message", known.message_url ?? (known.message && `#${known.message}`));
-    go("use", known.link_url);
+    const here = location.pathname + location.search + HASH + known.id;
+    go("use", known.link_url && `${known.link_url}&next=${encodeURIComponent(here)}`); // and back
     go("share", known.share_url);
     go("page", known.page_url);
     const isPhoto = known.type === "photo";

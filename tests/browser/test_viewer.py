@@ -377,10 +377,22 @@ def test_it_says_what_is_shown_and_what_can_be_done(four, page):
     for name, address in {
         "Download the original": f"/media/{photo.id}?download=1",
         "Show the message": f"/messages/{photo.message_id}",
-        "Link to a quote, appointment or invoice": f"/work/link/choose?media={photo.id}",
         "Share": f"/shares/new?media={photo.id}",
     }.items():
         expect(dialog.get_by_role("link", name=name)).to_have_attribute("href", address)
+
+
+def test_whoever_links_a_photo_comes_back_to_it(four, page):
+    show(page, four, 3)
+    link = page.get_by_role("link", name="Link to a quote")
+    expect(link).to_be_visible()
+
+    link.click()
+
+    page.wait_for_url("**/work/link/choose?*")
+    assert media(2).id.hex in page.url.replace("-", "")
+    page.go_back()
+    counted(page, 3)
 
 
 def test_field_staff_are_not_offered_to_share(four, open_page):
