@@ -1,19 +1,14 @@
 """Without a link: a conversation that was kept is read, seen and heard; nobody else's is there."""
 
-import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import DESK, PHONE, violations
-from tests.payloads import load
 from tests.test_journey import picture
 from viewer.extensions import db, now
-from viewer.models import Conversation, MediaAttachment, User, UserSession
-from viewer.office import accounts
+from viewer.models import Conversation
 
 PASSWORD = "a crack in the wall"
 CUT = ("ERR_INTERNET_DISCONNECTED", "ERR_FAILED", "Failed to fetch", "Failed to load")

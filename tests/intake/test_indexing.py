@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
-from viewer.intake.spelling import digits_of, numbers_in, words_of
+from viewer.spelling import digits_of, numbers_in, words_of
 
 from tests.conftest import BOTH
 from tests.payloads import load
