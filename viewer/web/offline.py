@@ -77,9 +77,11 @@ def show() -> str:
 @bp.get("/service-worker.js")
 def worker() -> Response:
     """The program that answers in our place where there is no link. It answers for all pages."""
-    response = current_app.send_static_file("service-worker.js")
+    program = Path(current_app.static_folder or "") / "service-worker.js"
+    response = Response(program.read_text(), mimetype="text/javascript")
     response.headers["Cache-Control"] = "no-cache"
-    return response
+    response.add_etag()
+    return response.make_conditional(request.environ)  # type: ignore[return-value]
 
 
 @bp.get("/manifest.webmanifest")
@@ -157,7 +159,11 @@ def _about(media: MediaAttachment) -> int:
 def _programs() -> list[str]:
     """Our modules, and those they may bring along: without them a kept page is only words."""
     folder = Path(current_app.static_folder or "")
-    found = [*folder.glob("js/*.js"), *folder.glob("vendor/**/*.js")]
+    found = [
+        *folder.glob("js/*.js"),
+        *folder.glob("vendor/**/*.js"),
+        *folder.glob("vendor/**/*.css"),
+    ]
     return [
         url_for("static", filename=path.relative_to(folder).as_posix()) for path in sorted(found)
     ]
