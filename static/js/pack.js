@@ -69,14 +69,21 @@ export async function keep(info, tell) {
     }
     tell(0, wanted.size, size);
     const queue = [...wanted];
-    await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+    const work = async () => {
       for (let address = queue.shift(); address; address = queue.shift()) {
         const bytes = await fetched(cache, address);
         if (bytes === null) missing += 1;
         size += bytes ?? 0;
         tell(++done, wanted.size, size);
       }
-    }));
+    };
+    // Where one fails, the others finish what they are at before anything is said or deleted.
+    const ends = await Promise.allSettled(Array.from({ length: AT_ONCE }, () => work().catch((trouble) => {
+      queue.length = 0;
+      throw trouble;
+    })));
+    const failure = ends.find((end) => end.status === "rejected");
+    if (failure) throw failure.reason;
     const held = new Set([...wanted, META, ...pages.map((page) => page.address)].map((one) => new URL(one, location).href));
     for (const request of await cache.keys()) if (!held.has(request.url)) await cache.delete(request);
     const whole = { ...meta, whole: true, size, files: info.files.length, missing };
