@@ -143,7 +143,7 @@ async function fetched(cache, address) {
   if (held) return Number(held.headers.get("Content-Length"));
   const answer = await fetch(address);
   if (answer.redirected || answer.status === 401) throw new Trouble("You were logged out. Log in and try again.");
-  if (answer.status >= 500) throw new Trouble("The server is too busy. Try again in a minute.");
+  if ([502, 503, 504].includes(answer.status)) throw new Trouble("The server is too busy. Try again in a minute.");
   if (!answer.ok) return null;
   const body = await answer.blob();
   await put(cache, address, body, answer.headers);

@@ -17,7 +17,6 @@ from viewer.models import Conversation, User, UserSession
 from viewer.office import accounts
 
 PASSWORD = "a crack in the wall"
-
 PACKS = "caches.keys().then((names) => names.filter((name) => name.startsWith('pack:')).length)"
 
 
