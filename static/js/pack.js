@@ -69,14 +69,21 @@ export async function keep(info, tell) {
     }
     tell(0, wanted.size, size);
     const queue = [...wanted];
-    await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+    const work = async () => {
       for (let address = queue.shift(); address; address = queue.shift()) {
         const bytes = await fetched(cache, address);
         if (bytes === null) missing += 1;
         size += bytes ?? 0;
         tell(++done, wanted.size, size);
       }
-    }));
+    };
+    // Where one fails, the others finish what they are at before anything is said or deleted.
+    const ends = await Promise.allSettled(Array.from({ length: AT_ONCE }, () => work().catch((trouble) => {
+      queue.length = 0;
+      throw trouble;
+    })));
+    const failure = ends.find((end) => end.status === "rejected");
+    if (failure) throw failure.reason;
     const held = new Set([...wanted, META, ...pages.map((page) => page.address)].map((one) => new URL(one, location).href));
     for (const request of await cache.keys()) if (!held.has(request.url)) await cache.delete(request);
     const whole = { ...meta, whole: true, size, files: info.files.length, missing };
@@ -136,7 +143,7 @@ async function fetched(cache, address) {
   if (held) return Number(held.headers.get("Content-Length"));
   const answer = await fetch(address);
   if (answer.redirected || answer.status === 401) throw new Trouble("You were logged out. Log in and try again.");
-  if (answer.status >= 500) throw new Trouble("The server is too busy. Try again in a minute.");
+  if ([502, 503, 504].includes(answer.status)) throw new Trouble("The server is too busy. Try again in a minute.");
   if (!answer.ok) return null;
   const body = await answer.blob();
   await put(cache, address, body, answer.headers);
