@@ -765,11 +765,19 @@ class Viewer {
     this.pswp.close();
   }
 
+  async arrive(message) {
+    await this.left; // our own address first, then the message's
+    location.replace(`#${message.id}`);
+    message.tabIndex = -1;
+    message.focus();
+  }
+
   closing() {
     this.last = this.slide?.id;
     for (const one of this.still ?? []) one.inert = false;
     if (this.pushed && location.hash.startsWith(HASH)) {
       this.pushed = false;
+      this.left = new Promise((done) => addEventListener("popstate", done, { once: true }));
       history.back();
     } else if (location.hash.startsWith(HASH)) {
       history.replaceState(history.state, "", location.pathname + location.search);
@@ -783,10 +791,7 @@ class Viewer {
     document.dispatchEvent(new CustomEvent("viewer:closed"));
     if (open === this) open = null;
     if (this.target) {
-      this.target.tabIndex = -1;
-      this.target.scrollIntoView({ block: "center" });
-      this.target.focus({ preventScroll: true });
-      this.target.classList.add("is-found");
+      this.arrive(this.target);
       return;
     }
     const thumbnail = thumbnailOf(this.last) ?? thumbnailOf(this.first);

@@ -483,7 +483,8 @@ def test_jumping_to_the_message_closes_and_goes_there(four, page):
     page.get_by_role("link", name="Show the message").click()
 
     expect(page.locator(".viewer")).to_have_count(0)
-    expect(page.locator(f"#message-{media(2).message_id}")).to_be_focused()
+    expect(page.locator(f"#message-{media(2).message_id}:target")).to_be_focused()
+    assert page.url.endswith(f"#message-{media(2).message_id}")
 
 
 def test_arriving_photos_disturb_nothing_that_is_open(four, page, deliver, work, provider, message):
