@@ -7,7 +7,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, violations
-from tests.filed import customer, photos, voicemail
+from tests.filed import NOW, customer, photos, voicemail
 from viewer.extensions import db, media_store
 from viewer.intake import indexing
 from viewer.models import MediaAttachment, WorkRecord
@@ -35,7 +35,7 @@ def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
         path.write_bytes(picture.getvalue())
         one.thumbnail_path = one.preview_path = one.file_path
         one.width, one.height, one.file_size = 48, 36, len(picture.getvalue())
-        one.copy_state = MediaAttachment.CopyState.MADE
+        one.copy_state, one.downloaded_at = MediaAttachment.CopyState.MADE, NOW
     db.session.commit()
     return media
 
