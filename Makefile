@@ -1,5 +1,5 @@
 # The front door. `make demo` shows it running, `make test` proves it; both set up what they need.
-.PHONY: demo run test browser proof check format soak bench setup clean help
+.PHONY: demo run test browser proof check format soak bench screenshots setup clean help
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -41,6 +41,9 @@ soak: $(VENV)/.dev ## everything goes wrong for 10 minutes, on both databases (S
 bench: $(VENV)/.dev ## what the README's figures come from
 	$(BIN)/python -m benchmarks.journey
 	$(BIN)/python -m benchmarks.size
+
+screenshots: $(VENV)/.dev ## the pictures of every page in docs/screenshots/
+	$(BIN)/python docs/screenshots.py
 
 setup: $(VENV)/.dev ## only install
 

@@ -20,6 +20,7 @@ from viewer.web import (
     inbox,
     live,
     media,
+    offline,
     player,
     search,
     shared,
@@ -41,6 +42,7 @@ DOORS = (
     search,
     live,
     gallery,
+    offline,
     media,
     filing,
     evidence,
@@ -73,6 +75,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     edges.init_app(app)
     access.init_app(app)
     frame.init_app(app)
+    offline.init_app(app)
     filters.init_app(app)
     wording.init_app(app)
     tappable.init_app(app)

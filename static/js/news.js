@@ -11,7 +11,9 @@ let latest = null;
 function ask() {
   const here = articles();
   const url = new URL(timeline.dataset.news, location);
-  if (here.length) url.searchParams.set("since", here[0].dataset.position);
+  // Without older messages it begins where the conversation begins, wherever that will be.
+  const hasOlder = document.querySelector('[data-more="older"]');
+  if (here.length && hasOlder) url.searchParams.set("since", here[0].dataset.position);
   if ("ends" in timeline.dataset && here.length) url.searchParams.set("until", here.at(-1).dataset.position);
   // A page that was loaded in several parts has an ETag of each.
   const etags = (timeline.dataset.etag ?? "").split(" ").filter(Boolean).map((tag) => `W/"${tag}"`);

@@ -13,7 +13,33 @@ const NEAR = 10; // slides from the edge of what is known: time to ask for more
 const HASH = "#photo-";
 const TURN = 90;
 
-const photoswipe = () => import("../vendor/photoswipe/photoswipe.esm.min.js");
+const VENDOR = "../vendor/photoswipe/";
+let coming = null; // PhotoSwipe and its looks: fetched once the page is there
+
+function photoswipe() {
+  coming ??= Promise.all([import(`${VENDOR}photoswipe.esm.min.js`), looks()])
+    .then(([module]) => module.default)
+    .catch((trouble) => {
+      coming = null; // the next tap tries again
+      throw trouble;
+    });
+  return coming;
+}
+
+function looks() {
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = new URL(`${VENDOR}photoswipe.css`, import.meta.url);
+  return new Promise((done, failed) => {
+    link.addEventListener("load", done);
+    link.addEventListener("error", () => {
+      link.remove();
+      failed(new Error("no stylesheet"));
+    });
+    document.head.prepend(link); // before our own, which have the last word
+  });
+}
+
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let open = null; // the Viewer on screen
 
@@ -688,7 +714,8 @@ class Viewer {
     };
     go("download", known.download_url);
     go("message", known.message_url ?? (known.message && `#${known.message}`));
-    go("use", known.link_url);
+    const here = location.pathname + location.search + HASH + known.id;
+    go("use", known.link_url && `${known.link_url}&next=${encodeURIComponent(here)}`); // and back
     go("share", known.share_url);
     go("page", known.page_url);
     const isPhoto = known.type === "photo";
@@ -738,11 +765,19 @@ class Viewer {
     this.pswp.close();
   }
 
+  async arrive(message) {
+    await this.left; // our own address first, then the message's
+    location.replace(`#${message.id}`);
+    message.tabIndex = -1;
+    message.focus();
+  }
+
   closing() {
     this.last = this.slide?.id;
     for (const one of this.still ?? []) one.inert = false;
     if (this.pushed && location.hash.startsWith(HASH)) {
       this.pushed = false;
+      this.left = new Promise((done) => addEventListener("popstate", done, { once: true }));
       history.back();
     } else if (location.hash.startsWith(HASH)) {
       history.replaceState(history.state, "", location.pathname + location.search);
@@ -756,10 +791,7 @@ class Viewer {
     document.dispatchEvent(new CustomEvent("viewer:closed"));
     if (open === this) open = null;
     if (this.target) {
-      this.target.tabIndex = -1;
-      this.target.scrollIntoView({ block: "center" });
-      this.target.focus({ preventScroll: true });
-      this.target.classList.add("is-found");
+      this.arrive(this.target);
       return;
     }
     const thumbnail = thumbnailOf(this.last) ?? thumbnailOf(this.first);
@@ -788,7 +820,7 @@ async function show(list, id, fallback) {
   open = { pswp: { isDestroying: false } }; // one tap, one viewer, however slow the module
   let PhotoSwipe;
   try {
-    PhotoSwipe = (await photoswipe()).default;
+    PhotoSwipe = await photoswipe();
   } catch {
     open = null;
     if (fallback) location.assign(fallback);

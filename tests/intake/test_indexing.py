@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
-from viewer.intake.spelling import digits_of, numbers_in, words_of
 
 from tests.conftest import BOTH
 from tests.payloads import load
@@ -14,6 +13,7 @@ from viewer import cli, schedule
 from viewer.extensions import db
 from viewer.intake import indexing
 from viewer.models import CatchUpMark, Conversation, MediaAttachment, Message, SearchEntry, Term
+from viewer.spelling import digits_of, numbers_in, words_of
 
 AT = datetime(2026, 9, 21, 14, 13, 19, tzinfo=UTC)
 EVERYTHING = {"first": 0, "below": 1 << 62, "limit": 100}

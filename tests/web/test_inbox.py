@@ -251,7 +251,7 @@ def test_a_conversation_is_marked_as_unread_to_come_back_to_it(client, page, tal
 
     assert [answer.status_code for answer in answers] == [303] * 3
     assert "1 new" in found.text
-    assert " unread " in found.text.split("Text 0")[1]
+    assert " unread" in found.text.split("Text 0")[1]
     assert any("/unread" in (form["action"] or "") for form in opened.all("form"))
     assert "Inbox 1 unread" in opened.text
     assert "new" not in Page(log_in("field").get("/").text).text

@@ -37,7 +37,7 @@ def share(log_in: Callable[..., Any]) -> Callable[..., str]:
         answer = office.post("/shares", data=form)
         assert answer.status_code == 303, Page(answer.text).text
         shown = Page(office.get(answer.headers["Location"]).text)
-        [field] = shown.all("input", id="address")
+        [field] = shown.all("input", id="secret")
         return field["value"].removeprefix("http://localhost")
 
     return make

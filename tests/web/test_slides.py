@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import flask_migrate
 import pillow_heif
 import pytest
 import sqlalchemy as sa
@@ -257,6 +258,20 @@ def test_a_full_size_picture_that_is_not_there_says_why(state, status, sent, cli
     assert answer.status_code == status
     assert ("being made" if status == 425 else "can be downloaded") in answer.text
     assert bool(slide["full"]) is (status == 425)
+
+
+@BOTH
+def test_photos_of_before_get_their_full_size_with_the_migration(sent, work, client):
+    [photo] = sent(picture((2400, 1600), "HEIF"))
+    db.session.rollback()
+    flask_migrate.downgrade(revision="0008-1")
+    flask_migrate.upgrade()
+
+    work()
+
+    db.session.refresh(photo)
+    assert photo.full_path
+    assert client.get(f"/media/{photo.id}/full").status_code == 200
 
 
 # --- the page, without any script -------------------------------------------------------

@@ -24,6 +24,7 @@ PARTS = {
     "voicemails": "role = 'voicemail' AND state != 'trashed'",
     "unfiled": "is_unfiled AND state = 'stored'",
     "attention": "state IN ('needs_attention', 'damaged')",
+    "unsettled": "state IN ('pending', 'downloading', 'needs_attention', 'damaged')",
 }
 
 
@@ -135,9 +136,28 @@ class MediaAttachment(Saying, Model):
     __table_args__ = (
         sa.Index("idx_conversation", "conversation_id", "created_at"),
         sa.Index("idx_message", "message_id"),
-        sa.Index("ix_media_attachments_gallery", "sent_at", "id"),
-        sa.Index("ix_media_attachments_gallery_of", "conversation_id", "sent_at", "id"),
-        sa.Index("ix_media_attachments_kind", "media_type", "sent_at", "id"),
+        *(
+            # In the order in which the gallery shows them and the viewer swipes.
+            sa.Index(
+                f"ix_media_attachments_{name}",
+                *equal,
+                "sent_at",
+                "message_id",
+                "position",
+                "id",
+                sqlite_where=sa.text(which) if which else None,
+                postgresql_where=sa.text(which) if which else None,
+            )
+            for name, equal, which in (
+                ("gallery", [], None),
+                ("gallery_of", ["conversation_id"], None),
+                ("kind", ["media_type"], None),
+                ("linked", [], "linked_at IS NOT NULL"),
+                ("set_aside", [], "not_needed_at IS NOT NULL"),
+                ("unsettled", [], PARTS["unsettled"]),
+                ("unfiled_gallery", [], PARTS["unfiled"]),
+            )
+        ),
         sa.Index(
             "ix_media_attachments_unfiled",
             "sent_at",
@@ -166,31 +186,6 @@ class MediaAttachment(Saying, Model):
             "id",
             sqlite_where=sa.text("not_needed_at IS NOT NULL"),
             postgresql_where=sa.text("not_needed_at IS NOT NULL"),
-        ),
-        sa.Index(
-            "ix_media_attachments_linked",
-            "sent_at",
-            "id",
-            sqlite_where=sa.text("linked_at IS NOT NULL"),
-            postgresql_where=sa.text("linked_at IS NOT NULL"),
-        ),
-        sa.Index(
-            "ix_media_attachments_set_aside",
-            "sent_at",
-            "id",
-            sqlite_where=sa.text("not_needed_at IS NOT NULL"),
-            postgresql_where=sa.text("not_needed_at IS NOT NULL"),
-        ),
-        sa.Index(
-            "ix_media_attachments_unsettled",
-            "sent_at",
-            "id",
-            sqlite_where=sa.text(
-                "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
-            ),
-            postgresql_where=sa.text(
-                "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
-            ),
         ),
         sa.Index(
             "ix_media_attachments_trash",

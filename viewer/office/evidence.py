@@ -119,8 +119,6 @@ def trouble(item: EvidenceItem) -> str | None:
     try:
         size = media_store().stat(item.file_path).size
     except Missing:
-        if item.media.purged_at is not None:
-            return "It was deleted for good; what is left of it is its hash."
         return "The original is missing from the store."
     except Unavailable:
         return "The store does not answer now, so this could not be checked."

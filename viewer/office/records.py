@@ -23,7 +23,7 @@ from sqlalchemy.orm import joinedload
 
 from viewer import spelling
 from viewer.config import settings
-from viewer.extensions import db, now
+from viewer.extensions import db, lock, now
 from viewer.models import (
     STATUSES,
     AuditEntry,
@@ -70,7 +70,7 @@ STEPS = {
 VISITS = ("Inspection", "Estimate", "Repair", "Follow-up", "Warranty visit")
 FIRST_NUMBERS = {Kind.QUOTE: ("Q-", 3, 100), Kind.INVOICE: ("INV-", 4, 1000)}  # one before
 NOTES_LONGEST = 10_000  # characters
-TRIES = 5  # to get a number before somebody else does
+TRIES = 3  # to get a number before somebody chooses that very one
 EARLIEST, LATEST = 2000, 2100  # years that are no slip of the finger
 
 LABELS = {
@@ -126,6 +126,8 @@ def create(
         return known
     clean = checked(kind, values)
     chosen = clean.get("number")
+    if "number" in clean and not chosen:
+        lock(f"next {kind}")  # one after the other; those who choose do not ask
     for _ in range(TRIES):
         number = chosen or (next_number(kind) if "number" in clean else None)
         record = WorkRecord(

@@ -30,6 +30,8 @@ MACHINES = frozenset(
     {
         "static",
         "sheets",
+        "offline.worker",  # a program that is the same for everybody
+        "offline.manifest",
         "webhooks.receive",  # its signature
         "status.healthz",  # whether, never what
         "api.description",  # of operations, not of anybody
@@ -236,7 +238,10 @@ def _ask_to_log_in() -> Response:
     wants = request.accept_mimetypes.best_match(["text/plain", "text/html"])
     if request.method in ("GET", "HEAD") and wants == "text/html":
         path = request.full_path.rstrip("?")
-        return redirect(url_for("account.login", next=path if path != "/" else None), 302)
+        answer = redirect(url_for("account.login", next=path if path != "/" else None), 302)
+        if "token" in session:  # of a login that has ended: what it kept on the device goes
+            answer.headers["Clear-Site-Data"] = '"storage"'
+        return answer
     raise Unauthorized("Log in first.")
 
 

@@ -72,6 +72,7 @@ def _welcome(user: User, address: str, action: str) -> Response:
     audit.note(action, by=user)
     db.session.commit()
     response = redirect(address, 303)
+    response.headers["Clear-Site-Data"] = '"storage"'  # what another person kept on this device
     devices.remember(response, user)
     return response
 

@@ -228,7 +228,7 @@ def trashed_thumbnail(media_id: uuid.UUID) -> Response:
 
 @bp.post("/media/<uuid:media_id>/trash")
 @needs(Role.OFFICE)
-def put_in_trash(media_id: uuid.UUID) -> Response | tuple[str, int]:
+def put_in_trash(media_id: uuid.UUID) -> Response | str:
     """Put a file away. Where it is used, that is said first, and asked."""
     media = _find(media_id)
     uses = care.uses(media)
@@ -240,7 +240,7 @@ def put_in_trash(media_id: uuid.UUID) -> Response | tuple[str, int]:
             evidence=uses.evidence,
             shares=uses.shares,
             kept=care.KEPT,
-        ), 409
+        )
     try:
         care.trash(media, the_user())
     except care.Refused as refusal:

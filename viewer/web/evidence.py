@@ -106,7 +106,7 @@ def _sender(item: EvidenceItem, names: dict[str, str]) -> str:
 
 
 def _picture(media: MediaAttachment) -> str | None:
-    if media.thumbnail_path is None or media.purged_at is not None:
+    if media.thumbnail_path is None:
         return None
     if media.state is State.STORED:
         return url_for("media.thumbnail", media_id=media.id)
@@ -119,7 +119,7 @@ def _since(item: EvidenceItem, *, is_linked: bool) -> list[str]:
     media, found = item.media, []
     if trouble := evidence.trouble(item):
         found.append(trouble)
-    if media.state is State.TRASHED and media.purged_at is None:
+    if media.state is State.TRASHED:
         found.append("It lies in the trash now.")
     if not is_linked and media.state is not State.TRASHED:
         found.append("It is not linked to this quote any more.")

@@ -108,7 +108,7 @@ def stylesheet(*names: str) -> str:
 
 def sheets(names: str) -> Response:
     """The sheets, one after the other."""
-    if not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", names):
+    if not re.fullmatch(r"[a-z_]{1,30}(\.[a-z_]{1,30}){,40}", names):
         abort(404)
     folder = Path(current_app.static_folder or "") / "css"
     files = [folder / f"{name}.css" for name in names.split(".")]

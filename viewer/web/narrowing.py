@@ -124,7 +124,7 @@ class Narrowing:
         if self.conversation:
             found.append(MediaAttachment.conversation_id == self.conversation.id)
         if self.kind:
-            found.append(MediaAttachment.media_type == KINDS[self.kind][1])
+            found.append(self._of_kind())
         if self.filed:
             found.append(FILED[self.filed][1])
         if self.state:
@@ -137,6 +137,14 @@ class Narrowing:
         if self.sender:
             found += self._of_sender()
         return found
+
+    def _of_kind(self) -> Condition:
+        kind = KINDS[self.kind][1]
+        if self.state in ("waiting", "attention"):
+            # Said so that the index over kinds cannot be taken: these few have one of their own,
+            # and there they are not looked for among all photos.
+            return sa.func.lower(MediaAttachment.media_type) == kind.value
+        return MediaAttachment.media_type == kind
 
     def _of_sender(self) -> list[Condition]:
         if self.sender == US and self.conversation:

@@ -89,7 +89,12 @@ def search(
     below: int | None = None,
     limit: int = HITS_PAGE,
 ) -> list[int]:
-    """Ids of the entries of messages, or of people, in which all of this is; newest first."""
+    """Ids of the entries of messages, or of people, in which all of this is; newest first.
+
+    No words are in nothing.
+    """
+    if not terms:
+        return []
     base = SearchEntry.PEOPLE if people else 0
     first = base + (stamp_of(span.begin) if span and span.begin else 0)
     end = stamp_of(span.end) if span and span.end else SearchEntry.PEOPLE

@@ -11,7 +11,8 @@ from sqlalchemy.orm import InstrumentedAttribute, joinedload, selectinload
 
 from viewer import derive, quo
 from viewer.extensions import db, now
-from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
+from viewer.models import Conversation, MediaAttachment, MediaLink
+from viewer.office import filing
 from viewer.office.names import names_of
 from viewer.web.access import Role, the_user
 from viewer.web.filters import clock, day, exact_time, local
@@ -100,13 +101,16 @@ def describe(media: MediaAttachment, names: Mapping[str, str] | None = None) -> 
         "exact_time": exact_time(media.sent_at),
         "caption": media.caption,
         "message": f"message-{media.message_id}",
-        "message_url": f"/messages/{media.message_id}",
+        "message_url": url_for("conversations.at_message", message_id=media.message_id),
         "download_url": url_for("media.original", media_id=media.id, download=1),
-        "page_url": f"/media/{media.id}/passport",
-        "link_url": f"/work/link/choose?media={media.id}",
-        "share_url": f"/shares/new?media={media.id}" if may_share else None,
+        "page_url": url_for("care.passport", media_id=media.id),
+        "link_url": url_for("filing.choose", media=media.id),
+        "share_url": url_for("shares.new", media=media.id) if may_share else None,
         "uses": [
-            {"label": _record_words(link.record), "url": f"/work/{link.record_id}"}
+            {
+                "label": filing.name_of(link.record),
+                "url": url_for("work.show", record_id=link.record_id),
+            }
             for link in media.links
         ],
     }
@@ -141,16 +145,6 @@ def _full(media: MediaAttachment) -> str | None:
     if media.full_path is None and not is_coming:
         return None
     return url_for("media.full", media_id=media.id)
-
-
-def _record_words(record: WorkRecord) -> str:
-    """Q-104; Repair, March 12; Quote"""
-    if record.number:
-        return record.number
-    if record.starts_at is not None:
-        visit = (record.visit or "visit").capitalize()
-        return f"{visit}, {local(record.starts_at):%B} {local(record.starts_at).day}"
-    return record.title or record.kind.value.capitalize()
 
 
 def _page(wanted: Sequence[Condition], *, newest_first: bool) -> list[MediaAttachment]:

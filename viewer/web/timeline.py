@@ -224,7 +224,7 @@ def _read(query: sa.Select[Message], *, light: bool = False) -> list[Message]:
         options = [load_only(*_TOLD), options[0].load_only(*_OF_A_FILE)]
     links: Load = selectinload(Message.media).selectinload(MediaAttachment.links)  # type: ignore[assignment]
     options.append(links.joinedload(MediaLink.record))
-    query = query.options(*options).execution_options(populate_existing=not light)
+    query = query.options(*options).execution_options(populate_existing=True)
     return list(db.session.scalars(query))
 
 

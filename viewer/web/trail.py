@@ -44,13 +44,13 @@ WORDS = {
     "restore": "Took a file out of the trash",
     "purge": "Deleted a file for good",
     "download": "Downloaded",
+    "record.create": "Made a record",
+    "record.edit": "Changed a record",
+    "record.status": "Changed a status",
+    "record.archive": "Archived a record",
+    "record.unarchive": "Took a record out of the archive",
     "share.create": "Made a share link",
     "share.revoke": "Took back a share link",
-    "record.create": "Made a record",
-    "record.edit": "Edited a record",
-    "record.status": "Changed a record’s status",
-    "record.archive": "Archived a record",
-    "record.unarchive": "Brought a record back",
 }
 # Where a subject can be looked at: its endpoint, and what that calls the id.
 PAGES = {

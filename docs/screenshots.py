@@ -1,0 +1,156 @@
+"""Take the pictures of every page that stand in docs/screenshots/ and in the README.
+
+It starts `viewer demo`, works a little as the office would (a quote from a customer's photos, sent;
+a visit; a share link), waits until every photo is there, and takes each page at 360 and 1280 px.
+
+Run it: make screenshots   (needs Chromium)
+"""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from playwright.sync_api import Browser, Page, sync_playwright
+
+FOLDER = Path(__file__).parent / "screenshots"
+ROOT = Path(__file__).parent.parent
+SIZES = {"phone": (360, 780), "desk": (1280, 900)}
+EMAIL, PASSWORD = "owner@demo.example", "show-me-the-cracks"  # of the demo's made-up owner
+CUSTOMER = "Tom Brennan"
+
+
+@contextmanager
+def demo() -> Iterator[str]:
+    """A demo of our own; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    base = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="shots") as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "viewer", "demo", "--port", str(port)],
+            cwd=folder, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            yield base
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+
+
+def until_quiet(base: str) -> None:
+    """Until the demo's three months are in, and hardly anything is on its way."""
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        try:
+            if requests.get(f"{base}/healthz", timeout=5).json().get("redis"):
+                break
+        except requests.RequestException:
+            pass
+        time.sleep(1)
+    time.sleep(90)  # 240 deliveries, then their photos and copies
+
+
+def log_in(page: Page) -> None:
+    page.goto("/login")
+    page.get_by_label("E-mail address").fill(EMAIL)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_load_state("load")
+
+
+def conversation_of(page: Page, name: str) -> str:
+    page.goto("/?show=photos")
+    address = page.locator("a.line__link", has_text=name).first.get_attribute("href")
+    assert address, f"there is no {name} in the inbox"
+    return address
+
+
+def work_a_little(page: Page, talk: str) -> None:
+    """A quote of all the customer's photos, made from the gallery."""
+    page.goto(f"{talk}/photos")
+    page.get_by_text("Select all").first.click()
+    page.get_by_role("button", name="Link to work").first.click()
+    page.get_by_label("Title").first.fill("Seal two cracks, north wall")
+    page.get_by_label("Amount").first.fill("3,850")
+    page.get_by_role("button", name="Make the quote").click()
+    page.wait_for_load_state("load")
+
+
+def take(browser: Browser, base: str) -> None:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    for size, (width, height) in SIZES.items():
+        for scheme in ("light", "dark"):
+            context = browser.new_context(
+                base_url=base,
+                viewport={"width": width, "height": height},
+                has_touch=size == "phone",
+                color_scheme=scheme,
+            )
+            page = context.new_page()
+            page.goto("/login")
+            snap(page, f"login-{size}-{scheme}")
+            log_in(page)
+            talk = conversation_of(page, CUSTOMER)
+            if (size, scheme) == ("phone", "light"):
+                work_a_little(page, talk)
+            for name, address in pages(page, talk).items():
+                page.goto(address)
+                snap(page, f"{name}-{size}-{scheme}")
+            page.goto(talk)
+            page.locator("[data-slide]").first.click()
+            page.wait_for_timeout(2_500)
+            snap(page, f"viewer-{size}-{scheme}")
+            context.close()
+
+
+def pages(page: Page, talk: str) -> dict[str, str]:
+    """Every page that somebody lives in, by name."""
+    page.goto("/work")
+    record = page.locator("a[href*='/work/']:has-text('Seal')").first.get_attribute("href")
+    page.goto(f"{talk}/photos")
+    media = page.locator("[data-slide]").first.get_attribute("data-slide")
+    return {
+        "inbox": "/",
+        "search": "/search?q=crack",
+        "conversation": talk,
+        "photos": "/photos",
+        "unfiled": "/unfiled",
+        "work": "/work",
+        "quote": record or "/work",
+        "link": f"/work/link/choose?media={media}",
+        "passport": f"/media/{media}/passport",
+        "share": f"/shares/new?media={media}",
+        "status": "/status",
+        "account": "/account",
+        "users": "/users",
+        "trail": "/trail",
+    }
+
+
+def snap(page: Page, name: str) -> None:
+    page.wait_for_timeout(1_200)  # thumbnails in sight, the blur gone
+    page.screenshot(path=FOLDER / f"{name}.jpg", type="jpeg", quality=62)
+
+
+def main() -> None:
+    with demo() as base, sync_playwright() as playwright:
+        until_quiet(base)
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        take(browser, base)
+        browser.close()
+    print(f"{len(list(FOLDER.iterdir()))} pictures in {FOLDER.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

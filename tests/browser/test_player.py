@@ -1,0 +1,394 @@
+"""The player: voicemails and recordings are heard in a real browser, through a real server."""
+
+import io
+import math
+import struct
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Page, expect
+
+from tests import calls
+from tests.browser.conftest import DESK, PHONE, violations
+from tests.browser.fingers import until
+from viewer.extensions import db
+from viewer.models import Conversation, MediaAttachment, User
+
+VOICES = Path(__file__).parents[2] / "viewer" / "demo" / "voices"
+SOUND = "document.querySelector('audio[hidden]')"
+SAID = [(n * 1.5, f"Line {n + 1} of what was said, and a little more of it.") for n in range(16)]
+
+
+def tone(seconds: float) -> bytes:
+    """A telephone's WAV: half a minute is half a megabyte."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        second = b"".join(
+            struct.pack("<h", round(9000 * math.sin(n / 8) * abs(math.sin(n / 1900))))
+            for n in range(8000)
+        )
+        file.writeframes(second * int(seconds))
+    return out.getvalue()
+
+
+@pytest.fixture
+def called(deliver, work, provider, message):
+    """A long voicemail, a recorded call with its transcript, another voicemail. Their page."""
+
+    def make(seconds: float = 60, tall: int = 0) -> str:
+        url = provider.serve(tone(seconds), content_type="audio/wav")
+        for event in calls.voicemail(url, "Please call me back."):
+            deliver(event)
+        voice = provider.serve((VOICES / "answered-call.mp3").read_bytes())
+        for event in calls.recorded(voice, SAID):
+            deliver(event)
+        for event in calls.voicemail(provider.serve(tone(30), content_type="audio/wav"), number=2):
+            deliver(event)
+        for n in range(tall):
+            deliver(message(text=f"Text {n}\n" * 8).payload())
+        work()
+        return f"/conversations/{db.session.scalar(sa.select(Conversation.id))}"
+
+    return make
+
+
+def players(page: Page) -> Any:
+    return page.locator(".player.is-dressed")
+
+
+def playing(page: Page, beyond: float = 0) -> None:
+    until(page, f"!{SOUND}.paused && {SOUND}.currentTime > {beyond}")
+
+
+def place(page: Page) -> float:
+    found: float = page.evaluate(f"() => {SOUND}.currentTime")
+    return found
+
+
+def test_a_voicemail_plays_and_says_how_far_it_is(called, page):
+    page.goto(called())
+    player = players(page).first
+    expect(player.locator(".player__time")).to_have_text("0:00 / 1:00")
+    assert page.evaluate(f"() => {SOUND}.src") == ""  # nothing is fetched before somebody asks
+
+    player.get_by_role("button", name="Play voicemail of (617) 555-0123").click()
+
+    playing(page, 1)
+    expect(player.get_by_role("slider")).to_have_attribute("aria-valuetext", "0:01 of 1:00")
+    player.get_by_role("button", name="Pause").click()
+    until(page, f"{SOUND}.paused")
+
+
+def test_a_seek_fetches_only_the_part_that_is_heard(called, page):
+    answers: list[tuple[int, str]] = []
+    page.on(
+        "response",
+        lambda answer: (
+            answers.append((answer.status, answer.request.headers.get("range", "")))
+            if answer.url.endswith("/playable")
+            else None
+        ),
+    )
+    page.goto(called(seconds=1800))  # 29 MB: more than a browser takes ahead
+    slider = players(page).first.get_by_role("slider")
+    box = slider.bounding_box()
+
+    page.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2)
+    players(page).first.get_by_role("button", name="Play").click()
+
+    playing(page, 1500)
+    starts = [int(asked.removeprefix("bytes=").split("-")[0]) for _, asked in answers if asked]
+    assert {status for status, _ in answers} == {206}
+    assert max(starts) > 20_000_000
+
+
+def test_only_one_plays_at_a_time_and_each_remembers_its_place(called, page):
+    page.goto(called())
+    first, _, second = (players(page).nth(n) for n in range(3))
+    first.get_by_role("button", name="Play").click()
+    playing(page, 0.5)
+
+    second.get_by_role("button", name="Play").click()
+    playing(page, 0.2)
+
+    expect(first.get_by_role("button", name="Play")).to_be_visible()
+    expect(second.get_by_role("button", name="Pause")).to_be_visible()
+    assert (
+        page.evaluate(
+            "() => [...document.querySelectorAll('audio')].filter((a) => !a.paused).length"
+        )
+        == 1
+    )
+    first.get_by_role("button", name="Play").click()
+    playing(page, 0.5)
+
+
+def test_ten_seconds_back_and_forward(called, page):
+    page.goto(called())
+    player = players(page).first
+    player.get_by_role("button", name="Forward 10 seconds").click()
+    player.get_by_role("button", name="Forward 10 seconds").click()
+    player.get_by_role("button", name="Back 10 seconds").click()
+
+    expect(player.locator(".player__time")).to_have_text("0:10 / 1:00")
+    player.get_by_role("button", name="Play").click()
+    playing(page, 10)
+
+
+def test_the_keyboard_plays_and_seeks(called, page):
+    page.goto(called())
+    player = players(page).first
+    slider = player.get_by_role("slider")
+    slider.focus()
+
+    page.keyboard.press("ArrowRight")
+    expect(slider).to_have_attribute("aria-valuetext", "0:10 of 1:00")
+    page.keyboard.press("Shift+ArrowRight")
+    expect(slider).to_have_attribute("aria-valuetext", "0:11 of 1:00")
+    page.keyboard.press("ArrowLeft")
+    expect(slider).to_have_attribute("aria-valuetext", "0:01 of 1:00")
+    page.keyboard.press("Space")
+    playing(page, 1)
+    page.keyboard.press("Space")
+    until(page, f"{SOUND}.paused")
+    page.keyboard.press("Home")
+
+    expect(slider).to_have_attribute("aria-valuetext", "0:00 of 1:00")
+
+
+def test_a_small_bar_follows_where_the_player_is_out_of_sight(called, page):
+    page.goto(called(tall=12))
+    players(page).first.scroll_into_view_if_needed()
+    players(page).first.get_by_role("button", name="Play").click()
+    playing(page)
+    bar = page.get_by_role("region", name="Player")
+    expect(bar).to_be_hidden()
+
+    page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
+
+    expect(bar).to_be_visible()
+    tabs = page.get_by_role("navigation", name="Main").bounding_box()
+    assert bar.bounding_box()["y"] + bar.bounding_box()["height"] <= tabs["y"] + 1
+    last = page.locator("article").last.bounding_box()
+    assert last["y"] + last["height"] <= bar.bounding_box()["y"]
+    before = place(page)
+    bar.get_by_role("button", name="Back 10 seconds").click()
+    bar.get_by_role("button", name="Pause").click()
+    until(page, f"{SOUND}.paused && {SOUND}.currentTime <= {before} + 1")
+    bar.get_by_role("link", name="(617) 555-0123").click()
+    until(page, "document.activeElement.closest('.player')")
+    expect(bar).to_be_hidden()
+
+
+def test_closing_the_bar_ends_it(called, page):
+    page.goto(called(tall=12))
+    players(page).first.get_by_role("button", name="Play").click()
+    playing(page)
+    page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
+
+    page.get_by_role("button", name="Close the player").click()
+
+    expect(page.get_by_role("region", name="Player")).to_be_hidden()
+    until(page, f"{SOUND}.paused")
+
+
+def test_the_speed_survives_a_reload_and_another_device(called, page, open_page):
+    address = called()
+    page.goto(address)
+    with page.expect_response("**/account/playback-rate") as answer:
+        players(page).first.get_by_role("button", name="Speed").click()
+    assert answer.value.status == 204
+
+    page.reload()
+    players(page).first.get_by_role("button", name="Play").click()
+
+    playing(page)
+    assert page.evaluate(f"() => {SOUND}.playbackRate") == 1.25
+    expect(players(page).nth(2).get_by_role("button", name="Speed: 1.25 times")).to_be_visible()
+    assert db.session.scalars(sa.select(User.playback_rate)).all() == [1.25]
+    other = open_page()
+    other.goto(address)
+    expect(players(other).first.get_by_role("button", name="Speed: 1.25 times")).to_be_visible()
+
+
+def test_lines_of_the_transcript_seek_and_the_current_one_is_seen(called, page):
+    page.goto(called())
+    call = page.locator(".call", has=page.locator("[data-transcript]"))
+    call.locator("summary").click()
+
+    call.get_by_role("link", name="Play from 0:15").click()
+
+    playing(page, 15)
+    line = call.locator("[aria-current]")
+    expect(line).to_contain_text("Line 11 of")
+    until(
+        page,
+        "(() => { const line = document.querySelector('[aria-current]').getBoundingClientRect();"
+        " const box = document.querySelector('[data-transcript]').getBoundingClientRect();"
+        " return line.top >= box.top && line.bottom <= box.bottom; })()",
+    )
+    call.get_by_text("Line 3 of").click()
+    until(page, f"{SOUND}.currentTime >= 3 && {SOUND}.currentTime < 12")
+    expect(line).not_to_contain_text("Line 11 of")
+
+
+def test_the_transcript_does_not_run_away_from_a_reader(called, page):
+    page.goto(called())
+    call = page.locator(".call", has=page.locator("[data-transcript]"))
+    call.locator("summary").click()
+    call.get_by_role("link", name="Play from 0:00").click()
+    playing(page)
+    box = call.locator("[data-transcript]")
+    box.hover()
+    page.mouse.wheel(0, 300)
+    until(page, "document.querySelector('[data-transcript]').scrollTop > 100")
+    there = page.evaluate("() => document.querySelector('[data-transcript]').scrollTop")
+
+    expect(call.locator("[aria-current]")).to_contain_text("Line 2 of", timeout=30_000)
+
+    assert page.evaluate("() => document.querySelector('[data-transcript]').scrollTop") >= there
+
+
+def test_the_lock_screen_knows_what_plays_and_can_seek(called, page):
+    page.add_init_script(
+        """window.asked = {};
+        const set = MediaSession.prototype.setActionHandler;
+        MediaSession.prototype.setActionHandler = function (name, act) {
+            window.asked[name] = act;
+            return set.call(this, name, act);
+        };"""
+    )
+    page.goto(called())
+    players(page).first.get_by_role("button", name="Play").click()
+    playing(page)
+
+    known = page.evaluate(
+        """() => {
+            const { title, artist, artwork } = navigator.mediaSession.metadata;
+            return [title, artist, artwork.length, navigator.mediaSession.playbackState];
+        }"""
+    )
+    page.evaluate("() => window.asked.seekto({ seekTime: 42 })")
+    until(page, f"{SOUND}.currentTime >= 42")
+    page.evaluate("() => window.asked.seekbackward({})")
+    until(page, f"{SOUND}.currentTime < 36")
+    page.evaluate("() => window.asked.pause()")
+    until(page, f"{SOUND}.paused")
+
+    assert known == ["Voicemail", "(617) 555-0123", 1, "playing"]
+
+
+def test_it_goes_on_where_it_was_after_another_page(called, page):
+    address = called()
+    page.goto(address)
+    players(page).first.get_by_role("button", name="Forward 10 seconds").click()
+    players(page).first.get_by_role("button", name="Play").click()
+    playing(page, 10.5)
+    page.goto("/")
+
+    page.goto(address)
+
+    until(page, f"{SOUND}.src && {SOUND}.currentTime >= 10.5")
+    expect(players(page).first.locator(".player__time")).not_to_contain_text("0:00 /")
+
+
+def test_a_recording_that_is_gone_says_so_and_can_be_tried_again(called, page):
+    page.expected_errors.append("404")
+    page.goto(called())
+    recording = db.session.scalars(
+        sa.select(MediaAttachment).where(MediaAttachment.duration_seconds == 60)
+    ).one()
+    recording.state = MediaAttachment.State.TRASHED
+    db.session.commit()
+    player = players(page).first
+    player.get_by_role("button", name="Play").click()
+    expect(player.get_by_role("status")).to_contain_text("There is no such file.")
+
+    recording.state = MediaAttachment.State.STORED
+    db.session.commit()
+    player.get_by_role("button", name="Try again").click()
+
+    playing(page)
+    expect(player.get_by_role("status")).to_be_empty()
+
+
+def test_a_lost_connection_is_said_in_words(called, page):
+    page.expected_errors.append("ERR_INTERNET_DISCONNECTED")
+    page.goto(called())
+    page.context.set_offline(True)
+    player = players(page).first
+    player.get_by_role("button", name="Play").click()
+
+    expect(player.get_by_role("status")).to_contain_text("There is no connection.")
+    page.context.set_offline(False)
+
+
+def test_what_is_appended_later_has_a_player_too(called, page):
+    page.goto(called())
+    page.evaluate(
+        """() => {
+            const copy = document.querySelector('.call').cloneNode(true);
+            const player = copy.querySelector('[data-player]');
+            player.className = 'player';
+            player.dataset.player = 'another';
+            const audio = document.createElement('audio');
+            audio.src = '/media/x/playable';
+            player.replaceChildren(audio);
+            document.querySelector('.timeline').append(copy);
+            document.dispatchEvent(new CustomEvent('viewer:appended', { detail: copy }));
+        }"""
+    )
+
+    expect(players(page)).to_have_count(4)
+
+
+def test_dressing_moves_nothing(called, page):
+    page.add_init_script(
+        """window.shifts = 0;
+        new PerformanceObserver((list) => {
+            for (const shift of list.getEntries()) window.shifts += shift.value;
+        }).observe({ type: 'layout-shift', buffered: true });"""
+    )
+    page.goto(called())
+    expect(players(page)).to_have_count(3)
+    page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
+
+    assert page.evaluate("() => window.shifts") == 0
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_is_in_anybodys_way(called, open_page, viewport, dark):
+    page = open_page(viewport=viewport, dark=dark)
+    page.goto(called(tall=12))
+    page.locator("summary", has_text="Transcript").click()
+    players(page).first.get_by_role("button", name="Play").click()
+    playing(page)
+    assert violations(page) == []
+    page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.get_by_role("region", name="Player")).to_be_visible()
+
+    assert violations(page) == []
+    small = page.evaluate(
+        """() => [...document.querySelectorAll('.player button, .player-bar button')]
+            .filter((one) => one.offsetWidth && (one.offsetWidth < 44 || one.offsetHeight < 44))
+            .map((one) => one.outerHTML)"""
+    )
+    assert small == []
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_without_scripts_the_browsers_own_player_is_there(called, open_page):
+    page = open_page(java_script_enabled=False)
+    page.goto(called())
+
+    assert page.locator("audio[controls]").count() == 3
+    expect(page.locator("audio[controls]").first).to_be_visible()
