@@ -629,6 +629,14 @@ def test_the_page_of_a_file_leads_to_its_work_and_back(client, maria, job):
     assert "it waits among the unfiled" in after.text
 
 
+@pytest.mark.parametrize(("address", "place"), [("/unfiled", "Unfiled"), ("/work/{}/pick", "Work")])
+def test_the_navigation_says_where_one_is(client, job, address, place):
+    page = client.get(address.format(job.id)).text
+    [here] = re.findall(r'aria-current="page">.*?tabs__words">(\w+)<', page)
+
+    assert here == place
+
+
 def test_an_outgoing_photo_can_be_linked_too(client, maria):
     [media] = files(text(maria, direction=Message.Direction.OUTGOING), is_unfiled=False)
     job = quote(maria)

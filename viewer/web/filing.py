@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from markupsafe import Markup
 from sqlalchemy.orm import InstrumentedAttribute, joinedload
 from werkzeug.wrappers import Response
@@ -56,6 +56,13 @@ class Group:
     title: str
     media: list[MediaAttachment]  # oldest first
     suggestions: list[filing.Suggestion]
+
+
+@bp.before_request
+def _say_where() -> None:
+    """Whoever chooses or arranges work is at work, not in the tray."""
+    if request.path.startswith("/work/"):
+        g.place = "work"
 
 
 # --- Choosing the work -----------------------------------------------------------------------

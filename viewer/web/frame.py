@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flask import Flask, Response, abort, current_app, render_template, request, url_for
+from flask import Flask, Response, abort, current_app, g, render_template, request, url_for
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 
@@ -35,7 +35,8 @@ class Item:
 
     @property
     def is_here(self) -> bool:
-        return request.blueprint == self.endpoint.partition(".")[0]
+        here = g.get("place") or request.blueprint
+        return bool(here == self.endpoint.partition(".")[0])
 
 
 ITEMS = (
