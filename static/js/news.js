@@ -220,8 +220,8 @@ if (timeline) {
     const form = event.target;
     if (!form.closest(".timeline") || !form.matches('[action$="/attempts"]')) return;
     event.preventDefault();
-    const button = form.querySelector("button");
-    button.disabled = true;
+    if ("sent" in form.dataset) return;
+    form.dataset.sent = ""; // not by disabling the button: that would take the focus from it
     try {
       const answer = await fetch(form.action, { method: "POST", body: new FormData(form), redirect: "manual" });
       if (answer.type !== "opaqueredirect") throw new TypeError(`${answer.status}`);
