@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -18,12 +19,6 @@ from viewer.office import accounts
 from viewer.web import offline
 
 PAGES = ("/", "/photos", "/unfiled", "/status", "/account", "/offline")
-
-
-def fetch(client: Any, address: str) -> bytes:
-    with client.get(address) as answer:
-        assert answer.status_code == 200, address
-        return bytes(answer.data)
 
 
 def again(client: Any, address: str, etag: str) -> Any:
@@ -95,7 +90,25 @@ def test_head_knows_the_version_too(client):
     assert client.head("/photos").headers["ETag"] == etag
 
 
+def test_the_one_stylesheet_has_everything_in_it(client):
+    address = re.search(r'rel="stylesheet" href="([^"]+)"', client.get("/photos").text)[1]
+
+    answer = client.get(address)
+
+    assert "@import" not in answer.text  # between rules it would count for nothing
+    assert ".tabs__link" in answer.text
+    assert ".viewer" in answer.text
+    assert "immutable" in answer.headers["Cache-Control"]
+
+
 # --- Packs ---------------------------------------------------------------------------------
+
+
+def fetched(browser, address: str) -> bytes:
+    """A static file, whole; its answer is closed."""
+    with closing(browser.get(address)) as answer:
+        assert answer.status_code == 200
+        return answer.data
 
 
 def test_a_pack_names_what_is_looked_at_and_listened_to(client):
@@ -121,7 +134,7 @@ def test_a_pack_names_what_is_looked_at_and_listened_to(client):
     assert not any(str(waiting.id) in one for one in told["files"])
     assert 600_000 < told["size"] < 1_000_000
     assert "no-store" in answer.headers["Cache-Control"]
-    assert all(fetch(client, one) for one in told["programs"])
+    assert all(fetched(client, one) for one in told["programs"])
 
 
 def test_an_estimate_is_near_what_it_becomes(deliver, work, client, provider, message):
@@ -240,9 +253,9 @@ def test_a_phone_can_install_it(anonymous):
     assert {icon["purpose"] for icon in told["icons"]} == {"any", "maskable"}
     assert {icon["sizes"] for icon in told["icons"]} == {"192x192", "512x512"}
     for icon in told["icons"]:
-        with Image.open(io.BytesIO(fetch(anonymous, icon["src"]))) as drawn:
+        with Image.open(io.BytesIO(fetched(anonymous, icon["src"]))) as drawn:
             assert f"{drawn.width}x{drawn.height}" == icon["sizes"]
     touch = re.search(r'rel="apple-touch-icon" href="([^"]+)"', page)[1]
-    with Image.open(io.BytesIO(fetch(anonymous, touch))) as drawn:
+    with Image.open(io.BytesIO(fetched(anonymous, touch))) as drawn:
         assert drawn.size == (180, 180)
     assert again(anonymous, address, answer.headers["ETag"]).status_code == 304
