@@ -292,6 +292,14 @@ def _into_sqlite(url: str) -> Iterator[Callable[[str, list[tuple[Any, ...]]], No
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA journal_mode = OFF")  # nobody else is here, and nothing is lost
     connection.execute("PRAGMA cache_size = -1000000")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    # Indexes and lists of words are made at the end, at one go: kept up row by row they take hours.
+    made_later = connection.execute(
+        "SELECT type, name, sql FROM sqlite_master"
+        " WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"
+    ).fetchall()
+    for kind, name, _ in made_later:
+        connection.execute(f"DROP {kind} {name}")
     connection.execute("BEGIN")
 
     def plain(value: Any) -> Any:
@@ -309,6 +317,10 @@ def _into_sqlite(url: str) -> Iterator[Callable[[str, list[tuple[Any, ...]]], No
         )
 
     yield put
+    for words in ("search_words", "work_words"):
+        connection.execute(f"INSERT INTO {words} ({words}) VALUES ('rebuild')")  # noqa: S608
+    for _, _, statement in made_later:
+        connection.execute(statement)
     connection.execute("COMMIT")
     connection.close()
 
@@ -318,6 +330,13 @@ def _into_postgres(url: str) -> Iterator[Callable[[str, list[tuple[Any, ...]]], 
     with psycopg.connect(url) as connection:
         # Rows come conversation by conversation, each before what refers to it but for the batch.
         connection.execute("SET session_replication_role = replica")
+        connection.execute("SET maintenance_work_mem = '1GB'")
+        made_later = connection.execute(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND NOT EXISTS"
+            " (SELECT FROM pg_constraint WHERE conname = indexname)"
+        ).fetchall()
+        for name, _ in made_later:
+            connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
 
         def plain(value: Any) -> Any:
             return json.dumps(value) if isinstance(value, list | dict) else value
@@ -330,6 +349,8 @@ def _into_postgres(url: str) -> Iterator[Callable[[str, list[tuple[Any, ...]]], 
                     copy.write_row([plain(value) for value in row])
 
         yield put
+        for _, statement in made_later:
+            connection.execute(statement)
 
 
 def make(name: str, folder: Path, url: str) -> Flask:

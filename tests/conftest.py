@@ -23,6 +23,7 @@ import time_machine
 from flask import Flask, has_app_context, session
 from flask.testing import FlaskClient
 from flask_wtf.csrf import generate_csrf
+from jinja2 import FileSystemBytecodeCache
 from werkzeug.datastructures import Headers
 
 from tests import servers
@@ -146,10 +147,19 @@ def settings(tmp_path: Path, database_url: str, valkey_url: str) -> dict[str, An
     }
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
+    """Templates are compiled once, not in every test's application."""
+    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+
+
 @pytest.fixture
-def app(settings: dict[str, Any], valkey_url: str) -> Iterator[Flask]:
+def app(
+    settings: dict[str, Any], valkey_url: str, compiled: FileSystemBytecodeCache
+) -> Iterator[Flask]:
     redis.from_url(valkey_url).flushall()
     app = create_app(settings)
+    app.jinja_env.bytecode_cache = compiled
     with app.app_context():
         yield app
         db.session.rollback()

@@ -64,7 +64,11 @@ def _app() -> Iterator[Flask]:
     with app.app_context():
         schema.check()
         identity.ensure()
-        yield app
+        try:
+            yield app
+        finally:
+            db.session.remove()
+            db.engine.dispose()
 
 
 # What stops a start, in one line for the person who started it.

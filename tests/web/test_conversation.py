@@ -345,12 +345,13 @@ def test_words_travel_compressed_and_pictures_as_they_are(client, talk):
             with client.get(address) as plain:
                 assert "Content-Encoding" not in plain.headers
                 assert size < len(plain.data) / 2
-            if etag:  # of these bytes, and of no others
+            if etag:
                 again = {"Accept-Encoding": coding, "If-None-Match": etag}
                 with client.get(address, headers=again) as kept:
                     assert kept.status_code == 304
                     assert kept.headers["ETag"] == etag
-                assert plain.headers["ETag"] != etag
+                if not etag.startswith("W/"):  # a strong one is of these bytes, and of no others
+                    assert plain.headers["ETag"] != etag
 
 
 def test_sheets_that_are_not_there_are_404(client):

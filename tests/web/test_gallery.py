@@ -564,7 +564,7 @@ def test_forty_tiles_ask_as_much_as_four(page):
 INDEXED = {
     "/photos": "ix_media_attachments_gallery",
     "/photos?kind=videos": "ix_media_attachments_kind",
-    "/photos?filed=unfiled": "ix_media_attachments_unfiled",
+    "/photos?filed=unfiled": "ix_media_attachments_unfiled_gallery",
     "/photos?filed=linked": "ix_media_attachments_linked",
     "/photos?filed=not-needed": "ix_media_attachments_set_aside",
     "/photos?state=attention": "ix_media_attachments_unsettled",

@@ -3,6 +3,7 @@
 Hashing takes a tenth of a second on purpose: do it before a transaction begins, never inside.
 """
 
+import functools
 import re
 import threading
 import unicodedata
@@ -33,8 +34,6 @@ COMMON = (
 )
 
 _hasher = argon2.PasswordHasher()
-# For names nobody has: telling them from known ones by the clock must not work.
-_NOBODY = _hasher.hash("nobody has this password")
 # Each takes 64 MB: a crowd at the door must not take all of the memory.
 _at_once = threading.BoundedSemaphore(2)
 
@@ -62,12 +61,19 @@ def matches(password_hash: str | None, password: str) -> bool:
     password = _as_typed_anywhere(password[: 2 * LONGEST])
     if len(password) > LONGEST:
         password_hash = None  # nobody has one so long
+    nobody = _nobody()  # made with the first login of a process, known or not
     try:
         with _at_once:
-            _hasher.verify(password_hash or _NOBODY, password)
+            _hasher.verify(password_hash or nobody, password)
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
     return password_hash is not None
+
+
+@functools.cache
+def _nobody() -> str:
+    """For names that nobody has: telling them from known ones by the clock must not work."""
+    return _hasher.hash("nobody has this password")
 
 
 def _as_typed_anywhere(password: str) -> str:
