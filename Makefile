@@ -15,13 +15,13 @@ demo: $(VENV)/.core ## a lively little company on http://127.0.0.1:8000
 run: $(VENV)/.core ## the viewer itself, with the settings of the environment and .env
 	$(BIN)/viewer up
 
-test: $(VENV)/.dev ## everything that needs no root and no browser
+test: $(VENV)/.dev ## everything that is quick and needs no root and no browser
 	$(BIN)/python -m pytest -n 4 -m "not proof and not browser"
 
 browser: $(VENV)/.dev ## every page in a real Chromium, on a phone and on a desk
 	$(BIN)/python -m pytest -n 2 -m browser
 
-proof: $(VENV)/.dev ## crashes, power cuts, faults, attacks; as root, with strace and e2fsprogs
+proof: $(VENV)/.dev ## crashes, power cuts, faults, attacks, long walks; as root, with strace and e2fsprogs
 	$(BIN)/python -m pytest -n 3 -m proof
 
 check: $(VENV)/.dev ## style, types, who imports whom, known vulnerabilities

@@ -184,6 +184,7 @@ def test_everything_lies_under_the_data_dir_unless_told_otherwise(tmp_path):
     assert read({"MEDIA_ROOT": "there"}).media_root == tmp_path / "there"
 
 
+@pytest.mark.proof
 def test_a_secret_key_is_made_once_whoever_comes_first(tmp_path):
     program = (
         "import sys; from pathlib import Path; from viewer.config import read; "

@@ -231,6 +231,7 @@ def test_what_no_browser_shows_is_there_in_every_pixel(look, format_):
         assert preview.getpixel((1024, 600))[1] > 60  # where it is all but lost
 
 
+@pytest.mark.proof
 def test_a_photo_of_48_megapixels_fits_the_childs_limits(look):
     wall = Image.new("RGB", (8064, 6048), (190, 188, 182))
     packed = makers.packed(

@@ -235,6 +235,7 @@ def test_progress_is_told(api, text, app):
 # --- once and only once ---
 
 
+@pytest.mark.proof
 @BOTH
 @pytest.mark.parametrize("only_v1", [False, True])
 def test_a_second_run_changes_nothing(
@@ -329,6 +330,7 @@ with create_app().app_context():
 """
 
 
+@pytest.mark.proof
 @BOTH
 def test_a_run_that_was_killed_goes_on_where_it_was(api, workspace, provider, text, app, settings):
     for number in range(170):

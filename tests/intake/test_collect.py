@@ -176,6 +176,7 @@ PLACES = (
 HAS_NAME = {"storage.linked", "storage.placed", "collect.placed", "collect.stored"}
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("place", PLACES)
 def test_a_run_that_is_killed_is_finished_by_the_next(
     place, announced, provider, root, monkeypatch

@@ -192,6 +192,7 @@ ORDERS = strategies.tuples(
 )
 
 
+@pytest.mark.proof
 @BOTH
 @pytest.mark.parametrize("our_number", ["told", "learnt"])
 def test_every_order_of_arrival_ends_in_the_same_rows(settings, request, database, our_number):

@@ -516,6 +516,7 @@ def test_row_39_an_answer_that_contradicts_itself_is_not_believed(server, header
 # --- 41 to 43: time, bytes, memory ---
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     "behaviour",
     [

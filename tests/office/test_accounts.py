@@ -109,6 +109,7 @@ def test_a_clock_that_was_wrong_locks_nobody_out(app, clock):
     throttle.take(allowance("account:a"))
 
 
+@pytest.mark.proof
 @BOTH
 def test_the_table_stays_small_and_keeps_the_account_that_is_guessed_at(app, clock, monkeypatch):
     monkeypatch.setattr(throttle, "MOST_ROWS", 200)

@@ -170,6 +170,7 @@ def test_a_stranger_sees_nothing_and_changes_nothing_anywhere(app, something):
     assert everything() == before
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("role", list(Role))
 def test_each_role_comes_as_far_as_it_should_and_no_further(role, app, something, log_in):
     """Asked to write, with a right form token and right ids, whoever may not changes nothing."""
@@ -212,6 +213,7 @@ def needed_role(app: Flask, endpoint: str) -> Role:
         return access.needed_role(endpoint)
 
 
+@pytest.mark.proof
 def test_no_route_writes_without_a_form_token(app, something, log_in):
     owner, before, tried = log_in("owner"), everything(), set()
     for rule, method in rules(app):
@@ -228,6 +230,7 @@ def test_no_route_writes_without_a_form_token(app, something, log_in):
     assert everything() == before
 
 
+@pytest.mark.proof
 def test_what_is_only_looked_at_changes_nothing(app, something, log_in):
     """So no link, no preview and no picture's address can log out, delete or send anything."""
     owner, before = log_in("owner"), everything()
@@ -253,6 +256,7 @@ def everything() -> dict[str, list[Any]]:
     return found
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("role", [None, Role.OWNER])
 def test_no_id_that_cannot_be_breaks_anything(role, app, something, log_in):
     someone = log_in(role) if role else app.test_client()
@@ -276,6 +280,7 @@ QUERIES = (
 )  # fmt: skip
 
 
+@pytest.mark.proof
 def test_no_query_breaks_a_page(app, something, log_in):
     owner = log_in("owner")
     for rule, method in rules(app):
@@ -377,6 +382,7 @@ HERE = (
 )  # fmt: skip
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("wanted", ELSEWHERE + HERE)
 def test_after_the_login_one_stays_on_this_host(wanted, app, log_in):
     client = log_in("field")
@@ -436,6 +442,7 @@ WHERE = {
 }  # fmt: skip
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("role", [None, "owner"])
 def test_every_answer_is_fenced_in(where, role, app, log_in):

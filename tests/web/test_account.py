@@ -216,6 +216,7 @@ def test_nobody_waits_for_the_database_while_a_password_is_compared(owner, visit
     assert checked == [False, False, False]
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     "words", ["", "\0", "a\0b@c", "é" * 4_000, "x" * 20_000, "' OR 1=1 --", "{{7*7}}"]
 )
@@ -251,6 +252,7 @@ def behind_a_proxy(settings: dict[str, Any]) -> None:
     settings["PROXY_HOPS"] = 1
 
 
+@pytest.mark.proof
 def test_a_thousand_guesses_from_fifty_addresses_get_nowhere(
     behind_a_proxy, owner, visitor, checked
 ):
@@ -275,6 +277,7 @@ def test_a_thousand_guesses_from_fifty_addresses_get_nowhere(
     assert at_home.log_in().status_code == 303
 
 
+@pytest.mark.proof
 def test_a_thousand_guesses_at_many_names_from_one_address_get_nowhere(
     owner, crew, visitor, checked
 ):
@@ -289,6 +292,7 @@ def test_a_thousand_guesses_at_many_names_from_one_address_get_nowhere(
     assert visitor("203.0.113.2").log_in().status_code == 303
 
 
+@pytest.mark.proof
 @BOTH
 def test_guesses_sent_at_one_moment_get_no_further_than_guesses_in_turn(app, owner, checked):
     owner.password_hash = accounts.hash_password(PASSWORD)  # so that comparing takes its time
@@ -460,6 +464,7 @@ def owner_in(hashed: str) -> Iterator[Callable[[Flask], None]]:
             db.engine.dispose()
 
 
+@pytest.mark.proof
 def test_a_flood_of_guesses_is_a_few_lines_in_the_trail(owner, visitor, clock):
     for number in range(20):
         someone = visitor(f"203.0.113.{number}")

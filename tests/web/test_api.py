@@ -165,6 +165,7 @@ def described(app, api, photos, quote):
     return schema
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 def test_every_operation_does_what_its_description_says(described, mode):
     """Words that fit the description are answered as it says, words that don't are refused."""

@@ -137,6 +137,7 @@ def test_a_pack_names_what_is_looked_at_and_listened_to(client):
     assert all(fetched(client, one) for one in told["programs"])
 
 
+@pytest.mark.proof
 def test_an_estimate_is_near_what_it_becomes(deliver, work, client, provider, message):
     drawn = [
         drawing.encode(drawing.crack_photo(seed, size=(1600, 1200)), "JPEG", 1, seed=seed)

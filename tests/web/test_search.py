@@ -219,6 +219,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.proof
 @BOTH
 def test_nothing_that_is_typed_is_an_error(client, said):
     said("needle wall")

@@ -260,6 +260,7 @@ def test_a_full_size_picture_that_is_not_there_says_why(state, status, sent, cli
     assert bool(slide["full"]) is (status == 425)
 
 
+@pytest.mark.proof
 @BOTH
 def test_photos_of_before_get_their_full_size_with_the_migration(sent, work, client):
     [photo] = sent(picture((2400, 1600), "HEIF"))

@@ -555,6 +555,7 @@ def head(length: str, headers: dict[str, str]) -> bytes:
     return "\r\n".join([*lines, *(f"{k}: {v}" for k, v in headers.items()), "", ""]).encode()
 
 
+@pytest.mark.proof
 def test_a_real_server_bounds_counts_and_keeps(gunicorn, message, app):
     """Several promises over one start of gunicorn, which takes longer than all of them."""
     body, headers = signed(message().payload(), "standard", SECRET, delivery_id="msg_chunks")
@@ -585,6 +586,7 @@ def test_a_real_server_bounds_counts_and_keeps(gunicorn, message, app):
     assert sum(counts.values()) in (21, 22)  # half a body may be seen as an empty one, refused
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("place", "rows"), [("webhook.verified", 0), ("webhook.inserted", 0), ("webhook.committed", 1)]
 )
