@@ -2,6 +2,9 @@
 .PHONY: demo run test browser proof check format soak bench screenshots setup clean help
 .DEFAULT_GOAL := help
 
+# Compiled once, not in each of the hundreds of processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

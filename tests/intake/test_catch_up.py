@@ -26,6 +26,8 @@ from viewer.models import (
 )
 from viewer.quo import rest
 
+pytestmark = pytest.mark.proof  # long stories, told with a provider of two surfaces
+
 KEY = "test-key-1"
 THEM, US = "+16175550123", "+16175550100"
 HOOK = {
@@ -235,7 +237,6 @@ def test_progress_is_told(api, text, app):
 # --- once and only once ---
 
 
-@pytest.mark.proof
 @BOTH
 @pytest.mark.parametrize("only_v1", [False, True])
 def test_a_second_run_changes_nothing(
@@ -330,7 +331,6 @@ with create_app().app_context():
 """
 
 
-@pytest.mark.proof
 @BOTH
 def test_a_run_that_was_killed_goes_on_where_it_was(api, workspace, provider, text, app, settings):
     for number in range(170):

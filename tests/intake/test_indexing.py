@@ -118,6 +118,7 @@ def test_a_corrected_text_is_found_by_its_new_words_alone(deliver, work, message
     assert len(found("gap")) == 1
 
 
+@pytest.mark.proof
 @BOTH
 def test_the_newest_are_first_however_they_arrive(deliver, work, message):
     sent = [AT + timedelta(minutes=minute // 2) for minute in range(12)]  # two at each moment

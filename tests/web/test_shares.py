@@ -522,8 +522,8 @@ def test_a_records_files_are_offered_in_its_order_and_kept_in_it(log_in, anonymo
     job = filed.quote(maria, "Q-7", title="North wall")
     message = filed.text(maria)
     files = [small(keep(picture(colour=c), message), picture(colour=c)) for c in ("red", "blue")]
-    made = filing.link(files, job, None)
-    filing.reorder(job, [made[1].id, made[0].id])
+    made = {link.media_id: link.id for link in filing.link(files, job, None)}
+    filing.reorder(job, [made[files[1].id], made[files[0].id]])
     db.session.commit()
 
     form = Page(office.get(f"/shares/new?record={job.id}").text)

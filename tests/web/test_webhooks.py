@@ -454,6 +454,7 @@ def test_a_frozen_redis_holds_no_delivery_up(client_with, message, caplog):
 # --- Not understood ------------------------------------------------------------------------
 
 
+@pytest.mark.proof
 @BOTH
 @pytest.mark.parametrize("body", [b"{not json", b"\x00\xff", b"", b"[" * 50_000, b'{"a":1,"a":2}'])
 def test_what_cannot_be_read_is_kept_shown_and_read_again(body, client, message, work, app):
