@@ -13,10 +13,11 @@ PEOPLE = {
 
 
 def voicemail(url: str, said: str | None = None, number: int = 1) -> list[dict[str, Any]]:
-    """The deliveries of a missed call and the voicemail that was left."""
+    """The deliveries of a missed call and the voicemail that was left; an hour between numbers."""
     missed, left = load("d3_call_missed"), load("d3_call_voicemail")
     call = f"ACcall-missed-{number}"
     missed["data"]["resource"]["id"] = left["data"]["resource"]["callId"] = call
+    missed["data"]["resource"]["createdAt"] = f"2026-09-21T{14 + number}:01:40.000Z"
     left["data"]["resource"] |= {
         "id": f"ACvm-{number}",
         "voicemailId": f"VM{number}",

@@ -398,7 +398,10 @@ function showBar() {
   }
   if (root.hidden === !wanted) return;
   root.hidden = !wanted;
-  document.documentElement.classList.toggle("has-player-bar", wanted);
+  const page = document.documentElement;
+  const wasAtEnd = page.scrollHeight - innerHeight - scrollY < 2;
+  page.classList.toggle("has-player-bar", wanted);
+  if (wanted && wasAtEnd) scrollTo(0, page.scrollHeight); // the bar covers nothing that was read
   dialog?.classList.toggle("viewer--sounding", wanted);
   document.dispatchEvent(new CustomEvent("player:bar"));
 }
@@ -444,8 +447,9 @@ function follow() {
   current.setAttribute("aria-current", "true");
   const box = current.closest("[data-transcript]");
   if (performance.now() - readingSince < READING || box.scrollHeight <= box.clientHeight) return;
+  const away = current.getBoundingClientRect().top - box.getBoundingClientRect().top;
   box.scrollTo({
-    top: current.offsetTop - box.offsetTop - (box.clientHeight - current.offsetHeight) / 2,
+    top: box.scrollTop + away - (box.clientHeight - current.offsetHeight) / 2,
     behavior: calm.matches ? "auto" : "smooth",
   });
 }
