@@ -19,6 +19,11 @@ def until(page: Page, condition: str) -> None:
     )
 
 
+def opened(page: Page) -> None:
+    """The viewer's opening has come to rest: only then gestures count."""
+    until(page, "document.querySelectorAll('.pswp__item')[2].style.display === 'block'")
+
+
 class Fingers:
     """One or two of them on the glass of a page."""
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, violations
+from tests.browser.fingers import opened
 from tests.filed import customer, files, photos, quote, text, voicemail
 from tests.test_journey import picture
 from viewer.extensions import db, now
@@ -128,9 +129,10 @@ def test_a_tap_opens_unless_one_is_selecting(open_page, address):
 
     viewer = page.get_by_role("dialog", name="Photo viewer")
     expect(viewer).to_be_visible()
-    expect(viewer.get_by_text("1 of 5")).to_be_visible()
+    expect(viewer.get_by_text("1 of 5", exact=True)).to_be_visible()
+    opened(page)
     page.keyboard.press("ArrowRight")
-    expect(viewer.get_by_text("2 of 5")).to_be_visible()
+    expect(viewer.get_by_text("2 of 5", exact=True)).to_be_visible()
 
 
 def test_holding_a_picture_begins_a_selection(open_page, address):

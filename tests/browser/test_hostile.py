@@ -111,17 +111,17 @@ XML = (
 FILES: dict[str, tuple[bytes, str, str]] = {
     "svg": (svg(), "image/svg+xml", "/a.svg"),
     "html": (html(), "text/html", "/a.html"),
-    "xml": (XML, "application/xhtml+xml", "/a.xhtml"),
+    "xml": (XML, "text/html", "/a.xhtml"),
     "mhtml": (MHTML, "multipart/related", "/a.mht"),
     "script": (RUN.encode(), "text/javascript", "/a.js"),
     "flash": (b"CWS\x0a" + b"x" * 200, "application/x-shockwave-flash", "/a.swf"),
     "gif and script": (gif_and_script(), "image/gif", "/a.gif"),
     "photo with a page": (jpeg_with_a_page(), "image/jpeg", "/a.jpg"),
     "picture with a page": (png_named_as_a_script(), "text/html; charset=utf-7", "/a.png.html"),
-    "virus": (EICAR, "image/jpeg", "/a.jpg.exe"),
+    "virus": (EICAR, "application/octet-stream", "/a.jpg.exe"),
     "pdf": (PDF, "application/pdf", "/a.pdf"),
     "photo": (picture(200, 200, "grey"), "image/jpeg", quote(f"/{SHORT}.jpg")),
-    "photo with lines": (picture(90, 90), "image/jpeg", "/a%0d%0aX-Evil:%201%22.jpg"),
+    "photo with lines": (picture(90, 90), "image/jpeg", quote('/a\r\nX-Evil: 1".jpg')),
 }  # fmt: skip
 SHOWN = {"gif and script", "photo with a page", "picture with a page", "photo", "photo with lines"}
 
@@ -203,9 +203,11 @@ def _put_everywhere(files: list[MediaAttachment]) -> None:
     audit.note(SHORT[:60], NASTY[:500])
     conversation = db.session.get(Conversation, files[0].conversation_id)
     for kind in WorkRecord.Kind:
-        values = {"title": SHORT[:200], "notes": NASTY}
+        values: dict[str, Any] = {"notes": NASTY}
         if kind is WorkRecord.Kind.APPOINTMENT:
             values |= {"starts_at": now() + timedelta(hours=3), "place": SHORT[:300]}
+        else:
+            values |= {"title": SHORT[:200]}
         record = records.create(kind, conversation, values, by=owner)
         filing.link(files, record, owner, caption=SHORT[:300])
     for one in files:

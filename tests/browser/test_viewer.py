@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests import calls
 from tests.browser.conftest import DESK, PHONE, violations
-from tests.browser.fingers import Fingers, until
+from tests.browser.fingers import Fingers, opened, until
 from tests.derive import makers
 from tests.web.test_media import tone
 from viewer.extensions import db
@@ -77,11 +77,6 @@ def counted(page: Page, number: int, total: int = 4) -> None:
     expect(page.locator(".viewer__count")).to_have_text(f"{number} of {total}", timeout=30_000)
     until(page, "!document.querySelector('.viewer')?.style.opacity.startsWith('0.0')")
     until(page, f"document.querySelector('{CURRENT} .viewer__picture')")
-
-
-def opened(page: Page) -> None:
-    """The opening has come to rest: only then gestures count."""
-    until(page, "document.querySelectorAll('.pswp__item')[2].style.display === 'block'")
 
 
 def at_rest(page: Page) -> None:
@@ -170,8 +165,8 @@ def test_a_small_photo_is_all_there_from_the_beginning(four, page):
 
 
 def test_a_slow_picture_is_first_a_blur_then_small_then_large_and_stands_still(four, page):
-    held: list[Route] = []
-    page.route("**/preview", lambda route: held.append(route))
+    held: list[Route] | None = []
+    page.route("**/preview", lambda r: r.continue_() if held is None else held.append(r))
     page.goto(four)
     page.locator("a[data-slide]").nth(2).click()
     counted(page, 3)
@@ -179,8 +174,8 @@ def test_a_slow_picture_is_first_a_blur_then_small_then_large_and_stands_still(f
     until(page, "document.querySelector('.viewer__layer--thumbnail')?.naturalWidth === 480")
     before = page.locator(f"{CURRENT} .viewer__picture").bounding_box()
 
-    page.unroute("**/preview")
-    for route in held:
+    late, held = held, None
+    for route in late:
         route.continue_()
 
     until(
@@ -424,19 +419,22 @@ def test_the_focus_stays_inside_and_returns_to_the_photo_seen_last(four, page):
 
 def test_back_closes_it_and_the_page_has_not_moved(four, page):
     page.goto(four)
-    page.evaluate("() => scrollTo(0, 90)")
-    page.locator("a[data-slide]").nth(1).click()
-    counted(page, 2)
+    page.locator("a[data-slide]").nth(3).click()
+    counted(page, 4)
     opened(page)
+    place = page.evaluate("() => scrollY")
     page.keyboard.press("ArrowLeft")
-    counted(page, 1)
-    assert page.url.endswith(f"#photo-{media(0).id}")
+    counted(page, 3)
+    assert page.url.endswith(f"#photo-{media(2).id}")
+    page.keyboard.press("ArrowRight")
+    counted(page, 4)
 
     page.go_back()
 
     expect(page.locator(".viewer")).to_have_count(0)
     assert page.url.endswith(four)
-    until(page, "scrollY === 90")
+    assert place > 0
+    until(page, f"scrollY === {place}")
 
 
 def test_after_a_long_swipe_the_page_shows_the_photo_seen_last(four, page):

@@ -333,7 +333,7 @@ def _taken(kind: Kind, number: str) -> str:
 def checked(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
     """Every field of this kind, tidied; None or "" where nothing is said. Raises Invalid."""
     names = (*FIELDS[kind], *COMMON)
-    errors = {name: f"A {kind} has no such field." for name in values if name not in names}
+    errors = {name: f"Of {kind}s there is no such field." for name in values if name not in names}
     clean: dict[str, Any] = {}
     for name in names:
         try:
