@@ -14,11 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import requests
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from viewer.extensions import sqlite
 
 FOLDER = Path(__file__).parent / "screenshots"
 ROOT = Path(__file__).parent.parent
@@ -28,8 +30,8 @@ CUSTOMER = "Tom Brennan"
 
 
 @contextmanager
-def demo() -> Iterator[str]:
-    """A demo of our own; its address."""
+def demo() -> Iterator[tuple[str, Path]]:
+    """A demo of our own; its address and its database."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     base = f"http://127.0.0.1:{port}"
@@ -39,23 +41,27 @@ def demo() -> Iterator[str]:
             cwd=folder, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            yield base
+            yield base, Path(folder) / "var" / "demo" / "viewer.db"
         finally:
             process.send_signal(signal.SIGINT)
             process.wait()
 
 
-def until_quiet(base: str) -> None:
-    """Until the demo's three months are in, and hardly anything is on its way."""
-    deadline = time.monotonic() + 600
+def until_quiet(base: str, database: Path) -> None:
+    """Until the demo's three months are in, and every photo that comes is there with its copies."""
+    deadline, counts = time.monotonic() + 600, [0]
     while time.monotonic() < deadline:
+        time.sleep(5)
         try:
-            if requests.get(f"{base}/healthz", timeout=5).json().get("redis"):
-                break
-        except requests.RequestException:
-            pass
-        time.sleep(1)
-    time.sleep(90)  # 240 deliveries, then their photos and copies
+            requests.get(f"{base}/healthz", timeout=5)
+            with closing(sqlite.connect(database)) as connection:
+                done = "SELECT count(*) FROM media_attachments WHERE thumbnail_path IS NOT NULL"
+                counts.append(connection.execute(done).fetchone()[0])
+        except (requests.RequestException, sqlite.Error):
+            continue
+        if counts[-1] > 100 and len(set(counts[-4:])) == 1:
+            return
+    raise SystemExit(f"The demo did not come to rest: {counts[-1]} pictures")
 
 
 def log_in(page: Page) -> None:
@@ -118,10 +124,11 @@ def pages(page: Page, talk: str) -> dict[str, str]:
     record = page.locator("a[href*='/work/']:has-text('Seal')").first.get_attribute("href")
     page.goto(f"{talk}/photos")
     media = page.locator("[data-slide]").first.get_attribute("data-slide")
+    message = page.locator("a[href*='#message-']").first.get_attribute("href")
     return {
         "inbox": "/",
         "search": "/search?q=crack",
-        "conversation": talk,
+        "conversation": message or talk,
         "photos": "/photos",
         "unfiled": "/unfiled",
         "work": "/work",
@@ -142,8 +149,8 @@ def snap(page: Page, name: str) -> None:
 
 
 def main() -> None:
-    with demo() as base, sync_playwright() as playwright:
-        until_quiet(base)
+    with demo() as (base, database), sync_playwright() as playwright:
+        until_quiet(base, database)
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )

@@ -1,6 +1,7 @@
 // What a device keeps for places without a link: keep, list, remove, and forget with the login.
 //
 // <div data-pack="address of what to keep">   in a menu: <button data-keep>, <… data-keep-note>
+// <button data-keep-now>                      the same with one tap: it opens the menu, which tells
 // <div data-packs>                            the list of what is kept, on the page "Offline"
 // <html data-kept="moment">                   a page that came from what is kept
 
@@ -9,9 +10,10 @@ import { ago, canKeep, day, forget, keep, look, megabytes, packOf, packs, remove
 const here = new Map(); // what there is to keep, by address
 
 if (canKeep()) begin();
+else document.querySelector("[data-keep-now]")?.remove();
 
 async function begin() {
-  for (const one of document.querySelectorAll("[data-pack]")) one.hidden = false;
+  for (const one of document.querySelectorAll("[data-pack], [data-keep-now]")) one.hidden = false;
   if (document.documentElement.dataset.kept) sayKept();
   if (user() === "") await forget(); // nobody is logged in (any more)
   else await packs(); // what has ended, or is another person's, goes
@@ -28,11 +30,19 @@ document.addEventListener("toggle", async (event) => {
   try {
     const info = await asked(pack);
     const mine = await packOf(info.id);
+    if (pack.querySelector("[data-keep][aria-disabled=true]")) return; // it is being kept already
     say(pack, mine ? `Kept ${ago(mine.saved)}, ${megabytes(mine.size)}` : `About ${megabytes(info.size)}`, mine);
   } catch {
     delete pack.dataset.told;
   }
 }, true);
+
+document.addEventListener("click", (event) => {
+  const menu = event.target.closest("[data-keep-now]") && document.querySelector("details:has([data-pack])");
+  if (!menu) return;
+  menu.open = true;
+  menu.querySelector("[data-keep]").click();
+});
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-keep]");

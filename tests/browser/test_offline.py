@@ -43,9 +43,9 @@ def kept(open_page: Any, basement: str) -> Page:
 
 
 def keep(page: Page, address: str) -> None:
+    """With one tap."""
     page.goto(address)
-    page.get_by_label("This conversation").click()
-    page.get_by_role("button", name="Keep offline").click()
+    page.locator("[data-keep-now]").click()
     expect(page.get_by_text("Kept, ")).to_be_visible(timeout=30_000)
 
 
@@ -248,7 +248,7 @@ def test_after_a_week_it_is_gone(open_page, basement):
     page.clock.set_fixed_time((now() - timedelta(days=7, minutes=1)).timestamp())
     page.reload()
     page.get_by_label("This conversation").click()
-    page.get_by_role("button", name="offline").click()
+    page.locator("[data-keep]").click()
     expect(page.get_by_text("Kept, ")).to_be_visible()
     assert amount(page) == 1
     page.context.set_offline(True)
@@ -275,6 +275,7 @@ def test_what_has_ended_goes_from_the_list_by_a_clock_of_the_page(open_page, bas
 def test_logging_out_wipes_it(open_page, basement):
     page = open_page()
     keep(page, basement)
+    page.goto("/")
     page.get_by_label("Your account").click()
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url("**/login")
@@ -326,7 +327,7 @@ def test_a_full_device_says_so_before_anything_is_fetched(open_page, basement):
     )
     page.goto(basement)
     page.get_by_label("This conversation").click()
-    page.get_by_role("button", name="Keep offline").click()
+    page.locator("[data-keep]").click()
 
     expect(page.get_by_text("and the device has 0.1 MB left for it")).to_be_visible()
     assert amount(page) == 0
@@ -340,7 +341,7 @@ def test_a_device_that_runs_full_says_so_and_keeps_no_half(open_page, basement):
     quota.send("Storage.overrideQuotaForOrigin", {"origin": origin, "quotaSize": 30_000})
     page.evaluate("navigator.storage.estimate = undefined")  # as where it cannot be known before
     page.get_by_label("This conversation").click()
-    page.get_by_role("button", name="Keep offline").click()
+    page.locator("[data-keep]").click()
 
     expect(page.get_by_text("There is not enough room on this device.")).to_be_visible()
     assert amount(page) == 0
@@ -352,11 +353,11 @@ def test_a_link_that_breaks_off_is_said_and_gone_on_from(open_page, basement):
     page.goto(basement)
     page.context.route("**/preview", lambda route: route.abort())
     page.get_by_label("This conversation").click()
-    page.get_by_role("button", name="Keep offline").click()
+    page.locator("[data-keep]").click()
     expect(page.get_by_text("The link broke off. Try again")).to_be_visible()
     page.context.unroute("**/preview")
 
-    page.get_by_role("button", name="Keep offline").click()
+    page.locator("[data-keep]").click()
     expect(page.get_by_text("Kept, ")).to_be_visible()
     cut(page)
     page.goto(basement)

@@ -295,4 +295,4 @@ def _file(media: MediaAttachment) -> str:
 
 
 def _link(record: WorkRecord) -> tuple[object, ...]:
-    return record.id, record.kind, record.number, record.title, record.status
+    return record.id, record.number, record.title, record.visit, record.starts_at

@@ -8,7 +8,8 @@ from flask import Flask
 
 from viewer import derive
 from viewer.extensions import now
-from viewer.models import MediaAttachment, Message
+from viewer.models import MediaAttachment, Message, WorkRecord
+from viewer.office.filing import name_of
 from viewer.web.filters import duration
 
 State, MediaType, Role = MediaAttachment.State, MediaAttachment.MediaType, MediaAttachment.Role
@@ -36,7 +37,7 @@ class Receipt:
 
 def init_app(app: Flask) -> None:
     for show in (what, in_short, delivery, has_failed, call_title, receipt, shown, plays, columns,
-                 brings, fitted):  # fmt: skip
+                 brings, fitted, used_in):  # fmt: skip
         app.add_template_filter(show, show.__name__)
 
 
@@ -52,6 +53,12 @@ def what(media: MediaAttachment) -> str:
 def shown(message: Message) -> list[MediaAttachment]:
     """The files of a message that are shown, in the order sent."""
     return [media for media in message.media if media.state is not State.TRASHED]
+
+
+def used_in(message: Message) -> list[tuple[WorkRecord, str]]:
+    """The work that its files belong to, each with what people call it."""
+    records = {link.record.id: link.record for media in shown(message) for link in media.links}
+    return [(one, name_of(one)) for one in sorted(records.values(), key=lambda r: r.created_at)]
 
 
 def columns(media: Sequence[MediaAttachment]) -> int:
