@@ -73,7 +73,8 @@ async function packs() {
   const found = await Promise.all(names.map(async (name) => {
     const pack = await caches.open(name);
     const meta = await (await pack.match(META))?.json();
-    if (meta && meta.ends > Date.now()) return meta.whole ? { pack, ends: meta.ends } : null;
+    if (!meta) return null; // just begun
+    if (meta.ends > Date.now()) return meta.whole ? { pack, ends: meta.ends } : null;
     await caches.delete(name);
     return null;
   }));

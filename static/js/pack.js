@@ -16,8 +16,9 @@ export async function packs() {
   const found = [];
   for (const name of await names()) {
     const meta = await metaOf(await caches.open(name));
-    const isAnothers = user() !== null && meta?.user !== user();
-    if (!meta || meta.ends <= Date.now() || isAnothers) await caches.delete(name);
+    if (!meta) continue; // just begun: it holds nothing yet, and somebody is about to fill it
+    const isAnothers = user() !== null && meta.user !== user();
+    if (meta.ends <= Date.now() || isAnothers) await caches.delete(name);
     else if (meta.whole) found.push({ ...meta, name });
   }
   return found.sort((a, b) => b.saved - a.saved);

@@ -879,6 +879,11 @@ function openByAddress() {
 }
 
 openByAddress();
-(globalThis.requestIdleCallback ?? setTimeout)(() => {
-  if (document.querySelector("a[data-slide]") && !navigator.connection?.saveData) photoswipe().catch(() => {});
-});
+// Fetched ahead of the first tap, but behind everything that is looked at now.
+function fetchAhead() {
+  if (!document.querySelector("a[data-slide]") || navigator.connection?.saveData) return;
+  (globalThis.requestIdleCallback ?? setTimeout)(() => photoswipe().catch(() => {}));
+}
+
+if (document.readyState === "complete") fetchAhead();
+else addEventListener("load", fetchAhead);
