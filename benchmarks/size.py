@@ -123,17 +123,19 @@ class Company:
                 contacts.append(("contact_numbers", (contact, number)))
                 people.append(f"{first} {last} {company or ''}".lower())
             people += [number[1:], *endings_of(digits_of(number))]
-        moment = NOW - YEARS * chance.random()
+        # However long, it lies within the three years: nothing is heaped up at their end.
+        steps = [chance.lognormvariate(9.5, 1.8) for _ in range(length)]
+        room, lasts = YEARS.total_seconds() - 600, sum(steps)
+        if lasts > room:
+            steps, lasts = [step * room / lasts for step in steps], room
+        begun = moment = NOW - timedelta(seconds=lasts + (room - lasts) * chance.random() + 600)
         messages = []
-        for index in range(length):
-            moment = min(
-                moment + timedelta(seconds=chance.lognormvariate(9.5, 1.8)),
-                NOW - timedelta(milliseconds=chance.randrange(1, 600_000)),
-            )
+        for index, step in enumerate(steps):
+            moment += timedelta(seconds=step)
             messages.append(self._message(identity, numbers, moment, index in rare))
         messages.sort(key=lambda rows: rows[0][1][8])
         latest = messages[-1][0][1][8]
-        yield "conversations", (identity, ",".join(numbers), LINE, moment - YEARS, latest)
+        yield "conversations", (identity, ",".join(numbers), LINE, begun, latest)
         yield from contacts
         for rows in messages:
             yield from rows

@@ -43,7 +43,7 @@ from viewer.web.wording import what
 bp = Blueprint("gallery", __name__)
 
 PAGE = 48  # rows of two, three, four and six are all full
-COUNTED = 1000  # "1,000+": nobody counts on
+COUNTED = 500  # "500+": nobody counts on
 SELECTED = 500  # files at once: as many as are linked or shared at once
 
 Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttachment.MediaType
@@ -238,7 +238,7 @@ def _after(place: str) -> sa.ColumnElement[bool]:
 
 
 def _count(narrowing: Narrowing) -> str:
-    """How many there are, in words; nobody counts beyond a thousand."""
+    """How many there are, in words; nobody counts on beyond five hundred."""
     if narrowing.errors:
         return ""
     some = sa.select(sa.literal(1)).select_from(MediaAttachment).where(*narrowing.conditions())
