@@ -143,6 +143,17 @@ def violations(page: Page) -> list[str]:
     ]
 
 
+def cramped(page: Page, buttons: str) -> list[str]:
+    """Those of these that are seen and smaller than a thumb."""
+    found: list[str] = page.evaluate(
+        """(buttons) => [...document.querySelectorAll(buttons)]
+            .filter((one) => one.offsetWidth && (one.offsetWidth < 44 || one.offsetHeight < 44))
+            .map((one) => one.outerHTML)""",
+        buttons,
+    )
+    return found
+
+
 def _ask_axe(page: Page, only: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     found = Axe().run(page, options={"runOnly": only}).response
     return [(rule["id"], node) for rule in found["violations"] for node in rule["nodes"]]

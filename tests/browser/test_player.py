@@ -14,7 +14,7 @@ from flask import request, request_finished
 from playwright.sync_api import Page, expect
 
 from tests import calls
-from tests.browser.conftest import DESK, PHONE, violations
+from tests.browser.conftest import DESK, PHONE, cramped, violations
 from tests.browser.fingers import until
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, User
@@ -387,12 +387,7 @@ def test_nothing_is_in_anybodys_way(called, open_page, viewport, dark):
     expect(page.get_by_role("region", name="Player")).to_be_visible()
 
     assert violations(page) == []
-    small = page.evaluate(
-        """() => [...document.querySelectorAll('.player button, .player-bar button')]
-            .filter((one) => one.offsetWidth && (one.offsetWidth < 44 || one.offsetHeight < 44))
-            .map((one) => one.outerHTML)"""
-    )
-    assert small == []
+    assert cramped(page, ".player button, .player-bar button") == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 

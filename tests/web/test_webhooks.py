@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -271,11 +272,12 @@ def test_the_log_names_headers_and_tells_no_secret(client, deliver, message, cap
         "private",
         "c2lnbmF0dXJl",
         "under the mat",
-        "5550123",
+        "0123",
         SECRET,
         LEGACY_SECRET,
     )
-    assert [word for word in secrets if word in caplog.text] == []
+    said = re.sub(r"event=[0-9a-f-]{36}", "", caplog.text)  # ids are made by chance
+    assert [word for word in secrets if word in said] == []
 
 
 # --- Counting refusals ---------------------------------------------------------------------

@@ -61,9 +61,9 @@ def matches(password_hash: str | None, password: str) -> bool:
     password = _as_typed_anywhere(password[: 2 * LONGEST])
     if len(password) > LONGEST:
         password_hash = None  # nobody has one so long
-    nobody = _nobody()  # made with the first login of a process, known or not
     try:
         with _at_once:
+            nobody = _nobody()  # made with the first login of a process, known or not
             _hasher.verify(password_hash or nobody, password)
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False

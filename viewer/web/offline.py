@@ -27,6 +27,7 @@ from viewer import derive
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, Message
 from viewer.office.names import names_of, title_of
+from viewer.web.conversations import MESSAGES_PAGE
 from viewer.web.wording import plays
 
 bp = Blueprint("offline", __name__)
@@ -52,15 +53,16 @@ def pack(conversation_id: uuid.UUID) -> Response:
     conversation = db.session.get(Conversation, conversation_id)
     if conversation is None:
         abort(404, "There is no such conversation.")
-    media = list(db.session.scalars(_newest_media(conversation.id)))
+    media = db.session.scalars(_newest_media(conversation.id))
+    copies = [copy for one in media for copy in _copies(one)]
     response = jsonify(
         id=str(conversation.id),
         title=title_of(conversation, names_of(conversation.numbers)),
         page=url_for("conversations.show", conversation_id=conversation.id),
-        pages=MESSAGES // 50,
+        pages=MESSAGES // MESSAGES_PAGE,
         days=DAYS,
-        size=sum(size for one in media for _, size in _copies(one)),
-        files=[address for one in media for address, _ in _copies(one)],
+        size=sum(size for _, size in copies),
+        files=[address for address, _ in copies],
         programs=_programs(),
         offline=url_for(".show"),
     )
