@@ -52,6 +52,8 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("X_ACCEL_PREFIX", "stored", "location"),
         ("X_ACCEL_PREFIX", "/a b", "location"),
         ("TZ_DISPLAY", "Boston", "'Boston' is not a time zone"),
+        ("TZ_DISPLAY", "America", "'America' is not a time zone"),
+        ("TZ_DISPLAY", "../etc/passwd", "'../etc/passwd' is not a time zone"),
         ("LOG_LEVEL", "loud", "'DEBUG'"),
     ],
 )

@@ -173,8 +173,10 @@ class Settings(BaseSettings):
     @field_validator("TZ_DISPLAY")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        if value not in zoneinfo.available_timezones():
-            raise ValueError(f"{value!r} is not a time zone such as America/New_York")
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (LookupError, ValueError, OSError) as error:
+            raise ValueError(f"{value!r} is not a time zone such as America/New_York") from error
         return value
 
     @field_validator("BUSINESS_HOURS")

@@ -8,6 +8,7 @@ browser's, is not worth the shade.
 
 import base64
 import contextlib
+import importlib
 import io
 import struct
 import warnings
@@ -32,6 +33,13 @@ _FORMATS = {
     "image/tiff": "TIFF",
     "image/heic": "HEIF",
     "image/heif": "HEIF",
+}
+
+# Named a format that it has not loaded, Pillow loads all forty: 40 ms for each photo.
+_PLUGINS = {
+    "WEBP": "WebPImagePlugin",  # of each placeholder too
+    "AVIF": "AvifImagePlugin",
+    "TIFF": "TiffImagePlugin",
 }
 
 # What Pillow's parsers raise at broken bytes, as found by feeding them such.
@@ -109,8 +117,15 @@ def opened(source: BinaryIO, kind: Kind, limits: Limits) -> Iterator[Image.Image
 def _prepare(kind: Kind, limits: Limits) -> None:
     Image.MAX_IMAGE_PIXELS = limits.pixels  # asked at the header, before anything is decoded
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-    if _FORMATS[kind.mime_type] == "HEIF":
+    name = _FORMATS[kind.mime_type]
+    if name == "HEIF":
         _know_heif()
+    elif name in _PLUGINS:
+        _know(name)
+
+
+def _know(name: str) -> None:
+    importlib.import_module(f"PIL.{_PLUGINS[name]}")
 
 
 def save_copies(picture: Image.Image, into: Path) -> tuple[Path, Path, str]:
@@ -152,6 +167,7 @@ def _jpeg(picture: Image.Image, quality: int, *, in_passes: bool = True) -> byte
 
 def _placeholder(picture: Image.Image) -> str:
     """A blur small enough to travel within the page."""
+    _know("WEBP")
     for side in (24, 16, 8):  # noise is hard to pack: then fewer dots
         small = picture.copy()
         small.thumbnail((side, side))
