@@ -107,9 +107,11 @@ def test_without_programs_it_has_all_its_ways(long, open_page):
     page.goto(address)
     assert texts(page) == [str(i) for i in ids[-50:]]
 
-    page.get_by_role("link", name="Older messages").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Older messages").click()
     assert texts(page) == [str(i) for i in ids[-100:-50]]
-    page.get_by_role("link", name="Newer messages").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Newer messages").click()
     assert texts(page) == [str(i) for i in ids[-50:]]
     page.locator("article time").first.click()
 
