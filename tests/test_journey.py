@@ -5,6 +5,7 @@ import re
 from io import BytesIO
 
 import pytest
+import rq
 import sqlalchemy as sa
 from PIL import Image
 
@@ -13,6 +14,12 @@ from viewer.extensions import db
 from viewer.models import MediaAttachment
 
 State = MediaAttachment.State
+
+
+@pytest.fixture
+def worker() -> type[rq.Worker]:
+    """The one that runs in production: a process for each job."""
+    return rq.Worker
 
 
 def picture(width: int = 900, height: int = 600, colour: str = "grey", **words: object) -> bytes:
