@@ -115,7 +115,7 @@ def test_a_quote_is_made_mended_and_sent(open_page, rosa, script):
     expect(page.locator(".record-facts")).to_contain_text("$1,250.00")
     page.get_by_role("button", name="Mark as sent").click()
 
-    expect(page.get_by_role("status")).to_contain_text("Quote Q-101 is sent now.")
+    expect(page.locator(".notice--done")).to_contain_text("Quote Q-101 is sent now.")
     page.get_by_role("link", name="with no files").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("What Q-101 was priced from")
 
@@ -129,7 +129,7 @@ def test_two_editors_learn_of_each_other(open_page, rosa, job):
         page.goto(address)
     first.get_by_label("Amount").fill("1,300")
     save(first)
-    expect(first.get_by_role("status")).to_contain_text("is saved", timeout=PATIENCE)
+    expect(first.locator(".notice--done")).to_contain_text("is saved", timeout=PATIENCE)
     second.get_by_label("Amount").fill("1,400")
     save(second)
 
