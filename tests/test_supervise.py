@@ -12,6 +12,7 @@ import pytest
 from tests.servers import wait_until
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.proof
 
 # A part that notes its start and its end, and leaves a child in a process group of its own, as RQ
 # leaves its work horse. `stubborn` ones do not listen to SIGTERM.
@@ -117,7 +118,6 @@ def test_parts_are_stopped_in_order_and_nothing_is_left(number, host):
     assert running.alive() == []
 
 
-@pytest.mark.proof
 def test_a_part_that_does_not_listen_is_asked_twice_and_then_killed(host):
     running = host("stubborn")
     running.wait_for("started", 4)
@@ -142,7 +142,6 @@ def test_a_part_that_is_killed_starts_again_and_what_it_left_is_gone(host):
     assert {name for name, pid in running.alive() if pid in first.values()} == {"cellar", "roof"}
 
 
-@pytest.mark.proof
 @pytest.mark.parametrize("words", [(), ("stubborn",)])
 def test_nothing_outlives_a_supervisor_that_is_killed(words, host):
     running = host(*words)

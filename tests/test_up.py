@@ -23,6 +23,7 @@ from tests.test_journey import picture
 from viewer.extensions import sqlite
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.proof  # whole hosts, started and killed
 
 
 class Up:
@@ -168,7 +169,6 @@ def test_one_command_carries_a_photo_home_mends_itself_and_stops_cleanly(
     assert list((tmp_path / "media" / ".incoming").iterdir()) == []
 
 
-@pytest.mark.proof
 def test_killed_in_the_middle_nothing_runs_on_and_the_next_start_finishes(
     up, provider, message, tmp_path
 ):

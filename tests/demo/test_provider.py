@@ -169,6 +169,7 @@ def test_a_heic_or_png_photo_is_upright_whatever_the_tag():
     assert Image.open(io.BytesIO(png)).size == SMALL
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("sent", "codecs"),
     [

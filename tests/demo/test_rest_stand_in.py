@@ -96,6 +96,7 @@ def test_the_eleventh_request_of_a_second_is_one_too_many(workspace, get, monkey
     assert statuses == [200] * 10 + [429]
 
 
+@pytest.mark.proof
 def test_a_dead_photo_is_alive_under_a_fresh_address(get, provider, workspace):
     message = next(m for m in workspace.messages.values() if m["media"])
     dead = provider.serve(b"", status=404)

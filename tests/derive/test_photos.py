@@ -212,6 +212,7 @@ def test_a_lie_about_the_type_enters_only_the_decoder_named(tmp_path, declared, 
         derive(original, declared, tmp_path)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("format_", ["HEIF", "TIFF"])
 def test_what_no_browser_shows_is_there_in_every_pixel(look, format_):
     wall = Image.new("RGB", (3000, 2250), (190, 188, 182))

@@ -241,6 +241,7 @@ print("told", flush=True)
 """
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_bytes_are_durable_before_they_have_a_name_and_the_name_before_anybody_is_told(tmp_path):
     log, root = tmp_path / "trace", tmp_path / "media"

@@ -57,6 +57,7 @@ def many(talk, attach, client) -> list[Conversation]:
 BITS = {"photos": 1, "voicemail": 2, "unfiled": 4, "attention": 8, "unread": 16}
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("few", [1000, 3])  # begin with the few, or walk
 @BOTH
 def test_filters_combine_and_page_without_gap_or_repeat(page, many, monkeypatch, few):

@@ -296,6 +296,7 @@ def test_a_passphrase_works_over_https_although_no_referrer_is_sent(app, share):
     assert (answer.status_code, forged.status_code) == (303, 400)
 
 
+@pytest.mark.proof
 def test_guessing_a_passphrase_ends_soon_and_the_customer_gets_in_later(app, share):
     address = share(small(keep(), picture()), passphrase="blue house")
     with time_machine.travel(now(), tick=False) as clock:
