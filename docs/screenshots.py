@@ -1,7 +1,8 @@
 """Take the pictures of every page that stand in docs/screenshots/ and in the README.
 
-It starts `viewer demo`, works a little as the office would (a quote from a customer's photos, sent;
-a visit; a share link), waits until every photo is there, and takes each page at 360 and 1280 px.
+It starts `viewer demo`, waits until every photo is there, works a little as the office would (a
+quote from a customer's photos, sent and shared; a photo in the trash; a new colleague), and takes
+each page at 360 and 1280 px, in light and dark.
 
 Run it: make screenshots   (needs Chromium)
 """
@@ -79,20 +80,42 @@ def conversation_of(page: Page, name: str) -> str:
     return address
 
 
-def work_a_little(page: Page, talk: str) -> None:
-    """A quote of all the customer's photos, made from the gallery."""
+def work_a_little(page: Page, talk: str) -> dict[str, str]:
+    """What the office does in a morning; the addresses of what became of it."""
     page.goto(f"{talk}/photos")
     page.get_by_text("Select all").first.click()
     page.get_by_role("button", name="Link to work").first.click()
     page.get_by_label("Title").first.fill("Seal two cracks, north wall")
     page.get_by_label("Amount").first.fill("3,850")
-    page.get_by_role("button", name="Make the quote").click()
-    page.wait_for_load_state("load")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Make the quote").click()
+    page.goto("/work")
+    quote = page.locator("a[href*='/work/']:has-text('Seal')").first.get_attribute("href")
+    assert quote, "the quote is not in the list"
+    page.goto(quote)
+    with page.expect_navigation():
+        page.locator(".steps__one .button").first.click()
+    page.goto(f"/shares/new?record={quote.rsplit('/', 1)[1]}")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Make the link").click()
+    shared = page.locator(".once input").input_value()
+    page.goto("/photos")
+    last = page.locator("[data-slide]").last.get_attribute("data-slide")
+    page.goto(f"/media/{last}/passport")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Put in the trash").click()
+    page.goto("/users")
+    page.get_by_label("E-mail address").fill("dana@demo.example")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Add and get a link").click()
+    invitation = page.locator(".once input").input_value()
+    return {"quote": quote, "shared": shared, "invitation": invitation}
 
 
 def take(browser: Browser, base: str) -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
+    made: dict[str, str] = {}
     for size, (width, height) in SIZES.items():
         for scheme in ("light", "dark"):
             context = browser.new_context(
@@ -106,40 +129,59 @@ def take(browser: Browser, base: str) -> None:
             snap(page, f"login-{size}-{scheme}")
             log_in(page)
             talk = conversation_of(page, CUSTOMER)
-            if (size, scheme) == ("phone", "light"):
-                work_a_little(page, talk)
-            for name, address in pages(page, talk).items():
+            made = made or work_a_little(page, talk)
+            for name, address in pages(page, talk, made).items():
                 page.goto(address)
                 snap(page, f"{name}-{size}-{scheme}")
             page.goto(talk)
             page.locator("[data-slide]").first.click()
             page.wait_for_timeout(2_500)
             snap(page, f"viewer-{size}-{scheme}")
+            context.clear_cookies()
+            for name in ("shared", "invitation"):  # for people without an account
+                page.goto(made[name])
+                snap(page, f"{name}-{size}-{scheme}")
             context.close()
 
 
-def pages(page: Page, talk: str) -> dict[str, str]:
-    """Every page that somebody lives in, by name."""
-    page.goto("/work")
-    record = page.locator("a[href*='/work/']:has-text('Seal')").first.get_attribute("href")
+def pages(page: Page, talk: str, made: dict[str, str]) -> dict[str, str]:
+    """Every page of the staff, by name."""
     page.goto(f"{talk}/photos")
     media = page.locator("[data-slide]").first.get_attribute("data-slide")
     message = page.locator("a[href*='#message-']").first.get_attribute("href")
+    page.goto("/users")
+    user = page.locator(".row__link").first.get_attribute("href")
+    page.goto("/shares")
+    share = page.locator("a[href*='/shares/']:has-text('Seal')").first.get_attribute("href")
+    page.goto(f"/media/{media}/passport")
+    event = page.locator("a[href*='/status/events/']").first.get_attribute("href")
     return {
         "inbox": "/",
         "search": "/search?q=crack",
         "conversation": message or talk,
+        "gallery": f"{talk}/photos",
         "photos": "/photos",
         "unfiled": "/unfiled",
         "work": "/work",
-        "quote": record or "/work",
+        "customer": f"{talk}/work",
+        "quote": made["quote"],
+        "form": f"{made['quote']}/edit",
+        "evidence": f"{made['quote']}/evidence",
+        "pick": f"{made['quote']}/pick",
         "link": f"/work/link/choose?media={media}",
         "passport": f"/media/{media}/passport",
-        "share": f"/shares/new?media={media}",
+        "shares": "/shares",
+        "share-new": f"/shares/new?media={media}",
+        "share": share or "/shares",
+        "trash": "/trash",
+        "offline": "/offline",
         "status": "/status",
+        "event": event or "/status",
         "account": "/account",
         "users": "/users",
+        "user": user or "/users",
         "trail": "/trail",
+        "error": "/there-is-no-such-page",
     }
 
 
@@ -152,7 +194,8 @@ def main() -> None:
     with demo() as (base, database), sync_playwright() as playwright:
         until_quiet(base, database)
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            executable_path=shutil.which("chromium-headless-shell") or shutil.which("chromium"),
+            args=["--no-sandbox"],
         )
         take(browser, base)
         browser.close()
