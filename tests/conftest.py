@@ -62,6 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.proof)
         if here / "browser" in item.path.parents:
             item.add_marker(pytest.mark.browser)
+    # The longest first: else all wait for it at the end.
+    items.sort(key=lambda item: item.path.name not in ("test_endurance.py", "test_up.py"))
 
 
 @pytest.hookimpl(trylast=True)
