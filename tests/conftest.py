@@ -58,12 +58,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`make test` is for every minute, `make browser` and `make proof` for the rest."""
     here = Path(__file__).parent
     for item in items:
-        if {here / "crash", here / "faults"} & set(item.path.parents):
+        if {here / "crash", here / "faults"} & set(item.path.parents) or _is_said_again(item):
             item.add_marker(pytest.mark.proof)
         if here / "browser" in item.path.parents:
             item.add_marker(pytest.mark.browser)
     # The longest first: else all wait for it at the end.
     items.sort(key=lambda item: item.path.name not in ("test_endurance.py", "test_up.py"))
+
+
+def _is_said_again(item: pytest.Item) -> bool:
+    """On PostgreSQL, after SQLite. The journey and the migrations are for every minute on both."""
+    words: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    return words.get("database") == "postgresql" and item.path.name not in (
+        "test_journey.py",
+        "test_migrations.py",
+    )
 
 
 @pytest.hookimpl(trylast=True)
