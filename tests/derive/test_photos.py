@@ -3,12 +3,44 @@
 import base64
 import io
 import os
+import subprocess
+import sys
 
 import pytest
 from PIL import Image, ImageFilter
 
 from tests.derive import makers
 from viewer.derive import Unreadable, derive
+
+# As the child does it, and then which of Pillow's forty it has loaded.
+LOOK = """
+import sys
+from pathlib import Path
+from viewer.derive import photos
+from viewer.derive.sniff import KINDS
+from viewer.derive.words import Limits
+list(photos.look(sys.stdin.buffer.raw, KINDS[sys.argv[1]], Path(sys.argv[2]), Limits()))
+print(*sorted(name for name in sys.modules if name.endswith("ImagePlugin")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("format_", "own"), [("JPEG", set()), ("TIFF", {"Tiff"}), ("AVIF", {"Avif"})]
+)
+def test_a_photo_brings_no_strange_decoder_along(tmp_path, format_, own):
+    photo = tmp_path / "original"
+    photo.write_bytes(makers.packed(makers.corner_picture(), format_))
+
+    with photo.open() as original:
+        said = subprocess.run(
+            [sys.executable, "-c", LOOK, f"image/{format_.lower()}", str(tmp_path)],
+            stdin=original, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+
+    always = {"Bmp", "Gif", "Jpeg", "Png", "Ppm", "WebP"}
+    loaded = {name.split(".")[1].removesuffix("ImagePlugin") for name in said.stdout.split()}
+    assert loaded <= always | own
+    assert loaded >= {"WebP"} | own
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
