@@ -24,7 +24,7 @@ from viewer.web.dates import Span, read_span
 from viewer.web.listing import older, position
 
 INBOX_PAGE = 40
-FEW = 1_000  # conversations; what fewer have is looked up from there, not by walking the inbox
+FEW = 400  # conversations; what fewer have is looked up from there, not by walking the inbox
 
 Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttachment.MediaType
 
