@@ -153,8 +153,6 @@ def pages(page: Page, talk: str, made: dict[str, str]) -> dict[str, str]:
     user = page.locator(".row__link").first.get_attribute("href")
     page.goto("/shares")
     share = page.locator("a[href*='/shares/']:has-text('Seal')").first.get_attribute("href")
-    page.goto(f"/media/{media}/passport")
-    event = page.locator("a[href*='/status/events/']").first.get_attribute("href")
     return {
         "inbox": "/",
         "search": "/search?q=crack",
@@ -176,7 +174,6 @@ def pages(page: Page, talk: str, made: dict[str, str]) -> dict[str, str]:
         "trash": "/trash",
         "offline": "/offline",
         "status": "/status",
-        "event": event or "/status",
         "account": "/account",
         "users": "/users",
         "user": user or "/users",

@@ -629,3 +629,30 @@ def test_a_proxys_word_counts_only_where_one_is_set(hops, host, settings, reques
     text = client.get("/", headers=headers).text
 
     assert f"{'https' if hops else 'http'}://{host}/webhooks/quo" in text
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "code", "words"),
+    [
+        ("GET", "/nowhere", 404, "There is no such page."),
+        ("GET", "/api/v1/nowhere", 404, "There is no such page."),
+        ("DELETE", "/photos", 405, "This address cannot be used like that."),
+        ("GET", f"/conversations/{uuid.uuid4()}", 404, "There is no such conversation."),
+    ],
+)
+def test_an_error_is_said_in_words_of_ours(client, method, address, code, words):
+    answer = client.open(address, method=method, headers={"Accept": "text/html"})
+
+    assert answer.status_code == code
+    assert words in answer.text
+
+
+def test_a_failure_of_ours_says_so_and_shows_nothing_of_the_inside(client, app, monkeypatch):
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    monkeypatch.setitem(app.view_functions, "trail.index", lambda: {}["inside"])
+
+    answer = client.get("/trail", headers={"Accept": "text/html"})
+
+    assert answer.status_code == 500
+    assert "Something went wrong on our side, and was noted." in answer.text
+    assert "inside" not in answer.text

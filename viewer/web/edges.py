@@ -29,6 +29,14 @@ POLICY = "; ".join(
 
 Answer = Response | tuple[str, int] | HTTPException
 
+# In place of Werkzeug's own, which talk of URLs and servers.
+WORDS = {
+    404: "There is no such page.",
+    405: "This address cannot be used like that.",
+    413: "That is more than fits.",
+    500: "Something went wrong on our side, and was noted. Please try again.",
+}
+
 # Words shrink to a quarter. Media are compressed already, and are asked for in ranges.
 COMPRESSED = (
     "text/html",
@@ -103,8 +111,15 @@ def _safe_headers(response: Response) -> Response:
     return response
 
 
+def _words(error: HTTPException) -> str:
+    """What we said of it, or else what we say of its kind."""
+    is_said = error.description and error.description != type(error).description
+    ours = None if is_said else WORDS.get(error.code or 500)
+    return ours or error.description or error.name
+
+
 def _as_json(error: HTTPException) -> Response:
-    response = jsonify(status=error.code, message=error.description or error.name, fields={})
+    response = jsonify(status=error.code, message=_words(error), fields={})
     response.status_code = error.code or 500
     if error.code == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
@@ -123,10 +138,8 @@ def say(error: HTTPException) -> Answer:
     machines = request.blueprint == "webhooks" or isinstance(error, SecurityError)
     wants = request.accept_mimetypes.best_match(["text/plain", "text/html"])
     if wants == "text/html" and not machines:
-        return render_template("errors/error.html", error=error), error.code
-    response = Response(
-        f"{error.description or error.name}\n", error.code, content_type="text/plain; charset=utf-8"
-    )
+        return render_template("errors/error.html", error=error, words=_words(error)), error.code
+    response = Response(f"{_words(error)}\n", error.code, content_type="text/plain; charset=utf-8")
     if error.code == 503:
         response.headers["Retry-After"] = "5"
     return response
