@@ -63,7 +63,7 @@ def test_it_opens_at_its_end_and_nobody_sees_it_jump(long, open_page, viewport):
 
     assert page.evaluate(AT_END)
     expect(page.locator(f"#message-{ids[-1]}")).to_be_in_viewport()
-    page.wait_for_function("seen.length >= 5")
+    until(page, "seen.length >= 5")
     assert len(set(page.evaluate("seen"))) == 1  # from the first paint on
     assert page.evaluate("shifts") == []
 
@@ -159,13 +159,9 @@ def test_a_link_to_a_message_opens_there_and_both_ways_are_open(long, page):
     assert page.url.endswith(f"#message-{wanted}")
     assert found.evaluate("one => getComputedStyle(one).animationName") == "found"
     page.evaluate("scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' })")
-    page.wait_for_function(
-        "(id) => document.getElementById(`message-${id}`)", arg=str(ids[-1]), timeout=30_000
-    )
+    until(page, f"document.getElementById('message-{ids[-1]}')")
     page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
-    page.wait_for_function(
-        "(id) => document.getElementById(`message-${id}`)", arg=str(ids[0]), timeout=30_000
-    )
+    until(page, f"document.getElementById('message-{ids[0]}')")
     shown = texts(page)
     assert shown == [str(i) for i in ids[ids.index(wanted) - 70 :]]
 
@@ -234,7 +230,7 @@ def lively(deliver, work, message, provider):
 def test_everybody_can_use_it(lively, open_page, viewport, dark):
     page = open_page(viewport=viewport, dark=dark)
     page.goto(lively)
-    page.wait_for_function("document.images.length > 2")
+    until(page, "document.images.length > 2")
 
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]

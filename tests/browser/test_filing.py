@@ -8,6 +8,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, violations
+from tests.browser.fingers import until
 from tests.filed import (
     customer,
     days,
@@ -208,7 +209,7 @@ def test_a_photo_is_dragged_with_a_finger_by_its_handle_and_the_page_scrolls_els
         touch("touchMove", picture | {"y": picture["y"] - up})
     touch("touchEnd")
 
-    page.wait_for_function("scrollY > 50", timeout=PATIENCE)
+    until(page, "scrollY > 50")
     assert by_handle == [before[1], before[0], *before[2:]]
     assert titles(page) == by_handle
 

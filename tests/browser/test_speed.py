@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.browser.conftest import PHONE
+from tests.browser.fingers import until
 from viewer.demo import drawing
 from viewer.extensions import db, now
 from viewer.models import Conversation
@@ -90,14 +91,8 @@ def narrow(page, conditions=FAST_4G):
 
 
 def loaded(page, least):
-    page.wait_for_function(
-        """(least) => {
-          const shown = [...document.images].filter((image) => image.naturalWidth);
-          return document.readyState === "complete" && shown.length >= least;
-        }""",
-        arg=least,
-        timeout=30_000,
-    )
+    shown = "[...document.images].filter((image) => image.naturalWidth).length"
+    until(page, f"document.readyState === 'complete' && {shown} >= {least}")
 
 
 def test_nothing_moves_while_thirty_photos_load(fifty, open_page):
@@ -134,7 +129,7 @@ def test_the_largest_picture_is_a_photo_and_the_page_is_light(fifty, open_page):
         weights = narrow(page)
         document = page.goto(fifty)
         loaded(page, 6)
-        page.wait_for_function("largest.some((paint) => paint.what === 'media__image')")
+        until(page, "largest.some((paint) => paint.what === 'media__image')")
         found.append(page.evaluate("largest.at(-1)"))
         page.context.close()
 
