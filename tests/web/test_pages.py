@@ -637,7 +637,7 @@ def test_a_proxys_word_counts_only_where_one_is_set(hops, host, settings, reques
         ("GET", "/nowhere", 404, "There is no such page."),
         ("GET", "/api/v1/nowhere", 404, "There is no such page."),
         ("DELETE", "/photos", 405, "This address cannot be used like that."),
-        ("GET", f"/conversations/{uuid.uuid4()}", 404, "There is no such conversation."),
+        ("GET", f"/conversations/{uuid.UUID(int=1)}", 404, "There is no such conversation."),
     ],
 )
 def test_an_error_is_said_in_words_of_ours(client, method, address, code, words):
