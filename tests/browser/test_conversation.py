@@ -13,7 +13,7 @@ from viewer.extensions import db, now
 from viewer.models import Message, Unread
 from viewer.office import accounts
 
-talk = test_pages.talk
+talk, attach, stored = test_pages.talk, test_pages.attach, test_pages.stored
 THEM, OTHER = "+16175550123", "+16175550145"
 AT_END = "document.documentElement.scrollHeight - scrollY - innerHeight < 2"
 WATCH = """
@@ -223,6 +223,36 @@ def lively(deliver, work, message, provider):
     conversation = db.session.query(Message.conversation_id).distinct().scalar()
     db.session.rollback()
     return f"/conversations/{conversation}"
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK])
+def test_any_number_of_photos_makes_a_tidy_grid(talk, attach, open_page, viewport):
+    row = talk(messages=9, at=now())
+    for count, message in enumerate(row.messages, 1):
+        for position in range(count):
+            # Not stored: a square as well, and nothing is asked for.
+            attach(message, position=position)
+        attach(message, position=count, **stored(media_type="document", mime_type="text/plain"))
+    address = f"/conversations/{row.id}"
+    page = open_page(viewport=viewport)
+    page.goto(address)
+
+    for count in range(1, 10):
+        grid = page.locator(".media-grid").nth(count - 1)
+        across, widths, rest = grid.evaluate(
+            """(grid) => {
+              const rows = {};
+              for (const tile of grid.querySelectorAll(".media--tile")) {
+                const { top, width } = tile.getBoundingClientRect();
+                (rows[Math.round(top)] ??= []).push(width + 3);
+              }
+              const file = grid.querySelector(".media--document").getBoundingClientRect().width;
+              const sums = Object.values(rows).map((row) => row.reduce((a, b) => a + b) - 3);
+              return [grid.clientWidth, sums, file];
+            }"""
+        )
+        assert widths
+        assert all(abs(width - across) < 1 for width in [*widths, rest]), count
 
 
 @pytest.mark.parametrize("dark", [False, True])

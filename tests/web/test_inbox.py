@@ -194,11 +194,17 @@ def test_a_line_counts_what_is_there_and_what_is_to_be_done(page, talk, attach):
     attach(row.messages[1], **stored(state=MediaAttachment.State.TRASHED, is_unfiled=True))
     every = talk("+16175550144")
     attach(every.messages[0], **stored(is_unfiled=True))
+    for media_type in ("photo", "photo", "video", "document", "document"):
+        attach(every.messages[0], **stored(media_type=media_type, is_unfiled=True))
+    attach(every.messages[0], **stored(media_type="audio", role="recording"))
+    alone = talk("+16175550145")
+    attach(alone.messages[0], **stored(is_unfiled=True))
 
     with time_machine.travel(NOW, tick=False):
         found = page("/")
 
     assert "1 needs attention 4 photos, 2 unfiled 1 voicemail" in found.text
+    assert "3 photos, all unfiled 1 video, unfiled 2 files, all unfiled" in found.text
     assert "1 photo, unfiled" in found.text
     time = found.all("time")[0]
     assert time["datetime"] == "2026-09-21T16:00:00+00:00"

@@ -11,9 +11,14 @@ from viewer.models import MediaAttachment
 
 Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttachment.MediaType
 
+_KINDS = {MediaType.PHOTO: "photo", MediaType.VIDEO: "video"}
+
 
 def counts_of(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Counter[str]]:
-    """For each conversation: all, photos, voicemails, attention, unfiled. Not what was trashed."""
+    """For each conversation: all, attention, photo, voicemail, video, file; unfiled_… of each.
+
+    Not what was trashed. A call's recording is in `all` only.
+    """
     counts: dict[uuid.UUID, Counter[str]] = {one: Counter() for one in ids}
     kinds = (
         MediaAttachment.conversation_id,
@@ -30,8 +35,9 @@ def counts_of(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Counter[str]]:
     for conversation_id, media_type, role, state, is_unfiled, count in rows:
         tally = counts[conversation_id]
         tally["all"] += count
-        tally["photos"] += count if media_type is MediaType.PHOTO else 0
-        tally["voicemails"] += count if role is Role.VOICEMAIL else 0
         tally["attention"] += count if state in (State.NEEDS_ATTENTION, State.DAMAGED) else 0
-        tally["unfiled"] += count if is_unfiled and state is State.STORED else 0
+        if role is not Role.RECORDING:
+            kind = "voicemail" if role is Role.VOICEMAIL else _KINDS.get(media_type, "file")
+            tally[kind] += count
+            tally[f"unfiled_{kind}"] += count if is_unfiled and state is State.STORED else 0
     return counts

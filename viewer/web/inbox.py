@@ -1,6 +1,7 @@
 """The inbox: who wrote or called last, and where something is new."""
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -78,10 +79,8 @@ class InboxLine:
     last: Message | None
     speaker: str  # who said it, in a group
     unread: int | None  # messages; None: it is read; 0: somebody wants to come back to it
-    photos: int
-    voicemails: int
     attention: int
-    unfiled: int
+    files: list[str]  # how many of each kind, in words
 
 
 @bp.get("/")
@@ -231,13 +230,23 @@ def _lines(page: Sequence[Conversation]) -> list[InboxLine]:
             last=(message := last.get(conversation.id)),
             speaker=_speaker(conversation, message, names),
             unread=unread.get(conversation.id),
-            photos=counts[conversation.id]["photos"],
-            voicemails=counts[conversation.id]["voicemails"],
             attention=counts[conversation.id]["attention"],
-            unfiled=counts[conversation.id]["unfiled"],
+            files=_in_words(counts[conversation.id]),
         )
         for conversation in page
     ]
+
+
+def _in_words(counts: Counter[str]) -> list[str]:
+    words = []
+    for kind in ("photo", "voicemail", "video", "file"):
+        if count := counts[kind]:
+            unfiled = counts[f"unfiled_{kind}"]
+            some = "" if count == unfiled == 1 else "all " if count == unfiled else f"{unfiled} "
+            words.append(
+                f"{count} {kind}{'s' * (count != 1)}" + (f", {some}unfiled" if unfiled else "")
+            )
+    return words
 
 
 def _speaker(conversation: Conversation, message: Message | None, names: dict[str, str]) -> str:

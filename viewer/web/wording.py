@@ -36,8 +36,8 @@ class Receipt:
 
 
 def init_app(app: Flask) -> None:
-    for show in (what, in_short, delivery, has_failed, call_title, receipt, shown, plays, columns,
-                 brings, fitted, used_in):  # fmt: skip
+    for show in (what, in_short, delivery, has_failed, call_title, receipt, shown, plays, is_tile,
+                 columns, brings, fitted, used_in):  # fmt: skip
         app.add_template_filter(show, show.__name__)
 
 
@@ -61,9 +61,15 @@ def used_in(message: Message) -> list[tuple[WorkRecord, str]]:
     return [(one, name_of(one)) for one in sorted(records.values(), key=lambda r: r.created_at)]
 
 
+def is_tile(media: MediaAttachment) -> bool:
+    """Whether it is a square of the grid; what plays or is read has a row of its own."""
+    return media.media_type is MediaType.PHOTO or not (media.is_stored or media.needs_attention)
+
+
 def columns(media: Sequence[MediaAttachment]) -> int:
     """In how many columns so many files make a tidy grid."""
-    return 2 if len(media) == 4 else min(len(media), 3)
+    tiles = sum(map(is_tile, media))
+    return 2 if tiles == 4 else min(max(tiles, 1), 3)
 
 
 def fitted(media: MediaAttachment, across: int = 480, high: int = 384) -> tuple[int, int]:
