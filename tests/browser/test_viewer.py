@@ -245,6 +245,19 @@ def test_without_the_list_what_is_on_the_page_can_be_swiped_through(four, page):
     expect(page.get_by_role("status").filter(has_text="Photo 3 of 4")).to_have_count(1)
 
 
+@pytest.mark.parametrize("part", ["js/dialog.js", "js/frame.js", "vendor/photoswipe/*.css"])
+def test_where_a_part_of_the_viewer_does_not_come_the_link_leads_to_the_picture(four, page, part):
+    page.expected_errors.append("ERR_FAILED")
+    page.route(f"**/{part}", lambda route: route.abort())
+    page.goto(four)
+    photo = page.locator("a[data-slide]").nth(1)
+    preview = photo.get_attribute("href")
+
+    photo.click()
+
+    page.wait_for_url(f"**{preview}")
+
+
 # --- By hand -------------------------------------------------------------------------------
 
 
