@@ -329,6 +329,25 @@ def test_a_file_name_and_a_problem_are_words_too(page, talk, attach):
     assert page("/status").strange_scripts() == []
 
 
+@pytest.mark.parametrize(
+    ("file_name", "mime_type", "words"),
+    [
+        ("Inspection report.pdf", "application/pdf", "Inspection report.pdf PDF file · 1 kB"),
+        ("4a74d256159f924ba3c6aa3630fdac00", "application/pdf", "PDF file 1 kB"),
+        ("0B5E6C32-1111-4222-8333-0123456789AB.vcf", "text/vcard", "Contact card 1 kB"),
+        (None, "application/octet-stream", "File 1 kB"),
+        ("deadbeef.bin", "application/octet-stream", "deadbeef.bin File · 1 kB"),
+    ],
+)
+def test_a_file_is_called_as_people_call_it(page, talk, attach, file_name, mime_type, words):
+    message = talk().messages[0]
+    attach(
+        message, **stored(media_type="document", file_name=file_name, mime_type=mime_type),
+    )  # fmt: skip
+
+    assert words in page(f"/conversations/{message.conversation_id}").text
+
+
 # --- A conversation ------------------------------------------------------------------------
 
 

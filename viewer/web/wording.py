@@ -1,8 +1,10 @@
 """What a message, a call or a file is called on a page."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 
 from flask import Flask
 
@@ -20,6 +22,13 @@ _ONE = {
     MediaType.AUDIO: "recording",
     MediaType.DOCUMENT: "file",
 }
+_DOCUMENTS = {
+    "pdf": "PDF file", "zip": "ZIP archive", "txt": "Text file", "html": "Web page",
+    "vcf": "Contact card", "ics": "Calendar entry", "svg": "SVG drawing", "xml": "XML file",
+    "json": "JSON file",
+}  # fmt: skip
+# The provider names files by their hash, phones by a UUID: nobody knows a file by that.
+_NUMBER_OF_A_FILE = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 _FAILED = {"failed": "Not sent", "undelivered": "Not delivered"}
 _SENT = {"delivered": "Delivered", "read": "Read", "sent": "Sent", "queued": "Sending…",
          "sending": "Sending…", "scheduled": "Scheduled", "canceled": "Canceled",
@@ -36,8 +45,8 @@ class Receipt:
 
 
 def init_app(app: Flask) -> None:
-    for show in (what, in_short, delivery, has_failed, call_title, receipt, shown, plays, is_tile,
-                 columns, brings, fitted, used_in):  # fmt: skip
+    for show in (what, kind, named, in_short, delivery, has_failed, call_title, receipt, shown,
+                 plays, is_tile, columns, brings, fitted, used_in):  # fmt: skip
         app.add_template_filter(show, show.__name__)
 
 
@@ -48,6 +57,20 @@ def what(media: MediaAttachment) -> str:
     if media.role is Role.RECORDING:
         return "call recording"
     return _ONE[media.media_type]
+
+
+def kind(media: MediaAttachment) -> str:
+    """PDF file, HEIC photo, AMR voicemail; File where nobody can tell."""
+    extension = derive.KINDS[media.mime_type].extension if media.mime_type else ""
+    if media.media_type is MediaType.DOCUMENT:
+        return _DOCUMENTS.get(extension, "File")
+    return f"{extension.upper()} {what(media)}".strip()
+
+
+def named(media: MediaAttachment) -> str | None:
+    """Its name at the source, if that means something."""
+    name = media.file_name or ""
+    return None if _NUMBER_OF_A_FILE.fullmatch(PurePosixPath(name).stem) else name or None
 
 
 def shown(message: Message) -> list[MediaAttachment]:
