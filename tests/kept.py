@@ -4,6 +4,7 @@ import hashlib
 import io
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -68,3 +69,38 @@ def stored_bytes(media: MediaAttachment) -> tuple[str, int, int]:
     path = media_store().root / media.file_path
     found = path.stat()
     return hashlib.sha256(path.read_bytes()).hexdigest(), found.st_mtime_ns, found.st_mode
+
+
+def twin(of: MediaAttachment, name: str, **values: Any) -> MediaAttachment:
+    """A row that shares the bytes of another: a long conversation without waiting for it."""
+    shared = (
+        "conversation_id", "message_id", "sha256", "file_size", "mime_type", "media_type", "state",
+        "downloaded_at", "thumbnail_path", "preview_path", "width", "height",
+    )  # fmt: skip
+    media = MediaAttachment(
+        **{column: getattr(of, column) for column in shared},
+        file_path=f"{name}.jpg",
+        file_stem=name,
+        source_key=name,
+        **values,
+    )
+    db.session.add(media)
+    return media
+
+
+def row(media_id: Any) -> MediaAttachment:
+    """As the database has it now. No transaction stays open: on SQLite it would lock others out."""
+    db.session.rollback()
+    found = db.session.get(MediaAttachment, media_id, populate_existing=True)
+    db.session.commit()  # unlike after a rollback, reading it begins no transaction
+    assert found is not None
+    return found
+
+
+def originals_below(folder: Path) -> list[bytes]:
+    """What texts brought, without the copies."""
+    return sorted(
+        path.read_bytes()
+        for path in folder.glob("2*/**/messages/*")
+        if path.is_file() and not path.stem.endswith(("_thumb", "_preview"))
+    )

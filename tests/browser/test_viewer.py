@@ -15,6 +15,7 @@ from tests import calls
 from tests.browser.conftest import DESK, PHONE, cramped, violations
 from tests.browser.fingers import Fingers, opened, until
 from tests.derive import makers
+from tests.kept import twin
 from tests.web.test_media import tone
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment
@@ -520,26 +521,7 @@ def test_the_whole_conversation_is_there_however_little_of_it_is_on_the_page(con
     address = conversation([wall()])
     first = media()
     for n in range(1, 150):
-        db.session.add(
-            MediaAttachment(
-                conversation_id=first.conversation_id,
-                message_id=first.message_id,
-                file_path=f"{n}.jpg",
-                file_stem=f"{n}",
-                source_key=f"{n}",
-                sha256=first.sha256,
-                file_size=first.file_size,
-                mime_type="image/jpeg",
-                media_type=MediaAttachment.MediaType.PHOTO,
-                state=MediaAttachment.State.STORED,
-                downloaded_at=first.downloaded_at,
-                thumbnail_path=first.thumbnail_path,
-                preview_path=first.preview_path,
-                width=1200,
-                height=900,
-                sent_at=first.sent_at + timedelta(days=n),
-            )
-        )
+        twin(first, f"{n}", sent_at=first.sent_at + timedelta(days=n))
     db.session.commit()
     page.goto(address)
     page.locator(f'a[data-slide="{first.id}"]').click()

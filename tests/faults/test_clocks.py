@@ -5,13 +5,13 @@ for years, and never makes two files of one.
 """
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 import time_machine
 
 from tests.conftest import BOTH, LEGACY_SECRET
+from tests.kept import originals_below
 from tests.payloads import signed
 from tests.test_journey import picture
 from viewer import jobs
@@ -29,14 +29,6 @@ def photos() -> list[MediaAttachment]:
     found = list(db.session.scalars(sa.select(MediaAttachment).order_by(MediaAttachment.file_path)))
     db.session.commit()  # unlike after a rollback, reading them begins no transaction
     return found
-
-
-def files_below(folder: Path) -> list[bytes]:
-    return sorted(
-        path.read_bytes()
-        for path in folder.glob("2*/**/messages/*")
-        if path.is_file() and not path.stem.endswith(("_thumb", "_preview"))
-    )
 
 
 # --- 85: years -------------------------------------------------------------------------------
@@ -160,7 +152,7 @@ def test_84_a_host_whose_clock_is_ahead_takes_a_lease_early_and_still_there_is_o
     [photo] = photos()
     assert (slow_one, stolen) == (False, [True, True])
     assert (photo.state, photo.attempts, provider.gets(url)) == (State.STORED, 2, 2)
-    assert files_below(tmp_path / "media") == [picture()]
+    assert originals_below(tmp_path / "media") == [picture()]
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
@@ -206,6 +198,6 @@ def test_88_two_photos_of_one_second_and_one_name_are_two_files_and_a_repeat_is_
         work()
 
     assert len({row.file_stem for row in photos()}) == 2
-    assert files_below(tmp_path / "media").count(picture(colour="red")) == 1
-    assert files_below(tmp_path / "media").count(picture(colour="blue")) == 1
+    assert originals_below(tmp_path / "media").count(picture(colour="red")) == 1
+    assert originals_below(tmp_path / "media").count(picture(colour="blue")) == 1
     assert (provider.gets(one), provider.gets(other)) == (1, 1)

@@ -27,6 +27,7 @@ import time_machine
 
 from tests import servers
 from tests.conftest import BOTH, SECRET
+from tests.kept import row
 from tests.payloads import signed
 from tests.test_journey import picture
 from tests.web.test_webhooks import DOOR, kept
@@ -52,14 +53,6 @@ def announced(deliver, message, provider) -> Callable[..., Any]:
         return media_id
 
     return announce
-
-
-def row(media_id: Any) -> MediaAttachment:
-    db.session.rollback()
-    found = db.session.get(MediaAttachment, media_id, populate_existing=True)
-    db.session.commit()  # unlike after a rollback, reading it begins no transaction
-    assert found is not None
-    return found
 
 
 def files_below(folder: Path) -> list[bytes]:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from click.testing import CliRunner
 
 from tests import servers
 from tests.conftest import BOTH, LEGACY_SECRET, SECRET
+from tests.kept import originals_below
 from tests.payloads import signed
 from tests.test_journey import picture
 from tests.test_up import up as up
@@ -30,14 +30,6 @@ def photos() -> list[MediaAttachment]:
     found = list(db.session.scalars(sa.select(MediaAttachment)))
     db.session.commit()  # unlike after a rollback, reading them begins no transaction
     return found
-
-
-def files_below(folder: Path) -> list[bytes]:
-    return sorted(
-        path.read_bytes()
-        for path in folder.glob("2*/**/messages/*")
-        if path.is_file() and not path.stem.endswith(("_thumb", "_preview"))
-    )
 
 
 @pytest.fixture
@@ -76,7 +68,7 @@ def test_91_one_photo_told_by_two_webhooks_and_again_is_one_row_one_file_one_dow
     assert db.session.scalar(sa.select(sa.func.count()).select_from(Message)) == 1
     assert [row.state for row in photos()] == [State.STORED]
     assert provider.gets(photo) == 1
-    assert files_below(tmp_path / "media") == [picture()]
+    assert originals_below(tmp_path / "media") == [picture()]
 
 
 @pytest.mark.parametrize(

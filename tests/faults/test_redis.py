@@ -23,6 +23,7 @@ from rq.serializers import JSONSerializer
 
 from tests import servers
 from tests.conftest import SECRET
+from tests.kept import row
 from tests.test_journey import picture
 from tests.test_up import up as up
 from viewer import jobs
@@ -55,14 +56,6 @@ def announced(deliver, message, provider, queue) -> Callable[..., Any]:
         return media[0]
 
     return announce
-
-
-def row(media_id: Any) -> MediaAttachment:
-    db.session.rollback()
-    found = db.session.get(MediaAttachment, media_id, populate_existing=True)
-    db.session.commit()  # unlike after a rollback, reading it begins no transaction
-    assert found is not None
-    return found
 
 
 def swept() -> None:

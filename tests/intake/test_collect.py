@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.conftest import BOTH
 from tests.hostile import HostileServer, answer, chunked, endless, in_turn
+from tests.kept import row
 from viewer import failpoint
 from viewer.extensions import db, media_store, now
 from viewer.intake import collect, ingest
@@ -54,15 +55,6 @@ def announced(app, deliver, message) -> Callable[..., list[Any]]:
         return sorted(ids, key=lambda media_id: row(media_id).position)
 
     return announce
-
-
-def row(media_id: Any) -> MediaAttachment:
-    """As the database has it now. No transaction stays open: on SQLite it would lock others out."""
-    db.session.rollback()
-    found = db.session.get(MediaAttachment, media_id, populate_existing=True)
-    db.session.commit()
-    assert found is not None
-    return found
 
 
 def stored_bytes(media: MediaAttachment) -> bytes:

@@ -14,6 +14,7 @@ import time_machine
 from PIL import Image
 
 from tests.conftest import BOTH
+from tests.kept import row
 from viewer import jobs
 from viewer.extensions import db, media_store, now
 from viewer.intake import collect, copies, ingest, sweep
@@ -62,14 +63,6 @@ def pending(deliver, message, provider):
         return row(media_id)
 
     return announce
-
-
-def row(media_id: Any) -> MediaAttachment:
-    db.session.rollback()
-    found = db.session.get(MediaAttachment, media_id, populate_existing=True)
-    db.session.commit()
-    assert found is not None
-    return found
 
 
 def change(media: MediaAttachment, **values: Any) -> None:

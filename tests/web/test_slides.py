@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests import calls
 from tests.conftest import BOTH
+from tests.kept import twin
 from tests.web.test_media import tone
 from viewer.extensions import db
 from viewer.models import (
@@ -67,26 +68,9 @@ def many(sent):
         [first] = sent(picture(), sent_at=WEDNESDAY)
         ids = [str(first.id)]
         for n in range(1, count):
-            row = MediaAttachment(
-                id=uuid.uuid4(),
-                conversation_id=first.conversation_id,
-                message_id=first.message_id,
-                file_path=f"{n}.jpg",
-                file_stem=f"{n}",
-                source_key=f"{n}",
-                sha256=first.sha256,
-                file_size=first.file_size,
-                mime_type="image/jpeg",
-                media_type=MediaAttachment.MediaType.PHOTO,
-                state=MediaAttachment.State.STORED,
-                downloaded_at=first.downloaded_at,
-                thumbnail_path=first.thumbnail_path,
-                preview_path=first.preview_path,
-                # Of three photos each at one moment the message and the position decide.
-                position=n % 3,
-                sent_at=WEDNESDAY + timedelta(hours=n // 3),
-            )
-            db.session.add(row)
+            # Of three photos each at one moment the message and the position decide.
+            row = twin(first, f"{n}", position=n % 3, sent_at=WEDNESDAY + timedelta(hours=n // 3))
+            db.session.flush()
             ids.append(str(row.id))
         db.session.commit()
         return f"/conversations/{first.conversation_id}/slides", ids
