@@ -87,6 +87,14 @@ def test_filters_are_chosen_by_thumb_and_stay_in_the_address(arrived, page):
     expect(lines).to_have_count(3)
 
 
+@pytest.mark.parametrize("address", ["/?show=attention", "/?show=unread&show=attention"])
+def test_the_chosen_filter_is_in_sight(arrived, page, address):
+    page.goto(address)
+
+    chosen = page.get_by_role("navigation", name="Show").get_by_role("link", name="Needs attention")
+    expect(chosen).to_be_in_viewport(ratio=1)
+
+
 @pytest.mark.parametrize("script", [True, False])
 def test_a_search_opens_at_the_message(arrived, open_page, script):
     page = open_page(java_script_enabled=script)

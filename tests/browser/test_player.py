@@ -4,7 +4,7 @@ import io
 import math
 import struct
 import wave
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect
 from tests import calls
 from tests.browser.conftest import DESK, PHONE, cramped, violations
 from tests.browser.fingers import until
+from tests.kept import twin
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, User
 
@@ -389,6 +390,33 @@ def test_nothing_is_in_anybodys_way(called, open_page, viewport, dark):
     assert violations(page) == []
     assert cramped(page, ".player button, .player-bar button") == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_what_is_selected_can_be_used_while_something_plays(called, open_page, viewport):
+    page = open_page(viewport=viewport)
+    address = called()
+    voicemail = db.session.scalars(sa.select(MediaAttachment)).first()
+    for n in range(60):  # more than there is room for
+        twin(voicemail, f"{n}", sent_at=voicemail.sent_at - timedelta(hours=n))
+    db.session.commit()
+    page.goto(address)
+    players(page).first.get_by_role("button", name="Play voicemail").click()
+    playing(page, 0.2)
+    page.goto(f"{address}/photos")
+    expect(page.locator(".player-bar")).to_be_visible()
+
+    page.locator("[data-selection-all]").click()
+
+    actions = page.locator(".selection__action")
+    expect(actions.first).to_be_visible()
+    covered = actions.evaluate_all(
+        """all => all.filter((one) => {
+          const { x, y, width, height } = one.getBoundingClientRect();
+          return !one.contains(document.elementFromPoint(x + width / 2, y + height - 2));
+        }).map((one) => one.outerHTML)"""
+    )
+    assert covered == []
 
 
 def test_without_scripts_the_browsers_own_player_is_there(called, open_page):
