@@ -18,6 +18,7 @@ from viewer.storage import StorageError, in_words
 from viewer.web import listing
 from viewer.web import media as files
 from viewer.web.access import Role, needs, the_user
+from viewer.web.filters import plural
 from viewer.web.wording import what
 
 bp = Blueprint("care", __name__)
@@ -287,7 +288,7 @@ def purge() -> Response:
         flash(f"{trouble} The rest is done the next time.", "error")
         return redirect(url_for(".trash"), 303)
     if count:
-        flash(f"{count} file{'s' if count != 1 else ''} deleted for good.", "done")
+        flash(f"{count} {plural(count, 'file')} deleted for good.", "done")
     else:
         flash(
             "Nothing was deleted: it is in use, was restored, or its time is not over yet.", "error"

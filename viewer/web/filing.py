@@ -1,6 +1,7 @@
 """Filing: which photos belong to which work, and the tray of those that belong to none yet."""
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from viewer.office import filing, money, records, worklist
 from viewer.office.names import titles_of
 from viewer.web import search
 from viewer.web.access import Role, local_path, needs, the_user
-from viewer.web.filters import clock, local
+from viewer.web.filters import clock, local, plural
 from viewer.web.listing import newer, older, position
 from viewer.web.wording import what
 
@@ -513,11 +514,16 @@ def _linked_words(chosen: Chosen, new: Sequence[MediaLink], record: WorkRecord) 
 
 def counted(media: Sequence[MediaAttachment]) -> str:
     """30 photos; 2 photos, 1 voicemail"""
-    kinds = [what(one) for one in media]
-    return ", ".join(
-        f"{kinds.count(kind)} {kind}{'s' if kinds.count(kind) > 1 else ''}"
-        for kind in dict.fromkeys(kinds)
-    )
+    kinds = Counter(what(one) for one in media)
+    return ", ".join(f"{count} {plural(count, kind)}" for kind, count in kinds.items())
+
+
+def these(media: Sequence[MediaAttachment]) -> str:
+    """this photo; these 30 photos; these 3 files, where they are of several kinds"""
+    kinds = {what(one) for one in media}
+    if len(media) == 1:
+        return f"this {kinds.pop()}"
+    return f"these {counted(media) if len(kinds) == 1 else f'{len(media)} files'}"
 
 
 def _all(media: Sequence[MediaAttachment]) -> str:
@@ -538,8 +544,8 @@ def age(moment: datetime) -> str:
         # 13 days say more than 1 week, 36 hours no more than 1 day.
         if minutes >= length * (2 if unit in ("week", "month", "year") else 1):
             count = minutes // length
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{minutes} minute{'s' if minutes != 1 else ''}"
+            return f"{count} {plural(count, unit)}"
+    return f"{minutes} {plural(minutes, 'minute')}"
 
 
 @bp.app_template_filter()
@@ -574,5 +580,6 @@ def record_facts(record: WorkRecord) -> list[str]:
 
 
 bp.add_app_template_filter(counted)
+bp.add_app_template_filter(these)
 bp.add_app_template_filter(filing.name_of, "record_name")
 bp.add_app_template_global(page_of, "page_of_record")

@@ -75,6 +75,11 @@ def size(octets: int | None) -> str:
     return f"{octets / 1_000_000_000:.{1 if octets < 10_000_000_000 else 0}f} GB"
 
 
+def plural(count: int, word: str) -> str:
+    """photo, for one; photos, for none and for many"""
+    return word if count == 1 else f"{word}s"
+
+
 def initial(name: str | None) -> str:
     """The letter that stands for a person; # for a number without a name."""
     return next((sign.upper() for sign in name or "" if sign.isalnum()), "#")

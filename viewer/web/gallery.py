@@ -36,7 +36,7 @@ from viewer.models import (
 from viewer.office import audit, filing
 from viewer.office.names import names_of, title_of
 from viewer.web import access, slides, zips
-from viewer.web.filters import clock, local
+from viewer.web.filters import clock, local, plural
 from viewer.web.narrowing import FILED, KINDS, STATES, US, Narrowing
 from viewer.web.wording import what
 
@@ -145,7 +145,7 @@ def download() -> BaseResponse:
         entries, f"{next(iter(titles.values())) if is_one else 'Photos'} {newest}.zip"
     )
     subject = ("conversation", media[0].conversation_id) if is_one else None
-    words = f"{len(media)} file{'s' if len(media) > 1 else ''} as a ZIP"
+    words = f"{len(media)} {plural(len(media), 'file')} as a ZIP"
     audit.note("download", words, subject=subject)
     db.session.commit()
     return answer
@@ -251,7 +251,7 @@ def _count(narrowing: Narrowing) -> str:
     )
     if count > COUNTED:
         return f"{COUNTED:,}+ {word}s"
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+    return f"{count:,} {plural(count, word)}"
 
 
 def _names(

@@ -22,6 +22,7 @@ from viewer.web.access import the_user
 from viewer.web.conversations import bp  # one door: the inbox, and what opens from it
 from viewer.web.counts import counts_of
 from viewer.web.dates import Span, read_span
+from viewer.web.filters import plural
 from viewer.web.listing import older, position
 
 INBOX_PAGE = 40
@@ -125,7 +126,7 @@ def read_all() -> Response:
         abort(400, "It is not said what was seen.")
     count = reading.mark_all_read(the_user(), seen)
     db.session.commit()
-    flash(f"{count} conversation{'' if count == 1 else 's'} marked as read.", "done")
+    flash(f"{count} {plural(count, 'conversation')} marked as read.", "done")
     return redirect(url_for(".inbox"), 303)
 
 
@@ -240,12 +241,14 @@ def _lines(page: Sequence[Conversation]) -> list[InboxLine]:
 def _in_words(counts: Counter[str]) -> list[str]:
     words = []
     for kind in ("photo", "voicemail", "video", "file"):
-        if count := counts[kind]:
-            unfiled = counts[f"unfiled_{kind}"]
-            some = "" if count == unfiled == 1 else "all " if count == unfiled else f"{unfiled} "
-            words.append(
-                f"{count} {kind}{'s' * (count != 1)}" + (f", {some}unfiled" if unfiled else "")
-            )
+        count, unfiled = counts[kind], counts[f"unfiled_{kind}"]
+        if not count:
+            continue
+        said = f"{count} {plural(count, kind)}"
+        if unfiled:
+            some = f"{unfiled} " if unfiled < count else "all " if count > 1 else ""
+            said += f", {some}unfiled"
+        words.append(said)
     return words
 
 

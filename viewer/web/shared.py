@@ -36,6 +36,7 @@ from viewer.storage import StorageError
 from viewer.web import access
 from viewer.web import media as files
 from viewer.web.devices import client_network
+from viewer.web.filters import plural
 from viewer.web.wording import plays, what
 
 bp = Blueprint("shared", __name__, url_prefix="/s")
@@ -179,7 +180,7 @@ def download(token: str, position: int) -> Response:
 def contents(items: Sequence[ShareItem]) -> str:
     """12 photos and 1 voicemail"""
     kinds = Counter(what(item.media) for item in items)
-    parts = [f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in kinds.items()]
+    parts = [f"{count} {plural(count, kind)}" for kind, count in kinds.items()]
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 

@@ -24,7 +24,7 @@ from viewer.office import customers, evidence, filing, money, records, worklist
 from viewer.web import search, slides
 from viewer.web.access import Role, needs, the_user
 from viewer.web.filing import link_along
-from viewer.web.filters import local
+from viewer.web.filters import local, plural
 from viewer.web.forms import RecordForm, blank, filled, read_day
 
 bp = Blueprint("work", __name__)
@@ -142,7 +142,7 @@ def _lines(found: Sequence[WorkRecord]) -> list[Line]:
             record,
             called[record.conversation_id].name,
             [
-                f"{count}\N{NO-BREAK SPACE}{word}{'s' if count != 1 else ''}"
+                f"{count}\N{NO-BREAK SPACE}{plural(count, word)}"
                 for word, count in counts.get(record.id, {}).items()
             ],
         )
