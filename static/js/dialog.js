@@ -134,9 +134,8 @@ export class Viewer {
   // -- the list arrives, and goes on
 
   async locate() {
-    const { id } = this.slide ?? this;
     try {
-      await this.reel.locate(id);
+      await this.reel.locate(this.slide.id);
     } catch {
       this.alone = true; // offline, or not of this list: what the page holds is shown all the same
       this.changed();
