@@ -19,14 +19,14 @@ run: $(VENV)/.core ## the viewer itself, with the settings of the environment an
 	$(BIN)/viewer up
 
 test: $(VENV)/.dev ## everything that is quick and needs no root and no browser
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not proof and not browser"
+	$(BIN)/python -m pytest -n 4 -m "not proof and not browser"
 
 browser: $(VENV)/.dev ## every page in a real Chromium, on a phone and on a desk
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m browser --ignore tests/browser/test_speed.py
+	$(BIN)/python -m pytest -n 4 -m browser --ignore tests/browser/test_speed.py
 	$(BIN)/python -m pytest -n 0 tests/browser/test_speed.py  # alone: it measures
 
 proof: $(VENV)/.dev ## crashes, power cuts, faults, attacks, long walks, PostgreSQL; as root, with strace and e2fsprogs
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m proof
+	$(BIN)/python -m pytest -n 4 -m proof
 
 check: $(VENV)/.dev ## style, types, who imports whom, known vulnerabilities
 	$(BIN)/ruff check .
@@ -47,7 +47,7 @@ bench: $(VENV)/.dev ## what the README's figures come from
 	$(BIN)/python -m benchmarks.size
 
 screenshots: $(VENV)/.dev ## the pictures of every page in docs/screenshots/
-	$(BIN)/python docs/screenshots.py
+	$(BIN)/python -m docs.screenshots
 
 setup: $(VENV)/.dev ## only install
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import requests
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser.program import find_chromium
 from viewer.extensions import sqlite
 
 FOLDER = Path(__file__).parent / "screenshots"
@@ -74,10 +75,13 @@ def log_in(page: Page) -> None:
 
 
 def conversation_of(page: Page, name: str) -> str:
-    page.goto("/?show=photos")
-    address = page.locator("a.line__link", has_text=name).first.get_attribute("href")
-    assert address, f"there is no {name} in the inbox"
-    return address
+    return first(page, "/?show=photos", f"a.line__link:has-text('{name}')")
+
+
+def first(page: Page, address: str, link: str) -> str:
+    """Where the first such link of this page leads; waits for it, and fails without it."""
+    page.goto(address)
+    return page.locator(link).first.get_attribute("href") or ""
 
 
 def work_a_little(page: Page, talk: str) -> dict[str, str]:
@@ -89,9 +93,7 @@ def work_a_little(page: Page, talk: str) -> dict[str, str]:
     page.get_by_label("Amount").first.fill("3,850")
     with page.expect_navigation():
         page.get_by_role("button", name="Make the quote").click()
-    page.goto("/work")
-    quote = page.locator("a[href*='/work/']:has-text('Seal')").first.get_attribute("href")
-    assert quote, "the quote is not in the list"
+    quote = first(page, "/work", "a[href*='/work/']:has-text('Seal')")
     page.goto(quote)
     with page.expect_navigation():
         page.locator(".steps__one .button").first.click()
@@ -148,15 +150,10 @@ def pages(page: Page, talk: str, made: dict[str, str]) -> dict[str, str]:
     """Every page of the staff, by name."""
     page.goto(f"{talk}/photos")
     media = page.locator("[data-slide]").first.get_attribute("data-slide")
-    message = page.locator("a[href*='#message-']").first.get_attribute("href")
-    page.goto("/users")
-    user = page.locator(".row__link").first.get_attribute("href")
-    page.goto("/shares")
-    share = page.locator("a[href*='/shares/']:has-text('Seal')").first.get_attribute("href")
     return {
         "inbox": "/",
         "search": "/search?q=crack",
-        "conversation": message or talk,
+        "conversation": first(page, f"{talk}/photos", "a[href*='#message-']"),
         "gallery": f"{talk}/photos",
         "photos": "/photos",
         "unfiled": "/unfiled",
@@ -170,13 +167,13 @@ def pages(page: Page, talk: str, made: dict[str, str]) -> dict[str, str]:
         "passport": f"/media/{media}/passport",
         "shares": "/shares",
         "share-new": f"/shares/new?media={media}",
-        "share": share or "/shares",
+        "share": first(page, "/shares", "a[href*='/shares/']:has-text('Seal')"),
         "trash": "/trash",
         "offline": "/offline",
         "status": "/status",
         "account": "/account",
         "users": "/users",
-        "user": user or "/users",
+        "user": first(page, "/users", ".row__link"),
         "trail": "/trail",
         "error": "/there-is-no-such-page",
     }
@@ -190,10 +187,7 @@ def snap(page: Page, name: str) -> None:
 def main() -> None:
     with demo() as (base, database), sync_playwright() as playwright:
         until_quiet(base, database)
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium-headless-shell") or shutil.which("chromium"),
-            args=["--no-sandbox"],
-        )
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         take(browser, base)
         browser.close()
     print(f"{len(list(FOLDER.iterdir()))} pictures in {FOLDER.relative_to(ROOT)}")

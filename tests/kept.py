@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from PIL import Image
 
 from tests import filed
@@ -94,6 +95,14 @@ def row(media_id: Any) -> MediaAttachment:
     found = db.session.get(MediaAttachment, media_id, populate_existing=True)
     db.session.commit()  # unlike after a rollback, reading it begins no transaction
     assert found is not None
+    return found
+
+
+def photos() -> list[MediaAttachment]:
+    """All of them, in the same way."""
+    db.session.rollback()
+    found = list(db.session.scalars(sa.select(MediaAttachment).order_by(MediaAttachment.file_path)))
+    db.session.commit()
     return found
 
 

@@ -7,7 +7,6 @@ After each test: no error on the console, no request to another host. A test tha
 so: `page.expected_errors.append("404")`.
 """
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,10 +17,9 @@ from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from werkzeug.serving import make_server
 
+from tests.browser.program import find_chromium
 from viewer.extensions import db
 
-# The same engine without a window is twice as quick.
-PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")
 PHONE = {"width": 360, "height": 780}
 DESK = {"width": 1280, "height": 900}
 # WCAG 2.2 AA, and what axe calls best practice.
@@ -30,7 +28,7 @@ TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = find_chromium()
     if program is None:
         pytest.skip("Chromium is not installed")
     with sync_playwright() as playwright:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import time_machine
 
 from tests.conftest import BOTH, LEGACY_SECRET
-from tests.kept import originals_below
+from tests.kept import originals_below, photos
 from tests.payloads import signed
 from tests.test_journey import picture
 from viewer import jobs
@@ -22,13 +22,6 @@ from viewer.models import Duty, MediaAttachment, WebhookEvent
 State = MediaAttachment.State
 YEARS = timedelta(days=3 * 365)
 BOTH_WAYS = pytest.mark.parametrize("jump", [YEARS, -YEARS], ids=["ahead", "behind"])
-
-
-def photos() -> list[MediaAttachment]:
-    db.session.rollback()
-    found = list(db.session.scalars(sa.select(MediaAttachment).order_by(MediaAttachment.file_path)))
-    db.session.commit()  # unlike after a rollback, reading them begins no transaction
-    return found
 
 
 # --- 85: years -------------------------------------------------------------------------------

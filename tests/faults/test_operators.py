@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from tests import servers
 from tests.conftest import BOTH, LEGACY_SECRET, SECRET
-from tests.kept import originals_below
+from tests.kept import originals_below, photos
 from tests.payloads import signed
 from tests.test_journey import picture
 from tests.test_up import up as up
@@ -23,13 +23,6 @@ from viewer.upkeep import schema
 
 DOOR = "/webhooks/quo"
 State = MediaAttachment.State
-
-
-def photos() -> list[MediaAttachment]:
-    db.session.rollback()
-    found = list(db.session.scalars(sa.select(MediaAttachment)))
-    db.session.commit()  # unlike after a rollback, reading them begins no transaction
-    return found
 
 
 @pytest.fixture

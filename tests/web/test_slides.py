@@ -69,8 +69,8 @@ def many(sent):
         ids = [str(first.id)]
         for n in range(1, count):
             # Of three photos each at one moment the message and the position decide.
-            row = twin(first, f"{n}", position=n % 3, sent_at=WEDNESDAY + timedelta(hours=n // 3))
-            db.session.flush()
+            moment = WEDNESDAY + timedelta(hours=n // 3)
+            row = twin(first, f"{n}", id=uuid.uuid4(), position=n % 3, sent_at=moment)
             ids.append(str(row.id))
         db.session.commit()
         return f"/conversations/{first.conversation_id}/slides", ids
