@@ -111,12 +111,15 @@ class Up:
 
 def still_alive(pids: dict[int, str]) -> dict[int, str]:
     return {
-        pid: command
-        for pid, command in pids.items()
-        if Path(f"/proc/{pid}/cmdline").exists()
-        and Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") == command
-        and command
+        pid: command for pid, command in pids.items() if command and _command_of(pid) == command
     }
+
+
+def _command_of(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):  # it ended, perhaps just now
+        return None
 
 
 @pytest.fixture

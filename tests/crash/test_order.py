@@ -167,23 +167,48 @@ def _traced(scene, action, folder, *options, **words):
 
 
 def _read(log: Path) -> list[str]:
-    """The calls without the process numbers, each where it ended."""
+    """The calls without the process numbers, each whole.
+
+    What is said stands where it began, what is synced where it ended.
+    """
     begun: dict[str, str] = {}
-    calls = []
+    places: dict[str, int] = {}
+    calls: list[str] = []
     for line in log.read_text().splitlines():
         pid, _, call = line.partition(" ")
         call = call.strip()
         if call.endswith("<unfinished ...>"):
-            begun[pid] = call.removesuffix("<unfinished ...>")
-            # What is said counts from its beginning, what is synced from its end.
-            if not call.startswith(("fsync", "fdatasync")):
-                calls.append(begun.pop(pid))
+            beginning = call.removesuffix("<unfinished ...>")
+            if call.startswith(("fsync", "fdatasync")):
+                begun[pid] = beginning
+            else:
+                places[pid] = len(calls)
+                calls.append(beginning)
         elif resumed := re.match(r"<\.\.\. \w+ resumed>(.*)", call):
             if pid in begun:
                 calls.append(begun.pop(pid) + resumed[1])
+            elif pid in places:
+                calls[places.pop(pid)] += resumed[1]
         elif not call.startswith(("---", "+++")):
             calls.append(call)
     return calls
+
+
+def test_a_call_that_another_thread_interrupts_is_read_whole(tmp_path):
+    log = tmp_path / "strace"
+    log.write_text(
+        "11 write(9</part>, 8035 <unfinished ...>\n"
+        "12 fsync(7</folder> <unfinished ...>\n"
+        "11 <... write resumed>) = -1 ENOSPC (INJECTED)\n"
+        "13 link(1, 2) = 0\n"
+        "12 <... fsync resumed>) = 0\n"
+    )
+
+    assert _read(log) == [
+        "write(9</part>, 8035 ) = -1 ENOSPC (INJECTED)",
+        "link(1, 2) = 0",
+        "fsync(7</folder> ) = 0",
+    ]
 
 
 def _places(calls: list[str], pattern: str) -> list[int]:
