@@ -1,4 +1,4 @@
-"""Real servers for the tests, from wheels: started on sockets in a folder, stopped at the end."""
+"""Real servers for the tests, from wheels: started on sockets of their own, stopped at the end."""
 
 import contextlib
 import importlib.util
@@ -7,12 +7,15 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
+from werkzeug.serving import make_server
 
 from viewer import valkey
 
@@ -23,6 +26,27 @@ def wait_until(ready: Callable[[], bool], seconds: float = 15) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not ready after {seconds} s")
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def serving(app: Callable[..., Any]) -> Iterator[str]:
+    """This application behind a port of its own; its address."""
+
+    def answer(environ: Any, start: Any) -> Iterator[bytes]:
+        # Werkzeug's server forgets to close the answer to a client that hung up as it was ending;
+        # the file in it would be found open in the midst of some later test.
+        with contextlib.closing(app(environ, start)) as body:
+            yield from body
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextlib.contextmanager

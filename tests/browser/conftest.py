@@ -7,7 +7,6 @@ After each test: no error on the console, no request to another host. A test tha
 so: `page.expected_errors.append("404")`.
 """
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,9 +14,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from werkzeug.serving import make_server
 
 from tests.browser.program import find_chromium
+from tests.servers import serving
 from viewer.extensions import db
 
 PHONE = {"width": 360, "height": 780}
@@ -44,13 +43,8 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def site(app: Flask) -> Iterator[str]:
     """Its address."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(app) as address:
+        yield address
 
 
 class Watched:

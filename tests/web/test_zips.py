@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import subprocess
-import threading
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,8 +16,8 @@ import pytest
 import requests
 from flask import Flask
 from werkzeug.exceptions import NotFound
-from werkzeug.serving import make_server
 
+from tests.servers import serving
 from viewer.extensions import media_store
 from viewer.web import zips
 
@@ -213,18 +212,13 @@ def door(app: Flask) -> Iterator[Callable[..., str]]:
         with app.test_request_context():
             return zips.answer(*asked)(environ, start)
 
-    server = make_server("127.0.0.1", 0, answer, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    with serving(answer) as address:
 
-    def serve(*words: Any) -> str:
-        asked[:] = words
-        return f"http://127.0.0.1:{server.port}/"
+        def serve(*words: Any) -> str:
+            asked[:] = words
+            return address
 
-    yield serve
-    server.shutdown()
-    thread.join()
-    server.server_close()
+        yield serve
 
 
 def fetch(address: str) -> tuple[bytes, bool]:
