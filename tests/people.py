@@ -24,13 +24,13 @@ def hire(environment: Mapping[str, str], cwd: Path | None = None) -> None:
 def enter(base: str) -> requests.Session:
     """A browser in which the owner has logged in through the form."""
     browser = requests.Session()
-    form = browser.get(f"{base}/login", timeout=30).text
+    form = browser.get(f"{base}/login", timeout=60).text
     token = re.search(r'name="csrf_token" value="([^"]+)"', form)
     assert token, form
     answer = browser.post(
         f"{base}/login",
         data={"email": EMAIL, "password": PASSWORD, "csrf_token": token[1]},
-        timeout=30,
+        timeout=60,
     )
     assert answer.ok, answer.text
     return browser

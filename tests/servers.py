@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 from viewer import valkey
 
 
-def wait_until(ready: Callable[[], bool], seconds: float = 15) -> None:
+def wait_until(ready: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:

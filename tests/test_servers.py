@@ -18,7 +18,7 @@ def test_an_answer_is_closed_though_its_client_hangs_up_as_it_ends():
 
     def answer() -> Iterator[bytes]:
         yield b"all of it"
-        hung_up.wait(10)
+        hung_up.wait(60)
 
     def app(_environ: Any, start: Any) -> ClosingIterator:
         start("200 OK", [("Content-Length", "9")])
@@ -32,4 +32,4 @@ def test_an_answer_is_closed_though_its_client_hangs_up_as_it_ends():
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         hung_up.set()
 
-        assert closed.wait(10)
+        assert closed.wait(60)

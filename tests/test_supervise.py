@@ -113,7 +113,7 @@ def test_parts_are_stopped_in_order_and_nothing_is_left(number, host):
 
     running.process.send_signal(number)
 
-    assert running.process.wait(15) == 0
+    assert running.process.wait(60) == 0
     assert [name for name, _ in running.notes("ended")] == ["roof", "middle", "cellar"]
     assert running.alive() == []
 
@@ -124,7 +124,7 @@ def test_a_part_that_does_not_listen_is_asked_twice_and_then_killed(host):
 
     running.process.terminate()
 
-    assert running.process.wait(15) == 0
+    assert running.process.wait(60) == 0
     assert [name for name, _ in running.notes("asked")].count("mule") == 2
     assert running.alive() == []
 
@@ -160,5 +160,5 @@ def test_ctrl_c_reaches_only_the_supervisor(host):
 
     os.killpg(running.process.pid, signal.SIGINT)  # as a terminal does: the whole foreground
 
-    assert running.process.wait(15) == 0
+    assert running.process.wait(60) == 0
     assert [name for name, _ in running.notes("ended")] == ["roof", "middle", "cellar"]

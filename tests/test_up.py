@@ -59,7 +59,7 @@ class Up:
         assert self.process.poll() is None, (self.data_dir / "log").read_text()
         try:
             health = requests.get(f"{self.url}/healthz", timeout=5)
-        except (requests.ConnectionError, requests.Timeout):
+        except requests.RequestException:
             return False
         return health.ok and health.json()["redis"]
 
@@ -95,17 +95,17 @@ class Up:
     def thumbnail_of(self, words: str) -> bytes | None:
         """The picture that the page of the only conversation shows."""
         browser = self.browser()
-        inbox = browser.get(self.url, timeout=10).text
+        inbox = browser.get(self.url, timeout=60).text
         if words not in inbox or "/conversations/" not in inbox:
             return None
         page = browser.get(
-            f"{self.url}/conversations/{inbox.split('/conversations/')[1][:36]}", timeout=10
+            f"{self.url}/conversations/{inbox.split('/conversations/')[1][:36]}", timeout=60
         ).text
         if "/thumbnail" not in page:
             return None
         before = page.partition("/thumbnail")[0]
         return browser.get(
-            f"{self.url}/media/{before.rpartition('/media/')[2]}/thumbnail", timeout=10
+            f"{self.url}/media/{before.rpartition('/media/')[2]}/thumbnail", timeout=60
         ).content
 
 
@@ -150,7 +150,7 @@ def test_one_command_carries_a_photo_home_mends_itself_and_stops_cleanly(
     host = up()
     text = message(media=[provider.serve(picture(), content_type="image/jpeg")])
     confirmed = provider.deliver(f"{host.url}/webhooks/quo", text.payload(), secret=SECRET)
-    wait_until(lambda: host.thumbnail_of("Here is the crack") is not None, 60)
+    wait_until(lambda: host.thumbnail_of("Here is the crack") is not None)
     thumbnail = host.thumbnail_of("Here is the crack")
 
     worker = next(pid for pid, command in host.family().items() if "work intake" in command)
@@ -158,7 +158,7 @@ def test_one_command_carries_a_photo_home_mends_itself_and_stops_cleanly(
     second = message(text="And another", media=[provider.serve(picture(colour="red"))])
     provider.deliver(f"{host.url}/webhooks/quo", second.payload(), secret=SECRET)
     stored = "SELECT 1 FROM media_attachments WHERE state = 'stored'"
-    wait_until(lambda: len(host.rows(stored)) == 2, 30)
+    wait_until(lambda: len(host.rows(stored)) == 2)
     family = host.family()
     host.process.send_signal(signal.SIGTERM)
 
@@ -185,7 +185,7 @@ def test_killed_in_the_middle_nothing_runs_on_and_the_next_start_finishes(
     host = up()
     text = message(media=[provider.serve(slowly, content_type="image/jpeg")])
     confirmed = provider.deliver(f"{host.url}/webhooks/quo", text.payload(), secret=SECRET)
-    assert arrived.wait(20)
+    assert arrived.wait(60)
     family = host.family()
     host.process.kill()
     host.process.wait()
@@ -197,7 +197,7 @@ def test_killed_in_the_middle_nothing_runs_on_and_the_next_start_finishes(
     go_on.set()
 
     again = up()
-    wait_until(lambda: again.thumbnail_of("Here is the crack") is not None, 60)
+    wait_until(lambda: again.thumbnail_of("Here is the crack") is not None)
     family = again.family()
     again.process.send_signal(signal.SIGINT)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.program import find_chromium
 from tests.servers import serving
@@ -23,6 +23,9 @@ PHONE = {"width": 360, "height": 780}
 DESK = {"width": 1280, "height": 900}
 # WCAG 2.2 AA, and what axe calls best practice.
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# Several Chromiums share few cores; what is there at once is waited for no longer for that.
+PATIENCE = 30_000  # ms
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +105,7 @@ def open_page(
             color_scheme="dark" if dark else "light",
             **words,
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         if role is not None:
             cookie = log_in(role).get_cookie("viewer")
             context.add_cookies([{"name": "viewer", "value": cookie.value, "url": site}])

@@ -129,7 +129,7 @@ def test_older_messages_come_without_moving_what_is_read(long, page):
     before = top_of(page, watched)
     page.locator("[data-more=older]").evaluate("link => link.click()")  # without scrolling to it
 
-    expect(page.locator("article")).to_have_count(100, timeout=30_000)
+    expect(page.locator("article")).to_have_count(100)
     assert top_of(page, watched) == pytest.approx(before, abs=1)
     assert texts(page) == [str(i) for i in ids[-100:]]
     headings = page.locator(".day__name time").evaluate_all("all => all.map((t) => t.dateTime)")
@@ -142,7 +142,7 @@ def test_scrolling_up_brings_the_older_ones_by_itself(long, page):
 
     for count in (100, 140):
         page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
-        expect(page.locator("article")).to_have_count(count, timeout=30_000)
+        expect(page.locator("article")).to_have_count(count)
 
     assert texts(page) == [str(i) for i in ids]
     expect(page.get_by_role("link", name="Older messages")).to_have_count(0)

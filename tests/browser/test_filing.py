@@ -25,8 +25,6 @@ from viewer.extensions import db, media_store, now
 from viewer.models import MediaAttachment
 from viewer.office import filing
 
-PATIENCE = 30_000  # ms
-
 
 @pytest.fixture
 def maria(app):
@@ -70,7 +68,7 @@ def titles(page: Page):
 def saved(page: Page):
     """Wait for the answer to what is done inside: the order was saved."""
     return page.expect_response(
-        lambda answer: answer.url.endswith("/files") and answer.status == 204, timeout=PATIENCE
+        lambda answer: answer.url.endswith("/files") and answer.status == 204
     )
 
 
@@ -90,13 +88,13 @@ def test_thirty_photos_are_linked_to_a_quote_with_four_taps_from_the_conversatio
         target.tap()
 
     tap(page.get_by_role("link", name="Photos of Maria Alvarez"))
-    page.wait_for_url("**/photos*", timeout=PATIENCE)
+    page.wait_for_url("**/photos*")
     tap(page.get_by_text("Select all").first)
     tap(page.get_by_role("button", name="Link to work"))
-    page.wait_for_url("**/work/link/choose", timeout=PATIENCE)
+    page.wait_for_url("**/work/link/choose")
     tap(page.get_by_role("button", name="Q-104"))
 
-    expect(page.get_by_text("30 photos linked to Q-104.")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("30 photos linked to Q-104.")).to_be_visible()
     assert taps == 4
     assert set(linked(job)) == {one.id for one in media}
 
@@ -139,7 +137,7 @@ def test_enter_beside_the_amount_makes_the_quote(maria, page):
     page.get_by_label("Amount").fill("900")
     page.get_by_label("Amount").press("Enter")
 
-    expect(page.get_by_text("made from 2 photos.")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("made from 2 photos.")).to_be_visible()
     assert [one.record.amount for one in filing.uses(media[0])] == [90000]
 
 

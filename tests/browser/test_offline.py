@@ -46,7 +46,7 @@ def keep(page: Page, address: str) -> None:
     """With one tap."""
     page.goto(address)
     page.locator("[data-keep-now]").click()
-    expect(page.get_by_text("Kept, ")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Kept, ")).to_be_visible()
 
 
 def cut(page: Page) -> None:

@@ -260,7 +260,7 @@ def test_the_transcript_does_not_run_away_from_a_reader(called, page):
     until(page, "document.querySelector('[data-transcript]').scrollTop > 100")
     there = page.evaluate("() => document.querySelector('[data-transcript]').scrollTop")
 
-    expect(call.locator("[aria-current]")).to_contain_text("Line 2 of", timeout=30_000)
+    expect(call.locator("[aria-current]")).to_contain_text("Line 2 of")
 
     assert page.evaluate("() => document.querySelector('[data-transcript]').scrollTop") >= there
 

@@ -76,7 +76,7 @@ def show(page: Page, address: str, number: int = 1) -> None:
 
 
 def counted(page: Page, number: int, total: int = 4) -> None:
-    expect(page.locator(".viewer__count")).to_have_text(f"{number} of {total}", timeout=30_000)
+    expect(page.locator(".viewer__count")).to_have_text(f"{number} of {total}")
     until(page, "!document.querySelector('.viewer')?.style.opacity.startsWith('0.0')")
     until(page, f"document.querySelector('{CURRENT} .viewer__picture')")
 

@@ -13,7 +13,6 @@ from viewer.intake import indexing
 from viewer.models import MediaAttachment, WorkRecord
 from viewer.office import evidence, filing, records
 
-PATIENCE = 30_000  # ms
 Kind = WorkRecord.Kind
 
 
@@ -99,7 +98,7 @@ def test_a_quote_is_made_mended_and_sent(open_page, rosa, script):
     page.get_by_label("Amount").fill("12,5")
     page.keyboard.press("Enter")
 
-    expect(page.get_by_role("alert")).to_be_focused(timeout=PATIENCE)
+    expect(page.get_by_role("alert")).to_be_focused()
     expect(page.get_by_label("Amount")).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_label("Amount")).to_have_value("12,5")
     if script:
@@ -111,7 +110,7 @@ def test_a_quote_is_made_mended_and_sent(open_page, rosa, script):
     page.get_by_role("button", name="Bob Chen").click()
     expect(page.get_by_label("Title")).to_have_value("Basement wall")
     save(page)
-    expect(page.locator(".record-facts")).to_contain_text("Bob Chen", timeout=PATIENCE)
+    expect(page.locator(".record-facts")).to_contain_text("Bob Chen")
     expect(page.locator(".record-facts")).to_contain_text("$1,250.00")
     page.get_by_role("button", name="Mark as sent").click()
 
@@ -129,17 +128,17 @@ def test_two_editors_learn_of_each_other(open_page, rosa, job):
         page.goto(address)
     first.get_by_label("Amount").fill("1,300")
     save(first)
-    expect(first.locator(".notice--done")).to_contain_text("is saved", timeout=PATIENCE)
+    expect(first.locator(".notice--done")).to_contain_text("is saved")
     second.get_by_label("Amount").fill("1,400")
     save(second)
 
-    expect(second.get_by_role("alert")).to_be_focused(timeout=PATIENCE)
+    expect(second.get_by_role("alert")).to_be_focused()
     expect(second.get_by_role("alert")).to_contain_text("office@crack.example changed this quote")
     expect(second.get_by_label("Amount")).to_have_value("1,400")
     expect(second.get_by_label("Amount")).to_have_accessible_description("Saved now: $1,300.00")
     assert violations(second) == []
     second.get_by_role("button", name="Save mine").click()
-    expect(second.locator(".record-facts")).to_contain_text("$1,400.00", timeout=PATIENCE)
+    expect(second.locator(".record-facts")).to_contain_text("$1,400.00")
 
 
 def test_on_paper_there_is_the_list_and_nothing_to_press(open_page, job):
@@ -167,8 +166,8 @@ def test_the_photos_of_a_record_open_in_the_viewer(open_page, job):
     page.goto(address)
     page.locator("[data-slide]").nth(1).click()
 
-    expect(page.get_by_role("dialog")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_role("dialog")).to_contain_text("of 4", timeout=PATIENCE)
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_contain_text("of 4")
 
 
 def test_the_conversation_leads_to_its_work_and_back(open_page, rosa, job):

@@ -95,9 +95,9 @@ class Scene:
         name, body, headers = self.signed(message)
         try:
             answer = requests.post(
-                f"http://127.0.0.1:{port}/webhooks/quo", data=body, headers=headers, timeout=20
+                f"http://127.0.0.1:{port}/webhooks/quo", data=body, headers=headers, timeout=60
             )
-        except requests.ConnectionError:
+        except requests.RequestException:
             return None
         if answer.ok:
             self.known.answered[name] = body

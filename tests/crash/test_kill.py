@@ -164,7 +164,7 @@ def test_12_killed_in_the_middle_of_the_body_nothing_half_gets_a_name(scene, mes
     half_is_out = scene.announced_half(server, message)
 
     run = scene.start("collect")
-    assert half_is_out.wait(20)
+    assert half_is_out.wait(60)
     parts = list((scene.media_root / INCOMING).glob("*.part"))
     run.kill()
     broken = scene.violations()
@@ -321,14 +321,14 @@ def test_28_a_download_that_broke_off_goes_on_with_the_same_bytes(scene, message
     living = scene.start("serve")
     browser = people.enter(site)
 
-    with browser.get(f"{site}{path}", stream=True, timeout=20) as begun:
+    with browser.get(f"{site}{path}", stream=True, timeout=60) as begun:
         tag, had = begun.headers["ETag"], begun.raw.read(100_000)
         dying.kill()
         had += _until_it_breaks(begun)
     rest = browser.get(
         f"http://127.0.0.1:{living.heard()}{path}",
         headers={"Range": f"bytes={len(had)}-", "If-Range": tag},
-        timeout=20,
+        timeout=60,
     )
     living.kill()
 

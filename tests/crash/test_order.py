@@ -58,7 +58,7 @@ def test_new_folders_are_synced_into_their_parents_before_a_file_lies_in_them(
 def test_5_a_delivery_is_on_the_disk_before_its_answer_is_on_the_wire(scene, message, tmp_path):
     """Through `viewer web` itself: gunicorn, its worker and its threads."""
     with _gunicorn(scene.settings) as (port, worker):
-        wait_until(lambda: scene.post(port, message()) == 204, 30)
+        wait_until(lambda: scene.post(port, message()) == 204)
         with disks.watched(
             worker(), tmp_path / "strace", "-e", "trace=fsync,fdatasync,sendto,write,sendmsg"
         ):
@@ -90,7 +90,7 @@ def _gunicorn(settings):
         yield port, worker
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_12_after_a_power_cut_in_the_middle_of_the_body_the_photo_comes_home(
     half_is_out = scene.announced_half(server, message)
 
     run = scene.start("collect")
-    assert half_is_out.wait(20)
+    assert half_is_out.wait(60)
     run.kill()
     with powered.after_power_cut() as found:
         broken = found.violations()

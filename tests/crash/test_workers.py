@@ -31,7 +31,7 @@ def queued(scene, valkey_url, stack):
 def test_23_an_orphaned_work_horse_and_its_successor_leave_one_file(place, queued, message):
     """kill -9 of a worker leaves its horse at work: what that says after its lease is unheard."""
     queued.announced(message(media=queued.photos()))
-    worker = queued.start("work", lease=0.3, failpoints=f"{place}=sleep:1")
+    worker = queued.start("work", lease=0.3, failpoints=f"{place}=sleep:4")
     horse = _horse_at(worker.process.pid, queued, place)
 
     worker.kill()
@@ -60,7 +60,7 @@ def test_24_a_worker_that_is_told_twice_to_stop_in_a_download_loses_nothing(
         worker = subprocess.Popen(
             [sys.executable, "-m", "viewer", "work", "intake"], env=_environment(queued.settings)
         )
-        assert half_is_out.wait(20)
+        assert half_is_out.wait(60)
 
         worker.send_signal(signal.SIGTERM)
         still_working = _horse_of(worker.pid)

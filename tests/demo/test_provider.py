@@ -105,7 +105,7 @@ def test_a_legacy_key_is_decoded_before_it_signs(provider, receiver):
 def test_an_address_fails_as_often_as_told_and_counts_it(provider):
     url = provider.serve(lambda: b"photo", content_type="image/jpeg", fail_first=2)
 
-    answers = [requests.get(url, timeout=5) for _ in range(3)]
+    answers = [requests.get(url, timeout=60) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [503, 503, 200]
     assert answers[-1].content == b"photo"
@@ -125,7 +125,7 @@ def test_a_withdrawn_address_is_gone(provider):
 
     provider.withdraw(url)
 
-    assert requests.get(url, timeout=5).status_code == 404
+    assert requests.get(url, timeout=60).status_code == 404
 
 
 # -- pictures, voices, papers ----------------------------------------------------------------------

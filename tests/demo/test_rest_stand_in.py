@@ -30,7 +30,7 @@ def get(workspace, provider):
     base = workspace.mount(provider)
 
     def ask(path, headers=NEW, **params):
-        return requests.get(base + path, headers=headers, params=params, timeout=20)
+        return requests.get(base + path, headers=headers, params=params, timeout=60)
 
     return ask
 
@@ -105,4 +105,4 @@ def test_a_dead_photo_is_alive_under_a_fresh_address(get, provider, workspace):
     fresh = get(f"/messages/{message['id']}").json()["data"]["media"][0]["url"]
 
     assert fresh != dead
-    assert requests.get(fresh, timeout=20).content.startswith(b"\xff\xd8")
+    assert requests.get(fresh, timeout=60).content.startswith(b"\xff\xd8")

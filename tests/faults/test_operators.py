@@ -235,17 +235,17 @@ def test_134_135_no_log_of_a_whole_journey_holds_a_customers_word_and_no_file_is
         tell(text.payload())
     tell(b'{"type":"message.received","data":{"text":"under the doormat 617-555-0147"')
     refused = requests.post(
-        door, data=b"under the doormat +16175550147", timeout=5,
+        door, data=b"under the doormat +16175550147", timeout=60,
         headers=sign(b"other", scheme="legacy", secret=LEGACY_SECRET),
     )  # fmt: skip
     states = "SELECT state FROM media_attachments ORDER BY state"
     settled = [("needs_attention",), ("needs_attention",), ("pending",), ("stored",)]
-    servers.wait_until(lambda: host.rows(states) == settled, 40)
+    servers.wait_until(lambda: host.rows(states) == settled)
     servers.wait_until(
         lambda: host.rows("SELECT count(*) FROM webhook_events WHERE state='unparsed'") == [(1,)]
     )
     host.process.terminate()
-    host.process.wait(30)
+    host.process.wait(60)
     log = (tmp_path / "log").read_text()
 
     assert refused.status_code == 401

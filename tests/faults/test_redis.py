@@ -86,7 +86,7 @@ def test_75_a_queue_that_is_killed_while_a_photo_comes_costs_neither_it_nor_the_
     host = up()
     door = f"{host.url}/webhooks/quo"
     provider.deliver(door, message(media=[provider.serve(slowly)]).payload(), secret=SECRET)
-    assert arrived.wait(20)
+    assert arrived.wait(60)
     [valkey] = [pid for pid, command in host.family().items() if VALKEY.search(command)]
     os.kill(valkey, signal.SIGKILL)
     second = message(media=[provider.serve(picture(colour="red"))])
@@ -94,7 +94,7 @@ def test_75_a_queue_that_is_killed_while_a_photo_comes_costs_neither_it_nor_the_
     go_on.set()
 
     stored = "SELECT count(*) FROM media_attachments WHERE state = 'stored'"
-    servers.wait_until(lambda: host.rows(stored) == [(2,)], 40)
+    servers.wait_until(lambda: host.rows(stored) == [(2,)])
     assert while_dead.status_code == 204
     assert valkey not in host.family()
 

@@ -212,7 +212,7 @@ def test_restoring_and_giving_up_at_once_never_leaves_a_row_without_bytes(app, a
     def restore() -> None:
         with app.app_context():
             user = db.session.get_one(User, user_id)
-            start.wait(30)
+            start.wait(60)
             for media_id in reversed(ids):
                 try:
                     care.restore(db.session.get_one(MediaAttachment, media_id), user)
@@ -222,7 +222,7 @@ def test_restoring_and_giving_up_at_once_never_leaves_a_row_without_bytes(app, a
 
     def purge() -> None:
         with app.app_context():
-            start.wait(30)
+            start.wait(60)
             try:
                 care.purge(ids, None)
             except Exception as error:  # noqa: BLE001 - told by the test

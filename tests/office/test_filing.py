@@ -245,7 +245,7 @@ def test_many_people_who_link_the_same_files_at_once_leave_one_link_each(app, an
 
     def go(shift):
         with app.app_context():
-            start.wait(30)
+            start.wait(60)
             try:
                 rows = [db.session.get(MediaAttachment, one) for one in wanted]
                 rows = rows[shift:] + rows[:shift]
@@ -278,7 +278,7 @@ def test_linking_here_and_unlinking_there_at_once_leaves_the_tray_right(app, ann
 
     def go(change, record_id):
         with app.app_context():
-            start.wait(30)
+            start.wait(60)
             try:
                 rows = [db.session.get(MediaAttachment, one) for one in wanted]
                 change(rows, db.session.get(WorkRecord, record_id), None)

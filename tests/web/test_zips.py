@@ -224,7 +224,7 @@ def door(app: Flask) -> Iterator[Callable[..., str]]:
 def fetch(address: str) -> tuple[bytes, bool]:
     """What a browser would have got, and whether it would call that a whole file."""
     got = b""
-    with requests.get(address, stream=True, timeout=30) as answer:
+    with requests.get(address, stream=True, timeout=60) as answer:
         assert answer.status_code == 200
         try:
             for chunk in answer.iter_content(65536):
@@ -237,7 +237,7 @@ def fetch(address: str) -> tuple[bytes, bool]:
 def test_a_real_server_sends_the_length_first(keep, door):
     address = door([keep("a.jpg", b"x" * 100_000)], "a.zip")
 
-    with requests.get(address, stream=True, timeout=30) as answer:
+    with requests.get(address, stream=True, timeout=60) as answer:
         promised = int(answer.headers["Content-Length"])
         content = answer.content
 
