@@ -92,9 +92,12 @@ class Killable:
     def kill(self) -> None:
         """As the kernel does when memory is short: at once, with all that it was doing."""
         pid = int((self.server.data / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
+        # Its children, too: one that has not noticed yet would still commit.
+        for one in (pid, *children(pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
         with contextlib.suppress(psycopg.OperationalError):
-            while True:  # its children notice, one after the other
+            while True:
                 psycopg.connect(self.server.url("postgres")).close()
 
     def start(self) -> None:
