@@ -272,10 +272,12 @@ def test_pressing_twice_makes_one_quote(client, maria):
     page = open_page(client, "/work/link/choose", media=media.id)
     [quote_id] = [one["value"] for one in page.all("input", name="quote_id")]
 
-    for _ in range(2):
-        client.post("/work/link/quote", data={"media": media.id, "quote_id": quote_id})
+    sent = {"media": media.id, "quote_id": quote_id}
+    for typed in ({}, {}, {"title": "North wall"}):
+        client.post("/work/link/quote", data=sent | typed)
 
-    assert len(db.session.scalars(sa.select(WorkRecord)).all()) == 1
+    assert db.session.scalars(sa.select(WorkRecord)).one().title == "North wall"
+    assert "Q-101 is saved." in notice(client)
 
 
 def test_a_wrong_amount_is_told_beside_its_field_and_nothing_is_lost(client, maria):

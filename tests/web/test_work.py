@@ -150,6 +150,36 @@ def test_pressing_twice_makes_one_record(client, rosa):
     assert count() == 1
 
 
+@BOTH
+def test_what_is_corrected_after_going_back_to_the_form_holds(client, rosa, bob):
+    sent = fields(get(client, f"/work/quotes/new?conversation={rosa.id}")) | {"amount": "1,250"}
+    made = client.post("/work/quotes", data=sent)
+
+    corrected = sent | {"amount": "1,520", "title": "Wall and floor", "conversation": bob.id}
+    answer = client.post("/work/quotes", data=corrected)
+
+    record = db.session.scalars(sa.select(WorkRecord)).one()
+    assert (answer.status_code, answer.location) == (303, made.location)
+    assert (record.amount, record.title) == (152000, "Wall and floor")
+    assert record.conversation_id == bob.id
+
+
+def test_what_is_corrected_after_going_back_overwrites_nobody(client, rosa):
+    sent = fields(get(client, f"/work/quotes/new?conversation={rosa.id}")) | {"amount": "1,250"}
+    made = client.post("/work/quotes", data=sent)
+    edited = fields(get(client, f"{made.location}/edit")) | {"amount": "1,300"}
+    client.post(made.location, data=edited)
+
+    answer = client.post("/work/quotes", data=sent | {"amount": "1,520"})
+    page = Page(answer.text)
+
+    assert answer.status_code == 409
+    assert "Saved now: $1,300.00" in page.text
+    assert [one["value"] for one in page.all("input", name="amount")] == ["1,520"]
+    client.post(made.location, data=fields(page))
+    assert db.session.scalars(sa.select(WorkRecord)).one().amount == 152000
+
+
 @pytest.mark.parametrize(
     ("word", "typed", "field", "words"),
     [

@@ -118,12 +118,14 @@ def create(
     by: User | None = None,
     record_id: uuid.UUID | None = None,
 ) -> WorkRecord:
-    """A new record. With the id of one that is there already, that one: asking twice is fine.
+    """A new record. With the id of one that is there already, that one: asking twice is fine,
+    and what was corrected in between holds.
 
-    A quote or invoice without a number gets the next. Raises Invalid. Does not commit.
+    A quote or invoice without a number gets the next. Raises Invalid; Overtaken, where the one
+    that is there was edited since. Does not commit.
     """
-    if record_id is not None and (known := db.session.get(WorkRecord, record_id)):
-        return known
+    if record_id is not None and (known := find(record_id, to_change=True)):
+        return _made_again(known, conversation, values)
     clean = checked(kind, values)
     chosen = clean.get("number")
     if "number" in clean and not chosen:
@@ -143,8 +145,8 @@ def create(
                 db.session.add(record)
                 db.session.flush()
         except IntegrityError:
-            if record_id is not None and (known := find(record_id)):
-                return known
+            if record_id is not None and (known := find(record_id, to_change=True)):
+                return _made_again(known, conversation, values)
             if number is None or not _is_taken(kind, number):
                 raise
             if chosen:
@@ -154,6 +156,16 @@ def create(
         audit.note("record.create", describe(record), by=by, subject=("record", record.id))
         return record
     raise Invalid({"number": "Somebody else takes each number first. Try again."})
+
+
+def _made_again(
+    record: WorkRecord, conversation: Conversation, values: Mapping[str, Any]
+) -> WorkRecord:
+    """The form it was made with was sent once more: by a second click, or after going back."""
+    said = {name: one for name, one in values.items() if one or name != "number"}
+    is_edited = _last_change(record) != (None, None)
+    change(record, said, conversation=conversation, seen="another" if is_edited else None)
+    return record
 
 
 def change(

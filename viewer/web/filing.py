@@ -170,9 +170,12 @@ def new_quote() -> Answer:
         return _choose({"amount": str(reason)})
     except records.Invalid as invalid:
         return _choose(invalid.errors)
+    except records.Overtaken:
+        return _choose({"title": "This quote is made already, and was edited since: choose it."})
     new = filing.link(chosen.media, record, the_user(), _caption())
     db.session.commit()
-    flash(f"{filing.name_of(record)} made from {counted([one.media for one in new])}.")
+    made = f"made from {counted([one.media for one in new])}" if new else "is saved"
+    flash(f"{filing.name_of(record)} {made}.")
     return redirect(page_of(record), 303)
 
 

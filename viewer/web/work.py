@@ -261,19 +261,22 @@ def new(word: str) -> str:
 @bp.post(f"/work/<{_KIND}>")
 @needs(Role.OFFICE)
 def create(word: str) -> Answer:
-    """A new record. Pressing twice makes one."""
+    """A new record. Pressing twice makes one, going back and correcting it too."""
     kind = KINDS[word][0]
     form = blank(kind)
     conversation = _customer(form["conversation"].data)
     if conversation is None:
         abort(400, "A record needs its customer.")
+    record_id = _uuid(form["id"].data)
     try:
         record = records.create(
-            kind, conversation, form.checked(), by=the_user(), record_id=_uuid(form["id"].data)
+            kind, conversation, form.checked(), by=the_user(), record_id=record_id
         )
     except records.Invalid as invalid:
         form.refuse(invalid.errors)
         return _form(form, conversation), 422
+    except records.Overtaken as other:
+        return _overtaken(form, find_record(record_id), conversation, other)
     link_along(record)
     db.session.commit()
     flash(f"{records.describe(record)} is saved.", "done")
@@ -300,12 +303,19 @@ def save(record_id: uuid.UUID) -> Answer:
         form.refuse(invalid.errors)
         return _form(form, conversation, record), 422
     except records.Overtaken as other:
-        theirs = _theirs(form, record, conversation)
-        form["seen"].data = records.version(record)
-        return _form(form, conversation, record, overtaken=other, theirs=theirs), 409
+        return _overtaken(form, record, conversation, other)
     db.session.commit()
     flash(f"{records.describe(record)} is saved.", "done")
     return redirect(url_for(".show", record_id=record.id), 303)
+
+
+def _overtaken(
+    form: RecordForm, record: WorkRecord, conversation: Conversation, other: records.Overtaken
+) -> Answer:
+    """What was typed, beside what is saved; saving it now means it."""
+    theirs = _theirs(form, record, conversation)
+    form["seen"].data = records.version(record)
+    return _form(form, conversation, record, overtaken=other, theirs=theirs), 409
 
 
 def _theirs(form: RecordForm, record: WorkRecord, conversation: Conversation) -> dict[str, str]:
