@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from tests import filed
 from tests.conftest import BOTH
+from tests.derive import makers
 from tests.kept import keep, picture, stored_bytes
 from viewer import cli
 from viewer.extensions import db, media_store, now
@@ -168,9 +169,21 @@ def test_only_what_is_old_enough_unlinked_and_no_evidence_is_given_up(anna, tras
         assert stored_bytes(one) == before[one.id]
 
 
-def test_what_is_given_up_leaves_its_hash_and_its_bytes_in_quarantine(anna, trashed):
-    media = trashed(40, content=picture(colour="teal"), with_copies=True)
-    copies = [media.thumbnail_path, media.preview_path]
+@pytest.mark.parametrize(
+    ("content", "made"),
+    [
+        (picture(colour="teal"), {"thumbnail", "preview"}),
+        (
+            makers.packed(makers.corner_picture(2400, 1600), "HEIF"),
+            {"thumbnail", "preview", "full"},
+        ),
+    ],
+    ids=["JPEG", "HEIC"],
+)
+def test_what_is_given_up_leaves_its_hash_and_its_bytes_in_quarantine(content, made, anna, trashed):
+    media = trashed(40, content=content, with_copies=True)
+    assert set(media.copies) == made
+    copies = list(media.copies.values())
     clean = sharing.clean_copy(media)
     was = stored_bytes(media)
 
@@ -180,8 +193,8 @@ def test_what_is_given_up_leaves_its_hash_and_its_bytes_in_quarantine(anna, tras
     path = media_store().root / care.quarantine_key(gone)
     assert (hash_of(path), path.stat().st_mtime_ns, path.stat().st_mode) == was
     assert (gone.state, gone.sha256) == (State.TRASHED, was[0])
-    assert [lies(key) for key in [gone.file_path, clean.key, *copies]] == [False] * 4
-    assert (gone.thumbnail_path, gone.placeholder, gone.peaks) == (None, None, None)
+    assert [key for key in [gone.file_path, clean.key, *copies] if lies(key)] == []
+    assert (gone.copies, gone.placeholder, gone.peaks) == ({}, None, None)
     assert gone.quarantined_at is not None
     with pytest.raises(care.Refused):
         care.restore(gone, anna)

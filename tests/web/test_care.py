@@ -165,6 +165,23 @@ def test_everybody_may_say_what_a_photo_shows_and_a_caption_too_long_is_not_lost
     assert (box["value"], box["aria-invalid"]) == (long, "true")
 
 
+@BOTH
+def test_a_photo_is_found_by_its_caption_while_it_is_not_in_the_trash(office):
+    media = keep(message=filed.text(filed.customer(), body="hello"))
+    found = []
+
+    for address, form in (
+        ("caption", {"caption": "Hairline by the window"}),
+        ("trash", {}),
+        ("restoration", {}),
+        ("caption", {"caption": ""}),
+    ):
+        office.post(f"/media/{media.id}/{address}", data=form)
+        found.append(f"/messages/{media.message_id}" in office.get("/search?q=hairline").text)
+
+    assert found == [True, False, True, False]
+
+
 def test_a_check_from_the_page_says_what_it_found(office):
     media, coming = keep(), keep(state=State.PENDING)
     path = media_store().root / media.file_path

@@ -226,6 +226,18 @@ class MediaAttachment(Saying, Model):
         return self.state in (self.State.PENDING, self.State.DOWNLOADING)
 
     @property
+    def copies(self) -> dict[str, str]:
+        """What was made of it: thumbnail, preview, full, playable; and under which key each lies.
+
+        Those for shares are not among them: they are made as they are asked for.
+        """
+        made = {
+            "thumbnail": self.thumbnail_path, "preview": self.preview_path,
+            "full": self.full_path, "playable": self.playable_path,
+        }  # fmt: skip
+        return {name: key for name, key in made.items() if key is not None}
+
+    @property
     def has_thumbnail(self) -> bool:
         return self.thumbnail_path is not None
 

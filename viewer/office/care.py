@@ -297,7 +297,7 @@ def _finish() -> None:
         db.session.commit()  # nobody waits for the database while files move
         _quarantine(media)
         media.quarantined_at = now()
-        media.thumbnail_path = media.preview_path = media.playable_path = None
+        media.thumbnail_path = media.preview_path = media.full_path = media.playable_path = None
         db.session.commit()
 
 
@@ -308,8 +308,7 @@ def quarantine_key(media: MediaAttachment) -> str:
 
 def _quarantine(media: MediaAttachment) -> None:
     store = media_store()
-    copies = (media.thumbnail_path, media.preview_path, media.playable_path)
-    for key in filter(None, (*copies, *sharing.clean_keys(media))):
+    for key in (*media.copies.values(), *sharing.clean_keys(media)):
         store.remove(key)
     try:
         if media.downloaded_at is not None:

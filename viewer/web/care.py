@@ -10,7 +10,8 @@ from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
 from viewer import derive
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, lock, media_store, now
+from viewer.intake import indexing
 from viewer.models import AuditEntry, MediaAttachment
 from viewer.office import care, filing, sharing
 from viewer.office.names import names_of, title_of
@@ -103,16 +104,12 @@ ACTIONS = {
 
 def _copies(media: MediaAttachment) -> list[Copy]:
     store, found = media_store(), []
-    for name, path in (
-        ("thumbnail", media.thumbnail_path),
-        ("preview", media.preview_path),
-        ("playable", media.playable_path),
-    ):
-        if path is not None:
-            size = None
-            with contextlib.suppress(StorageError):
-                size = store.stat(path).size
-            found.append(Copy(name, url_for(f"media.{name}", media_id=media.id), size))
+    for name, key in media.copies.items():
+        size = None
+        with contextlib.suppress(StorageError):
+            size = store.stat(key).size
+        label = "full size" if name == "full" else name
+        found.append(Copy(label, url_for(f"media.{name}", media_id=media.id), size))
     return found
 
 
@@ -133,11 +130,13 @@ def _camera(media: MediaAttachment) -> derive.Described | None:
 @bp.post("/media/<uuid:media_id>/caption")
 def caption(media_id: uuid.UUID) -> Response | tuple[str, int]:
     """What people call it."""
+    lock("ingest")  # which writes the search's entries, too
     media, words = _find(media_id), request.form.get("caption", "")
     try:
         care.set_caption(media, words)
     except care.Refused as refusal:
         return _passport(media, words, str(refusal)), 422
+    indexing.index_messages([media.message])
     db.session.commit()
     flash("The caption is kept." if media.caption else "There is no caption now.", "done")
     return _back(media)
@@ -242,12 +241,14 @@ def put_in_trash(media_id: uuid.UUID) -> Response | str:
             shares=uses.shares,
             kept=care.KEPT,
         )
+    lock("ingest")
     try:
         care.trash(media, the_user())
     except care.Refused as refusal:
         db.session.rollback()
         flash(str(refusal), "error")
         return _back(media)
+    indexing.index_messages([media.message])  # without its caption
     db.session.commit()
     flash(f"The {what(media)} is in the trash. Its bytes are kept; it can be restored.", "done")
     return redirect(url_for(".trash"), 303)
@@ -258,12 +259,14 @@ def put_in_trash(media_id: uuid.UUID) -> Response | str:
 def restore(media_id: uuid.UUID) -> Response:
     """Bring a file back to where it was."""
     media = _find(media_id)
+    lock("ingest")
     try:
         care.restore(media, the_user())
     except care.Refused as refusal:
         db.session.rollback()
         flash(str(refusal), "error")
         return redirect(url_for(".trash"), 303)
+    indexing.index_messages([media.message])
     db.session.commit()
     flash(f"The {what(media)} is back where it was.", "done")
     return _back(media)
