@@ -376,6 +376,24 @@ def test_unlinking_can_be_undone_with_place_caption_and_cover(client, maria):
     assert [one.caption for one in filing.links_of(job)] == ["Crack"] * 3
 
 
+@pytest.mark.parametrize("state", ["trashed", "damaged"])
+def test_what_was_put_away_or_is_damaged_is_unlinked_from_its_passport(client, maria, state):
+    [media] = photos(maria)
+    job = quote(maria, "Q-104")
+    filing.link([media], job, None)
+    media.state, media.trashed_at = State(state), now()
+    db.session.commit()
+    page = open_page(client, f"/media/{media.id}/passport")
+    assert "Unlink from Q-104" in page.text
+
+    client.post("/work/unlink", data={"media": media.id, "record": job.id})
+
+    said = notice(client)
+    assert "1 photo unlinked from Q-104." in said
+    assert "Undo" not in said
+    assert filing.uses(media) == []
+
+
 def test_unlinking_twice_says_that_it_was_done(client, maria):
     [media] = photos(maria)
     job = quote(maria, "Q-104")

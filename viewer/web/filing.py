@@ -187,15 +187,18 @@ def link_along(record: WorkRecord) -> None:
 
 @bp.post("/work/unlink")
 def unlink() -> Response:
-    """These files don't belong to the record after all."""
-    record, chosen = _asked_record(), _chosen()
+    """These files don't belong to the record after all, whatever became of them."""
+    record, chosen = _asked_record(), _chosen(also_put_away=True)
     goal = _goal(record)
     _unlink(chosen.media, record, goal)
     return redirect(goal, 303)
 
 
 def _unlink(media: Sequence[MediaAttachment], record: WorkRecord, goal: str) -> None:
-    """Unlink, commit, and offer to put it back as it was: place, caption, cover."""
+    """Unlink, commit, and offer to put it back as it was: place, caption, cover.
+
+    What is damaged or in the trash cannot be linked again, so that is not offered for it.
+    """
     cover = record.cover_id
     old = {one.media_id: one for one in filing.links_of(record)}
     gone = filing.unlink(media, record, the_user())
@@ -203,9 +206,13 @@ def _unlink(media: Sequence[MediaAttachment], record: WorkRecord, goal: str) -> 
     if not gone:
         flash(f"That was not linked to {filing.name_of(record)} any more.")
         return
+    words = f"{_sentence(counted(gone))} unlinked from {filing.name_of(record)}."
+    if not all(one.is_stored for one in gone):
+        flash(words, "done")
+        return
     first = old.get(gone[0].id)
     _tell(
-        f"{_sentence(counted(gone))} unlinked from {filing.name_of(record)}.",
+        words,
         url_for(".link"),
         media=[one.id for one in gone],
         record=record.id,
@@ -378,17 +385,22 @@ def needed() -> Response:
 # --- What a request names --------------------------------------------------------------------
 
 
-def _chosen() -> Chosen:
-    """`media`, repeated; where none is ticked, all that were `shown`; or those of a `message`."""
+def _chosen(*, also_put_away: bool = False) -> Chosen:
+    """`media`, repeated; where none is ticked, all that were `shown`; or those of a `message`.
+
+    Only what is stored, unless what is damaged or in the trash is meant, too.
+    """
     ids = _ids(request.values.getlist("media") or request.values.getlist("shown"))
     if len(ids) > MOST:
         abort(400, f"Choose at most {MOST} files at once.")
     is_wanted: sa.ColumnElement[bool] = MediaAttachment.id.in_(ids)
     if message := request.values.get("message"):
         is_wanted |= MediaAttachment.message_id.in_(_ids([message]))
+    if not also_put_away:
+        is_wanted &= MediaAttachment.state == MediaAttachment.State.STORED
     found = db.session.scalars(
         sa.select(MediaAttachment)
-        .where(is_wanted, MediaAttachment.state == MediaAttachment.State.STORED)
+        .where(is_wanted)
         .order_by(MediaAttachment.sent_at, MediaAttachment.position, MediaAttachment.id)
         .options(joinedload(MediaAttachment.conversation))
     ).all()
