@@ -482,6 +482,28 @@ def test_the_address_is_shown_once_and_kept_nowhere(share, log_in):
     assert token not in everything
 
 
+def test_the_last_day_that_was_chosen_is_the_last_on_which_it_works(share, anonymous, log_in):
+    with time_machine.travel(datetime(2026, 9, 21, 16, 0, tzinfo=UTC), tick=False) as clock:
+        media = small(keep(), picture())
+        address = share(media, lasts="date", until="2026-09-26")
+        office = log_in("office")
+        pages = [
+            anonymous.get(address), office.get("/shares"), office.get(f"/media/{media.id}/passport"),
+            office.get(f"/shares/{db.session.scalars(sa.select(Share.id)).one()}"),
+            office.post(f"/media/{media.id}/trash"),
+        ]  # fmt: skip
+        clock.move_to(datetime(2026, 9, 27, 3, 59, tzinfo=UTC))  # nearly midnight in New York
+        at_last = anonymous.get(address).status_code
+        clock.move_to(datetime(2026, 9, 27, 4, 0, tzinfo=UTC))
+        after = anonymous.get(address).status_code
+
+    for page in pages:
+        words = Page(page.text).text
+        assert "September 26, 2026" in words
+        assert "September 27" not in words
+    assert (at_last, after) == (200, 410)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -1,7 +1,7 @@
 """Links for people without an account: a customer, an insurer."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import ForeignKey, String
@@ -43,6 +43,11 @@ class Share(Model):
     @property
     def is_revoked(self) -> bool:
         return self.revoked_at is not None
+
+    @property
+    def last_moment(self) -> datetime:
+        """In which it works. What ends with a day ends at midnight, which is another day's."""
+        return self.expires_at - timedelta(microseconds=1)
 
     @property
     def has_expired(self) -> bool:
