@@ -912,6 +912,25 @@ def test_somebody_who_forgot_the_password_gets_a_new_one_through_all_guessing(bo
     assert visitor("198.51.100.2").log_in(password=ANOTHER).status_code == 303
 
 
+def test_an_invitation_ends_with_the_password_that_it_was_to_replace(boss, visitor):
+    link = link_in(boss.post("/users", email="fay@crack.example", role="field"))
+    fay, thief = visitor(), visitor()
+    fay.get(link)
+    fay.post(link, new_password=ANOTHER, repeated=ANOTHER)
+    [row] = rows(User, email="fay@crack.example")
+    forgotten = link_in(boss.post(f"/users/{row.id}/invitations"))
+    thief.get(forgotten)
+
+    # It came back to her; the link still lies in her messages.
+    new = f"{ANOTHER} of brick"
+    fay.get("/account")
+    changed = fay.post("/account/password", password=ANOTHER, new_password=new, repeated=new)
+
+    assert changed.status_code == 303
+    assert thief.get(forgotten).status_code == 404
+    assert thief.post(forgotten, new_password=ANOTHER, repeated=ANOTHER).status_code == 404
+
+
 @BOTH
 def test_of_two_who_accept_at_once_one_is_in(app, owner, hashed):
     accounts.add("fay@crack.example", User.Role.FIELD)

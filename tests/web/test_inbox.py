@@ -233,6 +233,15 @@ def test_what_comes_in_is_new_to_everybody_until_they_open_it(
     assert ["Inbox 1 unread" in text for text in before + after] == [True, True, False, True]
 
 
+def test_what_comes_late_is_new_beside_what_was_sent_after_it(deliver, work, message, page):
+    sent_at = datetime(2026, 9, 21, 14, 0, tzinfo=UTC)
+    for later in (timedelta(minutes=5), timedelta(0)):
+        deliver(message(sent_at=sent_at + later).payload())
+        work()
+
+    assert "2 new" in page("/").text
+
+
 def test_older_messages_and_other_doors_leave_it_unread(client, talk, many):
     row = next(row for row in many if int(row.participants[-4:]) & 16)
 
@@ -268,15 +277,17 @@ def test_a_conversation_is_marked_as_unread_to_come_back_to_it(client, page, tal
 @BOTH
 def test_all_is_marked_as_read_but_for_what_came_after_the_page(client, page, many):
     form = page("/").all("input", name="seen")[0]
-    late = next(row for row in many if int(row.participants[-4:]) & 16)
-    late.latest_at = datetime.fromtimestamp(float(form["value"] or ""), UTC) + timedelta(seconds=1)
+    unread = [row for row in many if int(row.participants[-4:]) & 16]
+    after = datetime.fromtimestamp(float(form["value"] or ""), UTC) + timedelta(seconds=1)
+    unread[0].latest_at = after
+    unread[1].messages[0].created_at = after  # sent long before, and only now brought to us
     db.session.commit()
 
     answer = client.post("/read", data={"seen": form["value"]})
     left = shown(page("/?show=unread"))
 
     assert answer.status_code == 303
-    assert left == [late.id]
+    assert left == [one.id for one in unread[:2]]
     assert [client.post("/read", data={"seen": u}).status_code for u in ("", "x", "nan")] == [
         400
     ] * 3

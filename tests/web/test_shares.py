@@ -488,7 +488,8 @@ def test_the_last_day_that_was_chosen_is_the_last_on_which_it_works(share, anony
         address = share(media, lasts="date", until="2026-09-26")
         office = log_in("office")
         pages = [
-            anonymous.get(address), office.get("/shares"), office.get(f"/media/{media.id}/passport"),
+            anonymous.get(address), office.get("/shares"),
+            office.get(f"/media/{media.id}/passport"),
             office.get(f"/shares/{db.session.scalars(sa.select(Share.id)).one()}"),
             office.post(f"/media/{media.id}/trash"),
         ]  # fmt: skip

@@ -633,14 +633,21 @@ def _first_guess(role: quo.Role, declared_type: str | None) -> MediaAttachment.M
 
 def _tell_readers(message: Message) -> None:
     """The conversation is unread for everybody who had an account when this was sent."""
-    known = sa.select(Unread.user_id).filter_by(conversation_id=message.conversation_id)
-    for user_id in db.session.scalars(
-        sa.select(User.id).where(
-            User.disabled_at.is_(None),
-            User.created_at <= message.sent_at,
-            User.id.not_in(known),
+    readers = sa.select(User.id).where(
+        User.disabled_at.is_(None), User.created_at <= message.sent_at
+    )
+    # It came later than a younger one. In one statement: who opens it now takes the row away.
+    db.session.execute(
+        sa.update(Unread)
+        .where(
+            Unread.conversation_id == message.conversation_id,
+            Unread.since > message.sent_at,
+            Unread.user_id.in_(readers),
         )
-    ):
+        .values(since=message.sent_at)
+    )
+    known = sa.select(Unread.user_id).filter_by(conversation_id=message.conversation_id)
+    for user_id in db.session.scalars(readers.where(User.id.not_in(known))):
         db.session.add(
             Unread(user_id=user_id, conversation_id=message.conversation_id, since=message.sent_at)
         )

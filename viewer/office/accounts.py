@@ -173,9 +173,11 @@ def still(user: User, password_hash: str | None) -> bool:
 
 
 def set_password(user: User, password_hash: str) -> None:
-    """A new password; whoever was logged in with the old one is out. Does not commit."""
+    """A new password; whoever was logged in with the old one is out, and so is whoever holds an
+    invitation to choose another. Does not commit."""
     user.password_hash = password_hash
     end_sessions(user)
+    db.session.execute(sa.delete(Invitation).filter_by(user_id=user.id, used_at=None))
     throttle.succeeded(strangers(user.email))
     audit.note("password.change", user.email, subject=("user", user.id))
 

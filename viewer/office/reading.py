@@ -62,9 +62,15 @@ def mark_all_read(user: User, until: datetime) -> int:
     seen = sa.select(Conversation.id).where(
         Conversation.id == Unread.conversation_id, Conversation.latest_at <= until
     )
+    # Sent before and brought after: a delivery may be late.
+    late = sa.select(Message.id).where(
+        Message.conversation_id == Unread.conversation_id,
+        Message.sent_at >= Unread.since,
+        Message.created_at > until,
+    )
     done = db.session.execute(
         sa.delete(Unread)
-        .where(Unread.user_id == user.id, seen.exists())
+        .where(Unread.user_id == user.id, seen.exists(), ~late.exists())
         .execution_options(synchronize_session=False)
     )
     return int(done.rowcount)  # type: ignore[attr-defined]
