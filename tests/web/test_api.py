@@ -147,6 +147,15 @@ def test_errors_are_json_too(api):
     assert api("/media", "delete").json["status"] == 405
 
 
+def test_json_without_end_is_refused(api, photos, quote):
+    answer = api(
+        f"/records/{quote.id}/media/{photos[0].id}", "put",
+        data="[" * 30_000, content_type="application/json",
+    )  # fmt: skip
+
+    assert (answer.status_code, answer.json["status"]) == (400, 400)
+
+
 @pytest.fixture
 def described(app, api, photos, quote):
     """The API as it describes itself, with real things behind its examples."""

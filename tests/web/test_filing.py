@@ -222,6 +222,8 @@ def test_without_files_nothing_happens_and_it_is_said(client, maria, address, fi
         (f"/work/{NOBODY}/files", {}, 404),
         (f"/work/{NOBODY}/pick", {}, 404),
         ("/unfiled/needed", {"at": ""}, 400),
+        ("/unfiled/needed", {"at": "0001-01-01T00:00:00+05:00"}, 400),
+        ("/work/link/undo", {"record": "RECORD", "at": "0001-01-01T00:00:00+05:00"}, 400),
     ],
 )
 def test_bad_input_is_refused_and_changes_nothing(client, maria, address, fields, status):

@@ -390,7 +390,11 @@ def _body(model: type[Model]) -> Model:
     """The JSON of the request; without a body, what the model says by default."""
     if not request.get_data():
         return model()
-    return _checked(model, request.get_json())  # 415 and 400 in words, where it is no JSON
+    try:
+        values = request.get_json()  # 415 and 400 in words, where it is no JSON
+    except RecursionError:
+        abort(400, "This JSON is nested too deeply.")
+    return _checked(model, values)
 
 
 def _checked(model: type[Model], values: Any) -> Model:

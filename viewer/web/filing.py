@@ -1,5 +1,6 @@
 """Filing: which photos belong to which work, and the tray of those that belong to none yet."""
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ from viewer.office.names import titles_of
 from viewer.web import search
 from viewer.web.access import Role, local_path, needs, the_user
 from viewer.web.filters import clock, local, plural
-from viewer.web.listing import newer, older, position
+from viewer.web.listing import moment_of, newer, older, position
 from viewer.web.wording import what
 
 bp = Blueprint("filing", __name__)
@@ -144,7 +145,7 @@ def link() -> Response:
 def undo_link() -> Response:
     """Take back what the user linked in one go. What had been linked before stays."""
     record = _asked_record()
-    media = filing.linked_at(record, _moment(), the_user())
+    media = filing.linked_at(record, _when(), the_user())
     gone = filing.unlink(media, record, the_user())
     db.session.commit()
     flash(
@@ -369,7 +370,7 @@ def not_needed() -> Response:
 @bp.post("/unfiled/needed")
 def needed() -> Response:
     """They are needed after all: those named, or those marked in one go."""
-    media = filing.not_needed_since(_moment()) if "at" in request.form else _chosen().media
+    media = filing.not_needed_since(_when()) if "at" in request.form else _chosen().media
     back = filing.mark_needed(media, the_user())
     db.session.commit()
     waiting = [one for one in back if one.is_unfiled]
@@ -456,17 +457,11 @@ def _one_line(words: str) -> str:
 
 def _number(name: str) -> int | None:
     value = request.form.get(name, "")
-    return int(value) if value.isascii() and value.isdigit() else None
+    return int(value) if re.fullmatch("[0-9]{1,9}", value) else None
 
 
-def _moment() -> datetime:
-    try:
-        moment = datetime.fromisoformat(request.form.get("at", ""))
-    except ValueError:
-        abort(400, "That is no moment.")
-    if moment.tzinfo is None:
-        abort(400, "That is no moment.")
-    return moment
+def _when() -> datetime:
+    return moment_of(request.form.get("at", ""))
 
 
 def _next() -> str | None:

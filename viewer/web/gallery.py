@@ -225,6 +225,8 @@ def _after(place: str) -> sa.ColumnElement[bool]:
     """What comes after this place. A place that cannot be is a 400."""
     try:
         stamp, message_id, number, media_id = place.split("_")
+        if len(number) > 9:
+            abort(400, "That is no place in this list.")
         values = (
             datetime.fromtimestamp(float(stamp), tz=UTC),
             uuid.UUID(message_id),

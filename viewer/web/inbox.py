@@ -146,7 +146,7 @@ def _choice() -> Choice:
         abort(404, f"There is no filter “{min(unknown)[:40]}”.")
     return Choice(
         shown=tuple(word for word in FILTERS if word in words),
-        line=request.args.get("line") or None,
+        line=request.args.get("line", "").replace("\0", "") or None,  # PostgreSQL takes no NUL
         span=read_span(request.args),
     )
 

@@ -30,6 +30,17 @@ def newer(
     return (moment >= then) & ((moment > then) | (row_id > last))
 
 
+def moment_of(words: str) -> datetime:
+    """A moment that a page of ours wrote down, in UTC. What is none, or has no zone, is a 400."""
+    try:
+        found = datetime.fromisoformat(words)
+        if found.tzinfo is None:
+            abort(400, "That moment has no zone.")
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        abort(400, "That is no moment.")
+
+
 def _read(place: str) -> tuple[datetime, uuid.UUID]:
     stamp, _, identity = place.partition("_")
     try:

@@ -81,7 +81,7 @@ class Narrowing:
     ) -> "Narrowing":
         """From an address. 404 for a word that no form of ours sends."""
         found: dict[str, Any] = {
-            name: given.get(name, "").strip()[:100]
+            name: given.get(name, "").replace("\0", "").strip()[:100]
             for name in ("kind", "filed", "state", "sender", "since", "until")
         }
         for name, known in (("kind", KINDS), ("filed", FILED), ("state", STATES)):

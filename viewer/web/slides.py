@@ -16,6 +16,7 @@ from viewer.office import filing
 from viewer.office.names import names_of
 from viewer.web.access import Role, the_user
 from viewer.web.filters import clock, day, exact_time, local
+from viewer.web.listing import moment_of
 from viewer.web.wording import plays
 
 bp = Blueprint("slides", __name__)
@@ -199,12 +200,4 @@ def _count(*wanted: Condition) -> int:
 
 def _moment() -> datetime:
     wish = request.args.get("as_of")
-    if not wish:
-        return now()
-    try:
-        moment = datetime.fromisoformat(wish)
-    except ValueError:
-        abort(400, "That is no moment.")
-    if moment.tzinfo is None:
-        abort(400, "That moment has no zone.")
-    return moment
+    return moment_of(wish) if wish else now()
