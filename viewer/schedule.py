@@ -37,6 +37,7 @@ def run(app: Flask, stop: threading.Event) -> None:
     """Do what is due until told to stop. A thread each: a first import must not stop the sweep."""
     tasks = [
         Task("sweep", sweep.EVERY, 60, _sweep),
+        Task("tidy", sweep.TIDY_EVERY, 1800, _tidy),
         Task("search", indexing.EVERY, 1800, _fill_search),
         Task("statistics", statistics.EVERY, 600, statistics.refresh),
     ]
@@ -92,6 +93,10 @@ def _sweep() -> str:
     db.session.commit()
     jobs.remind(due)
     return str(due)
+
+
+def _tidy() -> str:
+    return f"{sweep.tidy()} leftovers cleared"
 
 
 def _catch_up() -> str:

@@ -130,6 +130,7 @@ def _everything(_app: Flask, orders: Orders, _say: Say) -> None:
             for _ in range(20):
                 sweep.sweep()
                 db.session.commit()
+                sweep.tidy()
                 due = _due() if orders.copies else replace(_due(), copies=[])
                 if not (due.events or due.media or due.copies):
                     break

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import threading
 import time
 from datetime import timedelta
 from io import BytesIO
@@ -15,10 +16,11 @@ from PIL import Image
 
 from tests.conftest import BOTH
 from tests.kept import row
-from viewer import jobs
+from viewer import jobs, schedule
 from viewer.extensions import db, media_store, now
 from viewer.intake import collect, copies, ingest, sweep
 from viewer.models import MediaAttachment, WebhookEvent
+from viewer.storage import Folder
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
@@ -227,6 +229,33 @@ def test_a_reminder_of_a_trashed_file_does_nothing(pending, provider):
     assert row(media.id).state is State.TRASHED
 
 
+def test_a_disk_that_hangs_while_it_is_tidied_keeps_nobody_from_the_database(
+    app, deliver, message, monkeypatch
+):
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(*_: Any, **__: Any) -> int:
+        hangs.set()
+        goes_on.wait(60)
+        return 0
+
+    monkeypatch.setattr(Folder, "tidy", hang)
+
+    def scheduled() -> None:
+        with app.app_context():
+            for name, do in (("sweep", schedule._sweep), ("tidy", schedule._tidy)):
+                schedule.do_if_due(schedule.Task(name, 0, 60, do), "me")
+
+    host = threading.Thread(target=scheduled)
+    host.start()
+    assert hangs.wait(60)
+    answer = deliver(message().payload())
+    goes_on.set()
+    host.join()
+
+    assert answer.status_code == 204
+
+
 def test_parts_of_dead_writers_are_cleared_and_of_the_living_are_not(app):
     living, dead = media_store().new_part(), media_store().new_part()
     fcntl.flock(dead.file, fcntl.LOCK_UN)  # as its death would
@@ -234,7 +263,7 @@ def test_parts_of_dead_writers_are_cleared_and_of_the_living_are_not(app):
     for part in (living, dead):
         os.utime(part.path, (long_ago, long_ago))
 
-    swept()
+    assert sweep.tidy() == 1
 
     assert (living.path.exists(), dead.path.exists()) == (True, False)
     living.discard()

@@ -37,6 +37,29 @@ def test_a_first_start_that_died_before_its_commit_is_finished_by_the_next(app, 
     assert str(db.session.query(StoreIdentity).one().id) == media_store().identity()
 
 
+def test_a_first_start_that_died_while_it_marked_the_folder_is_finished_by_the_next(
+    app, settings, tmp_path, monkeypatch
+):
+    class Died(BaseException):
+        pass
+
+    def die(place: str) -> None:
+        if place == "storage.marking":
+            raise Died
+
+    with monkeypatch.context() as dying:
+        dying.setattr("viewer.storage.folder.failpoint", die)
+        with pytest.raises(Died):
+            identity.ensure()
+    db.session.rollback()
+    assert media_store().identity() is None
+
+    start_again(settings)
+
+    assert str(db.session.query(StoreIdentity).one().id) == media_store().identity()
+    assert [path.name for path in (tmp_path / "media").iterdir()] == [".viewer-store"]
+
+
 def test_an_empty_mount_point_stops_the_start(
     app, settings, tmp_path, deliver, message, provider, work
 ):

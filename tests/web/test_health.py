@@ -61,6 +61,22 @@ def test_a_file_that_waits_too_long_is_an_alarm(swept, deliver, message, provide
     assert alarms() == {"media_late"}
 
 
+def test_a_file_that_was_given_to_a_person_is_no_news_while_it_is_tried_again(
+    swept, deliver, message, provider, work
+):
+    deliver(message(media=[provider.serve(b"", status=503)]).payload())
+    work()
+    long_ago = now() - timedelta(days=5)
+    db.session.execute(
+        sa.update(MediaAttachment).values(
+            created_at=long_ago, first_failed_at=long_ago, state=MediaAttachment.State.DOWNLOADING
+        )
+    )
+    db.session.commit()
+
+    assert alarms() == set()
+
+
 def test_a_file_that_needs_a_person_is_said_but_nothing_is_broken(
     swept, deliver, message, provider, work
 ):

@@ -22,6 +22,7 @@ AT_ONCE = 2_000  # of a kind; the rest comes with the next sweep
 UNREAD_AFTER = timedelta(seconds=5)  # the webhook's own reminder comes first
 FURTHEST = timedelta(days=1)  # a clock that jumped must not put work off for years
 PART_AGE = 3600.0  # seconds
+TIDY_EVERY = 600.0  # seconds
 
 State = MediaAttachment.State
 
@@ -45,8 +46,13 @@ def sweep() -> Due:
     """Put what got stuck back on its way, and name what is due. Does not commit."""
     _bring_back_from_the_future()
     _tell_a_person()
-    media_store().tidy(older_than=PART_AGE)
     return due()
+
+
+def tidy() -> int:
+    """Clear what dead writers left in the store; how many. For whom no transaction is open: a disk
+    that hangs must not keep others from the database."""
+    return media_store().tidy(older_than=PART_AGE)
 
 
 def due() -> Due:

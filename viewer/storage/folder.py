@@ -21,6 +21,7 @@ from viewer.storage.store import Missing, Occupied, Stat, Unavailable, check_key
 
 INCOMING = ".incoming"
 MARKER = ".viewer-store"  # holds the store's identity: an empty mount point has none
+NEW_MARKER = f"{MARKER}.new"  # while it is written
 
 _WORDS = {
     errno.ENOSPC: "The disk for photos is full.",
@@ -84,17 +85,22 @@ class Folder:
             raise Unavailable("The folder for photos cannot be read.") from error
 
     def is_empty(self) -> bool:
-        return not self.root.exists() or not any(self.root.iterdir())
+        return not self.root.exists() or all(
+            path.name == NEW_MARKER for path in self.root.iterdir()
+        )
 
     def mark(self, identity: str) -> None:
-        """Leave the marker, durably. For an empty folder that becomes a store."""
+        """Leave the marker, whole and durably. For an empty folder that becomes a store."""
         with in_words():
             _make_folders(self.root)
-            marker = self.root / MARKER
-            with marker.open("x") as file:
+            new = self.root / NEW_MARKER
+            with new.open("w") as file:
                 file.write(identity)
                 file.flush()
                 os.fsync(file.fileno())
+            failpoint("storage.marking")
+            os.link(new, self.root / MARKER)  # never in the place of another's
+            new.unlink()
             _fsync_folder(self.root)
 
     def expect(self, identity: str) -> None:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from viewer.config import BusinessHours, Settings, settings
 from viewer.extensions import db, media_store, now
-from viewer.intake import catch_up
+from viewer.intake import catch_up, collect
 from viewer.models import CatchUpMark, Duty, MediaAttachment, RefusedDelivery, WebhookEvent
 
 State = MediaAttachment.State
@@ -115,7 +115,10 @@ def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Healt
         ),
         oldest_waiting=db.session.scalar(
             sa.select(sa.func.min(media.created_at)).where(
-                media.state.in_((State.PENDING, State.DOWNLOADING))
+                (media.state == State.PENDING)
+                # What was told to a person long ago is tried again now and then: that is no news.
+                | (media.state == State.DOWNLOADING)
+                & (sa.func.coalesce(media.first_failed_at, moment) > moment - collect.PATIENCE)
             )
         ),
         last_event=db.session.scalar(

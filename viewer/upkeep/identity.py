@@ -19,6 +19,17 @@ class WrongStore(Exception):
 def ensure() -> None:
     """Know each other from the first start on. Commits. Raises WrongStore."""
     store = media_store()
+    found = store.identity()  # before anything is locked: a disk may hang
+    known = db.session.scalar(sa.select(StoreIdentity))
+    if known is None or found != str(known.id):
+        known = _introduce()
+    db.session.commit()
+    store.expect(str(known.id))
+
+
+def _introduce() -> StoreIdentity:
+    """Their first meeting; one process at a time. Raises WrongStore."""
+    store = media_store()
     lock("store identity")
     known = db.session.scalar(sa.select(StoreIdentity))
     found = store.identity()
@@ -41,8 +52,7 @@ def ensure() -> None:
             f"The media folder {store.root} "
             + ("is another database's." if found else "has no marker: is its disk mounted?")
         )
-    db.session.commit()
-    store.expect(str(known.id))
+    return known
 
 
 def _has_no_media() -> bool:
