@@ -65,6 +65,8 @@ export function announce(words) {
 
 // --- More, on demand -----------------------------------------------------------------------
 
+// A kept page is shown where nothing can be fetched: its links lead to the other kept pages.
+const isKept = "kept" in root.dataset;
 let loading = null;
 
 async function more(link) {
@@ -186,6 +188,7 @@ if (timeline) {
     const link = event.target.closest("a");
     if (!link) return;
     if (link.dataset.more) {
+      if (isKept) return;
       event.preventDefault();
       more(link);
     } else if (link.matches(".message__time")) {
@@ -206,7 +209,7 @@ if (timeline) {
   }, { rootMargin: "600px 0px" });
   // What is still near after one more page came asks for the next.
   const again = (target) => { nearby.unobserve(target); if (target.isConnected) nearby.observe(target); };
-  for (const paragraph of document.querySelectorAll(".more:has([data-more])")) nearby.observe(paragraph);
+  if (!isKept) for (const paragraph of document.querySelectorAll(".more:has([data-more])")) nearby.observe(paragraph);
 
   // Paper has no scrolling: what was to come on demand comes now.
   addEventListener("beforeprint", () => {

@@ -15,6 +15,8 @@ from tests.web.test_media import tone
 from viewer.extensions import db, now
 from viewer.models import Conversation, User, UserSession
 from viewer.office import accounts
+from viewer.web import offline
+from viewer.web.conversations import MESSAGES_PAGE
 
 PASSWORD = "a crack in the wall"
 PACKS = "caches.keys().then((names) => names.filter((name) => name.startsWith('pack:')).length)"
@@ -154,20 +156,42 @@ def test_what_was_not_kept_leads_to_what_was(kept):
     expect(kept.get_by_text("Here is the crack")).to_be_visible()
 
 
-def test_older_pages_of_the_conversation_are_kept_too(open_page, site):
+def test_older_messages_are_a_tap_away_and_so_are_the_newest_again(open_page, site):
     dana = customer(name="Dana Whitfield")
     for number in range(60):
         text(dana, now() - timedelta(minutes=number), body=f"Text {number}")
     page = open_page()
     keep(page, f"/conversations/{dana.id}")
     cut(page)
-
     page.goto(f"/conversations/{dana.id}")
     expect(page.get_by_text("Text 0", exact=True)).to_be_visible()
-    older = page.get_by_role("link", name="Older messages").get_attribute("href")
-    page.goto(older)
+
+    page.get_by_role("link", name="Older messages").tap()
 
     expect(page.get_by_text("Text 59", exact=True)).to_be_visible()
+    expect(page.get_by_text("This is the copy you kept")).to_be_visible()
+    expect(page.get_by_role("link", name="Older messages")).to_have_count(0)
+    expect(page.get_by_role("link", name="Newer messages")).to_have_count(0)  # not by this address
+    page.get_by_role("link", name="Newest messages").tap()
+    expect(page.get_by_text("Text 0", exact=True)).to_be_visible()
+
+
+def test_beyond_the_oldest_kept_page_it_is_said_what_there_is(open_page, site, monkeypatch):
+    monkeypatch.setattr(offline, "MESSAGES", MESSAGES_PAGE)
+    dana = customer(name="Dana Whitfield")
+    for number in range(60):
+        text(dana, now() - timedelta(minutes=number), body=f"Text {number}")
+    page = open_page()
+    keep(page, f"/conversations/{dana.id}")
+    cut(page)
+    page.goto(f"/conversations/{dana.id}")
+
+    page.get_by_role("link", name="Older messages").tap()
+
+    expect(page.get_by_role("heading", name="Offline")).to_be_visible()
+    expect(page.get_by_text("This is what you kept on this device.")).to_be_visible()
+    page.get_by_role("link", name="Dana Whitfield").tap()
+    expect(page.get_by_text("Text 0", exact=True)).to_be_visible()
 
 
 def test_a_server_that_is_down_is_as_good_as_no_link(open_page, basement):
