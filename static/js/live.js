@@ -7,7 +7,8 @@ const PERIOD = 4_000;
 const LONGEST = 60_000; // between tries of a server that does not answer
 const PATIENCE = 20_000;
 
-// `ask` returns {url, etags}; `take` gets the HTML and its ETag. Returns a function that asks now.
+// `ask` returns {url, etags}; `take` gets the HTML and its ETag. Returns a function that asks for
+// how things are from now on: an answer that is on its way already does not count.
 export function poll(ask, take) {
   let timer = 0;
   let failures = 0;
@@ -58,7 +59,10 @@ export function poll(ask, take) {
   addEventListener("offline", () => clearTimeout(timer));
   addEventListener("pageshow", (event) => { if (event.persisted) now(); });
   later();
-  return now;
+  return async () => {
+    await asking;
+    await now();
+  };
 }
 
 // The page goes on showing what it has; this says why nothing new comes.

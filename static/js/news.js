@@ -234,7 +234,7 @@ if (timeline) {
       if (!(trouble instanceof TypeError)) throw trouble;
       form.submit();
     } finally {
-      button.disabled = false;
+      delete form.dataset.sent;
     }
   });
 }

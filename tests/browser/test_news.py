@@ -7,13 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from playwright.sync_api import Page, Route, expect
 
+from tests.test_journey import picture
 from tests.web import test_pages
 from viewer.extensions import db, now
-from viewer.models import Message
+from viewer.models import Conversation, Message
 
 talk = test_pages.talk
+ATTEMPTS = re.compile(r"/attempts$")
 NEWS = re.compile(r"/news(\?|$)")
 # It asks when a test lets it, and not because time went by.
 ASKS_WHEN_TOLD = """
@@ -23,27 +26,28 @@ window.setTimeout = (act, ms, ...rest) => (ms === 4000 ? 0 : later(act, ms, ...r
 
 
 class Answers:
-    """Of the server, to a page that asks for news: each stays on its way until it may come."""
+    """Of the server to some question of a page: each stays on its way until it may come."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, question: re.Pattern[str] = NEWS) -> None:
         self.page = page
+        self.question = question
         self.held: list[Callable[[], None]] = []
         page.add_init_script(ASKS_WHEN_TOLD)
-        page.route(NEWS, self._hold)
+        page.route(question, self._hold)
 
     def _hold(self, route: Route) -> None:
-        answer = route.fetch()  # as it is now, however late it comes
+        answer = route.fetch(max_redirects=0)  # as it is now, however late it comes
         self.held.append(lambda: route.fulfill(response=answer))
 
     def ask(self) -> None:
-        """Let the page ask; the answer is on its way."""
+        """Let the page ask for news; the answer is on its way."""
         with self.asked():
             self.page.evaluate("() => dispatchEvent(new Event('online'))")
 
     @contextmanager
     def asked(self) -> Iterator[None]:
         """What is done here makes it ask."""
-        with self.page.expect_request(NEWS):
+        with self.page.expect_request(self.question):
             yield
         while not self.held:
             self.page.evaluate("() => new Promise(requestAnimationFrame)")
@@ -100,3 +104,62 @@ def test_what_was_loaded_while_an_answer_was_on_its_way_stays(long, page):
     assert page.locator("article").count() == count + 2
     expect(page.locator("[data-announcer]")).to_have_text("16 older messages")  # nothing is new
     expect(page.locator("[data-pill]")).to_be_hidden()
+
+
+# --- "Try again" ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def failed(deliver: Any, work: Any, provider: Any, message: Any) -> str:
+    """The address of a conversation with a photo that its sender's company did not give out."""
+    served = provider.serve(picture(), name="late")
+    provider.withdraw(served)
+    assert deliver(message(media=[served]).payload()).status_code == 204
+    work()
+    address = f"/conversations/{db.session.scalars(sa.select(Conversation.id)).one()}"
+    db.session.rollback()
+    return address
+
+
+def test_a_file_that_is_tried_again_appears_in_place(failed, page, provider, work):
+    answers, attempts = Answers(page), Answers(page, ATTEMPTS)
+    page.goto(failed)
+    answers.ask()
+    with attempts.asked():
+        page.get_by_role("button", name="Try again").tap()
+    attempts.come()
+    with answers.asked():
+        answers.come()  # it told how things were before
+    answers.come()
+    expect(page.get_by_text("Photo on its way…")).to_be_visible()
+
+    provider.serve(picture(), name="late")
+    work()
+    answers.ask()
+    answers.come()
+
+    expect(page.locator(".media__image")).to_be_visible()
+    expect(page.get_by_text("Photo safe")).to_be_visible()
+
+
+def test_a_file_that_fails_again_can_be_tried_again(failed, page, work):
+    answers, attempts = Answers(page), Answers(page, ATTEMPTS)
+    page.goto(failed)
+    page.evaluate("window.here = true")
+
+    for _ in range(2):
+        with attempts.asked():
+            page.get_by_role("button", name="Try again").tap()
+        work()  # it fails before the page asks what became of it: that finds nothing changed
+        with answers.asked():
+            attempts.come()
+        answers.come()
+        expect(page.locator("form[data-sent]")).to_have_count(0)
+
+    with attempts.asked():
+        page.get_by_role("button", name="Try again").tap()
+    with answers.asked():
+        attempts.come()
+    answers.come()
+    expect(page.get_by_text("Photo on its way…")).to_be_visible()
+    assert page.evaluate("window.here")  # all of it in place
