@@ -389,6 +389,61 @@ def test_a_link_that_breaks_off_is_said_and_gone_on_from(open_page, basement):
     expect(page.get_by_text("Here is the crack")).to_be_visible()
 
 
+@pytest.fixture
+def earlier(
+    open_page: Any, basement: str, deliver: Any, work: Any, provider: Any, message: Any
+) -> Page:
+    """A page whose conversation was kept before one more photo came."""
+    page = open_page()
+    keep(page, basement)
+    served = provider.serve(picture(1200, 900, "olive"))
+    deliver(message(text="One more", media=[served], sent_at=now()).payload())
+    work()
+    return page
+
+
+def is_whole(page: Page, basement: str) -> None:
+    """Without a link, the copy of before that photo is all there."""
+    cut(page)
+    page.goto(basement)
+    expect(page.get_by_text("This is the copy you kept")).to_be_visible()
+    expect(page.get_by_text("One more")).to_have_count(0)
+    photos = page.locator(".media__image")
+    expect(photos).to_have_count(3)
+    photos.evaluate_all("all => Promise.all(all.map((one) => one.decode()))")  # raises
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.media-grid')).display") == "grid"
+    )
+
+
+def test_an_update_whose_link_breaks_off_leaves_the_earlier_copy(earlier, basement):
+    earlier.expected_errors += ["ERR_FAILED", "Failed to load"]
+    earlier.context.route("**/preview", lambda route: route.abort())
+
+    earlier.get_by_role("button", name="Update the offline copy").click()
+
+    expect(earlier.get_by_text("The link broke off. Try again")).to_be_visible()
+    earlier.context.unroute("**/preview")
+    is_whole(earlier, basement)
+
+
+def test_an_update_that_has_no_room_leaves_the_earlier_copy(earlier, basement):
+    earlier.evaluate(
+        """() => {
+          const put = Cache.prototype.put;
+          Cache.prototype.put = function (address, ...rest) {
+            if (!address.endsWith("/preview")) return put.call(this, address, ...rest);
+            return Promise.reject(new DOMException("", "QuotaExceededError"));
+          };
+        }"""
+    )
+
+    earlier.get_by_role("button", name="Update the offline copy").click()
+
+    expect(earlier.get_by_text("There is not enough room on this device.")).to_be_visible()
+    is_whole(earlier, basement)
+
+
 # --- A second visit ------------------------------------------------------------------------
 
 
