@@ -76,6 +76,18 @@ function tell(words, doing) {
   place.hidden = false;
 }
 
+// Changes the page without moving what is being read: the first of `parts` in sight that stays.
+export function inPlace(parts, change) {
+  const places = [...parts].map((part) => [part, part.getBoundingClientRect()]).filter(([, { bottom }]) => bottom > 0);
+  const { style } = document.documentElement;
+  style.overflowAnchor = "none"; // browsers that would do the same must not do it twice
+  change();
+  const [anchor, was] = places.find(([part]) => part.isConnected) ?? [];
+  const moved = anchor ? anchor.getBoundingClientRect().top - was.top : 0;
+  if (moved) scrollBy({ top: moved, behavior: "instant" });
+  requestAnimationFrame(() => { style.overflowAnchor = ""; });
+}
+
 function watch(list) {
   let etag = "";
   poll(
@@ -83,7 +95,10 @@ function watch(list) {
     (html, tag) => {
       etag = tag ?? "";
       const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("[data-live]");
-      if (fresh) refresh(list, fresh);
+      if (!fresh) return;
+      const change = () => refresh(list, fresh);
+      if (scrollY > 0) inPlace(list.querySelectorAll("li"), change);
+      else change(); // at the top, what is new is to be seen
     },
   );
 }

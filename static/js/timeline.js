@@ -1,6 +1,8 @@
 // The conversation: older and newer messages on demand, without losing the place; the pill that
 // says what came while one was reading above.
 
+import { inPlace } from "./live.js";
+
 const root = document.documentElement;
 const timeline = document.querySelector(".timeline");
 const pill = document.querySelector("[data-pill]");
@@ -13,18 +15,7 @@ export const articles = () => [...timeline.querySelectorAll("article[data-positi
 
 export const isAtEnd = () => root.scrollHeight - scrollY - innerHeight < NEAR;
 
-// Changes what is above or below without moving what is being read.
-export function keepingPlace(change) {
-  const anchor = articles().find((article) => article.getBoundingClientRect().bottom > 0);
-  const top = anchor?.getBoundingClientRect().top;
-  root.style.overflowAnchor = "none"; // browsers that would do the same must not do it twice
-  change();
-  if (anchor?.isConnected) {
-    const moved = anchor.getBoundingClientRect().top - top;
-    if (moved) scrollBy({ top: moved, behavior: "instant" });
-  }
-  requestAnimationFrame(() => { root.style.overflowAnchor = ""; });
-}
+export const keepingPlace = (change) => inPlace(articles(), change);
 
 // "<seconds>_<id>": compares as the rows in the database do.
 export function isAfter(one, other) {

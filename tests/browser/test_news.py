@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.test_journey import picture
 from tests.web import test_pages
@@ -163,3 +163,44 @@ def test_a_file_that_fails_again_can_be_tried_again(failed, page, work):
     answers.come()
     expect(page.get_by_text("Photo on its way…")).to_be_visible()
     assert page.evaluate("window.here")  # all of it in place
+
+
+# --- The inbox -----------------------------------------------------------------------------
+
+
+def line(page: Page, number: str) -> Locator:
+    return page.locator(".line", has_text=f"(617) 555-{number}")
+
+
+def test_the_line_that_is_read_stays_where_it_is(talk, deliver, message, work, page):
+    for number in range(30):
+        talk(f"+1617555{number + 4000}", at=now() - timedelta(hours=number + 1))
+    db.session.rollback()
+    answers = Answers(page)
+    page.goto("/")
+    page.evaluate("document.body.style.overflowAnchor = 'none'")  # as Safari, which has no such
+    seen = line(page, "4010")
+    seen.evaluate("one => scrollTo({ top: one.offsetTop, behavior: 'instant' })")
+    place = seen.bounding_box()["y"]
+
+    def comes(number: str, minutes: int) -> None:
+        text = message(
+            sender=f"+1617555{number}",
+            conversation=f"CN{number}",
+            sent_at=now() - timedelta(minutes=minutes),
+        )
+        assert deliver(text.payload()).status_code == 204
+        work()
+        answers.ask()
+        answers.come()
+        expect(line(page, number).locator("xpath=preceding-sibling::*")).to_have_count(0)
+
+    comes("4020", minutes=9)  # from below
+    assert seen.bounding_box()["y"] == pytest.approx(place, abs=1)
+    comes("9999", minutes=6)
+    assert seen.bounding_box()["y"] == pytest.approx(place, abs=1)
+
+    page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+    comes("8888", minutes=3)
+    assert page.evaluate("scrollY") == 0  # there it is to be seen
+    expect(line(page, "8888")).to_be_in_viewport()
