@@ -7,7 +7,8 @@ const PERIOD = 4_000;
 const LONGEST = 60_000; // between tries of a server that does not answer
 const PATIENCE = 20_000;
 
-// `ask` returns {url, etags}; `take` gets the HTML and its ETag. Returns a function that asks now.
+// `ask` returns {url, etags}; `take` gets the HTML and its ETag. Returns a function that asks for
+// how things are from now on: an answer that is on its way already does not count.
 export function poll(ask, take) {
   let timer = 0;
   let failures = 0;
@@ -58,7 +59,10 @@ export function poll(ask, take) {
   addEventListener("offline", () => clearTimeout(timer));
   addEventListener("pageshow", (event) => { if (event.persisted) now(); });
   later();
-  return now;
+  return async () => {
+    await asking;
+    await now();
+  };
 }
 
 // The page goes on showing what it has; this says why nothing new comes.
@@ -72,6 +76,18 @@ function tell(words, doing) {
   place.hidden = false;
 }
 
+// Changes the page without moving what is being read: the first of `parts` in sight that stays.
+export function inPlace(parts, change) {
+  const places = [...parts].map((part) => [part, part.getBoundingClientRect()]).filter(([, { bottom }]) => bottom > 0);
+  const { style } = document.documentElement;
+  style.overflowAnchor = "none"; // browsers that would do the same must not do it twice
+  change();
+  const [anchor, was] = places.find(([part]) => part.isConnected) ?? [];
+  const moved = anchor ? anchor.getBoundingClientRect().top - was.top : 0;
+  if (moved) scrollBy({ top: moved, behavior: "instant" });
+  requestAnimationFrame(() => { style.overflowAnchor = ""; });
+}
+
 function watch(list) {
   let etag = "";
   poll(
@@ -79,7 +95,10 @@ function watch(list) {
     (html, tag) => {
       etag = tag ?? "";
       const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("[data-live]");
-      if (fresh) refresh(list, fresh);
+      if (!fresh) return;
+      const change = () => refresh(list, fresh);
+      if (scrollY > 0) inPlace(list.querySelectorAll("li"), change);
+      else change(); // at the top, what is new is to be seen
     },
   );
 }

@@ -7,6 +7,7 @@ import { arrived, articles, calm, isAfter, isAtEnd, keepingPlace, newerElsewhere
 const timeline = document.querySelector(".timeline[data-news]");
 const waiting = new Map(); // id → how an article is to look once nobody is at it any more
 let latest = null;
+let asked = null; // the end of what the answer on its way is about
 
 function ask() {
   const here = articles();
@@ -15,6 +16,7 @@ function ask() {
   const hasOlder = document.querySelector('[data-more="older"]');
   if (here.length && hasOlder) url.searchParams.set("since", here[0].dataset.position);
   if ("ends" in timeline.dataset && here.length) url.searchParams.set("until", here.at(-1).dataset.position);
+  asked = url.searchParams.get("until");
   // A page that was loaded in several parts has an ETag of each.
   const etags = (timeline.dataset.etag ?? "").split(" ").filter(Boolean).map((tag) => `W/"${tag}"`);
   return { url, etags: etags.join(", ") };
@@ -70,7 +72,9 @@ function settle(fresh, day) {
 function drop({ ids, from }) {
   const there = new Set(ids.trim().split(" "));
   for (const article of articles()) {
-    const isWatched = !from || !isAfter(from, article.dataset.position);
+    const { position } = article.dataset;
+    // Older and newer ones may have been loaded while the answer was on its way.
+    const isWatched = !(from && isAfter(from, position)) && !(asked && isAfter(position, asked));
     if (isWatched && !there.has(article.id.slice(8, 16)) && !isBusy(article)) article.remove();
   }
   for (const day of timeline.querySelectorAll(".day:not(:has(article))")) day.remove();
@@ -230,7 +234,7 @@ if (timeline) {
       if (!(trouble instanceof TypeError)) throw trouble;
       form.submit();
     } finally {
-      button.disabled = false;
+      delete form.dataset.sent;
     }
   });
 }

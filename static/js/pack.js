@@ -60,14 +60,10 @@ export async function keep(info, tell) {
     // Until it is whole, an earlier one counts; a first one is only remembered, to be ended in time.
     if (!before?.whole) await put(cache, META, JSON.stringify({ ...meta, whole: false }));
     const pages = await pagesOf(info, saved);
-    const wanted = new Set([...info.programs, ...info.files, ...pages.flatMap((page) => page.needs)]);
+    const wanted = new Set([...pages.flatMap((page) => page.needs), ...info.programs, ...info.files]);
     let done = 0;
-    let size = 0;
+    let size = pages.reduce((sum, page) => sum + page.html.length, 0);
     let missing = 0;
-    for (const page of pages) {
-      await put(cache, page.address, page.html, page.headers);
-      size += page.html.length;
-    }
     tell(0, wanted.size, size);
     const queue = [...wanted];
     const work = async () => {
@@ -85,6 +81,8 @@ export async function keep(info, tell) {
     })));
     const failure = ends.find((end) => end.status === "rejected");
     if (failure) throw failure.reason;
+    // Only now the pages, the oldest first: whatever breaks off, none leads to what is not there.
+    for (const page of pages.reverse()) await put(cache, page.address, page.html, page.headers);
     const held = new Set([...wanted, META, ...pages.map((page) => page.address)].map((one) => new URL(one, location).href));
     for (const request of await cache.keys()) if (!held.has(request.url)) await cache.delete(request);
     const whole = { ...meta, whole: true, size, files: info.files.length, missing };

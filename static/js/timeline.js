@@ -1,6 +1,8 @@
 // The conversation: older and newer messages on demand, without losing the place; the pill that
 // says what came while one was reading above.
 
+import { inPlace } from "./live.js";
+
 const root = document.documentElement;
 const timeline = document.querySelector(".timeline");
 const pill = document.querySelector("[data-pill]");
@@ -13,18 +15,7 @@ export const articles = () => [...timeline.querySelectorAll("article[data-positi
 
 export const isAtEnd = () => root.scrollHeight - scrollY - innerHeight < NEAR;
 
-// Changes what is above or below without moving what is being read.
-export function keepingPlace(change) {
-  const anchor = articles().find((article) => article.getBoundingClientRect().bottom > 0);
-  const top = anchor?.getBoundingClientRect().top;
-  root.style.overflowAnchor = "none"; // browsers that would do the same must not do it twice
-  change();
-  if (anchor?.isConnected) {
-    const moved = anchor.getBoundingClientRect().top - top;
-    if (moved) scrollBy({ top: moved, behavior: "instant" });
-  }
-  requestAnimationFrame(() => { root.style.overflowAnchor = ""; });
-}
+export const keepingPlace = (change) => inPlace(articles(), change);
 
 // "<seconds>_<id>": compares as the rows in the database do.
 export function isAfter(one, other) {
@@ -65,6 +56,8 @@ export function announce(words) {
 
 // --- More, on demand -----------------------------------------------------------------------
 
+// A kept page is shown where nothing can be fetched: its links lead to the other kept pages.
+const isKept = "kept" in root.dataset;
 let loading = null;
 
 async function more(link) {
@@ -186,6 +179,7 @@ if (timeline) {
     const link = event.target.closest("a");
     if (!link) return;
     if (link.dataset.more) {
+      if (isKept) return;
       event.preventDefault();
       more(link);
     } else if (link.matches(".message__time")) {
@@ -206,7 +200,7 @@ if (timeline) {
   }, { rootMargin: "600px 0px" });
   // What is still near after one more page came asks for the next.
   const again = (target) => { nearby.unobserve(target); if (target.isConnected) nearby.observe(target); };
-  for (const paragraph of document.querySelectorAll(".more:has([data-more])")) nearby.observe(paragraph);
+  if (!isKept) for (const paragraph of document.querySelectorAll(".more:has([data-more])")) nearby.observe(paragraph);
 
   // Paper has no scrolling: what was to come on demand comes now.
   addEventListener("beforeprint", () => {

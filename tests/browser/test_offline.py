@@ -15,6 +15,8 @@ from tests.web.test_media import tone
 from viewer.extensions import db, now
 from viewer.models import Conversation, User, UserSession
 from viewer.office import accounts
+from viewer.web import offline
+from viewer.web.conversations import MESSAGES_PAGE
 
 PASSWORD = "a crack in the wall"
 PACKS = "caches.keys().then((names) => names.filter((name) => name.startsWith('pack:')).length)"
@@ -154,20 +156,42 @@ def test_what_was_not_kept_leads_to_what_was(kept):
     expect(kept.get_by_text("Here is the crack")).to_be_visible()
 
 
-def test_older_pages_of_the_conversation_are_kept_too(open_page, site):
+def test_older_messages_are_a_tap_away_and_so_are_the_newest_again(open_page, site):
     dana = customer(name="Dana Whitfield")
     for number in range(60):
         text(dana, now() - timedelta(minutes=number), body=f"Text {number}")
     page = open_page()
     keep(page, f"/conversations/{dana.id}")
     cut(page)
-
     page.goto(f"/conversations/{dana.id}")
     expect(page.get_by_text("Text 0", exact=True)).to_be_visible()
-    older = page.get_by_role("link", name="Older messages").get_attribute("href")
-    page.goto(older)
+
+    page.get_by_role("link", name="Older messages").tap()
 
     expect(page.get_by_text("Text 59", exact=True)).to_be_visible()
+    expect(page.get_by_text("This is the copy you kept")).to_be_visible()
+    expect(page.get_by_role("link", name="Older messages")).to_have_count(0)
+    expect(page.get_by_role("link", name="Newer messages")).to_have_count(0)  # not by this address
+    page.get_by_role("link", name="Newest messages").tap()
+    expect(page.get_by_text("Text 0", exact=True)).to_be_visible()
+
+
+def test_beyond_the_oldest_kept_page_it_is_said_what_there_is(open_page, site, monkeypatch):
+    monkeypatch.setattr(offline, "MESSAGES", MESSAGES_PAGE)
+    dana = customer(name="Dana Whitfield")
+    for number in range(60):
+        text(dana, now() - timedelta(minutes=number), body=f"Text {number}")
+    page = open_page()
+    keep(page, f"/conversations/{dana.id}")
+    cut(page)
+    page.goto(f"/conversations/{dana.id}")
+
+    page.get_by_role("link", name="Older messages").tap()
+
+    expect(page.get_by_role("heading", name="Offline")).to_be_visible()
+    expect(page.get_by_text("This is what you kept on this device.")).to_be_visible()
+    page.get_by_role("link", name="Dana Whitfield").tap()
+    expect(page.get_by_text("Text 0", exact=True)).to_be_visible()
 
 
 def test_a_server_that_is_down_is_as_good_as_no_link(open_page, basement):
@@ -363,6 +387,61 @@ def test_a_link_that_breaks_off_is_said_and_gone_on_from(open_page, basement):
     page.goto(basement)
 
     expect(page.get_by_text("Here is the crack")).to_be_visible()
+
+
+@pytest.fixture
+def earlier(
+    open_page: Any, basement: str, deliver: Any, work: Any, provider: Any, message: Any
+) -> Page:
+    """A page whose conversation was kept before one more photo came."""
+    page = open_page()
+    keep(page, basement)
+    served = provider.serve(picture(1200, 900, "olive"))
+    deliver(message(text="One more", media=[served], sent_at=now()).payload())
+    work()
+    return page
+
+
+def is_whole(page: Page, basement: str) -> None:
+    """Without a link, the copy of before that photo is all there."""
+    cut(page)
+    page.goto(basement)
+    expect(page.get_by_text("This is the copy you kept")).to_be_visible()
+    expect(page.get_by_text("One more")).to_have_count(0)
+    photos = page.locator(".media__image")
+    expect(photos).to_have_count(3)
+    photos.evaluate_all("all => Promise.all(all.map((one) => one.decode()))")  # raises
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.media-grid')).display") == "grid"
+    )
+
+
+def test_an_update_whose_link_breaks_off_leaves_the_earlier_copy(earlier, basement):
+    earlier.expected_errors += ["ERR_FAILED", "Failed to load"]
+    earlier.context.route("**/preview", lambda route: route.abort())
+
+    earlier.get_by_role("button", name="Update the offline copy").click()
+
+    expect(earlier.get_by_text("The link broke off. Try again")).to_be_visible()
+    earlier.context.unroute("**/preview")
+    is_whole(earlier, basement)
+
+
+def test_an_update_that_has_no_room_leaves_the_earlier_copy(earlier, basement):
+    earlier.evaluate(
+        """() => {
+          const put = Cache.prototype.put;
+          Cache.prototype.put = function (address, ...rest) {
+            if (!address.endsWith("/preview")) return put.call(this, address, ...rest);
+            return Promise.reject(new DOMException("", "QuotaExceededError"));
+          };
+        }"""
+    )
+
+    earlier.get_by_role("button", name="Update the offline copy").click()
+
+    expect(earlier.get_by_text("There is not enough room on this device.")).to_be_visible()
+    is_whole(earlier, basement)
 
 
 # --- A second visit ------------------------------------------------------------------------
