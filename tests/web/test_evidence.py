@@ -16,7 +16,7 @@ from tests.test_journey import picture
 from tests.web.test_media import tone
 from tests.web.test_pages import Page
 from viewer.extensions import db, media_store
-from viewer.models import Evidence, EvidenceItem, MediaAttachment, WorkRecord
+from viewer.models import Evidence, EvidenceItem, MediaAttachment, User, WorkRecord
 from viewer.office import care, evidence, filing, records
 
 State, Status = MediaAttachment.State, WorkRecord.Status
@@ -133,6 +133,7 @@ def test_what_is_added_later_is_said_to_be(sent, client):
     record, kept, media, _ = sent()
     filing.link(photos(media[0].conversation, 1), record, None)
     filing.unlink([media[0]], record, None)
+    care.trash(media[1], db.session.scalars(sa.select(User)).first())  # it is linked still
     db.session.commit()
 
     shown, page = client.get(f"/work/{record.id}").text, page_of(client, record, kept)

@@ -3,6 +3,7 @@
 import io
 import re
 import threading
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -284,6 +285,15 @@ def test_a_passphrase_keeps_everything_shut_until_it_is_said(app, share):
     kept = db.session.scalars(sa.select(Share).filter_by(title="The cellar")).one()
     assert kept.passphrase_hash.startswith("$argon2id$")
     assert kept.views == 1  # not those that stood before the door
+
+
+@pytest.mark.parametrize("words", ["ΰψιλον", "Straße 12", "ﬁne wall", "Été vert"])
+def test_a_passphrase_of_any_letters_is_the_one_that_was_said(words):
+    spelled = unicodedata.normalize("NFD", words)
+    share = Share(passphrase_hash=sharing.hash_passphrase(words))
+
+    for heard in (words, spelled, words.upper(), spelled.lower()):
+        assert sharing.is_passphrase(share, heard), heard
 
 
 def test_a_passphrase_works_over_https_although_no_referrer_is_sent(app, share):

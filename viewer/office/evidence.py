@@ -98,14 +98,16 @@ class Difference:
     """How what is linked now differs from what a quote was priced from."""
 
     added: list[MediaLink]  # linked after it was sent
-    unlinked: int  # and how many are linked no more
+    unlinked: int  # and how many are linked no more; what lies in the trash is not counted
 
 
 def difference(kept: Evidence, links: Sequence[MediaLink]) -> Difference:
     priced_from = {item.media_id for item in kept.items}
     linked = {link.media_id for link in links}
+    missing = [item for item in kept.items if item.media_id not in linked]
     return Difference(
-        [link for link in links if link.media_id not in priced_from], len(priced_from - linked)
+        [link for link in links if link.media_id not in priced_from],
+        sum(item.media.state is not State.TRASHED for item in missing),
     )
 
 

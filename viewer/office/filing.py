@@ -26,7 +26,7 @@ SUGGESTED, SUGGESTED_ELSEWHERE = 8, 4
 CONSIDERED = 200  # records of a customer, newest first
 
 # As the partial index says it: SQLite takes the index only for the same words.
-_UNFILED = sa.text("media_attachments.is_unfiled AND media_attachments.state = 'stored'")
+UNFILED = sa.text("media_attachments.is_unfiled AND media_attachments.state = 'stored'")
 
 
 class NotStored(Exception):
@@ -296,7 +296,7 @@ def waiting(_user: User) -> int:
 
 def count_unfiled(most: int) -> int:
     """How many files wait in the tray; counting ends at `most`."""
-    some = sa.select(sa.literal(1)).select_from(MediaAttachment).where(_UNFILED).limit(most)
+    some = sa.select(sa.literal(1)).select_from(MediaAttachment).where(UNFILED).limit(most)
     return db.session.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
 
 
@@ -305,7 +305,7 @@ def unfiled(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttach
     return list(
         db.session.scalars(
             sa.select(MediaAttachment)
-            .where(_UNFILED, *conditions)
+            .where(UNFILED, *conditions)
             .order_by(MediaAttachment.sent_at, MediaAttachment.id)
             .limit(limit)
             .options(joinedload(MediaAttachment.conversation))

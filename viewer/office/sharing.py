@@ -93,7 +93,8 @@ def is_passphrase(share: Share, words: str) -> bool:
 
 def _as_heard(words: str) -> str:
     """A passphrase is told by phone: capitals and spaces cannot be heard."""
-    return " ".join(unicodedata.normalize("NFKC", words).casefold().split())
+    heard = unicodedata.normalize("NFKC", words).casefold()
+    return " ".join(unicodedata.normalize("NFKC", heard).split())  # a few letters fall apart
 
 
 def passphrase_length(words: str) -> int:

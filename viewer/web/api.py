@@ -275,8 +275,7 @@ def list_media() -> Response:
     if asked.kind:
         query = query.where(MediaAttachment.media_type == asked.kind)
     if asked.is_unfiled:
-        # In the words of the index that holds only these.
-        query = query.where(MediaAttachment.is_unfiled, MediaAttachment.state == State.STORED)
+        query = query.where(filing.UNFILED)
     elif asked.is_unfiled is False:
         query = query.where(MediaAttachment.is_unfiled.is_(False))
     page, more = _page(query, (MediaAttachment.sent_at, MediaAttachment.id), asked)

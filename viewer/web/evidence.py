@@ -7,6 +7,7 @@ from flask import abort, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from viewer import quo
+from viewer.extensions import db
 from viewer.models import Evidence, EvidenceItem, MediaAttachment
 from viewer.office import evidence, filing
 from viewer.office.names import names_of
@@ -62,6 +63,7 @@ def download_evidence(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Response:
     damaged or missing, and what is the same as then."""
     kept = _find_evidence(record_id, evidence_id)
     names = {item.media_id: _file_name(item) for item in kept.items}
+    db.session.commit()  # nobody waits for the database while originals are read
     try:
         checks = {item.media_id: evidence.verify(item) for item in kept.items}
     except Unavailable as trouble:

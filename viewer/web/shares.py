@@ -217,7 +217,8 @@ def _form(
 def _title(offered: list[MediaAttachment], record: WorkRecord | None) -> str:
     """A first idea, without names: strangers read it."""
     if record is not None:
-        return record.title or filing.name_of(record).capitalize()
+        name = filing.name_of(record)
+        return record.title or name[0].upper() + name[1:]
     kinds = {one.media_type for one in offered if sharing.why_not(one) is None}
     if kinds == {MediaAttachment.MediaType.AUDIO}:
         return "Recordings"
