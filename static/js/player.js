@@ -189,12 +189,25 @@ function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
-/** A slider of the browser's own over a drawing: it comes with keys, touch and a voice. */
+/** A slider of the browser's own over a drawing: it comes with keys, touch and a voice.
+ *
+ *  What is around it is as wide as its way. A tap beside the hand goes there: the browser's own
+ *  slider takes it for a hold of the wide thumb, and on an iPhone for nothing at all. */
 function slider(label, act) {
   const element = document.createElement("input");
   Object.assign(element, { type: "range", min: 0, step: 0.1, value: 0, className: "player__slider" });
   element.setAttribute("aria-label", label);
-  element.addEventListener("input", () => act(Number(element.value)));
+  let moved = false;
+  element.addEventListener("pointerdown", () => { moved = false; });
+  element.addEventListener("input", () => {
+    moved = true;
+    act(Number(element.value));
+  });
+  element.addEventListener("click", ({ clientX, detail }) => {
+    if (moved || !detail) return; // detail 0: pressed by a voice, at no place
+    const { left, width } = element.parentElement.getBoundingClientRect();
+    act(((clientX - left) / width) * element.max);
+  });
   return element;
 }
 
