@@ -1,7 +1,7 @@
 // Plays voicemails and recordings.
 //
-// A sound is <div data-player="its id" data-title data-artist data-duration data-wave data-rate>
-// around a plain <audio controls>. All of them share one sound of ours, so one plays at a time, it
+// A sound is <div data-player="its id" data-title data-artist data-duration data-wave>
+// around a plain <audio controls>; how fast is in <meta name="viewer-rate">. All of them share one sound of ours, so one plays at a time, it
 // goes on while the page below it changes, and a small bar follows where its player is out of sight.
 // Lines of <dl data-transcript="its id"> with data-start seek in it. Without this module the plain
 // <audio> plays.
@@ -125,7 +125,6 @@ function setRate(wanted) {
   rate = wanted;
   sound.defaultPlaybackRate = sound.playbackRate = rate;
   show();
-  for (const player of document.querySelectorAll("[data-player]")) player.dataset.rate = rate;
   keep();
   fetch("/account/playback-rate", {
     method: "POST",
@@ -531,10 +530,12 @@ function resume() {
     return;
   }
   if (!kept?.now) return;
+  const soon = Date.now() - kept.at < GOES_ON;
+  if (soon) rate = kept.rate; // the account may not have heard of it yet
   for (const [id, place] of kept.places) places.set(id, place);
   if (!(kept.places.find(([id]) => id === kept.now.id)?.[1] > 0)) return;
   load(kept.now);
-  if (kept.plays && Date.now() - kept.at < GOES_ON) play();
+  if (kept.plays && soon) play();
 }
 
 // ---- doors ---------------------------------------------------------------------------------------
@@ -548,7 +549,7 @@ document.addEventListener("viewer:appended", ({ detail }) => {
   dressAll(detail instanceof Node ? detail : document);
   show();
 });
-rate = Number(document.querySelector("[data-player]")?.dataset.rate) || 1;
+rate = Number(document.querySelector('meta[name="viewer-rate"]')?.content) || 1;
 sound.hidden = true;
 document.body.append(sound);
 dressAll(document);

@@ -351,6 +351,64 @@ def test_the_speed_survives_a_reload_and_another_device(called, page, open_page)
     expect(players(other).first.get_by_role("button", name="Speed: 1.25 times")).to_be_visible()
 
 
+def test_the_speed_holds_on_a_page_without_a_recording(called, page):
+    address = called()
+    page.goto(address)
+    speed = players(page).first.get_by_role("button", name="Speed")
+    for fast in ("1.25×", "1.5×", "2×"):
+        with page.expect_response("**/account/playback-rate"):
+            speed.click()
+        expect(speed).to_have_text(fast)
+    players(page).first.get_by_role("button", name="Play").click()
+    playing(page, 0.2)
+
+    page.goto(f"{address}/photos")
+
+    bar = page.get_by_role("region", name="Player")
+    expect(bar.get_by_role("button", name="Speed: 2 times")).to_be_visible()
+    until(page, f"{SOUND}.playbackRate === 2")
+    with page.expect_response("**/account/playback-rate"):
+        bar.get_by_role("button", name="Speed").click()
+    assert db.session.scalars(sa.select(User.playback_rate)).all() == [1]  # after 2 comes 1
+
+
+def test_a_speed_that_the_account_has_not_heard_of_holds_on_the_next_page(called, page):
+    page.expected_errors.append("ERR_FAILED")
+    page.route("**/account/playback-rate", lambda route: route.abort())
+    page.clock.set_fixed_time(datetime(2026, 9, 21, tzinfo=UTC))  # the next page comes at once
+    address = called()
+    page.goto(address)
+    players(page).first.get_by_role("button", name="Speed").click()
+    players(page).first.get_by_role("button", name="Play").click()
+    playing(page, 0.2)
+
+    page.goto(f"{address}/photos")
+
+    bar = page.get_by_role("region", name="Player")
+    expect(bar.get_by_role("button", name="Speed: 1.25 times")).to_be_visible()
+
+
+def test_the_first_voicemail_of_a_conversation_comes_with_the_users_speed(
+    page, deliver, work, provider, message
+):
+    deliver(message(sent_at=datetime(2026, 9, 21, 14, tzinfo=UTC)).payload())
+    work()
+    db.session.execute(sa.update(User).values(playback_rate=2))
+    address = f"/conversations/{db.session.scalar(sa.select(Conversation.id))}"
+    db.session.commit()
+    page.goto(address)
+    expect(page.locator("article")).to_have_count(1)
+
+    for event in calls.voicemail(provider.serve(tone(30), content_type="audio/wav")):
+        deliver(event)
+    work()
+
+    expect(players(page).get_by_role("button", name="Speed: 2 times")).to_be_visible()
+    players(page).get_by_role("button", name="Play").click()
+    playing(page)
+    assert page.evaluate(f"() => {SOUND}.playbackRate") == 2
+
+
 def test_lines_of_the_transcript_seek_and_the_current_one_is_seen(called, page):
     page.goto(called())
     call = page.locator(".call", has=page.locator("[data-transcript]"))
