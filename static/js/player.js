@@ -1,10 +1,10 @@
 // Plays voicemails and recordings.
 //
 // A sound is <div data-player="its id" data-title data-artist data-duration data-wave>
-// around a plain <audio controls>; how fast is in <meta name="viewer-rate">. All of them share one sound of ours, so one plays at a time, it
-// goes on while the page below it changes, and a small bar follows where its player is out of sight.
-// Lines of <dl data-transcript="its id"> with data-start seek in it. Without this module the plain
-// <audio> plays.
+// around a plain <audio controls>; how fast its user listens is in <meta name="viewer-rate">. All of
+// them share one sound of ours, so one plays at a time, it goes on while the page below it changes,
+// and a small bar follows where its player is out of sight. Lines of <dl data-transcript="its id">
+// with data-start seek in it. Without this module the plain <audio> plays.
 //
 // Hears on the document: `player:toggle`, `viewer:opened`, `viewer:closed`, `viewer:appended`.
 // Tells: `player:bar`, when the bar has come or gone.

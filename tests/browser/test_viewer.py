@@ -540,6 +540,46 @@ def test_the_whole_conversation_is_there_however_little_of_it_is_on_the_page(con
     assert page.evaluate("() => document.querySelectorAll('.pswp__item img').length") < 12
 
 
+@pytest.mark.parametrize("allowed", [0, 5], ids=["at once", "later"])
+def test_a_browser_that_wants_no_more_addresses_shows_and_closes_all_the_same(
+    conversation, page, allowed
+):
+    # Safari throws from the hundred and first within half a minute.
+    page.add_init_script(
+        """for (const name of ["pushState", "replaceState"]) {
+            const write = history[name];
+            history[name] = function (...words) {
+                if ((window.written = (window.written ?? 0) + 1) > ALLOWED) {
+                    throw new DOMException("too many", "SecurityError");
+                }
+                return write.apply(this, words);
+            };
+        }""".replace("ALLOWED", str(allowed))
+    )
+    address = conversation([wall()])
+    first = media()
+    for n in range(1, 150):
+        twin(first, f"{n}", sent_at=first.sent_at + timedelta(days=n))
+    db.session.commit()
+    page.goto(address)
+    thumbnail = page.locator(f'a[data-slide="{first.id}"]')
+    thumbnail.click()
+    counted(page, 1, 150)
+    opened(page)
+    for number in range(2, 10):
+        page.keyboard.press("ArrowRight")
+        counted(page, number, 150)
+    page.keyboard.press("End")
+    counted(page, 150, 150)
+    page.keyboard.press("Escape")
+    expect(page.locator(".viewer")).to_have_count(0)
+
+    thumbnail.click()
+    counted(page, 1, 150)
+
+    assert page.evaluate("() => window.written") > allowed
+
+
 # --- Together ------------------------------------------------------------------------------
 
 
