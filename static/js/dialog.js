@@ -342,11 +342,20 @@ export class Viewer {
         const said = slide.caption ? `. ${slide.caption}` : "";
         this.frame.announce(`${kind} ${here} of ${this.reel.total}${from}${said}`);
       }
-      if (!pswp.isDestroying) write(HASH + slide.id);
+      if (!pswp.isDestroying && !this.leaving) write(HASH + slide.id);
     }
   }
 
   // -- away again
+
+  /** Back was pressed: the address is the page's own already. */
+  leave() {
+    const { pswp } = this;
+    this.pushed = false;
+    this.leaving = true;
+    if (pswp.opener.isOpen) pswp.close();
+    else pswp.on("openingAnimationEnd", () => pswp.close()); // it heeds none before
+  }
 
   toMessage(event) {
     const message = this.slide?.message && document.getElementById(this.slide.message);

@@ -103,8 +103,7 @@ document.addEventListener("click", (event) => {
 addEventListener("popstate", () => {
   if (open?.pswp) {
     if (!location.hash.startsWith(HASH)) {
-      open.pushed = false;
-      open.pswp.close();
+      open.leave();
       history.scrollRestoration = open.mode ?? "auto";
     }
     return;

@@ -452,6 +452,31 @@ def test_back_closes_it_and_the_page_has_not_moved(four, page):
     until(page, f"scrollY === {place}")
 
 
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_back_at_once_closes_what_has_hardly_begun_to_open(four, open_page, motion):
+    page = open_page(reduced_motion=motion)
+    page.goto("/")
+    page.goto(four)
+
+    page.evaluate(
+        """() => new Promise((gone) => {
+            document.querySelectorAll("a[data-slide]")[1].click();
+            addEventListener("popstate", gone, { once: true });
+            const look = () => (location.hash ? history.back() : setTimeout(look));
+            look();
+        })"""
+    )
+
+    expect(page.locator(".viewer")).to_have_count(0)
+    assert page.url.endswith(four)
+    page.locator("a[data-slide]").nth(1).click()
+    counted(page, 2)
+    assert page.url.endswith(f"#photo-{media(1).id}")
+    page.go_back()
+    expect(page.locator(".viewer")).to_have_count(0)
+    assert page.url.endswith(four)
+
+
 def test_after_a_long_swipe_the_page_shows_the_photo_seen_last(four, page):
     show(page, four, 1)
     opened(page)
