@@ -324,6 +324,7 @@ export class Viewer {
   changed() {
     const { pswp, slide, frame } = this;
     if (!frame) return;
+    this.reach();
     const here = pswp.currIndex + 1;
     frame.place(here, this.reel.total);
     frame.describe(slide);
@@ -341,12 +342,20 @@ export class Viewer {
         const said = slide.caption ? `. ${slide.caption}` : "";
         this.frame.announce(`${kind} ${here} of ${this.reel.total}${from}${said}`);
       }
-      if (!pswp.isDestroying) history.replaceState(history.state, "", HASH + slide.id);
+      if (!pswp.isDestroying && !this.leaving) write(HASH + slide.id);
     }
-    this.reach();
   }
 
   // -- away again
+
+  /** Back was pressed: the address is the page's own already. */
+  leave() {
+    const { pswp } = this;
+    this.pushed = false;
+    this.leaving = true;
+    if (pswp.opener.isOpen) pswp.close();
+    else pswp.on("openingAnimationEnd", () => pswp.close()); // it heeds none before
+  }
 
   toMessage(event) {
     const message = this.slide?.message && document.getElementById(this.slide.message);
@@ -371,7 +380,7 @@ export class Viewer {
       this.left = new Promise((done) => addEventListener("popstate", done, { once: true }));
       history.back();
     } else if (location.hash.startsWith(HASH)) {
-      history.replaceState(history.state, "", location.pathname + location.search);
+      write(location.pathname + location.search);
     }
   }
 
@@ -389,5 +398,14 @@ export class Viewer {
     thumbnail.focus({ preventScroll: true });
     const box = thumbnail.getBoundingClientRect();
     if (box.bottom < 0 || box.top > innerHeight) thumbnail.scrollIntoView({ block: "center" });
+  }
+}
+
+/** The address, while the page stays. Safari allows a hundred in half a minute: beyond that it keeps an older one. */
+function write(address) {
+  try {
+    history.replaceState(history.state, "", address);
+  } catch {
+    // The next change may be written again.
   }
 }

@@ -1,10 +1,10 @@
 // Plays voicemails and recordings.
 //
-// A sound is <div data-player="its id" data-title data-artist data-duration data-wave data-rate>
-// around a plain <audio controls>. All of them share one sound of ours, so one plays at a time, it
-// goes on while the page below it changes, and a small bar follows where its player is out of sight.
-// Lines of <dl data-transcript="its id"> with data-start seek in it. Without this module the plain
-// <audio> plays.
+// A sound is <div data-player="its id" data-title data-artist data-duration data-wave>
+// around a plain <audio controls>; how fast its user listens is in <meta name="viewer-rate">. All of
+// them share one sound of ours, so one plays at a time, it goes on while the page below it changes,
+// and a small bar follows where its player is out of sight. Lines of <dl data-transcript="its id">
+// with data-start seek in it. Without this module the plain <audio> plays.
 //
 // Hears on the document: `player:toggle`, `viewer:opened`, `viewer:closed`, `viewer:appended`.
 // Tells: `player:bar`, when the bar has come or gone.
@@ -125,7 +125,6 @@ function setRate(wanted) {
   rate = wanted;
   sound.defaultPlaybackRate = sound.playbackRate = rate;
   show();
-  for (const player of document.querySelectorAll("[data-player]")) player.dataset.rate = rate;
   keep();
   fetch("/account/playback-rate", {
     method: "POST",
@@ -189,12 +188,25 @@ function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
-/** A slider of the browser's own over a drawing: it comes with keys, touch and a voice. */
+/** A slider of the browser's own over a drawing: it comes with keys, touch and a voice.
+ *
+ *  What is around it is as wide as its way. A tap beside the hand goes there: the browser's own
+ *  slider takes it for a hold of the wide thumb, and on an iPhone for nothing at all. */
 function slider(label, act) {
   const element = document.createElement("input");
   Object.assign(element, { type: "range", min: 0, step: 0.1, value: 0, className: "player__slider" });
   element.setAttribute("aria-label", label);
-  element.addEventListener("input", () => act(Number(element.value)));
+  let moved = false;
+  element.addEventListener("pointerdown", () => { moved = false; });
+  element.addEventListener("input", () => {
+    moved = true;
+    act(Number(element.value));
+  });
+  element.addEventListener("click", ({ clientX, detail }) => {
+    if (moved || !detail) return; // detail 0: pressed by a voice, at no place
+    const { left, width } = element.parentElement.getBoundingClientRect();
+    act(((clientX - left) / width) * element.max);
+  });
   return element;
 }
 
@@ -518,10 +530,12 @@ function resume() {
     return;
   }
   if (!kept?.now) return;
+  const soon = Date.now() - kept.at < GOES_ON;
+  if (soon) rate = kept.rate; // the account may not have heard of it yet
   for (const [id, place] of kept.places) places.set(id, place);
   if (!(kept.places.find(([id]) => id === kept.now.id)?.[1] > 0)) return;
   load(kept.now);
-  if (kept.plays && Date.now() - kept.at < GOES_ON) play();
+  if (kept.plays && soon) play();
 }
 
 // ---- doors ---------------------------------------------------------------------------------------
@@ -535,7 +549,7 @@ document.addEventListener("viewer:appended", ({ detail }) => {
   dressAll(detail instanceof Node ? detail : document);
   show();
 });
-rate = Number(document.querySelector("[data-player]")?.dataset.rate) || 1;
+rate = Number(document.querySelector('meta[name="viewer-rate"]')?.content) || 1;
 sound.hidden = true;
 document.body.append(sound);
 dressAll(document);

@@ -76,9 +76,13 @@ async function show(list, id, fallback) {
   const mode = history.scrollRestoration;
   if (!here) {
     history.scrollRestoration = "manual"; // Back closes the viewer; the page stays where it is
-    history.pushState({ viewer: true }, "", HASH + id);
+    try {
+      history.pushState({ viewer: true }, "", HASH + id);
+    } catch {
+      history.scrollRestoration = mode; // too many for Safari, see dialog.js: it opens, and Back leaves the page
+    }
   }
-  open = new parts.Viewer(parts.PhotoSwipe, reel, id, !here || history.state?.viewer === true);
+  open = new parts.Viewer(parts.PhotoSwipe, reel, id, history.state?.viewer === true);
   open.mode = mode;
   open.start();
 }
@@ -99,8 +103,7 @@ document.addEventListener("click", (event) => {
 addEventListener("popstate", () => {
   if (open?.pswp) {
     if (!location.hash.startsWith(HASH)) {
-      open.pushed = false;
-      open.pswp.close();
+      open.leave();
       history.scrollRestoration = open.mode ?? "auto";
     }
     return;

@@ -171,6 +171,131 @@ def test_the_keyboard_plays_and_seeks(called, page):
     expect(slider).to_have_attribute("aria-valuetext", "0:00 of 1:00")
 
 
+def thumb(page: Page, slider: Any) -> dict[str, float]:
+    """Where the slider's own thumb is: a part of the browser's that no selector reaches."""
+    link = page.context.new_cdp_session(page)
+    slider.evaluate("one => { window.asked = one; }")
+    one = link.send("Runtime.evaluate", {"expression": "window.asked"})["result"]["objectId"]
+    tree = link.send("DOM.describeNode", {"objectId": one, "depth": -1, "pierce": True})["node"]
+
+    def find(node: dict[str, Any]) -> int | None:
+        if "thumb" in node.get("attributes", []):
+            return int(node["backendNodeId"])
+        inside = [*node.get("shadowRoots", []), *node.get("children", [])]
+        return next((found for part in inside if (found := find(part))), None)
+
+    box = link.send("DOM.getBoxModel", {"backendNodeId": find(tree)})["model"]
+    link.detach()
+    left, top, right, _, _, bottom, *_ = box["border"]
+    return {
+        "width": right - left,
+        "height": bottom - top,
+        "x": (left + right) / 2,
+        "y": (top + bottom) / 2,
+    }
+
+
+def played(slider: Any) -> float:
+    """Where the part that is drawn as played ends, from the screen's left."""
+    found: float = slider.evaluate(
+        """one => {
+            const { left, width } = one.parentElement.getBoundingClientRect();
+            const bars = one.parentElement.querySelector(".player__bars--played");
+            const share = bars
+                ? 100 - parseFloat(getComputedStyle(bars).clipPath.split(" ")[1])
+                : parseFloat(getComputedStyle(one).getPropertyValue("--played"));
+            return left + width * share / 100;
+        }"""
+    )
+    return found
+
+
+def show_bar(page: Page) -> Any:
+    page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
+    bar = page.get_by_role("region", name="Player")
+    expect(bar).to_be_visible()
+    return bar
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("where", ["page", "bar"])
+def test_a_finger_can_hold_the_hand_and_that_is_where_the_played_part_ends(
+    called, open_page, viewport, where
+):
+    page = open_page(viewport=viewport)
+    page.goto(called(tall=12))
+    home = players(page).first
+    home.get_by_role("button", name="Forward 10 seconds").click()
+    if where == "bar":
+        home = show_bar(page)
+    slider = home.get_by_role("slider")
+
+    for key, says in (
+        ("Home", "0:00"),
+        ("ArrowRight", "0:10"),
+        ("ArrowRight", "0:20"),
+        ("End", "1:00"),
+    ):
+        slider.press(key)
+        expect(slider).to_have_attribute("aria-valuetext", f"{says} of 1:00")
+        held = thumb(page, slider)
+
+        # An iPhone heeds only a touch inside this box.
+        assert held["width"] >= 44
+        assert held["height"] >= (44 if where == "page" else 24)  # the bar has buttons below
+        assert held["x"] == pytest.approx(played(slider), abs=0.6)
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("where", ["page", "bar"])
+def test_the_hand_is_held_beside_it_and_goes_along_or_to_a_tap(called, open_page, where):
+    page = open_page(touch=False)
+    page.goto(called(tall=12))
+    home = players(page).first
+    for _ in range(3):
+        home.get_by_role("button", name="Forward 10 seconds").click()
+    if where == "bar":
+        home = show_bar(page)
+    slider = home.get_by_role("slider")
+    hand = thumb(page, slider)
+    second = slider.evaluate("one => one.parentElement.clientWidth") / 60
+
+    page.mouse.move(hand["x"] + 18, hand["y"])
+    page.mouse.down()
+    assert slider.input_value() == "30"  # held, not sent to where it was touched
+    page.mouse.move(hand["x"] + 12 * second, hand["y"])
+    expect(slider).to_have_attribute("aria-valuetext", "0:42 of 1:00")
+    page.mouse.up()
+    expect(slider).to_have_attribute("aria-valuetext", "0:42 of 1:00")
+
+    page.mouse.click(hand["x"] + 10 * second, hand["y"])  # on the clear part of the thumb
+
+    expect(slider).to_have_attribute("aria-valuetext", "0:40 of 1:00")
+
+
+def test_the_wide_hand_is_in_no_buttons_way(called, page):
+    page.goto(called(tall=12))
+    home = players(page).first
+    home.get_by_role("button", name="Forward 10 seconds").click()
+    home.get_by_role("slider").press("Home")
+    bar = show_bar(page)
+
+    for part in (bar, home):
+        part.scroll_into_view_if_needed()
+        for button in part.get_by_role("button").all():
+            if not button.is_visible():
+                continue
+            covered = button.evaluate(
+                """one => {
+                    const { left, top, right, bottom } = one.getBoundingClientRect();
+                    const [x, y] = [(left + right) / 2, (top + bottom) / 2];
+                    return [[x, y], [left + 2, y], [right - 2, y], [x, top + 2], [x, bottom - 2]]
+                        .filter((at) => !one.contains(document.elementFromPoint(...at)));
+                }"""
+            )
+            assert covered == [], button.get_attribute("aria-label")
+
+
 def test_a_small_bar_follows_where_the_player_is_out_of_sight(called, page):
     page.goto(called(tall=12))
     players(page).first.scroll_into_view_if_needed()
@@ -224,6 +349,64 @@ def test_the_speed_survives_a_reload_and_another_device(called, page, open_page)
     other = open_page()
     other.goto(address)
     expect(players(other).first.get_by_role("button", name="Speed: 1.25 times")).to_be_visible()
+
+
+def test_the_speed_holds_on_a_page_without_a_recording(called, page):
+    address = called()
+    page.goto(address)
+    speed = players(page).first.get_by_role("button", name="Speed")
+    for fast in ("1.25×", "1.5×", "2×"):
+        with page.expect_response("**/account/playback-rate"):
+            speed.click()
+        expect(speed).to_have_text(fast)
+    players(page).first.get_by_role("button", name="Play").click()
+    playing(page, 0.2)
+
+    page.goto(f"{address}/photos")
+
+    bar = page.get_by_role("region", name="Player")
+    expect(bar.get_by_role("button", name="Speed: 2 times")).to_be_visible()
+    until(page, f"{SOUND}.playbackRate === 2")
+    with page.expect_response("**/account/playback-rate"):
+        bar.get_by_role("button", name="Speed").click()
+    assert db.session.scalars(sa.select(User.playback_rate)).all() == [1]  # after 2 comes 1
+
+
+def test_a_speed_that_the_account_has_not_heard_of_holds_on_the_next_page(called, page):
+    page.expected_errors.append("ERR_FAILED")
+    page.route("**/account/playback-rate", lambda route: route.abort())
+    page.clock.set_fixed_time(datetime(2026, 9, 21, tzinfo=UTC))  # the next page comes at once
+    address = called()
+    page.goto(address)
+    players(page).first.get_by_role("button", name="Speed").click()
+    players(page).first.get_by_role("button", name="Play").click()
+    playing(page, 0.2)
+
+    page.goto(f"{address}/photos")
+
+    bar = page.get_by_role("region", name="Player")
+    expect(bar.get_by_role("button", name="Speed: 1.25 times")).to_be_visible()
+
+
+def test_the_first_voicemail_of_a_conversation_comes_with_the_users_speed(
+    page, deliver, work, provider, message
+):
+    deliver(message(sent_at=datetime(2026, 9, 21, 14, tzinfo=UTC)).payload())
+    work()
+    db.session.execute(sa.update(User).values(playback_rate=2))
+    address = f"/conversations/{db.session.scalar(sa.select(Conversation.id))}"
+    db.session.commit()
+    page.goto(address)
+    expect(page.locator("article")).to_have_count(1)
+
+    for event in calls.voicemail(provider.serve(tone(30), content_type="audio/wav")):
+        deliver(event)
+    work()
+
+    expect(players(page).get_by_role("button", name="Speed: 2 times")).to_be_visible()
+    players(page).get_by_role("button", name="Play").click()
+    playing(page)
+    assert page.evaluate(f"() => {SOUND}.playbackRate") == 2
 
 
 def test_lines_of_the_transcript_seek_and_the_current_one_is_seen(called, page):

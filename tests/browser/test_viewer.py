@@ -452,6 +452,31 @@ def test_back_closes_it_and_the_page_has_not_moved(four, page):
     until(page, f"scrollY === {place}")
 
 
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_back_at_once_closes_what_has_hardly_begun_to_open(four, open_page, motion):
+    page = open_page(reduced_motion=motion)
+    page.goto("/")
+    page.goto(four)
+
+    page.evaluate(
+        """() => new Promise((gone) => {
+            document.querySelectorAll("a[data-slide]")[1].click();
+            addEventListener("popstate", gone, { once: true });
+            const look = () => (location.hash ? history.back() : setTimeout(look));
+            look();
+        })"""
+    )
+
+    expect(page.locator(".viewer")).to_have_count(0)
+    assert page.url.endswith(four)
+    page.locator("a[data-slide]").nth(1).click()
+    counted(page, 2)
+    assert page.url.endswith(f"#photo-{media(1).id}")
+    page.go_back()
+    expect(page.locator(".viewer")).to_have_count(0)
+    assert page.url.endswith(four)
+
+
 def test_after_a_long_swipe_the_page_shows_the_photo_seen_last(four, page):
     show(page, four, 1)
     opened(page)
@@ -538,6 +563,46 @@ def test_the_whole_conversation_is_there_however_little_of_it_is_on_the_page(con
         counted(page, number, 150)
 
     assert page.evaluate("() => document.querySelectorAll('.pswp__item img').length") < 12
+
+
+@pytest.mark.parametrize("allowed", [0, 5], ids=["at once", "later"])
+def test_a_browser_that_wants_no_more_addresses_shows_and_closes_all_the_same(
+    conversation, page, allowed
+):
+    # Safari throws from the hundred and first within half a minute.
+    page.add_init_script(
+        """for (const name of ["pushState", "replaceState"]) {
+            const write = history[name];
+            history[name] = function (...words) {
+                if ((window.written = (window.written ?? 0) + 1) > ALLOWED) {
+                    throw new DOMException("too many", "SecurityError");
+                }
+                return write.apply(this, words);
+            };
+        }""".replace("ALLOWED", str(allowed))
+    )
+    address = conversation([wall()])
+    first = media()
+    for n in range(1, 150):
+        twin(first, f"{n}", sent_at=first.sent_at + timedelta(days=n))
+    db.session.commit()
+    page.goto(address)
+    thumbnail = page.locator(f'a[data-slide="{first.id}"]')
+    thumbnail.click()
+    counted(page, 1, 150)
+    opened(page)
+    for number in range(2, 10):
+        page.keyboard.press("ArrowRight")
+        counted(page, number, 150)
+    page.keyboard.press("End")
+    counted(page, 150, 150)
+    page.keyboard.press("Escape")
+    expect(page.locator(".viewer")).to_have_count(0)
+
+    thumbnail.click()
+    counted(page, 1, 150)
+
+    assert page.evaluate("() => window.written") > allowed
 
 
 # --- Together ------------------------------------------------------------------------------

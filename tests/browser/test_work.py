@@ -7,10 +7,10 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, violations
-from tests.filed import NOW, customer, photos, voicemail
+from tests.filed import NOW, customer, files, photos, quote, text, visit, voicemail
 from viewer.extensions import db, media_store
 from viewer.intake import indexing
-from viewer.models import MediaAttachment, WorkRecord
+from viewer.models import MediaAttachment, Message, WorkRecord
 from viewer.office import evidence, filing, records
 
 Kind = WorkRecord.Kind
@@ -83,6 +83,39 @@ def test_every_page_of_work_can_be_used_by_everybody(open_page, job, rosa, viewp
         page.goto(address)
         assert violations(page) == [], address
         assert fits(page), address
+
+
+@pytest.mark.parametrize("letter", ["Leak ", "W"], ids=["words", "letters"])
+def test_the_longest_kind_of_visit_makes_no_page_wider(page, rosa, letter):
+    kind = (letter * 60)[:59] + "!"
+    record = visit(rosa, NOW, visit=kind)
+    incoming, call = photos(rosa, at=NOW), voicemail(rosa)
+    ours = files(text(rosa, direction=Message.Direction.OUTGOING, sender="+16175550100"))
+    filing.link([*painted([*incoming, *ours]), call], record, None)
+    short = quote(rosa, "Q-104")
+    filing.link(incoming, short, None)
+    addresses = [
+        f"/conversations/{rosa.id}",
+        f"/conversations/{rosa.id}/photos",
+        f"/conversations/{rosa.id}/work",
+        f"/work/{record.id}",
+        f"/work/{record.id}/edit",
+        "/work/appointments",
+        f"/work/link/choose?media={incoming[0].id}",
+        "/photos",
+        "/unfiled",
+        "/",
+    ]
+    db.session.commit()
+
+    for address in addresses:
+        page.goto(address)
+        assert fits(page), address
+    page.goto(addresses[0])
+    uses = page.locator(".message__use")
+    expect(uses).to_have_count(4)
+    high = uses.evaluate_all("all => all.map((one) => one.getClientRects()[0].height)")
+    assert sorted(high)[0] < 32 < sorted(high)[1]  # what fits a line stands on one
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "plain"])

@@ -330,8 +330,9 @@ def test_the_speed_is_kept_for_the_user_and_for_nobody_else(
 
     voicemail = db.session.scalars(sa.select(MediaAttachment)).one()
     address = f"/conversations/{voicemail.conversation_id}"
-    assert 'data-rate="1.5"' in client.get(address).text
-    assert 'data-rate="1.0"' in other.get(address).text
+    for page in (address, f"{address}/photos"):
+        assert '<meta name="viewer-rate" content="1.5">' in client.get(page).text
+        assert '<meta name="viewer-rate" content="1.0">' in other.get(page).text
 
 
 @pytest.mark.parametrize("rate", ["", "fast", "0", "17", "nan"])
