@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from tests.test_journey import picture
 from viewer.extensions import db
@@ -184,6 +184,8 @@ def test_every_operation_does_what_its_description_says(described, mode):
         @given(case=one.as_strategy(generation_mode=mode))
         @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
         def check(case):
+            # Such a one does not get as far as the address: what arrives may fit after all.
+            assume(all(value not in (None, [], {}) for value in (case.query or {}).values()))
             case.call_and_validate(
                 headers={"Authorization": f"Bearer {TOKEN}", "Accept-Encoding": "identity"}
             )
