@@ -157,9 +157,18 @@ def _ask_axe(page: Page, only: dict[str, Any]) -> list[tuple[str, dict[str, Any]
 
 
 def _is_small(page: Page, target: list[str]) -> bool:
-    """A target that a bar covers half of is scrolled out from under it before it is measured."""
+    """A target that a bar covers half of is scrolled out from under it before it is measured; one
+    that lies below an open menu is none until the menu is closed."""
     place = page.evaluate("() => scrollY")
-    page.locator(target[0]).evaluate("one => one.scrollIntoView({ block: 'center' })")
+    is_below_menu = page.locator(target[0]).evaluate(
+        """one => {
+            one.scrollIntoView({ block: "center" });
+            const { left, top, width, height } = one.getBoundingClientRect();
+            const over = document.elementFromPoint(left + width / 2, top + height / 2);
+            const menu = over?.closest(".menu");
+            return Boolean(menu) && !menu.contains(one);
+        }"""
+    )
     again = _ask_axe(page, {"type": "rule", "values": ["target-size"]})
     page.evaluate("place => scrollTo(0, place)", place)
-    return target in [node["target"] for _, node in again]
+    return not is_below_menu and target in [node["target"] for _, node in again]
