@@ -29,7 +29,7 @@ from viewer.demo import company
 from viewer.demo import rest as demo_rest
 from viewer.demo.provider import Provider
 from viewer.extensions import UnsafeDatabase, db, media_store
-from viewer.intake import catch_up, collect, indexing
+from viewer.intake import catch_up, collect, copies, indexing
 from viewer.models import Conversation, MediaAttachment, Message, User, WebhookEvent
 from viewer.office import accounts, care
 from viewer.quo import rest
@@ -214,7 +214,7 @@ def catch_up_now(since: datetime | None) -> None:
 @click.argument("media_id", required=False, type=click.UUID)
 @click.option("--all", "everything", is_flag=True, help="Everything that is not safe yet.")
 def retry(media_id: uuid.UUID | None, everything: bool) -> None:
-    """Try to bring a file home again, now."""
+    """Try to bring a file home again, now; of one that is here, to make its copies."""
     if (media_id is None) is not everything:
         raise click.UsageError("name one media attachment, or say --all")
     with _app():
@@ -230,8 +230,10 @@ def retry(media_id: uuid.UUID | None, everything: bool) -> None:
         rows = db.session.scalars(query).all()
         for row in rows:
             collect.retry(row)
+            copies.retry(row)
         db.session.commit()
         jobs.enqueue(jobs.collect_media, *(row.id for row in rows))
+        jobs.enqueue(jobs.derive_media, *(row.id for row in rows if row.is_stored))
     click.echo(f"{len(rows)} to be tried again")
 
 

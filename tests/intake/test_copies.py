@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import time_machine
+from click.testing import CliRunner
 from PIL import Image
 
-from viewer import derive, jobs
+from viewer import cli, derive, jobs
 from viewer.extensions import db, media_store, now
 from viewer.intake import copies
 from viewer.models import MediaAttachment
+from viewer.upkeep import identity
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
@@ -146,6 +148,25 @@ def test_a_file_that_kills_its_decoder_is_given_up_after_three_tries(stored, mon
     assert given_up.copy_problem == "It needed more computing time or memory than it may."
     assert (given_up.state, digest(given_up.file_path)) == (State.STORED, given_up.sha256)
     assert again(fine).copy_state is CopyState.MADE  # the worker lives
+
+
+def test_copies_that_were_given_up_are_made_when_a_person_asks(stored, settings, monkeypatch):
+    identity.ensure()
+    [media] = stored(picture())
+    with monkeypatch.context() as short_of_memory:
+        short_of_memory.setattr(derive, "_BOOT", "import os; os.kill(os.getpid(), 9)")
+        for minutes in range(0, 30, 10):
+            with time_machine.travel(now() + timedelta(minutes=minutes)):
+                copies.make_copies(media.id)
+    assert again(media).copy_state is CopyState.IMPOSSIBLE
+    for name, value in settings.items():
+        monkeypatch.setenv(name, str(value))
+
+    said = CliRunner().invoke(cli.viewer, ["retry", str(media.id)])
+    jobs.work([jobs.COPIES], burst=True)
+
+    assert said.output == "1 to be tried again\n"
+    assert again(media).copy_state is CopyState.MADE
 
 
 def test_a_run_that_dies_without_a_word_counts_and_is_said(stored):

@@ -23,6 +23,8 @@ from viewer.storage import Occupied, StorageError, Store, in_words
 log = logging.getLogger(__name__)
 
 TRIES = 3  # a file that kills its decoder three times will do so again
+# The second pause is longer: it may have been the machine that was short of memory just then.
+PAUSES = (timedelta(seconds=5), timedelta(minutes=2))
 # A film takes its time; a picture that takes long is an attack.
 LIMITS = derive.Limits()
 FILM_LIMITS = derive.Limits(cpu_seconds=120, wall_seconds=180)
@@ -50,8 +52,12 @@ def make_copies(media_id: uuid.UUID) -> bool:
         return _write(media, copy_state=CopyState.IMPOSSIBLE, copy_problem=str(reason)[:500])
     except derive.Killed as reason:
         log.warning("media=%s copies attempt=%d: %s", media_id, media.copy_attempts, reason)
+        if media.copy_attempts >= TRIES:
+            return _write(media, copy_state=CopyState.IMPOSSIBLE, copy_problem=str(reason)[:500])
         return _write(
-            media, copy_problem=str(reason)[:500], copy_due_at=now() + timedelta(seconds=5)
+            media,
+            copy_problem=str(reason)[:500],
+            copy_due_at=now() + PAUSES[media.copy_attempts - 1],
         )
     except (StorageError, derive.NoRoom) as trouble:
         # Not the file's fault: this try does not count.
@@ -63,6 +69,13 @@ def make_copies(media_id: uuid.UUID) -> bool:
         )
     failpoint("copies.placed")
     return _write(media, copy_state=CopyState.MADE, copy_due_at=None, **values)
+
+
+def retry(media: MediaAttachment) -> None:
+    """A person asks: make them as if for the first time. The caller commits, enqueues."""
+    if media.is_stored and media.copy_state is CopyState.IMPOSSIBLE:
+        media.copy_state, media.copy_due_at = CopyState.DUE, now()
+        media.copy_attempts, media.copy_problem = 0, None
 
 
 def _limits(media_type: MediaAttachment.MediaType) -> derive.Limits:
