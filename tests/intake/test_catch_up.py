@@ -372,6 +372,75 @@ def test_an_outage_in_the_middle_is_told_and_made_up_for(api, workspace, text, a
     assert second.problems == []
 
 
+# --- the provider is away ---
+
+
+@pytest.fixture
+def run_at(api, workspace, time_machine_at):
+    """A run so long after a moment; with `away`, the provider fails in the stage named."""
+
+    def run(moment, age, *, away=None, status=503):
+        def fail(summary):
+            if summary.stage == away:
+                workspace.fail_next(2, status)  # a try and its repeat
+
+        with time_machine_at(moment + age):
+            summary = catch_up(api, progress=fail)
+        workspace._faults.clear()
+        return summary
+
+    return run
+
+
+OUTAGE = [timedelta(minutes=10), *(timedelta(hours=hours) for hours in (1, 6, 23, 24))]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("stage", "status"), [("lines", 503), ("lines", 401), ("calls", 503), ("calls", 401)]
+)
+def test_a_recording_is_asked_for_after_the_provider_was_away_at_every_age(
+    stage, status, run_at, workspace, provider, call, begin, app
+):
+    answered, over = call(1, answered=True), begin + timedelta(minutes=2)
+    run_at(over, timedelta(minutes=2))  # the call is known, its recording not made yet
+    workspace.recordings[answered] = [{"id": "CRtest1", "url": provider.serve(b"r")}]
+    for age in OUTAGE:
+        run_at(over, age, away=stage, status=status)
+
+    summary = run_at(over, timedelta(hours=25))
+
+    assert (summary.problems, summary.media) == ([], 1)
+    assert [row.provider_id for row in rows(MediaAttachment)] == ["CRtest1"]
+
+
+@pytest.mark.parametrize(("stage", "status"), [("lines", 503), ("addresses", 401)])
+def test_an_address_is_asked_for_after_the_provider_was_away_at_every_age(
+    stage, status, run_at, workspace, provider, call, begin, app
+):
+    answered, over = call(1, answered=True), begin + timedelta(minutes=2)
+    workspace.recordings[answered] = [{"id": "CRtest1", "url": None}]
+    run_at(over, timedelta(minutes=11))
+    workspace.recordings[answered][0]["url"] = provider.serve(b"r")
+    for age in OUTAGE:
+        run_at(over + timedelta(minutes=11), age, away=stage, status=status)
+
+    summary = run_at(over, timedelta(hours=25))
+
+    assert (summary.problems, summary.media) == ([], 1)
+
+
+def test_what_was_asked_for_is_not_asked_for_in_every_run(run_at, workspace, call, begin, app):
+    call(1, answered=True)
+    over = begin + timedelta(minutes=2)
+    for minutes in (2, 11, 21, 31):
+        run_at(over, timedelta(minutes=minutes))
+
+    asked = [request.path for request in workspace.asked if "recordings" in request.path]
+
+    assert len(asked) == 1
+
+
 # --- dead addresses ---
 
 

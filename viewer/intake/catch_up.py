@@ -220,8 +220,9 @@ class _Run:
         self.client, self.since, self.progress = client, since, progress
         self.summary = Summary()
         self.began = now()
-        self.last_run = _moment(CatchUpMark.read(LAST_RUN))
-        db.session.commit()
+        # Up to when the present step has asked for what was missing: its own mark, which stands
+        # still until the step has come to its end, so no age passes while the provider is away.
+        self.asked_until: datetime | None = None
         self._hooks: list[rest.Webhook] = []
         self._due: set[uuid.UUID] = set()  # files to be collected, of the page at hand
         self._without_transcripts = False
@@ -276,6 +277,8 @@ class _Run:
         return _Listing(kind, start, began=self.began, thorough=thorough)
 
     def _read(self, listing: _Listing) -> None:
+        self.asked_until = _moment(CatchUpMark.read(listing.kind))
+        db.session.commit()
         pages = self.client.messages if listing.kind == "message" else self.client.calls
         for page in pages(listing.start, listing.reached):
             ids = [str(item["id"]) for item in page.items if item.get("id")]
@@ -444,6 +447,7 @@ class _Run:
     def freshen_addresses(self) -> None:
         """Whatever waits for a file of which we have no address, or none that works."""
         self._enter("addresses")
+        self.asked_until = _moment(CatchUpMark.read("addresses"))
         rows = db.session.execute(
             sa.select(Message.provider_id, MediaAttachment.role, MediaAttachment.created_at)
             .join(Message, MediaAttachment.message_id == Message.id)
@@ -459,12 +463,14 @@ class _Run:
                 lock("ingest")
                 self._take(seen, _known([provider_id]).get(provider_id))
                 self._commit_page(0)
+        CatchUpMark.write("addresses", self.began.isoformat())
+        db.session.commit()
 
     # --- shared ---
 
     def _is_time(self, began: datetime) -> bool:
-        """Whether one of the ages at which we ask was passed since the last run."""
-        last = self.last_run or datetime.min.replace(tzinfo=UTC)
+        """Whether one of the ages at which we ask was passed since we last asked."""
+        last = self.asked_until or datetime.min.replace(tzinfo=UTC)
         return any(last < began + age <= self.began for age in ASK_AT)
 
     def _enter(self, stage: str) -> None:
