@@ -48,7 +48,8 @@ HEARD_WITHIN = timedelta(days=3)  # then a webhook that the API hides is believe
 QUICK_ADDRESSES = 3  # tried at once for one file
 MOST_ADDRESSES = 500  # to be freshened in one run
 
-SUBSCRIPTION, LAST_RUN = "subscription", "last run"  # marks for the status page
+# Marks for the status page. A whole run is one in which the provider answered every step.
+SUBSCRIPTION, LAST_RUN, WHOLE_RUN = "subscription", "last run", "last whole run"
 LOG_SCHEME = "log"  # of an event that came from the provider's log of failed deliveries
 WEBHOOK_PATH = "/webhooks/quo"
 # Without one of these, photos or voicemails come late.
@@ -126,12 +127,19 @@ def catch_up(
             step()
         except rest.RestError as trouble:
             db.session.rollback()
+            run.is_whole = False
             run.say(trouble.reason)
             log.warning("catch-up stage=%s: %s", run.summary.stage, trouble.reason)
             is_key = isinstance(trouble, rest.Refused) and trouble.status == 401
             if is_key or isinstance(trouble, rest.Unreachable):
                 break
     return run.finish()
+
+
+def last_whole_run(otherwise: datetime | None) -> datetime | None:
+    """When the provider last answered every step; `otherwise` where no run has noted that yet."""
+    value = CatchUpMark.read(WHOLE_RUN)
+    return otherwise if value is None else _moment(value)
 
 
 def fresh_address(media: MediaAttachment, client: rest.Client) -> str | None:
@@ -278,6 +286,7 @@ class _Run:
         self.client, self.since, self.progress = client, since, progress
         self.summary = Summary()
         self.began = now()
+        self.is_whole = True
         # Up to when the present step has asked for what was missing: its own mark, which stands
         # still until the step has come to its end, so no age passes while the provider is away.
         self.asked_until: datetime | None = None
@@ -619,7 +628,8 @@ class _Run:
         self._unanswered.append(question)
         # A refusal comes at once and is about the one thing; the rest is asked with many repeats.
         self._in_a_row = self._in_a_row + 1 if isinstance(trouble, rest.Unreachable) else 0
-        self._is_down |= self._in_a_row >= rest.SEVERAL
+        if self._in_a_row >= rest.SEVERAL:
+            self._is_down, self.is_whole = True, False
 
     def _keep_unanswered(self) -> None:
         if self._unanswered:
@@ -664,6 +674,11 @@ class _Run:
         db.session.flush()
         self.summary.unanswered = len(_Question.all())
         self.summary.stage = "done"
+        if self.is_whole:
+            CatchUpMark.write(WHOLE_RUN, now().isoformat())
+        elif CatchUpMark.read(WHOLE_RUN) is None:
+            # Never, or before there was this mark: then the last run of all counts, whole or not.
+            CatchUpMark.write(WHOLE_RUN, CatchUpMark.read(LAST_RUN) or "never")
         CatchUpMark.write(LAST_RUN, self.began.isoformat(), str(self.summary))
         db.session.commit()
         log.info("catch-up %s", self.summary)
