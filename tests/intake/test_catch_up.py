@@ -372,6 +372,248 @@ def test_an_outage_in_the_middle_is_told_and_made_up_for(api, workspace, text, a
     assert second.problems == []
 
 
+# --- the provider is away ---
+
+
+@pytest.fixture
+def run_at(api, workspace, time_machine_at):
+    """A run so long after a moment; with `away`, the provider fails in the stage named."""
+
+    def run(moment, age, *, away=None, status=503):
+        def fail(summary):
+            if summary.stage == away:
+                workspace.fail_next(2, status)  # a try and its repeat
+
+        with time_machine_at(moment + age):
+            summary = catch_up(api, progress=fail)
+        workspace._faults.clear()
+        return summary
+
+    return run
+
+
+OUTAGE = [timedelta(minutes=10), *(timedelta(hours=hours) for hours in (1, 6, 23, 24))]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("stage", "status"), [("lines", 503), ("lines", 401), ("calls", 503), ("calls", 401)]
+)
+def test_a_recording_is_asked_for_after_the_provider_was_away_at_every_age(
+    stage, status, run_at, workspace, provider, call, begin, app
+):
+    answered, over = call(1, answered=True), begin + timedelta(minutes=2)
+    run_at(over, timedelta(minutes=2))  # the call is known, its recording not made yet
+    workspace.recordings[answered] = [{"id": "CRtest1", "url": provider.serve(b"r")}]
+    for age in OUTAGE:
+        run_at(over, age, away=stage, status=status)
+
+    summary = run_at(over, timedelta(hours=25))
+
+    assert (summary.problems, summary.media) == ([], 1)
+    assert [row.provider_id for row in rows(MediaAttachment)] == ["CRtest1"]
+
+
+@pytest.mark.parametrize(("stage", "status"), [("lines", 503), ("addresses", 401)])
+def test_an_address_is_asked_for_after_the_provider_was_away_at_every_age(
+    stage, status, run_at, workspace, provider, call, begin, app
+):
+    answered, over = call(1, answered=True), begin + timedelta(minutes=2)
+    workspace.recordings[answered] = [{"id": "CRtest1", "url": None}]
+    run_at(over, timedelta(minutes=11))
+    workspace.recordings[answered][0]["url"] = provider.serve(b"r")
+    for age in OUTAGE:
+        run_at(over + timedelta(minutes=11), age, away=stage, status=status)
+
+    summary = run_at(over, timedelta(hours=25))
+
+    assert (summary.problems, summary.media) == ([], 1)
+
+
+def test_what_was_asked_for_is_not_asked_for_in_every_run(run_at, workspace, call, begin, app):
+    call(1, answered=True)
+    over = begin + timedelta(minutes=2)
+    for minutes in (2, 11, 21, 31):
+        run_at(over, timedelta(minutes=minutes))
+
+    asked = [request.path for request in workspace.asked if "recordings" in request.path]
+
+    assert len(asked) == 1
+
+
+# --- one thing is not answered ---
+
+
+@BOTH
+@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize("only_v1", [False, True])
+def test_one_call_that_the_provider_refuses_keeps_nothing_else_and_is_asked_for_again(
+    only_v1, status, run_at, workspace, provider, call, app
+):
+    workspace.only_v1 = only_v1
+    ids = [call(number, answered=True) for number in range(4)]
+    for id in ids:
+        workspace.recordings[id] = [{"id": f"CR-{id}", "url": provider.serve(b"r")}]
+        # Nobody told the age at which it is asked for again by itself.
+        workspace.calls[id]["createdAt"] = stamp(now() - timedelta(days=400))
+        workspace.calls[id]["completedAt"] = workspace.calls[id]["createdAt"]
+    workspace.contacts["CTtest1"] = {"id": "CTtest1", "defaultFields": {"firstName": "Pat"}}
+    newer, older = f"/calls/{ids[1]}/recordings", f"/call-recordings/{ids[1]}"
+    workspace.broken = {newer: status, older: status}
+    moment = now()
+
+    first = run_at(moment, timedelta(0))
+    known, recorded = len(rows(Message)), len(rows(MediaAttachment))
+    again = run_at(moment, timedelta(minutes=2))
+    workspace.broken.clear()
+    last = run_at(moment, timedelta(minutes=11))
+
+    assert (known, recorded, len(rows(Contact))) == (4, 3, 1)
+    assert (len(first.problems), again.problems) == (1, [])  # it is not asked for in every run
+    assert "1 not answered yet" in str(again)
+    assert (last.unanswered, len(rows(MediaAttachment))) == (0, 4)
+
+
+def test_a_transcript_that_is_not_told_does_not_lose_the_recording(
+    api, workspace, provider, call, app
+):
+    answered = call(1, answered=True)
+    workspace.recordings[answered] = [{"id": "CRtest1", "url": provider.serve(b"r")}]
+    workspace.broken = {"/transcripts": 500}
+
+    summary = catch_up(api)
+
+    assert (summary.unanswered, summary.media) == (1, 1)
+
+
+def test_a_provider_whose_recordings_are_down_is_not_asked_for_each_of_them(
+    run_at, workspace, provider, call, app
+):
+    for number in range(30):
+        id = call(number, answered=True)
+        workspace.recordings[id] = [{"id": f"CR-{id}", "url": provider.serve(b"r")}]
+    workspace.broken = {"recordings": 500}
+    moment = now()
+
+    summary = run_at(moment, timedelta(0))
+    asked = [request.path for request in workspace.asked if "recordings" in request.path]
+    workspace.broken.clear()
+    run_at(moment, timedelta(minutes=11))
+
+    assert len(asked) == 2 * 2 * rest.SEVERAL  # twice each, in two steps
+    assert (summary.arrived, summary.unanswered) == (30, 30)
+    assert len(rows(MediaAttachment)) == 30
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_one_address_that_is_not_told_keeps_no_other(
+    status, run_at, workspace, provider, text, deliver, work, message, app
+):
+    arrived = [message(media=[provider.serve(b"", status=404)]) for _ in range(3)]
+    for one in arrived:
+        deliver(one.payload())
+    work()
+    moment = now()
+    run_at(moment, timedelta(0))  # no list goes back to them any more
+    for one in arrived:
+        text(one.number, provider.serve(picture()))
+    workspace.broken = {f"/messages/{arrived[0].provider_id}": status}
+
+    run_at(moment, timedelta(minutes=11))
+    with_address = sum(row.state is State.PENDING for row in rows(MediaAttachment))
+    workspace.broken.clear()
+    summary = run_at(moment, timedelta(minutes=22))
+
+    assert with_address == 2
+    assert summary.unanswered == 0
+    assert all(row.state is State.PENDING for row in rows(MediaAttachment))
+
+
+@pytest.mark.parametrize("kind", ["messages", "calls"])
+def test_somebody_anonymous_does_not_keep_everybody_else(kind, run_at, workspace, text, call, app):
+    workspace.only_v1 = True
+    others = {"conversationId": "CNtest0"}  # listed before the one that can be asked for
+    if kind == "messages":
+        text(1, **others | {"from": "Anonymous"})
+        text(2)
+    else:
+        call(1, participants=[{"phoneNumber": "Anonymous"}], **others)
+        call(2)
+    moment = now()
+
+    first = run_at(moment, timedelta(0))
+    told = [row.provider_id[-1] for row in rows(Message)]
+    for age in catching.ASK_AT:
+        last = run_at(moment, age)
+
+    assert told == ["2"]
+    assert (first.unanswered, len(first.problems)) == (2, 1)  # its texts and its calls
+    assert "no longer asked for" in str(last)
+    assert run_at(moment, timedelta(days=31)).unanswered == 0
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_conversation_that_was_left_out_is_read_from_where_it_was_missed(
+    status, run_at, workspace, text, app
+):
+    workspace.only_v1 = True
+    text(1, **{"from": "+16175550177", "conversationId": "CNtest0"})
+    text(2)
+    workspace.broken = {"+16175550177": status}
+    moment = now()
+    run_at(moment, timedelta(0))
+    run_at(moment, timedelta(minutes=2))  # which lists the last hour only
+    workspace.broken.clear()
+
+    summary = run_at(moment, timedelta(minutes=11))
+
+    assert (summary.unanswered, summary.arrived) == (0, 1)
+    assert sorted(row.provider_id[-1] for row in rows(Message)) == ["1", "2"]
+
+
+def test_a_call_of_v1_comes_without_its_voicemail_rather_than_never(
+    run_at, workspace, provider, call, app
+):
+    workspace.only_v1 = True
+    for number in (1, 2):
+        voicemail = {"id": f"VMtest{number}", "status": "completed"}
+        call(number, voicemail=voicemail | {"recordingUrl": provider.serve(b"v")})
+    workspace.broken = {"/call-voicemails/ACcall-test-1": 500}
+    moment = now()
+
+    first = run_at(moment, timedelta(0))
+    workspace.broken.clear()
+    second = run_at(moment, timedelta(minutes=11))
+
+    assert (first.arrived, first.media, first.unanswered) == (2, 1, 1)
+    assert (second.media, second.unanswered) == (1, 0)
+
+
+def test_one_delivery_that_is_not_told_keeps_no_other(run_at, workspace, provider, message, app):
+    for number in (1, 2):
+        payload = message(media=[provider.serve(picture())]).payload()
+        workspace.deliveries.setdefault("12", []).append(
+            {
+                "id": f"msg_failed{number}",
+                "eventId": payload["id"],
+                "eventType": "message.received",
+                "status": "failed",
+                "createdAt": payload["createdAt"],
+                "requestBody": payload,
+            }
+        )
+    workspace.broken = {"msg_failed1": 500}
+    moment = now()
+
+    first = run_at(moment, timedelta(0))
+    workspace.broken.clear()
+    workspace.deliveries["12"][0]["status"] = "success"  # so that no list shows it again
+    second = run_at(moment, timedelta(minutes=11))
+
+    assert (first.replayed, first.unanswered) == (1, 1)
+    assert (second.replayed, second.unanswered) == (1, 0)
+
+
 # --- dead addresses ---
 
 

@@ -7,8 +7,11 @@ import sqlalchemy as sa
 
 from viewer import schedule
 from viewer.config import settings
+from viewer.demo.rest import Workspace, stamp
 from viewer.extensions import db, now
+from viewer.intake import catch_up
 from viewer.models import CatchUpMark, Duty, MediaAttachment, WebhookEvent
+from viewer.quo import rest
 from viewer.upkeep import health
 
 ALL_WELL = {"intake": 1, "copies": 1}
@@ -136,6 +139,117 @@ def test_a_subscription_that_would_not_deliver_is_an_alarm(swept):
     db.session.commit()
 
     assert alarms() == {"subscription"}
+
+
+KEY = "test-key-1"
+
+
+@pytest.fixture
+def workspace():
+    return Workspace(
+        key=KEY,
+        rate=10_000,
+        webhooks=[
+            {
+                "id": "12",
+                "status": "enabled",
+                "url": "https://viewer.example.com/webhooks/quo",
+                "events": sorted(catch_up.NEEDED_NEW),
+            }
+        ],
+    )
+
+
+@pytest.fixture
+def catch_up_at(settings, workspace, provider, request, time_machine_at, monkeypatch):
+    """The scheduler does the catch-up then, and what is alarming afterwards."""
+    url = workspace.mount(provider)
+    settings |= {"QUO_API_KEY": KEY, "QUO_API_URL": url}
+    request.getfixturevalue("app")
+    task = schedule.Task("catch_up", catch_up.EVERY, 1800, schedule._catch_up)
+    client = rest.Client(KEY, url, per_second=10_000, pauses=())
+    monkeypatch.setattr(catch_up, "new_client", lambda: client)
+
+    def run(moment: datetime) -> set[str]:
+        with time_machine_at(moment):
+            schedule.do_if_due(task, "test")
+            schedule.do_if_due(schedule.Task("sweep", 10, 60, schedule._sweep), "test")
+            return alarms()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "broken", [{"/phone-numbers": 401}, {"/webhooks": 403}, {"/phone-numbers": 503}]
+)
+def test_a_catch_up_that_fails_every_time_is_an_alarm(
+    broken, catch_up_at, workspace, client, time_machine_at
+):
+    begin = now()
+    before = catch_up_at(begin)
+    workspace.broken = broken
+    found = [catch_up_at(begin + timedelta(minutes=minutes)) for minutes in (11, 22, 33, 44, 62)]
+    with time_machine_at(begin + timedelta(minutes=62)):
+        page, machine = client.get("/status").text, client.get("/healthz").json
+        metrics = client.get("/metrics").text
+    workspace.broken = {}
+
+    # A single refused minute is none.
+    assert (before, found) == (set(), [set(), set(), *[{"catch_up_silent"}] * 3])
+    words = "Catching up with the phone provider has not succeeded for 62 minutes."
+    assert words in page
+    assert words in {alarm["words"] for alarm in machine["broken"]}
+    assert 'viewer_alarm{name="catch_up_silent"} 1.0' in metrics
+    assert f'viewer_duty_age_seconds{{duty="catch_up"}} {62 * 60}.0' in metrics
+    assert "Our webhook at the provider is switched on." not in page
+    assert catch_up_at(begin + timedelta(minutes=75)) == set()
+
+
+def test_a_catch_up_that_never_succeeded_is_an_alarm(catch_up_at, workspace):
+    workspace.broken = {"/": 401}
+
+    assert catch_up_at(now()) == {"catch_up_silent"}
+
+
+def test_a_run_that_failed_after_an_update_is_no_alarm_yet(catch_up_at, workspace):
+    begin = now()
+    catch_up_at(begin)
+    CatchUpMark.forget("last whole run")  # the version before did not know it
+    db.session.commit()
+    workspace.broken = {"/": 401}
+
+    found = [catch_up_at(begin + timedelta(minutes=minutes)) for minutes in (11, 22, 33)]
+
+    assert found == [set(), set(), {"catch_up_silent"}]
+
+
+def test_one_call_that_the_provider_refuses_is_no_alarm(catch_up_at, workspace):
+    begin = now()
+    at = stamp(begin - timedelta(days=1))
+    workspace.calls["ACcall-test-1"] = {
+        "id": "ACcall-test-1",
+        "direction": "incoming",
+        "participants": [{"phoneNumber": "+16175550123", "actorId": None}],
+        "conversationId": "CNtest1",
+        "phoneNumberId": "PNdemo1",
+        "createdAt": at,
+        "answeredAt": at,
+        "completedAt": at,
+    }
+    workspace.broken = {"/recordings": 403}
+
+    assert catch_up_at(begin) == set()
+    assert catch_up_at(begin + timedelta(minutes=40)) == set()
+
+
+def test_without_a_key_nobody_expects_a_catch_up(swept, time_machine_at):
+    CatchUpMark.write("last whole run", (now() - timedelta(days=3)).isoformat())
+    CatchUpMark.write("subscription", "missing", "No webhook leads to us.")
+    db.session.commit()
+
+    with time_machine_at(now() + timedelta(minutes=61)):
+        schedule.do_if_due(schedule.Task("sweep", 10, 60, schedule._sweep), "test")
+        assert alarms() == set()
 
 
 def test_a_disk_that_is_nearly_full_is_an_alarm(swept, monkeypatch):

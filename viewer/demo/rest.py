@@ -62,6 +62,8 @@ class Workspace:
     rate: int = 10  # requests a second
     cursor_seconds: float = 60.0
     delay: float = 0.0
+    # What these are part of (a path, a parameter's value) is answered so, each time.
+    broken: dict[str, int] = field(default_factory=dict)
     # A living address for one that may be dead; asked when one message is asked for.
     fresh: Callable[[str], str] | None = None
     asked: list[Request] = field(default_factory=list)
@@ -112,6 +114,10 @@ class Workspace:
         self._recent.append(moment)
         if request.headers.get("authorization") != self.key:  # "Bearer …" is none either
             raise _Wrong(401, "Unauthorized")
+        asked = [request.path, *(value for _, value in request.query)]
+        for part, status in self.broken.items():
+            if any(part in told for told in asked):
+                raise _Wrong(status, "As told")
 
     def _find(self, request: Request, path: str) -> Json:
         for method, pattern, newer, find in _ROUTES:
@@ -336,7 +342,8 @@ def _v1_page(asked: _Question, items: list[Json], largest: int = 100) -> Json:
 
 def _v1_of_people(asked: _Question, items: Iterable[Json]) -> list[Json]:
     line, people = asked.needed("phoneNumberId"), asked.all("participants")
-    if not people:
+    # "Anonymous" stands in a conversation, and cannot be asked for.
+    if not people or not all(re.fullmatch(r"\+[1-9][0-9]{1,14}", one) for one in people):
         raise _Wrong(400, "Bad Request")
     after = asked.time("createdAfter")
     return [

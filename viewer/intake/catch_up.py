@@ -9,13 +9,16 @@ The provider is never asked inside a transaction. Each page is committed with a 
 list is read, so a run that dies goes on from there. All of it may run twice, also at once.
 """
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,7 +48,8 @@ HEARD_WITHIN = timedelta(days=3)  # then a webhook that the API hides is believe
 QUICK_ADDRESSES = 3  # tried at once for one file
 MOST_ADDRESSES = 500  # to be freshened in one run
 
-SUBSCRIPTION, LAST_RUN = "subscription", "last run"  # marks for the status page
+# Marks for the status page. A whole run is one in which the provider answered every step.
+SUBSCRIPTION, LAST_RUN, WHOLE_RUN = "subscription", "last run", "last whole run"
 LOG_SCHEME = "log"  # of an event that came from the provider's log of failed deliveries
 WEBHOOK_PATH = "/webhooks/quo"
 # Without one of these, photos or voicemails come late.
@@ -69,6 +73,7 @@ class Summary:
     media: int = 0  # files that are now to be collected
     replayed: int = 0  # deliveries from the provider's log
     not_understood: int = 0
+    unanswered: int = 0  # questions that are still open, of this run and of earlier ones
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -78,6 +83,7 @@ class Summary:
             (self.media, "files to collect"),
             (self.replayed, "deliveries replayed"),
             (self.not_understood, "not understood"),
+            (self.unanswered, "not answered yet"),
         ):
             told += f", {count:,} {what}" if count else ""
         return "; ".join([told, *self.problems])
@@ -112,6 +118,7 @@ def catch_up(
         lambda: run.list_all("message"),
         lambda: run.list_all("call"),
         run.replay_failed_deliveries,
+        run.ask_again,
         run.freshen_addresses,
         run.learn_names,
     )
@@ -120,13 +127,19 @@ def catch_up(
             step()
         except rest.RestError as trouble:
             db.session.rollback()
-            if trouble.reason not in run.summary.problems:
-                run.summary.problems.append(trouble.reason)
+            run.is_whole = False
+            run.say(trouble.reason)
             log.warning("catch-up stage=%s: %s", run.summary.stage, trouble.reason)
             is_key = isinstance(trouble, rest.Refused) and trouble.status == 401
             if is_key or isinstance(trouble, rest.Unreachable):
                 break
     return run.finish()
+
+
+def last_whole_run(otherwise: datetime | None) -> datetime | None:
+    """When the provider last answered every step; `otherwise` where no run has noted that yet."""
+    value = CatchUpMark.read(WHOLE_RUN)
+    return otherwise if value is None else _moment(value)
 
 
 def fresh_address(media: MediaAttachment, client: rest.Client) -> str | None:
@@ -215,16 +228,74 @@ class _Listing:
         return cls(**(told | times))
 
 
+@dataclass
+class _Question:
+    """About one thing, and not answered: to be asked again, at the ages of the first attempt.
+
+    The list it came from goes on, and so does its mark: this remembers what is missing of it.
+    """
+
+    what: str  # a file's role; "call parts", "call", "delivery"; "message listing", "call listing"
+    id: str
+    of: str | None = None  # the delivery's webhook
+    start: datetime | None = None  # of a conversation's listing: the oldest that is wanted
+    since: datetime = field(default_factory=now)
+    asked: datetime | None = None  # the latest attempt
+
+    PREFIX = "unanswered "
+
+    @property
+    def name(self) -> str:
+        # Nobody promises how long an id of theirs is.
+        told = hashlib.sha256(f"{self.what} {self.id}".encode()).hexdigest()
+        return self.PREFIX + told[:40]
+
+    def save(self) -> None:
+        earlier = self.read(CatchUpMark.read(self.name))
+        if earlier is not None:
+            self.since, self.asked = earlier.since, self.asked or earlier.asked
+            if earlier.start is None or (self.start and earlier.start < self.start):
+                self.start = earlier.start
+        told = dataclasses.asdict(self)
+        CatchUpMark.write(self.name, json.dumps(told, default=datetime.isoformat))
+
+    @classmethod
+    def read(cls, value: str | None) -> "_Question | None":
+        if value is None:
+            return None
+        told = json.loads(value)
+        times = {name: _moment(told[name]) for name in ("start", "since", "asked")}
+        return cls(**(told | times))
+
+    @classmethod
+    def all(cls) -> "list[_Question]":
+        """Those first that have waited longest."""
+        marks = db.session.scalars(
+            sa.select(CatchUpMark)
+            .where(CatchUpMark.name.startswith(cls.PREFIX))
+            .order_by(CatchUpMark.updated_at)
+        )
+        return [question for mark in marks if (question := cls.read(mark.value))]
+
+    def is_due(self, moment: datetime) -> bool:
+        return self.asked is None or _passes(self.since, self.asked, moment)
+
+
 class _Run:
     def __init__(self, client: rest.Client, since: datetime | None, progress: Progress) -> None:
         self.client, self.since, self.progress = client, since, progress
         self.summary = Summary()
         self.began = now()
-        self.last_run = _moment(CatchUpMark.read(LAST_RUN))
-        db.session.commit()
+        self.is_whole = True
+        # Up to when the present step has asked for what was missing: its own mark, which stands
+        # still until the step has come to its end, so no age passes while the provider is away.
+        self.asked_until: datetime | None = None
         self._hooks: list[rest.Webhook] = []
         self._due: set[uuid.UUID] = set()  # files to be collected, of the page at hand
         self._without_transcripts = False
+        self._unanswered: list[_Question] = []  # of the page at hand
+        self._in_a_row = 0  # questions of this step that were not answered
+        self._is_down = False  # then no more of them are asked in this step
 
     # --- our own lines, and everybody's names ---
 
@@ -276,21 +347,29 @@ class _Run:
         return _Listing(kind, start, began=self.began, thorough=thorough)
 
     def _read(self, listing: _Listing) -> None:
+        self.asked_until = _moment(CatchUpMark.read(listing.kind))
+        db.session.commit()
         pages = self.client.messages if listing.kind == "message" else self.client.calls
         for page in pages(listing.start, listing.reached):
-            ids = [str(item["id"]) for item in page.items if item.get("id")]
-            known = _known(ids)
-            db.session.commit()
-            parts = [part for item in page.items for part in self._parts(listing, item, known)]
-            lock("ingest")
-            known = _known(ids)  # a webhook may have brought some meanwhile
-            for seen in parts:
-                self._take(seen, known.get(seen.provider_id))
-            listing.reached = self.summary.reached = page.oldest or listing.reached
-            if page.oldest:  # else there is no time to go on from
-                listing.save()
-            self._commit_page(len(page.items))
+            self._read_page(listing, page)
         self._finish_listing(listing)
+
+    def _read_page(self, listing: _Listing, page: rest.Page) -> None:
+        for missed in page.missed:
+            what = f"{listing.kind} listing" if missed.what == "conversation" else missed.what
+            self._note(_Question(what, missed.id, start=listing.start), missed.trouble)
+        ids = [str(item["id"]) for item in page.items if item.get("id")]
+        known = _known(ids)
+        db.session.commit()
+        parts = [part for item in page.items for part in self._parts(listing, item, known)]
+        lock("ingest")
+        known = _known(ids)  # a webhook may have brought some meanwhile
+        for seen in parts:
+            self._take(seen, known.get(seen.provider_id))
+        listing.reached = self.summary.reached = page.oldest or listing.reached
+        if page.oldest:  # else there is no time to go on from
+            listing.save()
+        self._commit_page(len(page.items))
 
     def _finish_listing(self, listing: _Listing) -> None:
         CatchUpMark.forget(listing.name)
@@ -315,8 +394,17 @@ class _Run:
         )
         if not seen.answered_at or not due:
             return [seen]
-        told = [self._recordings(seen.provider_id, row), self._transcript(seen.provider_id, row)]
-        return [seen, *(part for part in told if isinstance(part, quo.CallSeen))]
+        told: list[_Told] = [seen]
+        question = _Question("call parts", seen.provider_id)
+        self._answered(question, lambda: told.extend(self._call_parts(seen.provider_id, row)))
+        return told
+
+    def _call_parts(self, call_id: str, row: "_Known | None") -> "Iterator[_Told]":
+        """What an answered call left behind. Each as soon as it is told: the next may fail."""
+        for ask in (self._recordings, self._transcript):
+            part = ask(call_id, row)
+            if isinstance(part, quo.CallSeen):
+                yield part
 
     def _recordings(self, call_id: str, row: "_Known | None") -> quo.Seen | None:
         if row and any(media.role is MediaAttachment.Role.RECORDING for media in row.media):
@@ -333,7 +421,7 @@ class _Run:
         try:
             found = self.client.transcript(call_id)
         except rest.Refused as refusal:
-            if refusal.status == 401:
+            if not refusal.is_about_one:
                 raise
             self._without_transcripts = True  # not in this plan; no reason to stop
             return None
@@ -402,7 +490,8 @@ class _Run:
                 continue
             for page in self.client.failed_deliveries(hook.id, since):
                 for delivery in self._unknown(page):
-                    self._replay(hook, delivery)
+                    question = _Question("delivery", delivery["id"], of=hook.id)
+                    self._answered(question, partial(self._replay, hook.id, delivery))
         if self.since is None or mark is None or self.since <= mark:
             CatchUpMark.write("deliveries", self.began.isoformat())
         db.session.commit()
@@ -423,12 +512,12 @@ class _Run:
             and not _is_test(delivery)
         ]
 
-    def _replay(self, hook: rest.Webhook, delivery: rest.Json) -> None:
+    def _replay(self, hook_id: str, delivery: rest.Json) -> None:
         try:
-            found = self.client.delivery(hook.id, delivery["id"])
+            found = self.client.delivery(hook_id, delivery["id"])
         except rest.NotThere:
             return
-        body = _body_of(found.get("requestBody"), delivery)
+        body = _body_of(found.get("requestBody"), {**found, **delivery})
         if body is None:
             return
         event, is_new = WebhookEvent.record(delivery["id"], LOG_SCHEME, body)
@@ -444,6 +533,7 @@ class _Run:
     def freshen_addresses(self) -> None:
         """Whatever waits for a file of which we have no address, or none that works."""
         self._enter("addresses")
+        self.asked_until = _moment(CatchUpMark.read("addresses"))
         rows = db.session.execute(
             sa.select(Message.provider_id, MediaAttachment.role, MediaAttachment.created_at)
             .join(Message, MediaAttachment.message_id == Message.id)
@@ -454,25 +544,119 @@ class _Run:
         db.session.commit()
         due = {(id, role) for id, role, at in rows if self.since or self._is_time(at)}
         for provider_id, role in sorted(due):
-            seen = _ask_again(self.client, provider_id, role)
-            if seen is not None:
+            question = _Question(role.value, provider_id)
+            self._answered(question, partial(self._ask_for_file, provider_id, role))
+        self._keep_unanswered()
+        CatchUpMark.write("addresses", self.began.isoformat())
+        db.session.commit()
+
+    def _ask_for_file(self, provider_id: str, role: MediaAttachment.Role) -> None:
+        self._take_alone(_ask_again(self.client, provider_id, role))
+
+    def _take_alone(self, *told: quo.Seen | None) -> None:
+        """What was asked for by itself."""
+        for seen in told:
+            if isinstance(seen, quo.MessageSeen | quo.CallSeen):
                 lock("ingest")
-                self._take(seen, _known([provider_id]).get(provider_id))
+                self._take(seen, _known([seen.provider_id]).get(seen.provider_id))
                 self._commit_page(0)
+
+    # --- what was not answered ---
+
+    def ask_again(self) -> None:
+        """What an earlier run was not told about one thing, while the rest went on."""
+        self._enter("questions")
+        questions = _Question.all()
+        db.session.commit()
+        for question in questions:
+            if self._is_down or not question.is_due(self.began):
+                continue
+            if self._answered(question, partial(self._ask_once_more, question)):
+                CatchUpMark.forget(question.name)
+            elif question.since + ASK_AT[-1] <= self.began:
+                self._unanswered.remove(question)
+                CatchUpMark.forget(question.name)
+                self.say("What the provider would not tell for 30 days is no longer asked for.")
+            self._keep_unanswered()
+            db.session.commit()
+
+    def _ask_once_more(self, question: _Question) -> None:
+        match question.what:
+            case "message listing" | "call listing":
+                self._read_conversation(question)
+            case "delivery":
+                self._replay(str(question.of), {"id": question.id})
+            case "call":
+                with contextlib.suppress(rest.NotThere):
+                    found = self.client.call(question.id)
+                    self._take_alone(self._understood("call", found))
+            case "call parts":
+                row = _known([question.id]).get(question.id)
+                db.session.commit()
+                for part in self._call_parts(question.id, row):
+                    self._take_alone(part)
+            case role:
+                self._ask_for_file(question.id, MediaAttachment.Role(role))
+
+    def _read_conversation(self, question: _Question) -> None:
+        kind = question.what.removesuffix(" listing")
+        listing = _Listing(kind, question.start, began=self.began, thorough=True)
+        pages = self.client.messages_of if kind == "message" else self.client.calls_of
+        for page in pages(question.id, question.start):
+            self._read_page(listing, page)
+
+    def _answered(self, question: _Question, ask: Callable[[], object]) -> bool:
+        """Whether the provider answered. If not this time, the question is kept for another."""
+        if self._is_down:
+            self._unanswered.append(question)
+            return False
+        try:
+            ask()
+        except rest.RestError as trouble:
+            db.session.rollback()
+            if not trouble.is_about_one:
+                raise
+            self._note(question, trouble)
+            return False
+        self._in_a_row = 0
+        return True
+
+    def _note(self, question: _Question, trouble: rest.RestError) -> None:
+        self.say(trouble.reason)
+        log.warning("catch-up %s %s: %s", question.what, question.id, trouble.reason)
+        question.asked = self.began
+        self._unanswered.append(question)
+        # A refusal comes at once and is about the one thing; the rest is asked with many repeats.
+        self._in_a_row = self._in_a_row + 1 if isinstance(trouble, rest.Unreachable) else 0
+        if self._in_a_row >= rest.SEVERAL:
+            self._is_down, self.is_whole = True, False
+
+    def _keep_unanswered(self) -> None:
+        if self._unanswered:
+            lock("ingest")
+        for question in self._unanswered:
+            question.save()
+        self._unanswered.clear()
 
     # --- shared ---
 
+    def say(self, problem: str) -> None:
+        if problem not in self.summary.problems:
+            self.summary.problems.append(problem)
+
     def _is_time(self, began: datetime) -> bool:
-        """Whether one of the ages at which we ask was passed since the last run."""
-        last = self.last_run or datetime.min.replace(tzinfo=UTC)
-        return any(last < began + age <= self.began for age in ASK_AT)
+        """Whether one of the ages at which we ask was passed since we last asked."""
+        last = self.asked_until or datetime.min.replace(tzinfo=UTC)
+        return _passes(began, last, self.began)
 
     def _enter(self, stage: str) -> None:
         self.summary.stage, self.summary.reached = stage, None
+        self._in_a_row, self._is_down = 0, False
         self.progress(self.summary)
 
     def _commit_page(self, count: int) -> None:
         failpoint("catch_up.read")
+        self._keep_unanswered()
         db.session.commit()
         db.session.expunge_all()  # a long list must not pile up in memory
         self.summary.media += len(self._due)
@@ -486,7 +670,15 @@ class _Run:
             self.summary.problems.append(
                 f"{self.summary.not_understood} things in the provider's lists were not understood."
             )
+        self._keep_unanswered()
+        db.session.flush()
+        self.summary.unanswered = len(_Question.all())
         self.summary.stage = "done"
+        if self.is_whole:
+            CatchUpMark.write(WHOLE_RUN, now().isoformat())
+        elif CatchUpMark.read(WHOLE_RUN) is None:
+            # Never, or before there was this mark: then the last run of all counts, whole or not.
+            CatchUpMark.write(WHOLE_RUN, CatchUpMark.read(LAST_RUN) or "never")
         CatchUpMark.write(LAST_RUN, self.began.isoformat(), str(self.summary))
         db.session.commit()
         log.info("catch-up %s", self.summary)
@@ -677,6 +869,11 @@ def _moment(value: object) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _passes(began: datetime, last: datetime, moment: datetime) -> bool:
+    """Whether one of the ages at which we ask comes after `last` and not after `moment`."""
+    return any(last < began + age <= moment for age in ASK_AT)
 
 
 def _reaches(start: datetime | None, wanted: datetime | None) -> bool:

@@ -24,7 +24,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -47,6 +47,8 @@ LONGEST_PAUSE = 30.0  # seconds; whoever wants us to wait longer is asked the ne
 LARGEST_ANSWER = 20_000_000  # bytes
 PAGE, V1_PAGE, V1_CONTACTS = 50, 100, 50  # the most that each surface gives at once
 
+SEVERAL = 3  # questions in a row without an answer: the provider is down, not one thing broken
+
 _CHUNK = 64 * 1024
 _PLAN = (402, 403)
 
@@ -56,17 +58,30 @@ class RestError(Exception):
         super().__init__(reason)
         self.reason = reason
 
+    @property
+    def is_about_one(self) -> bool:
+        """Whether asking about something else may go well."""
+        return True
+
 
 class Unreachable(RestError):
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after = retry_after  # seconds, where the provider named a pause
 
+    @property
+    def is_about_one(self) -> bool:
+        return self.retry_after is None
+
 
 class Refused(RestError):
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
         self.status = status
+
+    @property
+    def is_about_one(self) -> bool:
+        return self.status not in (None, 401)  # the key
 
 
 class NotThere(RestError):
@@ -78,12 +93,22 @@ class _CursorGone(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """What a list should have told, but the provider would not: the rest was told all the same."""
+
+    what: str  # "call", or "conversation" for all that the list wanted of one
+    id: str
+    trouble: RestError
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Some objects of a list, newest first."""
 
     items: tuple[Json, ...]
     # All that is newer has been given by now. None: this list is in no order of time.
     oldest: datetime | None
+    missed: tuple[Missed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +162,14 @@ class Client:
                 return
             except NotThere:
                 self._older.add("messages")
+        yield from self._of_each(self._v1_conversations(since), self._v1_messages)
+
+    def messages_of(self, conversation_id: str, since: datetime | None) -> Iterator[Page]:
+        """Those of one conversation, which a list missed. Raises RestError."""
         for conversation, asked in self._v1_conversations(since):
-            everybody = [("participants", number) for number in _others(conversation)]
-            for items in self._v1_pages("/v1/messages", [*asked, *everybody]):
-                yield Page(tuple(_in_conversation(item, conversation) for item in items), None)
+            if conversation.get("id") == conversation_id:
+                yield from self._v1_messages(conversation, asked)
+                return
 
     def message(self, message_id: str) -> Json:
         return self._one(
@@ -159,13 +188,14 @@ class Client:
                 return
             except NotThere:
                 self._older.add("calls")
+        yield from self._of_each(self._v1_conversations(since), self._v1_calls)
+
+    def calls_of(self, conversation_id: str, since: datetime | None) -> Iterator[Page]:
+        """Those of one conversation, which a list missed. Raises RestError."""
         for conversation, asked in self._v1_conversations(since):
-            others = _others(conversation)
-            if len(others) != 1:  # v1 lists calls with one other party only
-                continue
-            for items in self._v1_pages("/v1/calls", [*asked, ("participants", others[0])]):
-                told = (_in_conversation(item, conversation) for item in items)
-                yield Page(tuple(self._with_aftermath(item) for item in told), None)
+            if conversation.get("id") == conversation_id:
+                yield from self._v1_calls(conversation, asked)
+                return
 
     def call(self, call_id: str) -> Json:
         """A call with its summary and voicemail."""
@@ -333,6 +363,45 @@ class Client:
                 line = conversation.get("phoneNumberId")
                 if isinstance(line, str) and _others(conversation):
                     yield conversation, [("phoneNumberId", line), *after]
+
+    def _v1_messages(self, conversation: Json, asked: Params) -> Iterator[Page]:
+        everybody = [("participants", number) for number in _others(conversation)]
+        for items in self._v1_pages("/v1/messages", [*asked, *everybody]):
+            yield Page(tuple(_in_conversation(item, conversation) for item in items), None)
+
+    def _v1_calls(self, conversation: Json, asked: Params) -> Iterator[Page]:
+        others = _others(conversation)
+        if len(others) != 1:  # v1 lists calls with one other party only
+            return
+        in_a_row = 0
+        for items in self._v1_pages("/v1/calls", [*asked, ("participants", others[0])]):
+            told, missed = [], []
+            for item in items:
+                call = _in_conversation(item, conversation)
+                try:
+                    call, in_a_row = self._with_aftermath(call), 0
+                except RestError as trouble:
+                    in_a_row = _counted(trouble, in_a_row)
+                    missed.append(Missed("call", str(call.get("id")), trouble))
+                told.append(call)
+            yield Page(tuple(told), None, tuple(missed))
+
+    def _of_each(
+        self,
+        conversations: Iterable[tuple[Json, Params]],
+        pages: Callable[[Json, Params], Iterator[Page]],
+    ) -> Iterator[Page]:
+        """What each tells. One that the provider refuses does not keep the others."""
+        in_a_row = 0
+        for conversation, asked in conversations:
+            try:
+                for page in pages(conversation, asked):
+                    in_a_row = 0
+                    yield page
+            except RestError as trouble:
+                in_a_row = _counted(trouble, in_a_row)
+                missed = Missed("conversation", str(conversation.get("id")), trouble)
+                yield Page((), None, (missed,))
 
     # --- single things ---
 
@@ -536,6 +605,14 @@ def _read(answer: _Answer) -> Any:
         # Following it would show our key to somebody else.
         raise Refused("The provider's address (QUO_API_URL) leads to another place.", status)
     raise Refused(f"The phone provider answered {status}.", status)
+
+
+def _counted(trouble: RestError, in_a_row: int) -> int:
+    """How often in a row there was no answer now. Raises the trouble if asking on is no use."""
+    in_a_row = in_a_row + 1 if isinstance(trouble, Unreachable) else 0
+    if not trouble.is_about_one or in_a_row >= SEVERAL:
+        raise trouble
+    return in_a_row
 
 
 def _pause(value: str | None) -> float | None:

@@ -26,6 +26,7 @@ LATE = timedelta(minutes=15)  # for a file that is not safe yet
 UNREAD = timedelta(minutes=2)  # for an event that no worker has read
 LEAST_FREE = 0.10  # of a disk
 S3_DUE = 100_000_000_000  # bytes of media; then local disk has had its day
+SUBSCRIPTION_KNOWN = timedelta(hours=1)  # after that nobody knows whether they would tell us
 REFUSALS_WITHIN = timedelta(hours=24)
 
 
@@ -58,9 +59,9 @@ class Watched:
 
     name: str
     title: str
-    words: str  # the subject of “… has not run for 3 hours.”
+    words: str  # the beginning of “… for 3 hours.”
     within: timedelta
-    done_at: datetime | None
+    done_at: datetime | None  # when it last went well
     said: str | None
 
 
@@ -73,7 +74,7 @@ class Health:
     bytes_last_30_days: int
     oldest_waiting: datetime | None  # of the files on their way
     last_event: datetime | None
-    subscription: CatchUpMark | None  # what the catch-up found; None: nobody looked
+    subscription: CatchUpMark | None  # what the catch-up found; None: nobody looked lately
     unread_events: int
     unparsed_events: int
     refused: dict[str, int]  # by reason, in the last 24 hours
@@ -127,7 +128,7 @@ def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Healt
                 WebhookEvent.scheme != catch_up.LOG_SCHEME
             )
         ),
-        subscription=db.session.get(CatchUpMark, catch_up.SUBSCRIPTION),
+        subscription=_subscription(moment),
         unread_events=_count(
             WebhookEvent.state == unread, WebhookEvent.received_at < moment - UNREAD
         ),
@@ -149,6 +150,11 @@ def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Healt
     return found
 
 
+def _subscription(moment: datetime) -> CatchUpMark | None:
+    mark = db.session.get(CatchUpMark, catch_up.SUBSCRIPTION)
+    return mark if mark and moment - mark.updated_at <= SUBSCRIPTION_KNOWN else None
+
+
 def _pairs(query: sa.Executable) -> dict[Any, int]:
     return {key: int(count) for key, count in db.session.execute(query)}
 
@@ -168,25 +174,33 @@ def _count(*conditions: sa.ColumnElement[bool]) -> int:
 
 def _duties(current: Settings) -> list[Watched]:
     watched = [
-        ("sweep", "Sweep", "The sweep, which takes up what got stuck,", timedelta(seconds=60))
+        (
+            "sweep",
+            "Sweep",
+            "The sweep, which takes up what got stuck, has not run",
+            timedelta(seconds=60),
+        )
     ]
     if catch_up.is_configured():
         watched.append(
             (
                 "catch_up",
                 "Catch-up",
-                "Catching up with the phone provider",
-                timedelta(minutes=30),
+                "Catching up with the phone provider has not succeeded",
+                timedelta(minutes=30),  # three runs
             )
         )
     rows = {row.name: row for row in db.session.scalars(sa.select(Duty))}
+    done_at = {name: row.done_at for name, row in rows.items()}
+    # It comes to its end also where the provider refuses everything: then it was not done.
+    done_at["catch_up"] = catch_up.last_whole_run(done_at.get("catch_up"))
     return [
         Watched(
             name=name,
             title=title,
             words=words,
             within=within,
-            done_at=rows[name].done_at if name in rows else None,
+            done_at=done_at.get(name),
             said=rows[name].said if name in rows else None,
         )
         for name, title, words, within in watched
@@ -208,7 +222,7 @@ def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alar
     for duty in found.duties:
         if duty.done_at is None or moment - duty.done_at > duty.within:
             last = f"for {_age(moment - duty.done_at)}" if duty.done_at else "yet"
-            yield Alarm(f"{duty.name}_silent", Level.BROKEN, f"{duty.words} has not run {last}.")
+            yield Alarm(f"{duty.name}_silent", Level.BROKEN, f"{duty.words} {last}.")
     if found.queues is None:
         yield Alarm(
             "redis_silent", Level.BROKEN, "Redis does not answer: everything is late, nothing lost."
