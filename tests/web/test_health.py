@@ -242,6 +242,13 @@ def test_one_call_that_the_provider_refuses_is_no_alarm(catch_up_at, workspace):
     assert catch_up_at(begin + timedelta(minutes=40)) == set()
 
 
+def test_a_key_that_may_not_ask_for_contacts_is_no_alarm(catch_up_at, workspace):
+    workspace.broken = {"/contacts": 403}
+    begin = now()
+
+    assert [catch_up_at(begin + timedelta(minutes=minutes)) for minutes in (0, 40)] == [set()] * 2
+
+
 def test_without_a_key_nobody_expects_a_catch_up(swept, time_machine_at):
     CatchUpMark.write("last whole run", (now() - timedelta(days=3)).isoformat())
     CatchUpMark.write("subscription", "missing", "No webhook leads to us.")
