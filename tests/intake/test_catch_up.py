@@ -430,6 +430,28 @@ def test_a_fresh_address_is_found_by_the_place_of_the_file(
     assert [fresh_address(row, api) for row in media] == fresh
 
 
+def test_fresh_tokens_find_their_photos_by_place_and_make_no_new_ones(
+    api, text, deliver, message, work, app
+):
+    token = "https://files.example.com/download?token="
+    arrived = message(media=[f"{token}aaa", f"{token}bbb"])
+    deliver(arrived.payload())
+    work()
+    text(1, f"{token}ccc", f"{token}ddd", id=arrived.provider_id)
+
+    media = sorted(rows(MediaAttachment), key=lambda row: row.position)
+    fresh = [fresh_address(row, api) for row in media]
+    assert fresh == [f"{token}ccc", f"{token}ddd"]
+
+    assert freshen(media[1].id, api)
+    catch_up(api)
+    deliver(arrived.payload())
+    work()
+
+    media = sorted(rows(MediaAttachment), key=lambda row: row.position)
+    assert [row.openphone_url for row in media] == fresh
+
+
 def test_a_fresh_address_that_differs_in_its_signature_belongs_to_the_same_path(
     api, provider, text, deliver, message, work, app
 ):

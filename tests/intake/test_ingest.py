@@ -257,6 +257,80 @@ def test_media_in_every_shape(media, addresses, read):
         assert [row.openphone_url for row in files()] == addresses
 
 
+DOWNLOAD = "https://files.example.com/download"
+
+
+@pytest.mark.parametrize(
+    "name", ["token", "sig", "se", "sp", "sv", "sr", "st", "hmac", "signature", "expires", "policy"]
+)
+def test_two_photos_whose_addresses_differ_only_in_a_token_are_two(name, read):
+    first, second = (f"{DOWNLOAD}?{name}={word}" for word in ("aaa", "bbb"))
+
+    [event] = read(changed("d3_message_photos", media=[first, second]))
+
+    assert event.state is WebhookEvent.State.PROCESSED
+    assert [row.openphone_url for row in files()] == [first, second]
+    assert all(row.next_attempt_at for row in files())
+
+
+def test_the_same_message_told_again_with_fresh_tokens_makes_no_new_photos(read):
+    def told(*tokens: str, minute: int = 0) -> Any:
+        return changed("d3_message_photos", media=[f"{DOWNLOAD}?token={one}" for one in tokens],
+                       updatedAt=f"2026-09-21T14:1{minute}:00Z")  # fmt: skip
+
+    # Fresh ones, those of before, those of before in another order, and a single one of them.
+    read(told("aaa", "bbb"), told("ccc", "ddd", minute=5), told("aaa", "bbb"),
+         told("bbb", "aaa", minute=6), told("bbb", minute=7), told("aaa", minute=7),
+         told("eee", "fff", minute=8))  # fmt: skip
+
+    tokens = [str(row.openphone_url)[-3:] for row in files()]
+    assert tokens == ["eee", "fff"]
+
+
+def test_photos_in_another_order_with_fresh_tokens_stay_as_many(read):
+    for tokens in (["aaa", "bbb"], ["ccc", "aaa"], ["bbb", "ddd"], ["ddd", "eee", "ccc"]):
+        [event] = read(
+            changed("d3_message_photos", media=[f"{DOWNLOAD}?token={one}" for one in tokens])
+        )
+        assert event.state is WebhookEvent.State.PROCESSED
+
+    found = {str(row.openphone_url)[-3:] for row in files()}
+    assert found >= {"aaa", "bbb"}
+    assert len(found) == len(files())
+
+
+def test_recordings_that_only_ids_and_tokens_tell_apart_stay_apart(read):
+    def told(*segments: tuple[str, str]) -> Any:
+        return changed("d3_call_recordings", recordings=[
+            {"id": id, "url": f"{DOWNLOAD}?token={token}"} for id, token in segments])  # fmt: skip
+
+    read(told(("CR1", "aaa")), told(("CR2", "bbb")), told(("CR2", "ccc"), ("CR1", "ddd")),
+         told(("CR1", "eee")))  # fmt: skip
+
+    assert sorted(str(row.provider_id) for row in files()) == ["CR1", "CR2"]
+
+
+def test_files_that_are_only_announced_are_as_many_as_announced(read):
+    unknown = {"url": None, "type": "image/jpeg"}
+
+    read(changed("d3_message_photos", media=[unknown, unknown]),
+         changed("d3_message_photos", media=[unknown]),
+         changed("d3_message_photos", media=[unknown, unknown, unknown]))  # fmt: skip
+
+    assert len(files()) == 3
+
+
+def test_two_addresses_that_became_one_row_alarm(read):
+    one, other = OPSTATICS + "e1.mp3", OPSTATICS + "e2.mp3"
+    read(changed("d3_call_recordings", recordings=[{"id": "CR1", "url": one}]),
+         changed("d3_call_recordings", recordings=[{"id": "CR1", "url": other}]))  # fmt: skip
+
+    [event] = read(changed("d3_call_recordings", recordings=[{"url": one}, {"url": other}]))
+
+    assert event.state is WebhookEvent.State.UNPARSED
+    assert "1 addresses" in event.problem
+
+
 def test_media_that_is_missing_is_none_at_all(read):
     payload = load("d2_message_photo")
     del payload["data"]["object"]["media"]
