@@ -403,6 +403,20 @@ def test_our_own_number_learnt_late_leaves_nobody_talking_to_us(settings, reques
     assert files()[0].file_path.startswith(DAY)
 
 
+@pytest.mark.parametrize("our_number", ["+16175550100", ""], ids=["told", "learnt"])
+def test_a_call_whose_direction_is_wrong_makes_no_customer_one_of_us(settings, request, our_number):
+    settings["QUO_NUMBERS"] = our_number
+    read = request.getfixturevalue("read")
+
+    read(load("d1_message_photos"),
+         changed("d1_call_recording", direction="outgoing"),
+         changed("d1_message_photos", id="ACmsg-demo-2", media=[OPSTATICS + "b7"]))  # fmt: skip
+
+    assert one(Line).number == "+16175550100"
+    assert one(Conversation).participants == PAT
+    assert {row.file_path.rpartition("/")[0].rpartition("/")[0] for row in files()} == {DAY}
+
+
 def test_a_voicemail_in_the_call_and_as_its_own_event_is_one_file(read):
     inside = changed("d1_call_missed_voicemail", id="ACcall-demo-21")
     inside["data"]["object"]["voicemail"]["url"] = VOICEMAILS + "2.mp3"

@@ -337,10 +337,9 @@ def _call_parties(said: _Said, direction: Direction | None) -> Parties:
     recipients = _numbers(said.thing.get("to"))
     participants = said.around("participants")
     if not isinstance(participants, dict):
-        # A bare list does not tell which of them is ours.
-        certain = None if said.is_rest else direction
-        named = (*recipients, *_numbers(participants))
-        return _parties(said, sender, named, _ours(certain, sender, recipients))
+        # A bare list does not tell which of them is ours, and neither does the direction: between
+        # two numbers of the provider's it is unreliable, and no event's type says it of a call.
+        return _parties(said, sender, (*recipients, *_numbers(participants)), ())
 
     ours = _numbers(participants.get("workspace"))
     theirs = _numbers(participants.get("external"))
