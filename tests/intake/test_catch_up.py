@@ -182,6 +182,18 @@ def test_voicemails_recordings_transcripts_and_summaries_are_brought_home(
     assert [line["text"] for line in spoken.transcript] == ["Hello"]
 
 
+def test_recordings_that_will_never_be_there_need_nobodys_attention(api, workspace, call, app):
+    workspace.recordings[call(1, answered=True)] = [
+        {"id": f"CRtest-{status}", "status": status, "url": None}
+        for status in ("absent", "deleted", "failed", "processing")
+    ]
+
+    catch_up(api)
+
+    [media] = rows(MediaAttachment)
+    assert media.provider_id == "CRtest-processing"
+
+
 @pytest.mark.parametrize("status", [402, 403])
 def test_a_plan_without_transcripts_does_not_stop_the_recordings(
     api, workspace, provider, call, monkeypatch, app, status

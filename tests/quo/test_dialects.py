@@ -663,6 +663,31 @@ def test_an_aftermath_of_no_call_is_not_understood(kind):
         understand_rest(kind, {"id": "VMdemo1"}, said_at=HEARD)
 
 
+@pytest.mark.parametrize(
+    ("status", "is_file"),
+    [
+        ("absent", False), ("deleted", False), ("failed", False),
+        ("in-progress", True), ("paused", True), ("processing", True), ("stopped", True),
+        ("stopping", True), ("completed", True), (None, True), (7, True),
+    ],
+)  # fmt: skip
+def test_a_recording_that_will_never_be_there_is_not_announced(status, is_file):
+    told = {"id": "CR1", "status": status, "url": None, "duration": None, "type": None}
+
+    call = understand_rest("recording", [told], call_id="ACcall-demo-1", said_at=HEARD)
+
+    assert call.media == ((MediaSeen(Role.RECORDING, None, provider_id="CR1"),) if is_file else ())
+
+
+@pytest.mark.parametrize("status", ["absent", "deleted", "failed"])
+def test_a_recording_with_an_address_is_a_file_whatever_its_status(status):
+    told = {"id": "CR1", "status": status, "url": STORE + "c2.mp3"}
+
+    call = understand_rest("recording", [told], call_id="ACcall-demo-1", said_at=HEARD)
+
+    assert [item.url for item in call.media] == [STORE + "c2.mp3"]
+
+
 def test_a_rest_contact_has_its_names_inside():
     contact = understand_rest(
         "contact",

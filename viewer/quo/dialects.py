@@ -40,6 +40,9 @@ _PHONE_LABEL = re.compile("phone|mobile|cell|tel", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL takes neither
 
+# Of a recording. With any other word its address is still to come.
+_NO_FILE = {"absent", "deleted", "failed"}
+
 # A link somebody typed is no file, nor is a way into the provider's own pages.
 _NOT_MEDIA = {
     *("deepLink", "quo", "pictureUrl"),
@@ -490,8 +493,13 @@ def _announced(role: Role, value: object) -> Iterator[MediaSeen]:
                 duration_seconds=_seconds(fields.get("duration")),
                 provider_id=_word(fields, "id"),
             )
-            if media != MediaSeen(role, None):
+            if media != MediaSeen(role, None) and (media.url or not _is_nothing(fields)):
                 yield media
+
+
+def _is_nothing(fields: Json) -> bool:
+    """Whether there is no file, and never will be: nobody need wait for its address."""
+    return (_word(fields, "status") or "").lower() in _NO_FILE
 
 
 def _url(fields: Json) -> str | None:
