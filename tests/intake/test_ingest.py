@@ -3,6 +3,7 @@
 import copy
 import json
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -637,6 +638,68 @@ def test_an_event_on_which_our_program_fails_waits_visibly(app: Flask, monkeypat
     assert event.state is WebhookEvent.State.UNPARSED
     assert "Our program failed" in event.problem
     assert every(Message) == []
+
+
+@BOTH
+@pytest.mark.parametrize("name", sorted(SAMPLES | CONTACTS))
+@pytest.mark.parametrize("size", [150, 5000])
+def test_no_text_of_the_providers_is_too_long_for_its_column(name, size, app, database):
+    expected = len(SAMPLES[name][2]) if name in SAMPLES else 0
+    for number, payload in enumerate(swollen(load(name), "x" * size)):
+        event, _ = WebhookEvent.record(f"EV{number}", "legacy", compact(payload))
+        ingest.ingest(event.id)
+        db.session.flush()
+
+        assert event.state is WebhookEvent.State.PROCESSED, event.problem
+        assert len(files()) >= expected
+        db.session.rollback()
+
+
+@BOTH
+def test_the_id_of_a_delivery_in_the_providers_log_may_be_long(app, database):
+    ids = ["x" * 300 + end for end in "aba"]
+
+    kept = [WebhookEvent.record(id, "log", compact({"id": id})) for id in ids]
+
+    assert [is_new for _, is_new in kept] == [True, True, False]
+
+
+def swollen(payload: dict[str, Any], long: str) -> Iterator[dict[str, Any]]:
+    """The payload with several fields too long, then with one after the other."""
+    words = {"status": long, "errorCode": long, "type": f"image/jpeg; name={long}"}
+    yield changed_everywhere(payload, words)
+    for path in leaves(payload):
+        if path not in [("type",), ("apiVersion",)]:
+            found = copy.deepcopy(payload)
+            place: Any = found
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = (place[path[-1]] or "") + long
+            yield found
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where texts stand, or could."""
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from leaves(item, (*path, key))
+        case list():
+            for place, item in enumerate(value):
+                yield from leaves(item, (*path, place))
+        case str() | None:
+            yield path
+
+
+def changed_everywhere(payload: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
+    found = copy.deepcopy(payload)
+    thing = found["data"].get("resource") or found["data"]["object"]
+    thing |= {name: word for name, word in words.items() if name != "type"}
+    for items in (thing.get("media"), thing.get("recordings"), [thing.get("voicemail")]):
+        for item in items or []:
+            if isinstance(item, dict):
+                item |= words
+    return found
 
 
 def compact(payload: Any) -> bytes:

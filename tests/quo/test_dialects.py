@@ -786,7 +786,6 @@ def test_events_of_no_interest_are_nothing(kind):
         {"type": "message.received", "data": {"object": "message"}},
         {"type": "message.received", "data": {"object": {}}},
         {"type": "message.received", "data": {"object": {"id": ""}}},
-        {"type": "message.received", "data": {"object": {"id": "x" * 256}}},
         {"type": "call.summary.completed", "data": {"object": {"id": "ACcall-demo-1"}}},
     ],
     ids=lambda payload: ascii(payload)[:50],
@@ -794,6 +793,32 @@ def test_events_of_no_interest_are_nothing(kind):
 def test_what_was_never_heard_of_is_not_understood(payload):
     with pytest.raises(NotUnderstood):
         understand(payload, received_at=HEARD)
+
+
+def test_ids_too_long_to_be_kept_stay_as_many():
+    ids = ["x" * 300 + end for end in ("a", "b", "a")]
+
+    kept = [changed("d3_message_photos", *D3_RESOURCE, "id", to=id).provider_id for id in ids]
+
+    assert len(set(kept)) == 2
+    assert {len(id) for id in kept} == {255}
+    assert changed("d3_message_photos", *D3_RESOURCE, "id", to="y" * 255).provider_id == "y" * 255
+
+
+@pytest.mark.parametrize(
+    ("declared", "understood"),
+    [
+        ('image/jpeg; name="' + "Crack in the north wall " * 9 + '.jpg"', "image/jpeg"),
+        (" image/png ;", "image/png"),
+        ("image/" + "x" * 200, "image/" + "x" * 94),
+        (";", None),
+        ("", None),
+    ],
+)
+def test_a_type_is_without_its_parameters(declared, understood):
+    message = changed("d3_message_photos", *D3_RESOURCE, "media", 0, "type", to=declared)
+
+    assert message.media[0].declared_type == understood
 
 
 # Addresses

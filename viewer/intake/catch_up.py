@@ -242,7 +242,7 @@ class _Run:
         lines = self.client.phone_numbers()
         lock("ingest")
         for line in lines:
-            line_id, number = str(line.get("id")), quo.canonical(line["phoneNumber"])
+            line_id, number = quo.identifier(line.get("id")), quo.canonical(line["phoneNumber"])
             ingest.learn_line(line_id, number)
             row = db.session.scalar(sa.select(Line).filter_by(number=number))
             if row is not None and isinstance(line.get("name"), str):

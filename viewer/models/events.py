@@ -58,6 +58,8 @@ class WebhookEvent(Model):
         Two webhooks may tell of one event under one id, each in its own dialect: what is not the
         same, byte for byte, is no repeat, and kept under a name of its own.
         """
+        if len(delivery_id) > _LONGEST_ID:
+            delivery_id = f"sha256:{hashlib.sha256(delivery_id.encode()).hexdigest()}"
         event, is_new = cls._insert(delivery_id, scheme, body, signed_at)
         if not is_new and event.body != body:
             digest = hashlib.sha256(body).hexdigest()[:16]
