@@ -182,6 +182,18 @@ def test_voicemails_recordings_transcripts_and_summaries_are_brought_home(
     assert [line["text"] for line in spoken.transcript] == ["Hello"]
 
 
+def test_recordings_that_will_never_be_there_need_nobodys_attention(api, workspace, call, app):
+    workspace.recordings[call(1, answered=True)] = [
+        {"id": f"CRtest-{status}", "status": status, "url": None}
+        for status in ("absent", "deleted", "failed", "processing")
+    ]
+
+    catch_up(api)
+
+    [media] = rows(MediaAttachment)
+    assert media.provider_id == "CRtest-processing"
+
+
 @pytest.mark.parametrize("status", [402, 403])
 def test_a_plan_without_transcripts_does_not_stop_the_recordings(
     api, workspace, provider, call, monkeypatch, app, status
@@ -670,6 +682,28 @@ def test_a_fresh_address_is_found_by_the_place_of_the_file(
     media = sorted(rows(MediaAttachment), key=lambda row: row.position)
 
     assert [fresh_address(row, api) for row in media] == fresh
+
+
+def test_fresh_tokens_find_their_photos_by_place_and_make_no_new_ones(
+    api, text, deliver, message, work, app
+):
+    token = "https://files.example.com/download?token="
+    arrived = message(media=[f"{token}aaa", f"{token}bbb"])
+    deliver(arrived.payload())
+    work()
+    text(1, f"{token}ccc", f"{token}ddd", id=arrived.provider_id)
+
+    media = sorted(rows(MediaAttachment), key=lambda row: row.position)
+    fresh = [fresh_address(row, api) for row in media]
+    assert fresh == [f"{token}ccc", f"{token}ddd"]
+
+    assert freshen(media[1].id, api)
+    catch_up(api)
+    deliver(arrived.payload())
+    work()
+
+    media = sorted(rows(MediaAttachment), key=lambda row: row.position)
+    assert [row.openphone_url for row in media] == fresh
 
 
 def test_a_fresh_address_that_differs_in_its_signature_belongs_to_the_same_path(

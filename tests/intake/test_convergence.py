@@ -52,6 +52,7 @@ def text(dialect: str, number: int = 1, **words: Any) -> dict[str, Any]:
 
 
 PHOTO = "https://storage.googleapis.com/opstatics/0123456789abcdef0123456789abcde"
+TOKEN = "https://files.example.com/download?token="
 CALL = "ACcall-demo-12"
 GROUP = load("d1_message_group_photo")
 OUTGOING = load("d3_message_undelivered")
@@ -63,6 +64,11 @@ STORY: list[dict[str, Any]] = [
     text("d1", media=[f"{PHOTO}1", {"url": f"{PHOTO}2", "type": "image/png"}]),
     text("d2", media=[{"url": f"{PHOTO}1?X-Goog-Signature=ab&X-Goog-Expires=9"}]),
     text("d3", media=[f"{PHOTO}2?Expires=7", f"{PHOTO}1", None, f"{PHOTO}1"]),
+    # Addresses that differ in nothing but a token, in three tellings with fresh ones, and alone.
+    text("d1", 6, media=[f"{TOKEN}aaa", f"{TOKEN}bbb"]),
+    text("d3", 6, media=[f"{TOKEN}ccc", f"{TOKEN}ddd"]),
+    text("d2", 6, media=[f"{TOKEN}aaa", f"{TOKEN}ddd"]),
+    text("d3", 6, media=[f"{TOKEN}bbb"]),
     # The same people, without a conversation's id, and under another one.
     text("d3", 2, conversation=None, media=[f"{PHOTO}3"]),
     text("d1", 3, conversation="CNtest2"),

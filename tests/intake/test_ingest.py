@@ -3,6 +3,7 @@
 import copy
 import json
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -257,6 +258,80 @@ def test_media_in_every_shape(media, addresses, read):
         assert [row.openphone_url for row in files()] == addresses
 
 
+DOWNLOAD = "https://files.example.com/download"
+
+
+@pytest.mark.parametrize(
+    "name", ["token", "sig", "se", "sp", "sv", "sr", "st", "hmac", "signature", "expires", "policy"]
+)
+def test_two_photos_whose_addresses_differ_only_in_a_token_are_two(name, read):
+    first, second = (f"{DOWNLOAD}?{name}={word}" for word in ("aaa", "bbb"))
+
+    [event] = read(changed("d3_message_photos", media=[first, second]))
+
+    assert event.state is WebhookEvent.State.PROCESSED
+    assert [row.openphone_url for row in files()] == [first, second]
+    assert all(row.next_attempt_at for row in files())
+
+
+def test_the_same_message_told_again_with_fresh_tokens_makes_no_new_photos(read):
+    def told(*tokens: str, minute: int = 0) -> Any:
+        return changed("d3_message_photos", media=[f"{DOWNLOAD}?token={one}" for one in tokens],
+                       updatedAt=f"2026-09-21T14:1{minute}:00Z")  # fmt: skip
+
+    # Fresh ones, those of before, those of before in another order, and a single one of them.
+    read(told("aaa", "bbb"), told("ccc", "ddd", minute=5), told("aaa", "bbb"),
+         told("bbb", "aaa", minute=6), told("bbb", minute=7), told("aaa", minute=7),
+         told("eee", "fff", minute=8))  # fmt: skip
+
+    tokens = [str(row.openphone_url)[-3:] for row in files()]
+    assert tokens == ["eee", "fff"]
+
+
+def test_photos_in_another_order_with_fresh_tokens_stay_as_many(read):
+    for tokens in (["aaa", "bbb"], ["ccc", "aaa"], ["bbb", "ddd"], ["ddd", "eee", "ccc"]):
+        [event] = read(
+            changed("d3_message_photos", media=[f"{DOWNLOAD}?token={one}" for one in tokens])
+        )
+        assert event.state is WebhookEvent.State.PROCESSED
+
+    found = {str(row.openphone_url)[-3:] for row in files()}
+    assert found >= {"aaa", "bbb"}
+    assert len(found) == len(files())
+
+
+def test_recordings_that_only_ids_and_tokens_tell_apart_stay_apart(read):
+    def told(*segments: tuple[str, str]) -> Any:
+        return changed("d3_call_recordings", recordings=[
+            {"id": id, "url": f"{DOWNLOAD}?token={token}"} for id, token in segments])  # fmt: skip
+
+    read(told(("CR1", "aaa")), told(("CR2", "bbb")), told(("CR2", "ccc"), ("CR1", "ddd")),
+         told(("CR1", "eee")))  # fmt: skip
+
+    assert sorted(str(row.provider_id) for row in files()) == ["CR1", "CR2"]
+
+
+def test_files_that_are_only_announced_are_as_many_as_announced(read):
+    unknown = {"url": None, "type": "image/jpeg"}
+
+    read(changed("d3_message_photos", media=[unknown, unknown]),
+         changed("d3_message_photos", media=[unknown]),
+         changed("d3_message_photos", media=[unknown, unknown, unknown]))  # fmt: skip
+
+    assert len(files()) == 3
+
+
+def test_two_addresses_that_became_one_row_alarm(read):
+    one, other = OPSTATICS + "e1.mp3", OPSTATICS + "e2.mp3"
+    read(changed("d3_call_recordings", recordings=[{"id": "CR1", "url": one}]),
+         changed("d3_call_recordings", recordings=[{"id": "CR1", "url": other}]))  # fmt: skip
+
+    [event] = read(changed("d3_call_recordings", recordings=[{"url": one}, {"url": other}]))
+
+    assert event.state is WebhookEvent.State.UNPARSED
+    assert "1 addresses" in event.problem
+
+
 def test_media_that_is_missing_is_none_at_all(read):
     payload = load("d2_message_photo")
     del payload["data"]["object"]["media"]
@@ -327,6 +402,20 @@ def test_our_own_number_learnt_late_leaves_nobody_talking_to_us(settings, reques
     assert one(Conversation).participants == PAT
     assert one(Line).number == "+16175550100"
     assert files()[0].file_path.startswith(DAY)
+
+
+@pytest.mark.parametrize("our_number", ["+16175550100", ""], ids=["told", "learnt"])
+def test_a_call_whose_direction_is_wrong_makes_no_customer_one_of_us(settings, request, our_number):
+    settings["QUO_NUMBERS"] = our_number
+    read = request.getfixturevalue("read")
+
+    read(load("d1_message_photos"),
+         changed("d1_call_recording", direction="outgoing"),
+         changed("d1_message_photos", id="ACmsg-demo-2", media=[OPSTATICS + "b7"]))  # fmt: skip
+
+    assert one(Line).number == "+16175550100"
+    assert one(Conversation).participants == PAT
+    assert {row.file_path.rpartition("/")[0].rpartition("/")[0] for row in files()} == {DAY}
 
 
 def test_a_voicemail_in_the_call_and_as_its_own_event_is_one_file(read):
@@ -549,6 +638,68 @@ def test_an_event_on_which_our_program_fails_waits_visibly(app: Flask, monkeypat
     assert event.state is WebhookEvent.State.UNPARSED
     assert "Our program failed" in event.problem
     assert every(Message) == []
+
+
+@BOTH
+@pytest.mark.parametrize("name", sorted(SAMPLES | CONTACTS))
+@pytest.mark.parametrize("size", [150, 5000])
+def test_no_text_of_the_providers_is_too_long_for_its_column(name, size, app, database):
+    expected = len(SAMPLES[name][2]) if name in SAMPLES else 0
+    for number, payload in enumerate(swollen(load(name), "x" * size)):
+        event, _ = WebhookEvent.record(f"EV{number}", "legacy", compact(payload))
+        ingest.ingest(event.id)
+        db.session.flush()
+
+        assert event.state is WebhookEvent.State.PROCESSED, event.problem
+        assert len(files()) >= expected
+        db.session.rollback()
+
+
+@BOTH
+def test_the_id_of_a_delivery_in_the_providers_log_may_be_long(app, database):
+    ids = ["x" * 300 + end for end in "aba"]
+
+    kept = [WebhookEvent.record(id, "log", compact({"id": id})) for id in ids]
+
+    assert [is_new for _, is_new in kept] == [True, True, False]
+
+
+def swollen(payload: dict[str, Any], long: str) -> Iterator[dict[str, Any]]:
+    """The payload with several fields too long, then with one after the other."""
+    words = {"status": long, "errorCode": long, "type": f"image/jpeg; name={long}"}
+    yield changed_everywhere(payload, words)
+    for path in leaves(payload):
+        if path not in [("type",), ("apiVersion",)]:
+            found = copy.deepcopy(payload)
+            place: Any = found
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = (place[path[-1]] or "") + long
+            yield found
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where texts stand, or could."""
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from leaves(item, (*path, key))
+        case list():
+            for place, item in enumerate(value):
+                yield from leaves(item, (*path, place))
+        case str() | None:
+            yield path
+
+
+def changed_everywhere(payload: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
+    found = copy.deepcopy(payload)
+    thing = found["data"].get("resource") or found["data"]["object"]
+    thing |= {name: word for name, word in words.items() if name != "type"}
+    for items in (thing.get("media"), thing.get("recordings"), [thing.get("voicemail")]):
+        for item in items or []:
+            if isinstance(item, dict):
+                item |= words
+    return found
 
 
 def compact(payload: Any) -> bytes:

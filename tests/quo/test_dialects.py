@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_d1_message_that_we_sent():
 def test_d1_missed_call_carries_its_voicemail():
     assert seen("d1_call_missed_voicemail") == CallSeen(
         provider_id="ACcall-demo-1",
-        parties=OBVIOUS,
+        parties=replace(OBVIOUS, ours=()),  # the direction of a call may be wrong
         said_at=at(15, 2, 25, 400),
         direction=Direction.INCOMING,
         sent_at=at(15, 1, 40),
@@ -123,6 +124,14 @@ def test_d1_missed_call_carries_its_voicemail():
             ),
         ),
     )
+
+
+@pytest.mark.parametrize("direction", ["incoming", "outgoing"])
+@pytest.mark.parametrize("name", ["d1_call_recording", "d2_call_recording"])
+def test_the_direction_of_a_call_proves_no_number_ours(name, direction):
+    call = changed(name, "data", "object", "direction", to=direction)
+
+    assert call.parties.ours == ()
 
 
 def test_d1_recording_lies_in_media_and_the_duration_follows_from_the_times():
@@ -654,6 +663,31 @@ def test_an_aftermath_of_no_call_is_not_understood(kind):
         understand_rest(kind, {"id": "VMdemo1"}, said_at=HEARD)
 
 
+@pytest.mark.parametrize(
+    ("status", "is_file"),
+    [
+        ("absent", False), ("deleted", False), ("failed", False),
+        ("in-progress", True), ("paused", True), ("processing", True), ("stopped", True),
+        ("stopping", True), ("completed", True), (None, True), (7, True),
+    ],
+)  # fmt: skip
+def test_a_recording_that_will_never_be_there_is_not_announced(status, is_file):
+    told = {"id": "CR1", "status": status, "url": None, "duration": None, "type": None}
+
+    call = understand_rest("recording", [told], call_id="ACcall-demo-1", said_at=HEARD)
+
+    assert call.media == ((MediaSeen(Role.RECORDING, None, provider_id="CR1"),) if is_file else ())
+
+
+@pytest.mark.parametrize("status", ["absent", "deleted", "failed"])
+def test_a_recording_with_an_address_is_a_file_whatever_its_status(status):
+    told = {"id": "CR1", "status": status, "url": STORE + "c2.mp3"}
+
+    call = understand_rest("recording", [told], call_id="ACcall-demo-1", said_at=HEARD)
+
+    assert [item.url for item in call.media] == [STORE + "c2.mp3"]
+
+
 def test_a_rest_contact_has_its_names_inside():
     contact = understand_rest(
         "contact",
@@ -752,7 +786,6 @@ def test_events_of_no_interest_are_nothing(kind):
         {"type": "message.received", "data": {"object": "message"}},
         {"type": "message.received", "data": {"object": {}}},
         {"type": "message.received", "data": {"object": {"id": ""}}},
-        {"type": "message.received", "data": {"object": {"id": "x" * 256}}},
         {"type": "call.summary.completed", "data": {"object": {"id": "ACcall-demo-1"}}},
     ],
     ids=lambda payload: ascii(payload)[:50],
@@ -760,6 +793,32 @@ def test_events_of_no_interest_are_nothing(kind):
 def test_what_was_never_heard_of_is_not_understood(payload):
     with pytest.raises(NotUnderstood):
         understand(payload, received_at=HEARD)
+
+
+def test_ids_too_long_to_be_kept_stay_as_many():
+    ids = ["x" * 300 + end for end in ("a", "b", "a")]
+
+    kept = [changed("d3_message_photos", *D3_RESOURCE, "id", to=id).provider_id for id in ids]
+
+    assert len(set(kept)) == 2
+    assert {len(id) for id in kept} == {255}
+    assert changed("d3_message_photos", *D3_RESOURCE, "id", to="y" * 255).provider_id == "y" * 255
+
+
+@pytest.mark.parametrize(
+    ("declared", "understood"),
+    [
+        ('image/jpeg; name="' + "Crack in the north wall " * 9 + '.jpg"', "image/jpeg"),
+        (" image/png ;", "image/png"),
+        ("image/" + "x" * 200, "image/" + "x" * 94),
+        (";", None),
+        ("", None),
+    ],
+)
+def test_a_type_is_without_its_parameters(declared, understood):
+    message = changed("d3_message_photos", *D3_RESOURCE, "media", 0, "type", to=declared)
+
+    assert message.media[0].declared_type == understood
 
 
 # Addresses

@@ -26,7 +26,7 @@ from flask.testing import FlaskClient
 
 from tests import servers
 from tests.conftest import BOTH, LEGACY_SECRET, SECRET
-from tests.payloads import signed
+from tests.payloads import load, signed
 from viewer import create_app, extensions
 from viewer.extensions import UnsafeDatabase, db
 from viewer.models import Conversation, MediaAttachment, Message, RefusedDelivery, WebhookEvent
@@ -129,6 +129,66 @@ def snapshot() -> dict[str, list[dict[str, Any]]]:
     db.session.rollback()
     assert all(len(rows) == 1 for rows in found.values())
     return found
+
+
+def missed_call(voicemail: str) -> dict[str, dict[str, Any]]:
+    """One event as two webhooks of the older kinds tell it; only the first knows the voicemail."""
+    app_webhook = load("d1_call_missed_voicemail")
+    app_webhook["data"]["object"]["voicemail"]["url"] = voicemail
+    api_webhook = load("d2_call_without_participants") | {"id": app_webhook["id"]}
+    api_webhook["data"]["object"]["id"] = app_webhook["data"]["object"]["id"]
+    return {"d1": app_webhook, "d2": api_webhook}
+
+
+@BOTH
+@pytest.mark.parametrize("order", [["d1", "d2"], ["d2", "d1"]], ids=str)
+def test_an_event_that_two_webhooks_tell_is_kept_twice(order, deliver, work, provider, app):
+    voicemail = provider.serve(b"ID3 a voice")
+    told = [missed_call(voicemail)[dialect] for dialect in order]
+
+    answers = [deliver(payload, "legacy") for payload in (*told, *told, *told)]
+    work()
+
+    assert {answer.status_code for answer in answers} == {204}
+    assert sorted(json.dumps(json.loads(body)) for _, body in kept(app)) == sorted(
+        json.dumps(payload) for payload in told
+    )
+    name, other = sorted(name for name, _ in kept(app))
+    assert re.fullmatch(re.escape(name) + ":[0-9a-f]{16}", other)
+    assert [row.openphone_url for row in db.session.scalars(sa.select(MediaAttachment))] == [
+        voicemail
+    ]
+
+
+def test_another_body_under_one_delivery_id_is_kept_too(deliver, message, app):
+    long_id = "msg_" + "x" * 251
+    first, second = message().payload(), message().payload()
+
+    answers = [deliver(payload, delivery_id=long_id) for payload in (first, second, first, second)]
+
+    assert {answer.status_code for answer in answers} == {204}
+    assert [json.loads(body) for _, body in kept(app)] in ([first, second], [second, first])
+
+
+@BOTH
+def test_two_bodies_of_one_event_at_a_dozen_doors_at_once_are_kept_once_each(app, message):
+    told = missed_call("https://m.openph.one/static/1.mp3")
+    parcels = [signed(payload, "legacy", LEGACY_SECRET) for payload in told.values()] * 6
+    start, answers = threading.Barrier(12), []
+
+    def knock(body: bytes, headers: dict[str, str]) -> None:
+        start.wait()
+        answers.append(app.test_client().post(DOOR, data=body, headers=headers).status_code)
+
+    crowd = [threading.Thread(target=knock, args=parcel) for parcel in parcels]
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join()
+
+    assert answers == [204] * 12
+    assert {body for _, body in kept(app)} == {body for body, _ in parcels}
+    assert len(kept(app)) == 2
 
 
 @BOTH

@@ -29,7 +29,7 @@ from viewer import quo
 from viewer.config import settings
 from viewer.extensions import db, lock, now
 from viewer.failpoint import failpoint
-from viewer.intake import ingest
+from viewer.intake import ingest, likeness
 from viewer.models import CatchUpMark, Line, MediaAttachment, Message, WebhookEvent
 from viewer.quo import rest
 
@@ -148,14 +148,8 @@ def fresh_address(media: MediaAttachment, client: rest.Client) -> str | None:
 
     Commits before it asks: nobody waits for somebody else's server. Raises rest.RestError.
     """
-    message = db.session.get_one(Message, media.message_id)
-    rows = _media_of([message.id])
-    db.session.commit()
-    seen = _ask_again(client, message.provider_id, media.role)
-    for row, item in _matched(rows, seen.media if seen else ()):
-        if row.id == media.id and item.url and item.url != media.openphone_url:
-            return item.url
-    return None
+    found = _found_again(media, client)
+    return found[0].url if found else None
 
 
 def freshen(media_id: uuid.UUID, client: rest.Client) -> bool:
@@ -165,21 +159,35 @@ def freshen(media_id: uuid.UUID, client: rest.Client) -> bool:
     a few times quickly, then at the pace of the row's own next attempts. Commits; raises RestError.
     """
     media = db.session.get_one(MediaAttachment, media_id, populate_existing=True)
-    url = fresh_address(media, client)
-    if url is None:
+    found = _found_again(media, client)
+    if found is None:
         return False
+    item, marks = found
     lock("ingest")
     media = db.session.get_one(MediaAttachment, media_id, populate_existing=True)
     failures, since, later = media.failures, media.first_failed_at, media.next_attempt_at
-    item = quo.MediaSeen(quo.Role(media.role.value), url)
     is_fresh = _freshen(media, item)
     if is_fresh:
-        media.gather("keys", *ingest.source_keys(item))
+        likeness.remember(media, marks, _media_of([media.message_id]))
         media.failures, media.first_failed_at = failures, since
         if failures > QUICK_ADDRESSES:
             media.next_attempt_at = later
     db.session.commit()
     return is_fresh
+
+
+def _found_again(
+    media: MediaAttachment, client: rest.Client
+) -> tuple[quo.MediaSeen, likeness.Marks] | None:
+    """This file as the provider tells of it now, under another address; commits before asking."""
+    message = db.session.get_one(Message, media.message_id)
+    rows = _media_of([message.id])
+    db.session.commit()
+    seen = _ask_again(client, message.provider_id, media.role)
+    for row, item, marks in _matched(rows, seen.media if seen else ()):
+        if row.id == media.id and item.url and item.url != media.openphone_url:
+            return item, marks
+    return None
 
 
 def _ask_again(
@@ -306,7 +314,7 @@ class _Run:
         lines = self.client.phone_numbers()
         lock("ingest")
         for line in lines:
-            line_id, number = str(line.get("id")), quo.canonical(line["phoneNumber"])
+            line_id, number = quo.identifier(line.get("id")), quo.canonical(line["phoneNumber"])
             ingest.learn_line(line_id, number)
             row = db.session.scalar(sa.select(Line).filter_by(number=number))
             if row is not None and isinstance(line.get("name"), str):
@@ -438,13 +446,13 @@ class _Run:
             return
         pairs = _matched(row.media, seen.media)
         has_address = {media.id for media in row.media if media.openphone_url}
-        for media, item in pairs:
+        for media, _, marks in pairs:
             # A file that now has another address must not become two.
-            media.gather("keys", *ingest.source_keys(item))
-        freshened = {media.id for media, item in pairs if _freshen(media, item)}
+            likeness.remember(media, marks, row.media)
+        freshened = {media.id for media, item, _ in pairs if _freshen(media, item)}
         news = (
             len(pairs) < len(seen.media)
-            or any(item.url and media.id not in has_address for media, item in pairs)
+            or any(item.url and media.id not in has_address for media, item, _ in pairs)
             or any(value and name not in row.message.said for name, value in _fields(seen).items())
             or _is_further(seen, row.message)
             or bool(seen.parties.numbers and not row.message.conversation.participants)
@@ -739,35 +747,36 @@ def _media_of(message_ids: Iterable[uuid.UUID]) -> list[MediaAttachment]:
 
 def _matched(
     rows: Sequence[MediaAttachment], items: Sequence[quo.MediaSeen]
-) -> list[tuple[MediaAttachment, quo.MediaSeen]]:
+) -> list[tuple[MediaAttachment, quo.MediaSeen, likeness.Marks]]:
     """Which row is which file: by address, by the provider's id, else by place.
 
     A fresh address may differ in everything. By place only where there are as many of either:
     rather a photo twice than a photo never.
     """
-    pairs: list[tuple[MediaAttachment, quo.MediaSeen]] = []
+    found: list[tuple[MediaAttachment, quo.MediaSeen, likeness.Marks]] = []
+    everything = list(zip(items, likeness.marks(items), strict=True))
     for role in quo.Role:
         left = [row for row in rows if row.role.value == role.value]
-        told = [item for item in items if item.role is role]
+        told = [one for one in everything if one[0].role is role]
         as_many = len(left) == len(told)
-        for is_same in (_same_address, _same_id):
-            for item in list(told):
-                row = next((row for row in left if is_same(row, item)), None)
+        for is_same in (_is_exactly, _is_alike):
+            for one in list(told):
+                row = next((row for row in left if is_same(row, *one)), None)
                 if row is not None:
-                    pairs.append((row, item))
+                    found.append((row, *one))
                     left.remove(row)
-                    told.remove(item)
+                    told.remove(one)
         if as_many:
-            pairs += zip(left, told, strict=True)
-    return pairs
+            found += ((row, *one) for row, one in zip(left, told, strict=True))
+    return found
 
 
-def _same_address(row: MediaAttachment, item: quo.MediaSeen) -> bool:
-    return item.url is not None and not ingest.source_keys(item).isdisjoint(row.gathered("keys"))
+def _is_exactly(row: MediaAttachment, item: quo.MediaSeen, marks: likeness.Marks) -> bool:
+    return likeness.is_exactly(row, marks)
 
 
-def _same_id(row: MediaAttachment, item: quo.MediaSeen) -> bool:
-    return item.provider_id is not None and row.provider_id == item.provider_id
+def _is_alike(row: MediaAttachment, item: quo.MediaSeen, marks: likeness.Marks) -> bool:
+    return bool(likeness.alike([row], item, marks))
 
 
 def _in_trouble() -> sa.ColumnElement[bool]:

@@ -6,14 +6,13 @@ so every order ends in the same rows. One ingest runs at a time (`lock`): it tak
 two halves of one conversation never race.
 """
 
-import hashlib
 import logging
 import re
 import uuid
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 import sqlalchemy as sa
 
@@ -21,7 +20,7 @@ from viewer import quo
 from viewer.config import settings
 from viewer.extensions import db, lock, now
 from viewer.failpoint import failpoint
-from viewer.intake import indexing, naming
+from viewer.intake import indexing, likeness, naming
 from viewer.models import (
     Contact,
     ContactNumber,
@@ -48,11 +47,6 @@ STATUS_ORDER = (
     "queued", "accepted", "scheduled", "sending", "receiving", "sent", "received",
     "delivered", "read", "partially_delivered", "canceled", "undelivered", "failed",
 )  # fmt: skip
-
-# Parts of an address that only say who may read it and until when: two signed addresses of one
-# file differ in nothing else.
-_SIGNING = ("x-amz-", "x-goog-", "expires", "signature", "policy", "key-pair-id", "googleaccessid",
-            "awsaccesskeyid", "sig", "se", "sp", "sv", "sr", "st", "token", "hmac")  # fmt: skip
 
 
 def ingest(event_id: uuid.UUID) -> list[uuid.UUID]:
@@ -83,10 +77,20 @@ def ingest(event_id: uuid.UUID) -> list[uuid.UUID]:
 
 
 def _overlooked(seen: quo.Seen, payload: object) -> int:
-    """How many addresses an event names that no file of it was made from."""
+    """How many addresses an event names that are no file's with us."""
     if not isinstance(seen, quo.MessageSeen | quo.CallSeen):
         return 0
-    return len(set(quo.urls_in(payload)) - {item.url for item in seen.media})
+    unread = set(quo.urls_in(payload)) - {item.url for item in seen.media}
+    # And whatever else went wrong: as many files as were announced have rows of their own.
+    rows = Counter(
+        role.value
+        for role in db.session.scalars(
+            sa.select(MediaAttachment.role)
+            .join(Message, MediaAttachment.message_id == Message.id)
+            .where(Message.provider_id == seen.provider_id)
+        )
+    )
+    return len(unread) + (likeness.address_count(seen.media) - rows).total()
 
 
 def note_failure(event_id: uuid.UUID, error: Exception) -> None:
@@ -431,9 +435,9 @@ def _settle(
     is_news = Message.Direction.INCOMING in sa.inspect(message).attrs.direction.history.added
     db.session.flush()
     rows = list(db.session.scalars(_files().filter_by(message_id=message.id)))
-    for position, item in enumerate(media):
-        _take_media(_row_of(message, rows, item, position), item, position, said_at)
+    _take_files(message, rows, media, said_at)
     _drop_announced_voicemail(rows)
+    likeness.set_source_keys(rows)
     for row in rows:
         _name(row, message)
         row.sent_at = message.sent_at
@@ -458,11 +462,27 @@ def _files() -> sa.Select[MediaAttachment]:
     )
 
 
+def _take_files(
+    message: Message,
+    rows: list[MediaAttachment],
+    media: tuple[quo.MediaSeen, ...],
+    said_at: datetime,
+) -> None:
+    """The files of one telling, each to its row: first those that are surely known."""
+    told = [*enumerate(zip(media, likeness.marks(media), strict=True))]
+    told.sort(key=lambda one: not any(likeness.is_exactly(row, one[1][1]) for row in rows))
+    taken: list[MediaAttachment] = []
+    for position, (item, marks) in told:
+        row = _row_of(message, rows, item, likeness.alike(rows, item, marks, taken), position)
+        taken.append(row)
+        likeness.remember(row, marks, rows)
+        _take_media(row, item, position, said_at)
+
+
 def _take_media(
     row: MediaAttachment, item: quo.MediaSeen, position: int, said_at: datetime
 ) -> None:
     known_address = row.openphone_url
-    row.gather("keys", *source_keys(item))
     row.position = min(row.position, position)
     row.hear(
         said_at,
@@ -479,14 +499,16 @@ def _take_media(
 
 
 def _row_of(
-    message: Message, rows: list[MediaAttachment], item: quo.MediaSeen, position: int
+    message: Message,
+    rows: list[MediaAttachment],
+    item: quo.MediaSeen,
+    same: list[MediaAttachment],
+    position: int,
 ) -> MediaAttachment:
-    """The row of this file, by any address or id with which it was ever named.
+    """The row of this file.
 
     Two rows that prove to be one file become one, unless both downloads have begun: bytes stay.
     """
-    keys = source_keys(item)
-    same = [row for row in rows if keys & {row.source_key, *row.gathered("keys")}]
     if not same:
         rows.append(_new_media(message, item, position))
         return rows[-1]
@@ -538,7 +560,7 @@ def _new_media(message: Message, item: quo.MediaSeen, position: int) -> MediaAtt
         message_id=message.id,
         conversation_id=message.conversation_id,
         role=MediaAttachment.Role(item.role.value),
-        source_key=source_key(item),
+        source_key="",  # follows from all its rows
         position=position,
         state=State.PENDING,
         next_attempt_at=None,
@@ -553,7 +575,6 @@ def _name(row: MediaAttachment, message: Message) -> None:
     if row.attempts:
         return
     role = quo.Role(row.role.value)
-    row.source_key = source_key(quo.MediaSeen(role, row.openphone_url, provider_id=row.provider_id))
     row.file_name = naming.file_name(row.openphone_url)
     row.media_type = _first_guess(role, row.declared_type)
     name = naming.clean_name(role, row.openphone_url, row.declared_type)
@@ -585,38 +606,6 @@ def _free_stem(stem: str) -> str:
         count += 1
         candidate = f"{stem}-{count}"
     return candidate
-
-
-def source_key(item: quo.MediaSeen) -> str:
-    """What is one file's in every telling: its address without signatures, else its id."""
-    told = _unsigned(item.url) if item.url else f"id:{item.provider_id}"
-    return hashlib.sha256(f"{item.role.value} {told}".encode()).hexdigest()
-
-
-def source_keys(item: quo.MediaSeen) -> set[str]:
-    """Everything by which this file is told from others: any one of them is enough."""
-    keys = {source_key(item)}
-    if item.provider_id:
-        keys.add(source_key(replace(item, url=None)))
-    return keys
-
-
-def _unsigned(url: str) -> str:
-    """An address without the parts that only say who may read it and until when."""
-    parts = naming.split(url)
-    if parts is None:
-        return url
-    query = [
-        (name, value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if not any(
-            name.lower() == mark or (mark.endswith("-") and name.lower().startswith(mark))
-            for mark in _SIGNING
-        )
-    ]
-    return urlunsplit(
-        (parts.scheme.lower(), parts.netloc.lower(), parts.path, urlencode(query), "")
-    )
 
 
 def _first_guess(role: quo.Role, declared_type: str | None) -> MediaAttachment.MediaType:

@@ -7,6 +7,7 @@ or else `urls_in` shows that one was overlooked.
 NotUnderstood   keep the event, show it, read it again with newer code
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -33,12 +34,19 @@ Json = Mapping[str, Any]
 
 _BEGINNING = datetime(2015, 1, 1, tzinfo=UTC)  # before the provider existed
 _AHEAD = timedelta(days=1)  # how far their clock may run before ours
-_LONGEST_WORD = 255  # ids, states, types, names
+# Characters. Whoever keeps what we say has room for so many.
+_LONGEST_ID = 255
+_LONGEST_NAME = 255
+_LONGEST_STATUS = 40
+_LONGEST_TYPE = 100
 _LONGEST_DURATION = 7 * 24 * 3600  # seconds
 _CONVERSATION = re.compile(r"/c/(CN[A-Za-z0-9]+)(?:[/?#]|$)")
 _PHONE_LABEL = re.compile("phone|mobile|cell|tel", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL takes neither
+
+# Of a recording. With any other word its address is still to come.
+_NO_FILE = {"absent", "deleted", "failed"}
 
 # A link somebody typed is no file, nor is a way into the provider's own pages.
 _NOT_MEDIA = {
@@ -68,7 +76,7 @@ def understand(payload: object, *, received_at: datetime) -> Seen:
 
 def kind_of(payload: object) -> str:
     """An event's type, under its usual name; empty where it has none."""
-    kind = (_word(payload, "type") if isinstance(payload, dict) else None) or ""
+    kind = (_word(payload, "type", _LONGEST_NAME) if isinstance(payload, dict) else None) or ""
     return _OTHER_NAMES.get(kind, kind)
 
 
@@ -146,9 +154,9 @@ class _Said:
                     return place[name]
         return None
 
-    def word(self, name: str) -> str | None:
+    def id(self, name: str) -> str | None:
         """An id from the context or the thing."""
-        return _as_word(self.around(name))
+        return identifier(self.around(name))
 
     def _plausible(self, value: object) -> datetime | None:
         """None for 1970, the year 9999 and their like, which would outrank every other delivery."""
@@ -195,8 +203,8 @@ def _message(said: _Said) -> MessageSeen:
         said_at=said.said_at(),
         sent_at=said.moment("createdAt"),
         body=_either_text(said.thing, "text", "body"),
-        status=_word(said.thing, "status") or said.event_word,
-        error_code=_word(said.thing, "errorCode"),
+        status=_word(said.thing, "status", _LONGEST_STATUS) or said.event_word,
+        error_code=_word(said.thing, "errorCode", _LONGEST_STATUS),
         user=_author(said) if direction is Direction.OUTGOING else None,
         media=_media(Role.ATTACHMENT, said.thing.get("media")),
     )
@@ -219,7 +227,7 @@ def _message_parties(said: _Said, certain: Direction | None) -> Parties:
 
 
 def _author(said: _Said) -> str | None:
-    return _word(said.thing, "createdBy") or said.word("userId")
+    return _id(said.thing, "createdBy") or said.id("userId")
 
 
 # Calls
@@ -234,7 +242,7 @@ def _call(said: _Said) -> CallSeen:
     recordings = _media(Role.RECORDING, thing.get("recordings"), thing.get("media"))
     about = _object(thing, "summary") or thing  # REST includes the whole summary
     return CallSeen(
-        provider_id=_word(thing, "callId") or _required(thing, "id"),
+        provider_id=_id(thing, "callId") or _required(thing, "id"),
         parties=_call_parties(said, direction),
         said_at=said.said_at(),
         direction=direction,
@@ -242,8 +250,8 @@ def _call(said: _Said) -> CallSeen:
         answered_at=answered_at,
         completed_at=completed_at,
         duration_seconds=_call_duration(thing, answered_at, completed_at),
-        status=_word(thing, "status"),
-        user=_word(thing, "answeredBy") or _word(thing, "initiatedBy") or said.word("userId"),
+        status=_word(thing, "status", _LONGEST_STATUS),
+        user=_id(thing, "answeredBy") or _id(thing, "initiatedBy") or said.id("userId"),
         has_voicemail=True if voicemails else _flag(thing, "hasVoicemail"),
         voicemail_transcript=_text(_object(thing, "voicemail"), "transcript"),
         media=_distinct(voicemails + recordings),
@@ -261,7 +269,7 @@ def _missed_call(said: _Said) -> CallSeen:
 def _voicemail(said: _Said) -> CallSeen:
     """The times and the length of a voicemail are its own, not the call's."""
     thing = said.thing
-    call_id = _word(thing, "callId")
+    call_id = _id(thing, "callId")
     if call_id is None and said.is_rest:
         raise NotUnderstood("the voicemail names no call")
     direction = _direction(thing) or Direction.INCOMING
@@ -283,9 +291,9 @@ def _voicemail_files(said: _Said) -> tuple[MediaSeen, ...]:
     itself = MediaSeen(
         Role.VOICEMAIL,
         url=_url(said.thing),
-        declared_type=_word(said.thing, "type"),
+        declared_type=_type(said.thing),
         duration_seconds=_seconds(said.thing.get("duration")),
-        provider_id=_word(said.thing, name),
+        provider_id=_id(said.thing, name),
     )
     others = _media(Role.VOICEMAIL, said.thing.get("recordings"), said.thing.get("media"))
     return _distinct((itself, *others)) if itself.url or not others else others
@@ -318,7 +326,7 @@ def _spoken(dialogue: list[Any]) -> Iterator[TranscriptLine]:
                 start=_seconds(line.get("start")),
                 end=_seconds(line.get("end")),
                 number=_first(_numbers(line.get("identifier"))),
-                user=_word(line, "userId"),
+                user=_id(line, "userId"),
             )
 
 
@@ -337,10 +345,9 @@ def _call_parties(said: _Said, direction: Direction | None) -> Parties:
     recipients = _numbers(said.thing.get("to"))
     participants = said.around("participants")
     if not isinstance(participants, dict):
-        # A bare list does not tell which of them is ours.
-        certain = None if said.is_rest else direction
-        named = (*recipients, *_numbers(participants))
-        return _parties(said, sender, named, _ours(certain, sender, recipients))
+        # A bare list does not tell which of them is ours, and neither does the direction: between
+        # two numbers of the provider's it is unreliable, and no event's type says it of a call.
+        return _parties(said, sender, (*recipients, *_numbers(participants)), ())
 
     ours = _numbers(participants.get("workspace"))
     theirs = _numbers(participants.get("external"))
@@ -375,10 +382,10 @@ def _contact(said: _Said) -> ContactSeen:
     return ContactSeen(
         provider_id=_required(thing, "id"),
         said_at=said.said_at(),
-        first_name=_word(person, "firstName"),
-        last_name=_word(person, "lastName"),
-        company=_word(person, "company"),
-        role=_word(person, "role"),
+        first_name=_word(person, "firstName", _LONGEST_NAME),
+        last_name=_word(person, "lastName", _LONGEST_NAME),
+        company=_word(person, "company", _LONGEST_NAME),
+        role=_word(person, "role", _LONGEST_NAME),
         numbers=_contact_numbers(person),
         deleted=said.kind == "contact.deleted",
     )
@@ -423,7 +430,7 @@ def _parties(
     everybody = dict.fromkeys(number for number in (sender, *others) if number)
     return Parties(
         conversation=_conversation(said),
-        line=said.word("phoneNumberId"),
+        line=said.id("phoneNumberId"),
         sender=sender,
         numbers=tuple(everybody),
         ours=ours,
@@ -442,10 +449,10 @@ def _ours(
 
 
 def _conversation(said: _Said) -> str | None:
-    if conversation := said.word("conversationId"):
+    if conversation := said.id("conversationId"):
         return conversation
     match = _CONVERSATION.search(said.link)
-    return match[1][:_LONGEST_WORD] if match else None
+    return identifier(match[1]) if match else None
 
 
 def _numbers(value: object) -> tuple[str, ...]:
@@ -487,12 +494,17 @@ def _announced(role: Role, value: object) -> Iterator[MediaSeen]:
             media = MediaSeen(
                 role,
                 url=_url(fields),
-                declared_type=_word(fields, "type"),
+                declared_type=_type(fields),
                 duration_seconds=_seconds(fields.get("duration")),
-                provider_id=_word(fields, "id"),
+                provider_id=_id(fields, "id"),
             )
-            if media != MediaSeen(role, None):
+            if media != MediaSeen(role, None) and (media.url or not _is_nothing(fields)):
                 yield media
+
+
+def _is_nothing(fields: Json) -> bool:
+    """Whether there is no file, and never will be: nobody need wait for its address."""
+    return (_word(fields, "status", _LONGEST_STATUS) or "").lower() in _NO_FILE
 
 
 def _url(fields: Json) -> str | None:
@@ -512,20 +524,41 @@ def _distinct(media: Iterable[MediaSeen]) -> tuple[MediaSeen, ...]:
 
 
 def _required(thing: Json, name: str) -> str:
-    word = _word(thing, name)
-    if word is None:
+    found = _id(thing, name)
+    if found is None:
         raise NotUnderstood(f"no usable {name}")
-    return word
+    return found
 
 
-def _word(thing: Json, name: str) -> str | None:
-    return _as_word(thing.get(name))
+def _id(thing: Json, name: str) -> str | None:
+    return identifier(thing.get(name))
 
 
-def _as_word(value: object) -> str | None:
-    """An id, a state, a name: short, never empty."""
+def identifier(value: object) -> str | None:
+    """An id of the provider's, of a length that can be kept. Merely cut, two could become one."""
+    text = _as_line(value)
+    if text is None or len(text) <= _LONGEST_ID:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{text[: _LONGEST_ID - 1 - len(digest)]}~{digest}"
+
+
+def _word(thing: Json, name: str, longest: int) -> str | None:
+    """A state, a name: what is longer is cut, and no photo lost for it."""
+    text = _as_line(thing.get(name))
+    return text[:longest].rstrip() if text else None
+
+
+def _type(thing: Json) -> str | None:
+    """A MIME type, without the parameters behind it, such as the name of a file."""
+    text = (_as_line(thing.get("type")) or "").partition(";")[0]
+    return text.strip()[:_LONGEST_TYPE] or None
+
+
+def _as_line(value: object) -> str | None:
+    """Never empty."""
     text = str(value) if type(value) is int and abs(value) < 2**64 else _as_text(value)
-    return text.strip() if text and text.strip() and len(text) <= _LONGEST_WORD else None
+    return text.strip() or None if text else None
 
 
 def _text(thing: Json, name: str) -> str | None:
