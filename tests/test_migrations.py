@@ -150,6 +150,7 @@ def counts() -> dict[str, int]:
         }
 
 
+@pytest.mark.proof
 @BOTH
 def test_no_migration_loses_a_row_of_a_table_that_stays(empty):
     flask_migrate.upgrade()

@@ -24,6 +24,7 @@ print(*sorted(name for name in sys.modules if name.endswith("ImagePlugin")))
 """
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("format_", "own"), [("JPEG", set()), ("TIFF", {"Tiff"}), ("AVIF", {"Avif"})]
 )

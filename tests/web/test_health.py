@@ -179,6 +179,7 @@ def catch_up_at(settings, workspace, provider, request, time_machine_at, monkeyp
     return run
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     "broken", [{"/phone-numbers": 401}, {"/webhooks": 403}, {"/phone-numbers": 503}]
 )

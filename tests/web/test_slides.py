@@ -207,6 +207,7 @@ def test_the_full_size_of_what_browsers_show_is_the_original(sent, client):
     assert client.get(slide["full"]).data == client.get(f"/media/{photo.id}/full").data == body
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("kind", ["HEIF", "TIFF"])
 def test_the_full_size_of_what_they_do_not_show_is_a_jpeg_as_large(kind, sent, client):
     body = picture((2400, 1600), kind)
@@ -230,6 +231,7 @@ def test_a_small_photo_has_every_pixel_in_its_preview(sent, client):
     assert client.get(f"/media/{photo.id}/full").data == client.get(slide["preview"]).data
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(("state", "status"), [(CopyState.DUE, 425), (CopyState.MADE, 404)])
 def test_a_full_size_picture_that_is_not_there_says_why(state, status, sent, client):
     [photo] = sent(picture((2400, 1600), "HEIF"))
