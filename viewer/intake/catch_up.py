@@ -9,6 +9,7 @@ The provider is never asked inside a transaction. Each page is committed with a 
 list is read, so a run that dies goes on from there. All of it may run twice, also at once.
 """
 
+import abc
 import contextlib
 import dataclasses
 import hashlib
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -210,8 +211,33 @@ def _ask_again(
 
 
 @dataclass
-class _Listing:
+class _Kept(abc.ABC):
+    """What is remembered from one run to the next, in a mark of its own."""
+
+    TIMES: ClassVar[tuple[str, ...]]  # the names of its moments
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """Its mark's."""
+
+    def save(self) -> None:
+        told = dataclasses.asdict(self)
+        CatchUpMark.write(self.name, json.dumps(told, default=datetime.isoformat))
+
+    @classmethod
+    def read(cls, value: str | None) -> Self | None:
+        if value is None:
+            return None
+        told = json.loads(value)
+        return cls(**(told | {name: _moment(told[name]) for name in cls.TIMES}))
+
+
+@dataclass
+class _Listing(_Kept):
     """A list that is being read, from the newest backwards."""
+
+    TIMES = ("start", "began", "reached")
 
     kind: str
     start: datetime | None  # the oldest that is wanted
@@ -223,30 +249,23 @@ class _Listing:
     def name(self) -> str:
         return f"{self.kind} listing"
 
-    def save(self) -> None:
-        told = dataclasses.asdict(self)
-        CatchUpMark.write(self.name, json.dumps(told, default=datetime.isoformat))
-
     @classmethod
     def unfinished(cls, kind: str) -> "_Listing | None":
-        value = CatchUpMark.read(f"{kind} listing")
-        if value is None:
-            return None
-        told = json.loads(value)
-        times = {name: _moment(told[name]) for name in ("start", "began", "reached")}
-        return cls(**(told | times))
+        return cls.read(CatchUpMark.read(f"{kind} listing"))
 
 
 @dataclass
-class _Question:
+class _Question(_Kept):
     """About one thing, and not answered: to be asked again, at the ages of the first attempt.
 
     The list it came from goes on, and so does its mark: this remembers what is missing of it.
     """
 
+    TIMES = ("start", "since", "asked")
+
     what: str  # a file's role; "call parts", "call", "delivery"; "message listing", "call listing"
     id: str
-    of: str | None = None  # the delivery's webhook
+    of: Any = None  # the delivery's webhook; the conversation, as v1 tells of it
     start: datetime | None = None  # of a conversation's listing: the oldest that is wanted
     since: datetime = field(default_factory=now)
     asked: datetime | None = None  # the latest attempt
@@ -265,16 +284,7 @@ class _Question:
             self.since, self.asked = earlier.since, self.asked or earlier.asked
             if earlier.start is None or (self.start and earlier.start < self.start):
                 self.start = earlier.start
-        told = dataclasses.asdict(self)
-        CatchUpMark.write(self.name, json.dumps(told, default=datetime.isoformat))
-
-    @classmethod
-    def read(cls, value: str | None) -> "_Question | None":
-        if value is None:
-            return None
-        told = json.loads(value)
-        times = {name: _moment(told[name]) for name in ("start", "since", "asked")}
-        return cls(**(told | times))
+        super().save()
 
     @classmethod
     def all(cls) -> "list[_Question]":
@@ -366,7 +376,8 @@ class _Run:
     def _read_page(self, listing: _Listing, page: rest.Page) -> None:
         for missed in page.missed:
             what = f"{listing.kind} listing" if missed.what == "conversation" else missed.what
-            self._note(_Question(what, missed.id, start=listing.start), missed.trouble)
+            question = _Question(what, missed.id, of=missed.conversation, start=listing.start)
+            self._note(question, missed.trouble)
         ids = [str(item["id"]) for item in page.items if item.get("id")]
         known = _known(ids)
         db.session.commit()
@@ -611,7 +622,7 @@ class _Run:
         kind = question.what.removesuffix(" listing")
         listing = _Listing(kind, question.start, began=self.began, thorough=True)
         pages = self.client.messages_of if kind == "message" else self.client.calls_of
-        for page in pages(question.id, question.start):
+        for page in pages(question.of, question.start):
             self._read_page(listing, page)
 
     def _answered(self, question: _Question, ask: Callable[[], object]) -> bool:

@@ -18,6 +18,7 @@ the one host we were given and nowhere else: redirects are not followed, proxies
 import contextlib
 import http.client
 import ipaddress
+import itertools
 import random
 import re
 import socket
@@ -51,6 +52,7 @@ SEVERAL = 3  # questions in a row without an answer: the provider is down, not o
 
 _CHUNK = 64 * 1024
 _PLAN = (402, 403)
+_NEEDED_TO_ASK = ("id", "phoneNumberId", "participants")  # of a conversation of v1
 
 
 class RestError(Exception):
@@ -99,6 +101,7 @@ class Missed:
     what: str  # "call", or "conversation" for all that the list wanted of one
     id: str
     trouble: RestError
+    conversation: Json | None = None  # by which `messages_of` or `calls_of` asks for it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +165,13 @@ class Client:
                 return
             except NotThere:
                 self._older.add("messages")
-        yield from self._of_each(self._v1_conversations(since), self._v1_messages)
+        yield from self._of_each_conversation(self.messages_of, since)
 
-    def messages_of(self, conversation_id: str, since: datetime | None) -> Iterator[Page]:
-        """Those of one conversation, which a list missed. Raises RestError."""
-        for conversation, asked in self._v1_conversations(since):
-            if conversation.get("id") == conversation_id:
-                yield from self._v1_messages(conversation, asked)
-                return
+    def messages_of(self, conversation: Json, since: datetime | None) -> Iterator[Page]:
+        """Those of one conversation, as v1 tells of it. Raises RestError."""
+        asked = _about(conversation, since)
+        for items in self._v1_pages("/v1/messages", asked):
+            yield Page(tuple(_in_conversation(item, conversation) for item in items), None)
 
     def message(self, message_id: str) -> Json:
         return self._one(
@@ -188,14 +190,24 @@ class Client:
                 return
             except NotThere:
                 self._older.add("calls")
-        yield from self._of_each(self._v1_conversations(since), self._v1_calls)
+        yield from self._of_each_conversation(self.calls_of, since)
 
-    def calls_of(self, conversation_id: str, since: datetime | None) -> Iterator[Page]:
-        """Those of one conversation, which a list missed. Raises RestError."""
-        for conversation, asked in self._v1_conversations(since):
-            if conversation.get("id") == conversation_id:
-                yield from self._v1_calls(conversation, asked)
-                return
+    def calls_of(self, conversation: Json, since: datetime | None) -> Iterator[Page]:
+        """Those of one conversation, as v1 tells of it. Raises RestError."""
+        if len(_others(conversation)) != 1:  # v1 lists calls with one other party only
+            return
+        in_a_row = 0
+        for items in self._v1_pages("/v1/calls", _about(conversation, since)):
+            told, missed = [], []
+            for item in items:
+                call = _in_conversation(item, conversation)
+                try:
+                    call, in_a_row = self._with_aftermath(call), 0
+                except RestError as trouble:
+                    in_a_row = _counted(trouble, in_a_row)
+                    missed.append(Missed("call", str(call.get("id")), trouble))
+                told.append(call)
+            yield Page(tuple(told), None, tuple(missed))
 
     def call(self, call_id: str) -> Json:
         """A call with its summary and voicemail."""
@@ -355,52 +367,23 @@ class Client:
             if token is None:
                 return
 
-    def _v1_conversations(self, since: datetime | None) -> Iterator[tuple[Json, Params]]:
-        """v1 has no list of everything: each conversation is asked for its own."""
-        after = [("createdAfter", _stamp(since))] if since else []
-        for conversations in self.conversations(since):
-            for conversation in conversations:
-                line = conversation.get("phoneNumberId")
-                if isinstance(line, str) and _others(conversation):
-                    yield conversation, [("phoneNumberId", line), *after]
-
-    def _v1_messages(self, conversation: Json, asked: Params) -> Iterator[Page]:
-        everybody = [("participants", number) for number in _others(conversation)]
-        for items in self._v1_pages("/v1/messages", [*asked, *everybody]):
-            yield Page(tuple(_in_conversation(item, conversation) for item in items), None)
-
-    def _v1_calls(self, conversation: Json, asked: Params) -> Iterator[Page]:
-        others = _others(conversation)
-        if len(others) != 1:  # v1 lists calls with one other party only
-            return
-        in_a_row = 0
-        for items in self._v1_pages("/v1/calls", [*asked, ("participants", others[0])]):
-            told, missed = [], []
-            for item in items:
-                call = _in_conversation(item, conversation)
-                try:
-                    call, in_a_row = self._with_aftermath(call), 0
-                except RestError as trouble:
-                    in_a_row = _counted(trouble, in_a_row)
-                    missed.append(Missed("call", str(call.get("id")), trouble))
-                told.append(call)
-            yield Page(tuple(told), None, tuple(missed))
-
-    def _of_each(
-        self,
-        conversations: Iterable[tuple[Json, Params]],
-        pages: Callable[[Json, Params], Iterator[Page]],
+    def _of_each_conversation(
+        self, pages: Callable[[Json, datetime | None], Iterator[Page]], since: datetime | None
     ) -> Iterator[Page]:
-        """What each tells. One that the provider refuses does not keep the others."""
+        """v1 has no list of everything: each conversation is asked for its own. One that the
+        provider refuses does not keep the others."""
         in_a_row = 0
-        for conversation, asked in conversations:
+        for conversation in itertools.chain.from_iterable(self.conversations(since)):
+            if not isinstance(conversation.get("phoneNumberId"), str) or not _others(conversation):
+                continue
             try:
-                for page in pages(conversation, asked):
+                for page in pages(conversation, since):
                     in_a_row = 0
                     yield page
             except RestError as trouble:
                 in_a_row = _counted(trouble, in_a_row)
-                missed = Missed("conversation", str(conversation.get("id")), trouble)
+                needed = {name: conversation.get(name) for name in _NEEDED_TO_ASK}
+                missed = Missed("conversation", str(conversation.get("id")), trouble, needed)
                 yield Page((), None, (missed,))
 
     # --- single things ---
@@ -670,6 +653,13 @@ def _next(answer: Json, name: str, last: str | None) -> str | None:
 def _others(conversation: Json) -> list[str]:
     others = conversation.get("participants")
     return [other for other in others if isinstance(other, str)] if isinstance(others, list) else []
+
+
+def _about(conversation: Json, since: datetime | None) -> Params:
+    """What v1 wants to be asked for a conversation's own."""
+    everybody = [("participants", number) for number in _others(conversation)]
+    after = [("createdAfter", _stamp(since))] if since else []
+    return [("phoneNumberId", conversation["phoneNumberId"]), *after, *everybody]
 
 
 def _in_conversation(item: Json, conversation: Json) -> Json:
