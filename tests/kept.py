@@ -13,7 +13,7 @@ from PIL import Image
 from tests import filed
 from viewer import derive
 from viewer.extensions import db, media_store, now
-from viewer.intake import copies
+from viewer.intake import derivatives
 from viewer.models import MediaAttachment, Message
 
 CopyState = MediaAttachment.CopyState
@@ -59,7 +59,7 @@ def keep(
         },
     )
     if with_copies:
-        assert copies.make_copies(media.id)
+        assert derivatives.make_copies(media.id)
         db.session.refresh(media)
         db.session.commit()
     return media

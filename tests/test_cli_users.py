@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from viewer import create_app
-from viewer.cli import viewer
+from viewer.commands import viewer
 from viewer.config import Settings
 from viewer.extensions import db
 from viewer.models import Throttle, User, UserSession

@@ -15,8 +15,8 @@ from tests.web.test_media import tone
 from viewer.extensions import db, now
 from viewer.models import Conversation, User, UserSession
 from viewer.office import accounts
-from viewer.web import offline
-from viewer.web.conversations import MESSAGES_PAGE
+from viewer.web.conversations import offline
+from viewer.web.conversations.pages import MESSAGES_PAGE
 
 PASSWORD = "a crack in the wall"
 PACKS = "caches.keys().then((names) => names.filter((name) => name.startsWith('pack:')).length)"

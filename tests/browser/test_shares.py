@@ -14,7 +14,7 @@ from tests.kept import keep, picture
 from viewer import demo
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, User
-from viewer.office import accounts, care, filing, sharing
+from viewer.office import accounts, filing, sharing, trash
 
 LOOKS = [(PHONE, False), (PHONE, True), (DESK, False), (DESK, True)]
 VOICE = Path(demo.__file__).parent / "voices" / "bulkhead.mp3"
@@ -131,7 +131,7 @@ def test_the_offices_pages_are_for_everybody(files, open_page, viewport, dark):
     old = keep(picture(colour="maroon"), files[0].message, with_copies=True)
     owner = accounts.find("olivia@crack.example")
     assert owner is not None
-    care.trash(old, owner)
+    trash.trash(old, owner)
     old.trashed_at = now() - timedelta(days=40)
     db.session.commit()
     page = open_page("owner", viewport, dark=dark)
@@ -185,7 +185,7 @@ def test_the_owner_deletes_for_good_in_two_steps(files, open_page):
     owner = accounts.find("olivia@crack.example")
     assert owner is not None
     old = keep(message=files[0].message, with_copies=True)
-    care.trash(old, owner)
+    trash.trash(old, owner)
     old.trashed_at = now() - timedelta(days=40)
     db.session.commit()
     page = open_page("owner", PHONE)

@@ -33,7 +33,7 @@ def decoders() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children()
-        if "viewer.derive.child" in " ".join(child.cmdline())
+        if "viewer.derive.sandbox" in " ".join(child.cmdline())
     ]
 
 

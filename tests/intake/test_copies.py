@@ -15,9 +15,9 @@ import time_machine
 from click.testing import CliRunner
 from PIL import Image
 
-from viewer import cli, derive, jobs
+from viewer import commands, derive, jobs
 from viewer.extensions import db, media_store, now
-from viewer.intake import copies
+from viewer.intake import derivatives
 from viewer.models import MediaAttachment
 from viewer.upkeep import identity
 
@@ -83,7 +83,7 @@ def test_a_photo_has_its_copies_beside_an_untouched_original(stored):
     [media] = stored(picture())
     assert media.copy_state is CopyState.DUE
 
-    assert copies.make_copies(media.id) is True
+    assert derivatives.make_copies(media.id) is True
 
     media = again(media)
     stem = media.file_path.removesuffix(".jpg")
@@ -103,7 +103,7 @@ def test_copies_of_alike_named_originals_do_not_meet(stored):
     more = stored(picture("c"), name="/wall_thumb.jpg")
 
     for media in [*photos, *more]:
-        assert copies.make_copies(media.id)
+        assert derivatives.make_copies(media.id)
 
     made = [again(media) for media in [*photos, *more]]
     keys = [key for m in made for key in (m.file_path, m.thumbnail_path, m.preview_path) if key]
@@ -120,7 +120,7 @@ def test_a_decoder_that_was_taken_over_cannot_reach_the_original(stored, monkeyp
         raise derive.Killed("The decoder crashed (SIGSEGV).")
 
     given = decoder_that(monkeypatch, overwrite)
-    copies.make_copies(media.id)
+    derivatives.make_copies(media.id)
 
     assert digest(media.file_path) == media.sha256
     assert not given[0].exists()  # nor is anything left of what it had
@@ -144,7 +144,10 @@ def test_a_file_that_kills_its_decoder_is_given_up_after_three_tries(stored, mon
             jobs.work([jobs.COPIES], burst=True)
 
     given_up = again(hostile)
-    assert (given_up.copy_state, given_up.copy_attempts) == (CopyState.IMPOSSIBLE, copies.TRIES)
+    assert (given_up.copy_state, given_up.copy_attempts) == (
+        CopyState.IMPOSSIBLE,
+        derivatives.TRIES,
+    )
     assert given_up.copy_problem == "It needed more computing time or memory than it may."
     assert (given_up.state, digest(given_up.file_path)) == (State.STORED, given_up.sha256)
     assert again(fine).copy_state is CopyState.MADE  # the worker lives
@@ -157,12 +160,12 @@ def test_copies_that_were_given_up_are_made_when_a_person_asks(stored, settings,
         short_of_memory.setattr(derive, "_BOOT", "import os; os.kill(os.getpid(), 9)")
         for minutes in range(0, 30, 10):
             with time_machine.travel(now() + timedelta(minutes=minutes)):
-                copies.make_copies(media.id)
+                derivatives.make_copies(media.id)
     assert again(media).copy_state is CopyState.IMPOSSIBLE
     for name, value in settings.items():
         monkeypatch.setenv(name, str(value))
 
-    said = CliRunner().invoke(cli.viewer, ["retry", str(media.id)])
+    said = CliRunner().invoke(commands.viewer, ["retry", str(media.id)])
     jobs.work([jobs.COPIES], burst=True)
 
     assert said.output == "1 to be tried again\n"
@@ -172,9 +175,9 @@ def test_copies_that_were_given_up_are_made_when_a_person_asks(stored, settings,
 def test_a_run_that_dies_without_a_word_counts_and_is_said(stored):
     [media] = stored(picture())
 
-    for number in range(1, copies.TRIES + 2):
+    for number in range(1, derivatives.TRIES + 2):
         with time_machine.travel(now() + timedelta(minutes=10 * number)):
-            copies._claim(media.id)  # and then nothing: it was shot
+            derivatives._claim(media.id)  # and then nothing: it was shot
 
     media = again(media)
     assert media.copy_state is CopyState.IMPOSSIBLE
@@ -184,7 +187,7 @@ def test_a_run_that_dies_without_a_word_counts_and_is_said(stored):
 def test_what_cannot_be_shown_says_so_and_stays_a_download(stored):
     [media] = stored(b"\x89PNG\r\n\x1a\n" + bytes(200))
 
-    assert copies.make_copies(media.id) is False
+    assert derivatives.make_copies(media.id) is False
 
     media = again(media)
     assert media.copy_state is CopyState.IMPOSSIBLE
@@ -196,7 +199,7 @@ def test_a_picture_that_was_sent_cut_is_shown_and_flagged(stored):
     whole = picture()
     [media] = stored(whole[: len(whole) // 2])
 
-    assert copies.make_copies(media.id) is True
+    assert derivatives.make_copies(media.id) is True
 
     media = again(media)
     assert media.copy_problem == "The file is incomplete: it ends early."
@@ -206,14 +209,14 @@ def test_a_picture_that_was_sent_cut_is_shown_and_flagged(stored):
 
 def test_copies_that_were_deleted_are_made_again(stored):
     [media] = stored(picture())
-    copies.make_copies(media.id)
+    derivatives.make_copies(media.id)
     media = again(media)
     assert media.thumbnail_path
     media_store().remove(media.thumbnail_path)  # the preview is still there, and in the way
 
     media.copy_state, media.copy_due_at, media.copy_attempts = CopyState.DUE, now(), 0
     db.session.commit()
-    assert copies.make_copies(media.id) is True
+    assert derivatives.make_copies(media.id) is True
 
     assert media_store().stat(again(media).thumbnail_path).size > 0
 
@@ -221,9 +224,9 @@ def test_copies_that_were_deleted_are_made_again(stored):
 def test_a_second_run_while_one_is_at_it_does_nothing(stored, monkeypatch):
     [media] = stored(picture())
     given = decoder_that(monkeypatch, lambda *_: pytest.fail("it must not be decoded twice"))
-    copies._claim(media.id)
+    derivatives._claim(media.id)
 
-    assert copies.make_copies(media.id) is False
+    assert derivatives.make_copies(media.id) is False
 
     assert given == []
 
@@ -248,16 +251,16 @@ def test_a_full_disk_is_not_the_files_fault(room, app, small_disk, stored):
     left = 16 * 1024 + (len(photo) if room == "the original" else 0)
     ballast.write_bytes(bytes(small_disk - len(photo) - left))
 
-    for minutes in range(0, 10 * (copies.TRIES + 2), 10):
+    for minutes in range(0, 10 * (derivatives.TRIES + 2), 10):
         with time_machine.travel(now() + timedelta(minutes=minutes)):
-            assert copies.make_copies(media.id) is False
+            assert derivatives.make_copies(media.id) is False
 
     waiting = again(media)
     assert (waiting.copy_state, waiting.copy_attempts) == (CopyState.DUE, 0)
     assert "full" in waiting.copy_problem
     ballast.unlink()
     with time_machine.travel(now() + timedelta(hours=2)):
-        assert copies.make_copies(media.id) is True
+        assert derivatives.make_copies(media.id) is True
     assert again(media).copy_problem is None
 
 
@@ -265,6 +268,6 @@ def test_an_original_that_is_gone_is_no_endless_work(stored):
     [media] = stored(picture())
     media_store().remove(media.file_path)
 
-    assert copies.make_copies(media.id) is False
+    assert derivatives.make_copies(media.id) is False
 
     assert again(media).copy_problem == f"{media.file_path} is not there"

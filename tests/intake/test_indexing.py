@@ -9,11 +9,11 @@ from click.testing import CliRunner
 
 from tests.conftest import BOTH
 from tests.payloads import load
-from viewer import cli, schedule
+from viewer import commands, schedule
 from viewer.extensions import db
-from viewer.intake import indexing
-from viewer.models import CatchUpMark, Conversation, MediaAttachment, Message, SearchEntry, Term
-from viewer.spelling import digits_of, numbers_in, words_of
+from viewer.models import Checkpoint, Conversation, MediaAttachment, Message, SearchEntry, Term
+from viewer.search import indexing
+from viewer.search.tokens import digits_of, numbers_in, words_of
 
 AT = datetime(2026, 9, 21, 14, 13, 19, tzinfo=UTC)
 EVERYTHING = {"first": 0, "below": 1 << 62, "limit": 100}
@@ -183,7 +183,7 @@ def test_what_was_there_before_is_read_by_the_scheduler_and_goes_on_where_it_was
     marks = []
 
     def interrupted(rows: int) -> None:
-        marks.append(CatchUpMark.read(indexing.MARK))
+        marks.append(Checkpoint.read(indexing.MARK))
         if len(marks) == 4:
             raise KeyboardInterrupt
 
@@ -212,7 +212,7 @@ def test_reindex_makes_every_entry_anew(deliver, work, message, settings, monkey
     for name, value in settings.items():
         monkeypatch.setenv(name, str(int(value) if isinstance(value, bool) else value))
 
-    result = CliRunner().invoke(cli.viewer, ["reindex"])
+    result = CliRunner().invoke(commands.viewer, ["reindex"])
 
     assert result.exit_code == 0, result.output
     assert "2 conversations and messages can be found" in result.output

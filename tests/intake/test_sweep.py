@@ -18,7 +18,7 @@ from tests.conftest import BOTH
 from tests.kept import row
 from viewer import jobs, schedule
 from viewer.extensions import db, media_store, now
-from viewer.intake import collect, copies, ingest, sweep
+from viewer.intake import collect, derivatives, ingest, sweep
 from viewer.models import MediaAttachment, WebhookEvent
 from viewer.storage import Folder
 
@@ -101,7 +101,7 @@ def run(due: sweep.Due) -> None:
     for media_id in due.media:
         collect.collect(media_id)
     for media_id in due.copies:
-        copies.make_copies(media_id)
+        derivatives.make_copies(media_id)
 
 
 def test_a_fresh_event_is_left_to_its_own_reminder(deliver, message):
@@ -128,7 +128,7 @@ def test_an_expired_lease_is_taken_back_and_a_living_one_is_not(pending):
 def test_copies_whose_maker_died_are_due_again(pending):
     media = pending()
     collect.collect(media.id)
-    copies._claim(media.id)
+    derivatives._claim(media.id)
     assert swept().copies == []
 
     with time_machine.travel(now() + timedelta(minutes=10)):

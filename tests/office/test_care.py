@@ -15,10 +15,10 @@ from tests import filed
 from tests.conftest import BOTH
 from tests.derive import makers
 from tests.kept import keep, picture, stored_bytes
-from viewer import cli
+from viewer import commands
 from viewer.extensions import db, media_store, now
 from viewer.models import AuditEntry, Evidence, EvidenceItem, MediaAttachment, MediaLink, User
-from viewer.office import accounts, care, filing, sharing
+from viewer.office import accounts, filing, sharing, trash
 from viewer.storage import Missing, Unavailable
 from viewer.upkeep import identity
 
@@ -38,7 +38,7 @@ def trashed(anna: User) -> Any:
 
     def put(days: float = 0, **values: Any) -> MediaAttachment:
         media = keep(**values)
-        care.trash(media, anna)
+        trash.trash(media, anna)
         media.trashed_at = now() - timedelta(days=days)
         db.session.commit()
         return media
@@ -79,10 +79,10 @@ def test_what_is_restored_is_as_it_was(anna):
     ]
 
     for one in (media, lost):
-        care.trash(one, anna)
+        trash.trash(one, anna)
         db.session.commit()
         assert fresh(one).state is State.TRASHED
-        care.restore(one, anna)
+        trash.restore(one, anna)
         db.session.commit()
 
     after = [
@@ -98,8 +98,8 @@ def test_what_is_restored_is_as_it_was(anna):
 def test_what_is_on_its_way_or_damaged_is_not_put_away(state, anna):
     media = keep(state=state)
 
-    with pytest.raises(care.Refused):
-        care.trash(media, anna)
+    with pytest.raises(trash.Refused):
+        trash.trash(media, anna)
 
     assert fresh(media).state is state
 
@@ -107,7 +107,7 @@ def test_what_is_on_its_way_or_damaged_is_not_put_away(state, anna):
 @BOTH
 def test_putting_away_and_restoring_twice_is_once(anna):
     media = keep()
-    for change in (care.trash, care.trash, care.restore, care.restore):
+    for change in (trash.trash, trash.trash, trash.restore, trash.restore):
         change(media, anna)
         db.session.commit()
 
@@ -120,9 +120,9 @@ def test_putting_away_and_restoring_twice_is_once(anna):
 def test_the_trash_is_listed_by_its_index(app):
     asked: list[Any] = []
     sa.event.listen(db.session, "do_orm_execute", lambda found: asked.append(found.statement))
-    care.in_trash(40, None, purged=False)
-    care.in_trash(40, None, purged=True)
-    care.purgeable()
+    trash.in_trash(40, None, purged=False)
+    trash.in_trash(40, None, purged=True)
+    trash.purgeable()
 
     for statement in asked[:3]:
         words = statement.compile(db.engine, compile_kwargs={"literal_binds": True})
@@ -150,14 +150,14 @@ def test_only_what_is_old_enough_unlinked_and_no_evidence_is_given_up(anna, tras
         )
     ]  # fmt: skip
     db.session.add(proof)
-    care.restore(restored, anna)
+    trash.restore(restored, anna)
     db.session.commit()
     everything = [old, young, linked, evidence, restored, here]
     before = {one.id: stored_bytes(one) for one in everything}
 
-    named = care.purgeable()
+    named = trash.purgeable()
     db.session.commit()
-    count = care.purge([one.id for one in everything], anna)
+    count = trash.purge([one.id for one in everything], anna)
 
     assert named == [old.id]
     assert count == 1
@@ -187,28 +187,28 @@ def test_what_is_given_up_leaves_its_hash_and_its_bytes_in_quarantine(content, m
     clean = sharing.clean_copy(media)
     was = stored_bytes(media)
 
-    care.purge([media.id], anna)
+    trash.purge([media.id], anna)
 
     gone = fresh(media)
-    path = media_store().root / care.quarantine_key(gone)
+    path = media_store().root / trash.quarantine_key(gone)
     assert (hash_of(path), path.stat().st_mtime_ns, path.stat().st_mode) == was
     assert (gone.state, gone.sha256) == (State.TRASHED, was[0])
     assert [key for key in [gone.file_path, clean.key, *copies] if lies(key)] == []
     assert (gone.copies, gone.placeholder, gone.peaks) == ({}, None, None)
     assert gone.quarantined_at is not None
-    with pytest.raises(care.Refused):
-        care.restore(gone, anna)
+    with pytest.raises(trash.Refused):
+        trash.restore(gone, anna)
     entry = db.session.scalars(sa.select(AuditEntry).filter_by(action="purge")).one()
     assert (entry.who, entry.words) == ("anna@crack.example", f"SHA-256 {was[0]}")
 
 
 def test_what_was_restored_while_the_list_was_read_stays(anna, trashed):
     media = trashed(40)
-    named = care.purgeable()
-    care.restore(media, anna)
+    named = trash.purgeable()
+    trash.restore(media, anna)
     db.session.commit()
 
-    count = care.purge(named, anna)
+    count = trash.purge(named, anna)
 
     assert count == 0
     assert fresh(media).is_stored
@@ -228,16 +228,16 @@ def test_restoring_and_giving_up_at_once_never_leaves_a_row_without_bytes(app, a
             start.wait(60)
             for media_id in reversed(ids):
                 try:
-                    care.restore(db.session.get_one(MediaAttachment, media_id), user)
+                    trash.restore(db.session.get_one(MediaAttachment, media_id), user)
                     db.session.commit()
-                except care.Refused:
+                except trash.Refused:
                     db.session.rollback()
 
     def purge() -> None:
         with app.app_context():
             start.wait(60)
             try:
-                care.purge(ids, None)
+                trash.purge(ids, None)
             except Exception as error:  # noqa: BLE001 - told by the test
                 trouble.append(error)
 
@@ -253,7 +253,7 @@ def test_restoring_and_giving_up_at_once_never_leaves_a_row_without_bytes(app, a
         row = fresh(one)
         assert row.is_stored is (row.purged_at is None)
         assert lies(row.file_path) is row.is_stored
-        assert lies(care.quarantine_key(row)) is not row.is_stored
+        assert lies(trash.quarantine_key(row)) is not row.is_stored
 
 
 @pytest.mark.parametrize("where", ["purge.given_up", "storage.moving"])
@@ -268,19 +268,19 @@ def test_a_purge_that_died_is_finished_by_the_next(where, anna, trashed, monkeyp
         if name == where:
             raise Died
 
-    monkeypatch.setattr(f"viewer.{'office.care' if 'purge' in where else 'storage.folder'}"
+    monkeypatch.setattr(f"viewer.{'office.trash' if 'purge' in where else 'storage.folder'}"
                         ".failpoint", die)  # fmt: skip
     with pytest.raises(Died):
-        care.purge([media.id], anna)
+        trash.purge([media.id], anna)
     half = fresh(media)
     died_at = half.purged_at, half.quarantined_at
-    with pytest.raises(care.Refused):
-        care.restore(half, anna)  # in whichever moment it died
+    with pytest.raises(trash.Refused):
+        trash.restore(half, anna)  # in whichever moment it died
     db.session.rollback()
     monkeypatch.undo()
-    care.purge([], anna)
+    trash.purge([], anna)
 
-    path = media_store().root / care.quarantine_key(media)
+    path = media_store().root / trash.quarantine_key(media)
     assert died_at[0] is not None
     assert died_at[1] is None
     assert fresh(media).quarantined_at is not None
@@ -293,13 +293,13 @@ def test_without_its_disk_nothing_is_given_up_half(anna, trashed):
     media_store().expect("another store")
 
     with pytest.raises(Unavailable):
-        care.purge([media.id], anna)
+        trash.purge([media.id], anna)
 
     assert fresh(media).quarantined_at is None
     media_store()._expected = None
-    care.purge([], anna)
+    trash.purge([], anna)
     assert fresh(media).quarantined_at is not None
-    assert lies(care.quarantine_key(media))
+    assert lies(trash.quarantine_key(media))
 
 
 def test_a_file_that_is_being_read_is_read_to_its_end_although_it_is_given_up(anna, trashed):
@@ -308,7 +308,7 @@ def test_a_file_that_is_being_read_is_read_to_its_end_although_it_is_given_up(an
 
     with media_store().open(media.file_path) as file:
         first = file.read(100)
-        care.purge([media.id], anna)
+        trash.purge([media.id], anna)
         rest = file.read()
 
     assert first + rest == content
@@ -317,7 +317,7 @@ def test_a_file_that_is_being_read_is_read_to_its_end_although_it_is_given_up(an
 def test_what_was_given_up_is_not_worked_on_any_more(anna, trashed):
     media = trashed(40, copy_state=CopyState.DUE, copy_due_at=now())
 
-    care.purge([media.id], anna)
+    trash.purge([media.id], anna)
 
     row = fresh(media)
     assert (row.copy_state, row.copy_due_at) == (CopyState.IMPOSSIBLE, None)
@@ -326,10 +326,10 @@ def test_what_was_given_up_is_not_worked_on_any_more(anna, trashed):
 def test_a_file_that_never_came_leaves_nothing_but_its_row(anna, trashed):
     media = trashed(40, state=State.NEEDS_ATTENTION, downloaded_at=None, sha256=None)
 
-    assert care.purge([media.id], anna) == 1
+    assert trash.purge([media.id], anna) == 1
 
     assert fresh(media).quarantined_at is not None
-    assert not lies(care.quarantine_key(media))
+    assert not lies(trash.quarantine_key(media))
 
 
 def test_the_command_says_how_many_and_deletes_only_when_told_to(
@@ -342,7 +342,7 @@ def test_the_command_says_how_many_and_deletes_only_when_told_to(
 
     def say(*words: str) -> str:
         db.session.commit()
-        return CliRunner().invoke(cli.viewer, words, catch_exceptions=False).output
+        return CliRunner().invoke(commands.viewer, words, catch_exceptions=False).output
 
     asked, still = say("purge"), fresh(old).purged_at
     done = say("purge", "--yes")
@@ -367,19 +367,19 @@ def spoil(media: MediaAttachment, content: bytes | None) -> None:
 
 @BOTH
 @pytest.mark.parametrize(
-    ("content", "problem"), [(picture(), None), (b"rot", care.DAMAGE), (None, care.LOSS)]
+    ("content", "problem"), [(picture(), None), (b"rot", trash.DAMAGE), (None, trash.LOSS)]
 )
 def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
     media = keep(picture())
     spoil(media, content)
 
-    care.note_finding(media, care.look(media))
+    trash.note_finding(media, trash.look(media))
     db.session.commit()
     row = fresh(media)
     found = row.state, row.problem
     spoil(media, b"") if content is not None else None
     (media_store().root / media.file_path).write_bytes(picture())
-    care.note_finding(row, care.look(row))
+    trash.note_finding(row, trash.look(row))
     db.session.commit()
 
     assert found == ((State.STORED, None) if problem is None else (State.DAMAGED, problem))
@@ -389,11 +389,11 @@ def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
 def test_a_check_of_what_was_put_away_meanwhile_marks_nothing(anna):
     media = keep()
     spoil(media, b"rot")
-    finding = care.look(media)
-    care.trash(media, anna)
+    finding = trash.look(media)
+    trash.trash(media, anna)
     db.session.commit()
 
-    care.note_finding(media, finding)
+    trash.note_finding(media, finding)
     db.session.commit()
 
     assert fresh(media).state is State.TRASHED
@@ -406,9 +406,9 @@ def test_a_caption_is_one_line_and_its_changes_are_told(anna):
     media = keep()
 
     for words in ("  East\n wall ", "East wall", "", "x" * 300):
-        care.set_caption(media, words)
-    with pytest.raises(care.Refused):
-        care.set_caption(media, "x" * 301)
+        trash.set_caption(media, words)
+    with pytest.raises(trash.Refused):
+        trash.set_caption(media, "x" * 301)
     db.session.commit()
 
     told = db.session.scalars(sa.select(AuditEntry.words).filter_by(action="caption")).all()
@@ -420,12 +420,12 @@ def test_originals_are_the_same_bytes_after_everything(anna):
     media = keep(with_copies=True)
     was = stored_bytes(media)
 
-    care.set_caption(media, "East wall")
-    care.note_finding(media, care.look(media))
+    trash.set_caption(media, "East wall")
+    trash.note_finding(media, trash.look(media))
     sharing.clean_copy(media)
     with time_machine.travel(now() + timedelta(days=1)):
-        care.trash(media, anna)
-        care.restore(media, anna)
+        trash.trash(media, anna)
+        trash.restore(media, anna)
     db.session.commit()
 
     assert stored_bytes(fresh(media)) == was

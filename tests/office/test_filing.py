@@ -25,7 +25,7 @@ from tests.test_journey import picture
 from viewer.extensions import db, now
 from viewer.models import AuditEntry, MediaAttachment, MediaLink, Message, User, WorkRecord
 from viewer.office import accounts, filing
-from viewer.web.listing import newer, position
+from viewer.web.pagination import newer, position
 
 PLACE = (MediaAttachment.sent_at, MediaAttachment.id)
 State, Status = MediaAttachment.State, WorkRecord.Status

@@ -15,7 +15,7 @@ from tests.kept import keep, picture, stored_bytes
 from tests.web.test_pages import NASTY, Page, counted
 from viewer.extensions import db, media_store, now
 from viewer.models import AuditEntry, Evidence, EvidenceItem, MediaAttachment, Share, WebhookEvent
-from viewer.office import care, filing
+from viewer.office import filing, trash
 
 State = MediaAttachment.State
 
@@ -102,7 +102,7 @@ def test_a_passport_shows_where_a_file_is_used_shared_and_what_was_done(office):
         {"state": State.PENDING, "downloaded_at": None, "sha256": None, "mime_type": None},
         {"state": State.DOWNLOADING, "downloaded_at": None, "file_size": None},
         {"state": State.NEEDS_ATTENTION, "downloaded_at": None, "problem": NASTY[0]},
-        {"state": State.DAMAGED, "problem": care.DAMAGE},
+        {"state": State.DAMAGED, "problem": trash.DAMAGE},
         {"caption": NASTY[2], "file_name": NASTY[1]},
         {"media_type": MediaAttachment.MediaType.DOCUMENT, "mime_type": "application/pdf"},
         {"media_type": MediaAttachment.MediaType.VIDEO, "mime_type": "video/mp4"},
@@ -315,7 +315,7 @@ def test_the_owner_deletes_for_good_what_is_old_enough_and_only_when_sure(client
 
 @BOTH
 def test_the_trash_pages_without_gap_or_repeat(office, monkeypatch):
-    monkeypatch.setattr("viewer.web.care.PAGE", 2)
+    monkeypatch.setattr("viewer.web.media.trash.PAGE", 2)
     message, moment = filed.text(filed.customer()), now()
     rows = filed.files(message, 5, state=State.TRASHED, trashed_at=moment, trashed_by="x@y")
 

@@ -14,8 +14,8 @@ from tests.web.test_pages import NASTY, called, stored
 from viewer.extensions import db
 from viewer.models import MediaAttachment, Message, Unread
 from viewer.office import accounts
-from viewer.web import conversations
-from viewer.web.tappable import tappable
+from viewer.web.conversations import pages
+from viewer.web.linkify import tappable
 
 page, talk, attach = test_pages.page, test_pages.talk, test_pages.attach
 
@@ -211,7 +211,7 @@ def test_what_is_new_to_somebody_has_a_line_above_it_once(page, talk, client):
 
 @BOTH
 def test_a_permalink_leads_to_the_page_where_the_message_stands(client, page, talk, monkeypatch):
-    monkeypatch.setattr(conversations, "MESSAGES_PAGE", 6)
+    monkeypatch.setattr(pages, "MESSAGES_PAGE", 6)
     row = talk(messages=30, apart=timedelta(0))  # all at one moment
     ids = sorted(message.id for message in row.messages)
 
@@ -241,7 +241,7 @@ def test_every_time_on_the_page_is_a_permalink(page, talk):
 
 @BOTH
 def test_from_the_middle_one_pages_both_ways_without_gap_or_repeat(client, page, talk, monkeypatch):
-    monkeypatch.setattr(conversations, "MESSAGES_PAGE", 6)
+    monkeypatch.setattr(pages, "MESSAGES_PAGE", 6)
     row = talk(messages=31, apart=timedelta(0))
     ids = sorted(message.id for message in row.messages)
     middle = client.get(f"/messages/{ids[14]}").headers["Location"].partition("#")[0]
@@ -259,7 +259,7 @@ def test_from_the_middle_one_pages_both_ways_without_gap_or_repeat(client, page,
 
 @BOTH
 def test_a_day_is_jumped_to(client, page, talk, monkeypatch):
-    monkeypatch.setattr(conversations, "MESSAGES_PAGE", 3)
+    monkeypatch.setattr(pages, "MESSAGES_PAGE", 3)
     # Half past eleven in the evening, and half past midnight, of New York.
     row = talk(at=datetime(2026, 9, 21, 4, 30, tzinfo=UTC), messages=5, apart=timedelta(hours=1))
 
@@ -304,7 +304,7 @@ def test_a_place_that_cannot_be_is_no_crash(client, talk):
 
 @BOTH
 def test_no_way_to_a_message_asks_the_database_row_by_row(client, talk, attach, monkeypatch):
-    monkeypatch.setattr(conversations, "MESSAGES_PAGE", 8)
+    monkeypatch.setattr(pages, "MESSAGES_PAGE", 8)
     row = talk(messages=24)
     for message in row.messages:
         attach(message, **stored())

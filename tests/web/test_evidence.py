@@ -17,7 +17,7 @@ from tests.web.test_media import tone
 from tests.web.test_pages import Page
 from viewer.extensions import db, media_store
 from viewer.models import Evidence, EvidenceItem, MediaAttachment, User, WorkRecord
-from viewer.office import care, evidence, filing, records
+from viewer.office import evidence, filing, records, trash
 
 State, Status = MediaAttachment.State, WorkRecord.Status
 
@@ -133,7 +133,7 @@ def test_what_is_added_later_is_said_to_be(sent, client):
     record, kept, media, _ = sent()
     filing.link(photos(media[0].conversation, 1), record, None)
     filing.unlink([media[0]], record, None)
-    care.trash(media[1], db.session.scalars(sa.select(User)).first())  # it is linked still
+    trash.trash(media[1], db.session.scalars(sa.select(User)).first())  # it is linked still
     db.session.commit()
 
     shown, page = client.get(f"/work/{record.id}").text, page_of(client, record, kept)
@@ -266,8 +266,8 @@ def test_what_a_quote_was_priced_from_is_never_given_up(sent, client):
     filing.unlink([media[0]], db.session.scalars(sa.select(WorkRecord)).one(), None)
     db.session.commit()
 
-    with time_machine.travel(NOW + care.KEPT * 20, tick=False):
-        assert care.purgeable() == []
+    with time_machine.travel(NOW + trash.KEPT * 20, tick=False):
+        assert trash.purgeable() == []
 
 
 def test_the_evidence_of_one_quote_is_not_reached_through_another(sent, client):

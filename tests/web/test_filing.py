@@ -521,7 +521,7 @@ def test_the_picker_shows_the_customers_files_newest_first_and_marks_what_is_lin
 
 
 def test_ticks_go_along_to_older_pages(client, maria, monkeypatch):
-    monkeypatch.setattr("viewer.web.filing.PICK_PAGE", 2)
+    monkeypatch.setattr("viewer.web.work.linking.PICK_PAGE", 2)
     media = [photos(maria, 1, NOW - days(n))[0] for n in range(5)]
     job = quote(maria)
     page = open_page(client, f"/work/{job.id}/pick")
@@ -564,7 +564,7 @@ def test_a_file_says_where_it_is_used(app, maria, job):
     filing.link([media], visited, None, "Before the repair")
     db.session.commit()
 
-    page = show(app, "filing/_used_in.html", media=media, uses=filing.uses(media))
+    page = show(app, "work/_used_in.html", media=media, uses=filing.uses(media))
 
     assert filing.name_of(visited) in page.text
     assert "Before the repair" in page.text
@@ -587,7 +587,7 @@ def test_a_file_says_where_it_is_used(app, maria, job):
 def test_a_file_that_is_used_nowhere_says_how_it_stands(app, maria, values, words):
     [media] = files(text(maria), 1, **values)
 
-    assert words in show(app, "filing/_used_in.html", media=media, uses=[]).text
+    assert words in show(app, "work/_used_in.html", media=media, uses=[]).text
 
 
 def test_the_record_shows_its_files_in_order_with_captions_and_cover(app, maria, job):
@@ -611,11 +611,11 @@ def test_the_record_shows_its_files_in_order_with_captions_and_cover(app, maria,
 def test_visits_without_a_photo_are_named(app, maria, job):
     visited = visit(maria, NOW, visit="inspection")
 
-    page = show(app, "filing/_soon.html", soon=[(visited, "Maria Alvarez")])
+    page = show(app, "work/_soon.html", soon=[(visited, "Maria Alvarez")])
 
     assert "No photos yet for this visit Maria Alvarez" in page.text
     assert page.links(f"/work/{visited.id}/pick")
-    assert show(app, "filing/_soon.html", soon=[]).text == ""
+    assert show(app, "work/_soon.html", soon=[]).text == ""
 
 
 def test_the_inbox_names_visits_of_the_next_two_days_until_they_have_a_photo(client, maria, bob):

@@ -22,7 +22,7 @@ from tests.web.test_pages import Page
 from viewer.extensions import db
 from viewer.models import AuditEntry, Conversation, ConversationAlias, MediaAttachment, Message
 from viewer.office import filing
-from viewer.web import gallery
+from viewer.web.media import gallery
 
 State, MediaType = MediaAttachment.State, MediaAttachment.MediaType
 

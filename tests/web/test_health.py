@@ -10,7 +10,7 @@ from viewer.config import settings
 from viewer.demo.rest import Workspace, stamp
 from viewer.extensions import db, now
 from viewer.intake import catch_up
-from viewer.models import CatchUpMark, Duty, MediaAttachment, WebhookEvent
+from viewer.models import Checkpoint, MediaAttachment, ScheduledTask, WebhookEvent
 from viewer.quo import rest
 from viewer.upkeep import health
 
@@ -31,7 +31,7 @@ def test_where_everything_runs_there_is_no_alarm(swept):
 
 
 def test_a_sweep_that_stopped_is_an_alarm(swept):
-    duty = db.session.get(Duty, "sweep")
+    duty = db.session.get(ScheduledTask, "sweep")
     duty.done_at = now() - timedelta(seconds=61)
     db.session.commit()
 
@@ -135,7 +135,7 @@ def test_business_hours_are_counted_in_the_display_zone(app, start, end, hours):
 
 
 def test_a_subscription_that_would_not_deliver_is_an_alarm(swept):
-    CatchUpMark.write("subscription", "missing", "No webhook leads to us.")
+    Checkpoint.write("subscription", "missing", "No webhook leads to us.")
     db.session.commit()
 
     assert alarms() == {"subscription"}
@@ -215,7 +215,7 @@ def test_a_catch_up_that_never_succeeded_is_an_alarm(catch_up_at, workspace):
 def test_a_run_that_failed_after_an_update_is_no_alarm_yet(catch_up_at, workspace):
     begin = now()
     catch_up_at(begin)
-    CatchUpMark.forget("last whole run")  # the version before did not know it
+    Checkpoint.forget("last whole run")  # the version before did not know it
     db.session.commit()
     workspace.broken = {"/": 401}
 
@@ -251,8 +251,8 @@ def test_a_key_that_may_not_ask_for_contacts_is_no_alarm(catch_up_at, workspace)
 
 
 def test_without_a_key_nobody_expects_a_catch_up(swept, time_machine_at):
-    CatchUpMark.write("last whole run", (now() - timedelta(days=3)).isoformat())
-    CatchUpMark.write("subscription", "missing", "No webhook leads to us.")
+    Checkpoint.write("last whole run", (now() - timedelta(days=3)).isoformat())
+    Checkpoint.write("subscription", "missing", "No webhook leads to us.")
     db.session.commit()
 
     with time_machine_at(now() + timedelta(minutes=61)):
@@ -292,16 +292,16 @@ def test_two_schedulers_do_a_duty_once(app):
 
 
 def test_a_duty_whose_holder_died_is_taken_up_by_another(app, time_machine_at):
-    assert Duty.take("sweep", "host1", seconds=60, every=10)
+    assert ScheduledTask.take("sweep", "host1", seconds=60, every=10)
     db.session.commit()
 
     with time_machine_at(now() + timedelta(seconds=61)):
-        taken = Duty.take("sweep", "host2", seconds=60, every=10)
-    Duty.finish("sweep", "host1", "too late")
+        taken = ScheduledTask.take("sweep", "host2", seconds=60, every=10)
+    ScheduledTask.finish("sweep", "host1", "too late")
     db.session.commit()
 
     assert taken
-    assert db.session.get(Duty, "sweep").holder == "host2"
+    assert db.session.get(ScheduledTask, "sweep").holder == "host2"
 
 
 def work() -> None:

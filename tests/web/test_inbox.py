@@ -13,8 +13,8 @@ from tests.test_journey import picture
 from tests.web import test_pages
 from tests.web.test_pages import Page, called, stored
 from viewer.extensions import db
-from viewer.models import Conversation, Line, MediaAttachment, Message, Unread, User
-from viewer.web import inbox
+from viewer.models import Conversation, MediaAttachment, Message, PhoneLine, Unread, User
+from viewer.web.conversations import inbox
 
 page, talk, attach = test_pages.page, test_pages.talk, test_pages.attach
 
@@ -137,10 +137,10 @@ def test_a_day_that_is_none_is_said_and_nothing_typed_is_lost(page, talk, day):
 def test_where_there_are_several_lines_one_can_be_chosen(page, talk):
     office, van = talk("+16175550120"), talk("+16175550121")
     office.line, van.line = "PNoffice", "PNvan"
-    db.session.add(Line(provider_id="PNoffice", number="+16175550100", name="Office"))
+    db.session.add(PhoneLine(provider_id="PNoffice", number="+16175550100", name="Office"))
     db.session.commit()
     before = page("/")
-    db.session.add(Line(provider_id="PNvan", number="+16175550101"))
+    db.session.add(PhoneLine(provider_id="PNvan", number="+16175550101"))
     db.session.commit()
 
     both, one = page("/"), page("/?line=PNvan")

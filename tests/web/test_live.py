@@ -22,7 +22,7 @@ from viewer.models import (
     UserSession,
     WorkRecord,
 )
-from viewer.web import conversations, live
+from viewer.web.conversations import live, pages
 
 page, talk, attach = test_pages.page, test_pages.talk, test_pages.attach
 
@@ -99,11 +99,11 @@ def test_every_change_of_a_message_is_told_once(watch, talk, attach):
     db.session.commit()
     open_page = watch(row)
 
-    def hear(message, **words):
-        message.hear(now(), **words)
+    def merge(message, **words):
+        message.merge(now(), **words)
 
     changes = [
-        (first, lambda: hear(first, body="Other words")),
+        (first, lambda: merge(first, body="Other words")),
         (first, lambda: setattr(first, "status", "delivered")),
         (second, lambda: setattr(photo, "problem", "The source is slow.")),
         (second, lambda: vars_of(photo, **stored(copy_state="due", thumbnail_path=None))),
@@ -113,11 +113,11 @@ def test_every_change_of_a_message_is_told_once(watch, talk, attach):
         (second, lambda: setattr(record, "number", "Q-104")),
         (second, lambda: setattr(photo, "state", State.DAMAGED)),
         (second, lambda: setattr(photo, "state", State.TRASHED)),
-        (third, lambda: hear(third, voicemail_transcript="It leaks.")),
-        (third, lambda: hear(third, summary=["A leak"])),
-        (third, lambda: hear(third, transcript=[{"text": "Hello", "start": 0, "end": 1}])),
+        (third, lambda: merge(third, voicemail_transcript="It leaks.")),
+        (third, lambda: merge(third, summary=["A leak"])),
+        (third, lambda: merge(third, transcript=[{"text": "Hello", "start": 0, "end": 1}])),
         (third, lambda: db.session.delete(voice)),
-        (fourth, lambda: hear(fourth, sender="+16175550199")),
+        (fourth, lambda: merge(fourth, sender="+16175550199")),
     ]
     for message, change in changes:
         change()
@@ -150,7 +150,7 @@ def test_a_new_message_is_told_wherever_it_belongs(watch, talk, deliver, work, m
 
 
 def test_a_page_of_several_parts_asks_with_the_etags_of_all(watch, talk, monkeypatch):
-    monkeypatch.setattr(conversations, "MESSAGES_PAGE", 5)
+    monkeypatch.setattr(pages, "MESSAGES_PAGE", 5)
     row = talk(messages=12, apart=timedelta(hours=1))
     newest = watch(row)
     older = watch(row, f"?before={newest.places['since']}")
@@ -165,7 +165,7 @@ def test_a_page_of_several_parts_asks_with_the_etags_of_all(watch, talk, monkeyp
 
 
 def test_a_page_that_ends_earlier_is_told_that_there_is_more(watch, talk, monkeypatch):
-    monkeypatch.setattr(conversations, "MESSAGES_PAGE", 4)
+    monkeypatch.setattr(pages, "MESSAGES_PAGE", 4)
     row = talk(messages=8)
     newest = watch(row)
     older = watch(row, f"?before={newest.places['since']}")
@@ -330,7 +330,7 @@ def test_the_list_stays_as_it_was_narrowed(page, talk, client):
 
 
 def test_an_older_page_of_the_inbox_stays_as_it_is(page, talk, monkeypatch):
-    monkeypatch.setattr("viewer.web.inbox.INBOX_PAGE", 1)
+    monkeypatch.setattr("viewer.web.conversations.inbox.INBOX_PAGE", 1)
     talk("+16175550123")
     talk("+16175550124", at=NOW + timedelta(hours=1))
     [older] = page("/").links("before=")

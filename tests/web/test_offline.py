@@ -16,7 +16,7 @@ from viewer.demo import drawing
 from viewer.extensions import db
 from viewer.models import Conversation, User, UserSession
 from viewer.office import accounts
-from viewer.web import offline
+from viewer.web.conversations import offline
 
 PAGES = ("/", "/photos", "/unfiled", "/status", "/account", "/offline")
 

@@ -26,7 +26,8 @@ from viewer.models import (
     MediaAttachment,
     Message,
 )
-from viewer.web import conversations, inbox
+from viewer.web.conversations import inbox
+from viewer.web.conversations import pages as conversation_pages
 
 State = MediaAttachment.State
 NOW = datetime(2026, 9, 21, 16, 0, tzinfo=UTC)  # noon in New York
@@ -369,7 +370,7 @@ def test_days_are_those_of_the_display_zone(page, talk):
 
 @BOTH
 def test_older_messages_page_without_gap_or_repeat(page, talk, monkeypatch):
-    monkeypatch.setattr(conversations, "MESSAGES_PAGE", 4)
+    monkeypatch.setattr(conversation_pages, "MESSAGES_PAGE", 4)
     conversation = talk(messages=11, apart=timedelta(0))  # all at one moment
     expected = sorted(m.id for m in conversation.messages)
 
@@ -668,7 +669,7 @@ def test_an_error_is_said_in_words_of_ours(client, method, address, code, words)
 
 def test_a_failure_of_ours_says_so_and_shows_nothing_of_the_inside(client, app, monkeypatch):
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    monkeypatch.setitem(app.view_functions, "trail.index", lambda: {}["inside"])
+    monkeypatch.setitem(app.view_functions, "accounts.audit_log.index", lambda: {}["inside"])
 
     answer = client.get("/trail", headers={"Accept": "text/html"})
 

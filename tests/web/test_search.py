@@ -11,8 +11,8 @@ from tests.conftest import BOTH
 from tests.web import test_pages
 from tests.web.test_pages import NASTY, Page, called
 from viewer.extensions import db
-from viewer.intake import indexing
-from viewer.models import CatchUpMark, Conversation, Message
+from viewer.models import Checkpoint, Conversation, Message
+from viewer.search import indexing
 from viewer.web import search
 
 page = test_pages.page
@@ -35,7 +35,7 @@ def said(app):
         db.session.flush()
         indexing.index_messages([message])
         indexing.index_conversations([conversation])
-        CatchUpMark.write(indexing.MARK, indexing.VERSION)
+        Checkpoint.write(indexing.MARK, indexing.VERSION)
         db.session.commit()
         return message
 

@@ -602,7 +602,7 @@ def test_a_choice_of_nothing_is_a_404(log_in):
 
 @BOTH
 def test_links_are_listed_by_how_they_stand_and_whose_they_are(share, log_in, monkeypatch):
-    monkeypatch.setattr("viewer.web.shares.PAGE", 2)
+    monkeypatch.setattr("viewer.web.sharing.manage.PAGE", 2)
     media, office = keep(), log_in("office")
     with time_machine.travel(datetime(2026, 9, 1, 12, 0, tzinfo=UTC), tick=False):
         share(media, title="Old one", lasts="1")

@@ -26,7 +26,7 @@ from viewer.models import (
     User,
     WorkRecord,
 )
-from viewer.web import slides
+from viewer.web.media import slides
 
 pillow_heif.register_heif_opener()
 

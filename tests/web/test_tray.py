@@ -12,7 +12,7 @@ from tests.web.test_pages import Page
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, Message
 from viewer.office import filing
-from viewer.web.filing import age
+from viewer.web.formatting import age
 
 State = MediaAttachment.State
 
@@ -96,7 +96,7 @@ def test_an_age_is_told_in_one_unit(ago, words):
 
 @BOTH
 def test_the_tray_pages_without_gap_or_repeat(client, maria, monkeypatch):
-    monkeypatch.setattr("viewer.web.filing.TRAY_PAGE", 3)
+    monkeypatch.setattr("viewer.web.work.unfiled.TRAY_PAGE", 3)
     media = [one for n in range(4) for one in photos(maria, 2, NOW - days(n // 2))]
     seen, page = [], tray(client)
     while True:

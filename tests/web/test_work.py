@@ -12,9 +12,9 @@ from tests.conftest import BOTH
 from tests.filed import NOW, customer, photos, voicemail
 from tests.web.test_pages import NASTY, Page
 from viewer.extensions import db
-from viewer.intake import indexing
 from viewer.models import AuditEntry, ConversationAlias, Evidence, WorkRecord
 from viewer.office import filing, records
+from viewer.search import indexing
 
 Kind, Status = WorkRecord.Kind, WorkRecord.Status
 NOBODY = uuid.UUID(int=7)

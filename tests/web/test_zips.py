@@ -19,7 +19,7 @@ from werkzeug.exceptions import NotFound
 
 from tests.servers import serving
 from viewer.extensions import media_store
-from viewer.web import zips
+from viewer.web.media import zips
 
 SENT = datetime(2026, 9, 21, 14, 13, 19, tzinfo=UTC)
 

@@ -1,7 +1,7 @@
 """Find what is due, expired or half-done. Rows are the truth; the queue only forgot to remind us.
 
 The sweep writes little and downloads nothing: it names what is to be enqueued. It may run on every
-host; `Duty` lets one at a time through.
+host; `ScheduledTask` lets one at a time through.
 """
 
 import logging

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from viewer.config import BusinessHours, Settings, settings
 from viewer.extensions import db, media_store, now
 from viewer.intake import catch_up, collect
-from viewer.models import CatchUpMark, Duty, MediaAttachment, RefusedDelivery, WebhookEvent
+from viewer.models import Checkpoint, MediaAttachment, RefusedDelivery, ScheduledTask, WebhookEvent
 
 State = MediaAttachment.State
 
@@ -74,7 +74,7 @@ class Health:
     bytes_last_30_days: int
     oldest_waiting: datetime | None  # of the files on their way
     last_event: datetime | None
-    subscription: CatchUpMark | None  # what the catch-up found; None: nobody looked lately
+    subscription: Checkpoint | None  # what the catch-up found; None: nobody looked lately
     unread_events: int
     unparsed_events: int
     refused: dict[str, int]  # by reason, in the last 24 hours
@@ -150,8 +150,8 @@ def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Healt
     return found
 
 
-def _subscription(moment: datetime) -> CatchUpMark | None:
-    mark = db.session.get(CatchUpMark, catch_up.SUBSCRIPTION)
+def _subscription(moment: datetime) -> Checkpoint | None:
+    mark = db.session.get(Checkpoint, catch_up.SUBSCRIPTION)
     return mark if mark and moment - mark.updated_at <= SUBSCRIPTION_KNOWN else None
 
 
@@ -190,7 +190,7 @@ def _duties(current: Settings) -> list[Watched]:
                 timedelta(minutes=30),  # three runs
             )
         )
-    rows = {row.name: row for row in db.session.scalars(sa.select(Duty))}
+    rows = {row.name: row for row in db.session.scalars(sa.select(ScheduledTask))}
     done_at = {name: row.done_at for name, row in rows.items()}
     # It comes to its end also where the provider refuses everything: then it was not done.
     done_at["catch_up"] = catch_up.last_whole_run(done_at.get("catch_up"))
