@@ -46,8 +46,8 @@ bench: $(VENV)/.dev ## what the README's figures come from
 	$(BIN)/python -m benchmarks.journey
 	$(BIN)/python -m benchmarks.size
 
-screenshots: $(VENV)/.dev ## the pictures of every page in docs/screenshots/
-	$(BIN)/python -m docs.screenshots
+screenshots: $(VENV)/.dev ## the pictures of every page in scripts.screenshots/
+	$(BIN)/python -m scripts.screenshots
 
 setup: $(VENV)/.dev ## only install
 

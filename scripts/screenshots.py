@@ -24,8 +24,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.program import find_chromium
 from viewer.extensions import sqlite
 
-FOLDER = Path(__file__).parent / "screenshots"
 ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "screenshots"
 SIZES = {"phone": (360, 780), "desk": (1280, 900)}
 EMAIL, PASSWORD = "owner@demo.example", "show-me-the-cracks"  # of the demo's made-up owner
 CUSTOMER = "Tom Brennan"
