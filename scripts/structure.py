@@ -1,4 +1,4 @@
-"""The shape of the tree: files and lines of each room, how long files and functions are, who imports whom.
+"""The shape of the tree: sizes of rooms, lengths of files and functions, imports and circles.
 
 Run it in a checkout, or name another one: python scripts/structure.py [FOLDER]
 It ends with 1 if a goal of the house style is missed: a room of more than 15 files, a file of more
@@ -54,9 +54,8 @@ def _say_lengths(root: Path, missed: list[str]) -> None:
         for kind, lengths in (("files", files), ("functions", functions)):
             median, p90, longest = _spread(lengths.values())
             name = max(lengths, key=lambda one: lengths[one])
-            print(
-                f"{folder + ' ' + kind:22}{len(lengths):8}{median:8.0f}{p90:6.0f}{longest:6}  {name}"
-            )
+            label = f"{folder} {kind}"
+            print(f"{label:22}{len(lengths):8}{median:8.0f}{p90:6.0f}{longest:6}  {name}")
         if folder == "viewer":
             if max(files.values()) > MOST_LINES:
                 missed.append(f"a file of {max(files.values())} lines")

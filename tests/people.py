@@ -3,19 +3,21 @@
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import requests
 
+COMMAND = (sys.executable, "-m", "viewer")  # of this checkout
 EMAIL, PASSWORD = "owner@crack.example", "a crack in the wall"
 
 
-def hire(environment: Mapping[str, str], cwd: Path | None = None) -> None:
+def hire(
+    environment: Mapping[str, str], cwd: Path | None = None, command: Sequence[str] = COMMAND
+) -> None:
     """An owner, made as an operator would, in the viewer of this environment."""
     subprocess.run(
-        [sys.executable, "-m", "viewer", "user", "add", EMAIL, "--role", "owner",
-         "--password-stdin"],
+        [*command, "user", "add", EMAIL, "--role", "owner", "--password-stdin"],
         input=f"{PASSWORD}\n", text=True, env=dict(environment), cwd=cwd, check=True,
         stdout=subprocess.DEVNULL,
     )  # fmt: skip

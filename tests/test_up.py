@@ -4,9 +4,8 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -29,8 +28,10 @@ pytestmark = pytest.mark.proof  # whole hosts, started and killed
 class Up:
     """`viewer up` on a port and in a folder of its own."""
 
-    def __init__(self, data_dir: Path, **settings: str) -> None:
-        self.data_dir = data_dir
+    def __init__(
+        self, data_dir: Path, command: Sequence[str] = people.COMMAND, **settings: str
+    ) -> None:
+        self.data_dir, self.command = data_dir, command
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -42,7 +43,7 @@ class Up:
                 "MEDIA_HOSTS": "127.0.0.1", "MEDIA_ALLOW_LOOPBACK": "1",
             } | settings  # fmt: skip
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "viewer", "up", "--port", str(self.port)],
+                [*command, "up", "--port", str(self.port)],
                 env=self.environment, cwd=data_dir, start_new_session=True, stderr=log,
             )  # fmt: skip
         self._browser: requests.Session | None = None
@@ -82,7 +83,7 @@ class Up:
         """In which the owner is logged in; the first time, an owner is made."""
         if self._browser is None:
             if not self.rows("SELECT 1 FROM users"):
-                people.hire(self.environment, cwd=self.data_dir)
+                people.hire(self.environment, self.data_dir, self.command)
             self._browser = people.enter(self.url)
         return self._browser
 

@@ -25,7 +25,9 @@ from viewer.web import (
 )
 from viewer.web.conversations import offline
 
-ROOT = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parent
+# templates, static and migrations: inside the package of a wheel, beside it in a checkout.
+ROOT = PACKAGE if (PACKAGE / "templates").is_dir() else PACKAGE.parent
 ROOMS = (webhooks, conversations, media, work, sharing, accounts, search, status, api)
 
 

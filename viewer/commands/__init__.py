@@ -9,6 +9,7 @@ from viewer.commands.context import PROBLEMS
 
 
 @click.group()
+@click.version_option(package_name="conversation-viewer", message="%(version)s")
 def viewer() -> None:
     """Photos and voicemails of a business phone line."""
 

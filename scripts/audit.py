@@ -3,7 +3,7 @@
 Where the registry has no advisories to give (a mirror often has none), it says how many packages
 could not be asked for, and `make check` goes on: an audit that could not run is not a clean one.
 
-Run it: python -m tests.audit
+Run it: python -m scripts.audit
 """
 
 import json
