@@ -3,7 +3,7 @@
 import av
 import pytest
 
-from tests.derive import makers
+from tests.support import samples
 from viewer.derive import Unreadable
 
 
@@ -24,7 +24,7 @@ def seconds_of(path) -> float:
     ],
 )
 def test_what_browsers_do_not_play_gets_an_mp3(look, tmp_path, codec, container, rate, mime_type):
-    recording = look(makers.sound(tmp_path / "voicemail", codec, container, 2.0, rate))
+    recording = look(samples.sound(tmp_path / "voicemail", codec, container, 2.0, rate))
 
     assert (recording.mime_type, recording.media_type) == (mime_type, "audio")
     assert recording.duration_seconds == pytest.approx(2.0, abs=0.1)
@@ -44,7 +44,7 @@ def test_what_browsers_do_not_play_gets_an_mp3(look, tmp_path, codec, container,
     ],
 )
 def test_what_browsers_play_is_left_alone(look, tmp_path, codec, container, mime_type):
-    recording = look(makers.sound(tmp_path / "voicemail", codec, container, 2.0, 16000))
+    recording = look(samples.sound(tmp_path / "voicemail", codec, container, 2.0, 16000))
 
     assert recording.mime_type == mime_type
     assert recording.duration_seconds == pytest.approx(2.0, abs=0.15)
@@ -52,7 +52,7 @@ def test_what_browsers_play_is_left_alone(look, tmp_path, codec, container, mime
 
 
 def test_length_of_a_varying_mp3_without_an_index_is_counted_not_guessed(look, tmp_path):
-    path = makers.sound(
+    path = samples.sound(
         tmp_path / "vbr", "libmp3lame", "mp3", 30.0, options={"abr": "1"}, write_xing="0"
     )
     with av.open(str(path)) as container:
@@ -65,7 +65,7 @@ def test_length_of_a_varying_mp3_without_an_index_is_counted_not_guessed(look, t
 
 
 def test_waveform_shows_where_somebody_speaks(look, tmp_path):
-    recording = look(makers.sound(tmp_path / "voicemail", "libopencore_amrnb", "amr", 4.0, 8000))
+    recording = look(samples.sound(tmp_path / "voicemail", "libopencore_amrnb", "amr", 4.0, 8000))
 
     assert len(recording.peaks) == 200
     assert max(recording.peaks[:95]) < 10
@@ -74,7 +74,7 @@ def test_waveform_shows_where_somebody_speaks(look, tmp_path):
 
 
 def test_cut_recording_plays_as_far_as_it_goes(look, tmp_path):
-    path = makers.sound(tmp_path / "voicemail", "libopencore_amrnb", "amr", 4.0, 8000)
+    path = samples.sound(tmp_path / "voicemail", "libopencore_amrnb", "amr", 4.0, 8000)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 + 7])
 
     recording = look(path)
@@ -84,7 +84,7 @@ def test_cut_recording_plays_as_far_as_it_goes(look, tmp_path):
 
 
 def test_recording_in_which_nothing_plays_is_unreadable(look, tmp_path):
-    path = makers.sound(tmp_path / "voicemail", "aac", "ipod")
+    path = samples.sound(tmp_path / "voicemail", "aac", "ipod")
     path.write_bytes(path.read_bytes()[:900])
 
     with pytest.raises(Unreadable, match=r"damaged|no sound"):

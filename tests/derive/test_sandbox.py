@@ -10,10 +10,10 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from tests.derive import makers
+from tests.support import samples
 from viewer.derive import DEFAULT_LIMITS, Killed, Unreadable, derive
 
-PHOTO = makers.packed(makers.corner_picture(3000, 2000), "PNG")
+PHOTO = samples.packed(samples.corner_picture(3000, 2000), "PNG")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_what_was_known_before_the_child_was_killed_is_kept(endless, tmp_path):
 
 
 def test_film_whose_copy_fails_keeps_its_poster(look, tmp_path):
-    film = makers.film(tmp_path / "film", "libx264", "mov", frames=50, voice="aac")
+    film = samples.film(tmp_path / "film", "libx264", "mov", frames=50, voice="aac")
     assert film.stat().st_size > 29_000
 
     kept = look(film, replace(DEFAULT_LIMITS, file_bytes=25_000))
@@ -129,10 +129,10 @@ def test_child_inherits_no_secrets_and_ends_when_the_job_is_called_off(
 
 
 def test_copies_of_an_earlier_run_are_replaced(look):
-    first = look(makers.packed(makers.corner_picture(900, 600), "JPEG"))
+    first = look(samples.packed(samples.corner_picture(900, 600), "JPEG"))
     size = first.preview.stat().st_size
 
-    second = look(makers.packed(makers.corner_picture(90, 60), "JPEG"))
+    second = look(samples.packed(samples.corner_picture(90, 60), "JPEG"))
 
     assert second.preview == first.preview
     assert second.preview.stat().st_size < size

@@ -4,7 +4,7 @@ import av
 import pytest
 from PIL import Image
 
-from tests.derive import makers
+from tests.support import samples
 from viewer.derive import Unreadable
 
 
@@ -35,13 +35,13 @@ def plays_everywhere(path) -> bool:
 )
 def test_what_browsers_do_not_play_gets_an_mp4(look, tmp_path, codec, container, size, voice, rate):
     film = look(
-        makers.film(tmp_path / "film", codec, container, size, voice=voice, voice_rate=rate)
+        samples.film(tmp_path / "film", codec, container, size, voice=voice, voice_rate=rate)
     )
 
     assert film.problem is None
     assert film.media_type == "video"
     assert film.duration_seconds == pytest.approx(2.0, abs=0.15)
-    assert makers.red_corner(film.thumbnail) == "top left"
+    assert samples.red_corner(film.thumbnail) == "top left"
     assert film.playable_type == "video/mp4"
     with av.open(str(film.playable)) as copy:
         assert copy.duration / av.time_base == pytest.approx(2.0, abs=0.2)
@@ -51,7 +51,7 @@ def test_what_browsers_do_not_play_gets_an_mp4(look, tmp_path, codec, container,
 
 
 def test_h264_of_a_mov_is_only_put_into_another_container(look, tmp_path):
-    original = makers.film(tmp_path / "film", "libx264", "mov", voice="aac", turned=-90)
+    original = samples.film(tmp_path / "film", "libx264", "mov", voice="aac", turned=-90)
     with av.open(str(original)) as container:
         pictures = [bytes(p) for p in container.demux(video=0) if p.size]
 
@@ -65,7 +65,7 @@ def test_h264_of_a_mov_is_only_put_into_another_container(look, tmp_path):
 
 
 def test_mp4_that_browsers_play_is_left_alone(look, tmp_path):
-    film = look(makers.film(tmp_path / "film", voice="aac"))
+    film = look(samples.film(tmp_path / "film", voice="aac"))
 
     assert film.playable is None
     assert (film.width, film.height) == (320, 240)
@@ -82,31 +82,31 @@ def test_mp4_that_browsers_play_is_left_alone(look, tmp_path):
     ],
 )
 def test_film_held_sideways_stands_upright(look, tmp_path, turned, corner, size):
-    film = look(makers.film(tmp_path / "film", "mpeg4", frames=5, turned=turned))
+    film = look(samples.film(tmp_path / "film", "mpeg4", frames=5, turned=turned))
 
     assert (film.width, film.height) == size
-    assert makers.red_corner(film.preview) == corner
+    assert samples.red_corner(film.preview) == corner
     with av.open(str(film.playable)) as copy:
         assert abs(next(copy.decode(video=0)).rotation) == abs(turned)
 
 
 def test_poster_is_not_the_black_that_films_begin_with(look, tmp_path):
     def draw(n):
-        return Image.new("RGB", (320, 240)) if n < 12 else makers.corner_picture(320, 240)
+        return Image.new("RGB", (320, 240)) if n < 12 else samples.corner_picture(320, 240)
 
-    film = look(makers.film(tmp_path / "film", draw=draw))
+    film = look(samples.film(tmp_path / "film", draw=draw))
 
-    assert makers.red_corner(film.thumbnail) == "top left"
+    assert samples.red_corner(film.thumbnail) == "top left"
 
 
 def test_film_that_stays_black_still_has_a_poster(look, tmp_path):
-    film = look(makers.film(tmp_path / "film", draw=lambda _: Image.new("RGB", (320, 240))))
+    film = look(samples.film(tmp_path / "film", draw=lambda _: Image.new("RGB", (320, 240))))
 
     assert film.thumbnail.exists()
 
 
 def test_webm_without_a_length_in_its_header_has_one(look, tmp_path):
-    path = makers.film(tmp_path / "film", "libvpx", "webm")
+    path = samples.film(tmp_path / "film", "libvpx", "webm")
     # A recorder in a browser writes as it goes, and never comes back to fill this in.
     path.write_bytes(path.read_bytes().replace(b"\x44\x89\x88", b"\xec\x89\x88"))
 
@@ -117,7 +117,7 @@ def test_webm_without_a_length_in_its_header_has_one(look, tmp_path):
 
 
 def test_cut_film_keeps_its_poster_and_what_there_is(look, tmp_path):
-    path = makers.film(tmp_path / "film", "libx265", "matroska", frames=60)
+    path = samples.film(tmp_path / "film", "libx265", "matroska", frames=60)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
 
     film = look(path)
@@ -127,7 +127,7 @@ def test_cut_film_keeps_its_poster_and_what_there_is(look, tmp_path):
 
 
 def test_film_without_its_index_is_unreadable(look, tmp_path):
-    path = makers.film(tmp_path / "film")
+    path = samples.film(tmp_path / "film")
     path.write_bytes(path.read_bytes()[:2000])
 
     with pytest.raises(Unreadable, match="damaged or incomplete"):
@@ -135,7 +135,7 @@ def test_film_without_its_index_is_unreadable(look, tmp_path):
 
 
 def test_playlist_that_calls_itself_a_film_opens_nothing(look, tmp_path):
-    outside = makers.film(tmp_path / "outside.mp4")
+    outside = samples.film(tmp_path / "outside.mp4")
     playlist = f"#EXTM3U\n#EXTINF:2,\nfile://{outside}\n#EXT-X-ENDLIST\n".encode()
 
     with pytest.raises(Unreadable):

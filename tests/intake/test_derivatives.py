@@ -5,7 +5,6 @@ import os
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import time_machine
 from click.testing import CliRunner
 from PIL import Image
 
+from tests.support.pictures import noise
 from viewer import commands, derive, jobs
 from viewer.extensions import db, media_store, now
 from viewer.intake import derivatives
@@ -24,10 +24,9 @@ from viewer.upkeep import identity
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
 
-def picture(name: str = "", kind: str = "JPEG", size: tuple[int, int] = (900, 600)) -> bytes:
-    out = BytesIO()
-    Image.effect_noise(size, 60).convert("RGB").save(out, kind)
-    return out.getvalue() + name.encode() * (kind == "JPEG")  # what follows its end is no matter
+def noisy(name: str = "", kind: str = "JPEG", size: tuple[int, int] = (900, 600)) -> bytes:
+    mark = name.encode() if kind == "JPEG" else b""  # what follows its end is no matter
+    return noise(*size, 60, kind) + mark
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def decoder_that(monkeypatch: pytest.MonkeyPatch, act: Any) -> list[Path]:
 
 
 def test_a_photo_has_its_copies_beside_an_untouched_original(stored):
-    [media] = stored(picture())
+    [media] = stored(noisy())
     assert media.copy_state is CopyState.DUE
 
     assert derivatives.make_copies(media.id) is True
@@ -99,8 +98,8 @@ def test_a_photo_has_its_copies_beside_an_untouched_original(stored):
 
 
 def test_copies_of_alike_named_originals_do_not_meet(stored):
-    photos = stored(picture("a"), picture("b", "PNG"), name="/wall.jpg")
-    more = stored(picture("c"), name="/wall_thumb.jpg")
+    photos = stored(noisy("a"), noisy("b", "PNG"), name="/wall.jpg")
+    more = stored(noisy("c"), name="/wall_thumb.jpg")
 
     for media in [*photos, *more]:
         assert derivatives.make_copies(media.id)
@@ -112,7 +111,7 @@ def test_copies_of_alike_named_originals_do_not_meet(stored):
 
 
 def test_a_decoder_that_was_taken_over_cannot_reach_the_original(stored, monkeypatch):
-    [media] = stored(picture())
+    [media] = stored(noisy())
 
     def overwrite(source: Path, into: Path) -> derive.Derived:
         source.chmod(0o644)
@@ -135,7 +134,7 @@ if os.pread(0, 1 << 24, 0).endswith(b"hostile"):
 
 
 def test_a_file_that_kills_its_decoder_is_given_up_after_three_tries(stored, monkeypatch):
-    [hostile, fine] = stored(picture("hostile"), picture("fine"))
+    [hostile, fine] = stored(noisy("hostile"), noisy("fine"))
     monkeypatch.setattr(derive, "_BOOT", SHOT_BY_THE_HOSTILE + derive._BOOT)
 
     for minutes in range(0, 50, 10):
@@ -155,7 +154,7 @@ def test_a_file_that_kills_its_decoder_is_given_up_after_three_tries(stored, mon
 
 def test_copies_that_were_given_up_are_made_when_a_person_asks(stored, settings, monkeypatch):
     identity.ensure()
-    [media] = stored(picture())
+    [media] = stored(noisy())
     with monkeypatch.context() as short_of_memory:
         short_of_memory.setattr(derive, "_BOOT", "import os; os.kill(os.getpid(), 9)")
         for minutes in range(0, 30, 10):
@@ -173,7 +172,7 @@ def test_copies_that_were_given_up_are_made_when_a_person_asks(stored, settings,
 
 
 def test_a_run_that_dies_without_a_word_counts_and_is_said(stored):
-    [media] = stored(picture())
+    [media] = stored(noisy())
 
     for number in range(1, derivatives.TRIES + 2):
         with time_machine.travel(now() + timedelta(minutes=10 * number)):
@@ -196,7 +195,7 @@ def test_what_cannot_be_shown_says_so_and_stays_a_download(stored):
 
 
 def test_a_picture_that_was_sent_cut_is_shown_and_flagged(stored):
-    whole = picture()
+    whole = noisy()
     [media] = stored(whole[: len(whole) // 2])
 
     assert derivatives.make_copies(media.id) is True
@@ -208,7 +207,7 @@ def test_a_picture_that_was_sent_cut_is_shown_and_flagged(stored):
 
 
 def test_copies_that_were_deleted_are_made_again(stored):
-    [media] = stored(picture())
+    [media] = stored(noisy())
     derivatives.make_copies(media.id)
     media = again(media)
     assert media.thumbnail_path
@@ -222,7 +221,7 @@ def test_copies_that_were_deleted_are_made_again(stored):
 
 
 def test_a_second_run_while_one_is_at_it_does_nothing(stored, monkeypatch):
-    [media] = stored(picture())
+    [media] = stored(noisy())
     given = decoder_that(monkeypatch, lambda *_: pytest.fail("it must not be decoded twice"))
     derivatives._claim(media.id)
 
@@ -245,7 +244,7 @@ def small_disk(app, tmp_path) -> Iterator[int]:
 
 @pytest.mark.parametrize("room", ["nothing", "the original"])
 def test_a_full_disk_is_not_the_files_fault(room, app, small_disk, stored):
-    photo = picture()
+    photo = noisy()
     [media] = stored(photo)
     ballast = app.config["SETTINGS"].media_root / "ballast"
     left = 16 * 1024 + (len(photo) if room == "the original" else 0)
@@ -265,7 +264,7 @@ def test_a_full_disk_is_not_the_files_fault(room, app, small_disk, stored):
 
 
 def test_an_original_that_is_gone_is_no_endless_work(stored):
-    [media] = stored(picture())
+    [media] = stored(noisy())
     media_store().remove(media.file_path)
 
     assert derivatives.make_copies(media.id) is False

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 import time_machine
 from click.testing import CliRunner
 
-from tests import filed
 from tests.conftest import BOTH
-from tests.derive import makers
-from tests.kept import keep, picture, stored_bytes
+from tests.support import factories, samples
+from tests.support.pictures import picture
+from tests.support.stored_files import keep, stored_bytes
 from viewer import commands
 from viewer.extensions import db, media_store, now
 from viewer.models import AuditEntry, Evidence, EvidenceItem, MediaAttachment, MediaLink, User
@@ -69,7 +69,7 @@ def lies(key: str) -> bool:
 
 @BOTH
 def test_what_is_restored_is_as_it_was(anna):
-    media, job = keep(caption="East wall"), filed.quote(filed.customer())
+    media, job = keep(caption="East wall"), factories.quote(factories.customer())
     filing.link([media], job, anna)
     lost = keep(state=State.NEEDS_ATTENTION, downloaded_at=None, problem="It answered 404.")
     db.session.commit()
@@ -137,8 +137,8 @@ def test_the_trash_is_listed_by_its_index(app):
 
 @BOTH
 def test_only_what_is_old_enough_unlinked_and_no_evidence_is_given_up(anna, trashed):
-    maria = filed.customer()
-    job = filed.quote(maria)
+    maria = factories.customer()
+    job = factories.quote(maria)
     old, young, linked, evidence = trashed(35.01), trashed(34.99), trashed(90), trashed(90)
     restored, here = trashed(90), keep()
     db.session.add(MediaLink(media_id=linked.id, record_id=job.id))
@@ -174,7 +174,7 @@ def test_only_what_is_old_enough_unlinked_and_no_evidence_is_given_up(anna, tras
     [
         (picture(colour="teal"), {"thumbnail", "preview"}),
         (
-            makers.packed(makers.corner_picture(2400, 1600), "HEIF"),
+            samples.packed(samples.corner_picture(2400, 1600), "HEIF"),
             {"thumbnail", "preview", "full"},
         ),
     ],

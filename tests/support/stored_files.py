@@ -1,29 +1,20 @@
 """Files in the store as collect and copies leave them, without the way there."""
 
 import hashlib
-import io
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from PIL import Image
 
-from tests import filed
+from tests.support import factories
+from tests.support.pictures import picture
 from viewer import derive
 from viewer.extensions import db, media_store, now
 from viewer.intake import derivatives
 from viewer.models import MediaAttachment, Message
 
 CopyState = MediaAttachment.CopyState
-NOW = datetime(2026, 9, 21, 16, 0, tzinfo=UTC)  # noon in New York
-
-
-def picture(width: int = 900, height: int = 600, colour: str = "grey", **words: object) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(out, "JPEG", **words)
-    return out.getvalue()
 
 
 def keep(
@@ -35,7 +26,9 @@ def keep(
 ) -> MediaAttachment:
     """A stored file with its bytes. Its copies are real ones, if asked for."""
     content = picture() if content is None else content
-    message = message or filed.text(filed.customer(f"+1617555{uuid.uuid4().int % 10_000:04}"))
+    message = message or factories.text(
+        factories.customer(f"+1617555{uuid.uuid4().int % 10_000:04}")
+    )
     kind = derive.sniff(content)
     name = f"2026/09/21/617-555-0123/messages/{uuid.uuid4()}"
     part = media_store().new_part()
@@ -43,7 +36,7 @@ def keep(
     part.seal()
     media_store().place(f"{name}.{kind.extension}", part.path)
     part.discard()
-    [media] = filed.files(
+    [media] = factories.files(
         message,
         **{
             "file_path": f"{name}.{kind.extension}",

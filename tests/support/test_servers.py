@@ -8,7 +8,7 @@ from typing import Any
 
 from werkzeug.wsgi import ClosingIterator
 
-from tests.servers import serving
+from tests.support.servers import serving
 
 RESET = struct.pack("ii", 1, 0)  # no farewell: what the other side reads next fails
 

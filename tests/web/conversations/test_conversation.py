@@ -9,17 +9,15 @@ import pytest
 import time_machine
 
 from tests.conftest import BOTH
-from tests.web import test_pages
-from tests.web.test_pages import NASTY, called, stored
+from tests.support.conversations import called, stored
+from tests.support.factories import NOW
+from tests.support.pages import NASTY, counted
 from viewer.extensions import db
 from viewer.models import MediaAttachment, Message, Unread
 from viewer.office import accounts
 from viewer.web.conversations import pages
 from viewer.web.linkify import tappable
 
-page, talk, attach = test_pages.page, test_pages.talk, test_pages.attach
-
-NOW = test_pages.NOW
 THEM, OTHER = "+16175550123", "+16175550145"
 
 
@@ -313,11 +311,11 @@ def test_no_way_to_a_message_asks_the_database_row_by_row(client, talk, attach, 
     newest = f"/conversations/{row.id}"
     client.get(newest)
 
-    with test_pages.counted() as few:
+    with counted() as few:
         client.get(newest)
-    with test_pages.counted() as around:
+    with counted() as around:
         client.get(address)
-    with test_pages.counted() as permalink:
+    with counted() as permalink:
         client.get(f"/messages/{middle}")
 
     assert len(around) <= len(few) + 3  # both halves have files

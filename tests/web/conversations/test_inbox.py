@@ -9,14 +9,12 @@ import sqlalchemy as sa
 import time_machine
 
 from tests.conftest import BOTH
-from tests.test_journey import picture
-from tests.web import test_pages
-from tests.web.test_pages import Page, called, stored
+from tests.support.conversations import called, stored
+from tests.support.pages import Page
+from tests.support.pictures import picture
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, Message, PhoneLine, Unread, User
 from viewer.web.conversations import inbox
-
-page, talk, attach = test_pages.page, test_pages.talk, test_pages.attach
 
 NOW = datetime(2026, 9, 21, 16, 0, tzinfo=UTC)  # noon in New York
 VOICE = {

@@ -10,9 +10,10 @@ import time_machine
 
 from tests.conftest import BOTH
 from tests.payloads import load
-from tests.test_journey import picture
-from tests.web import test_pages
-from tests.web.test_pages import Page, stored
+from tests.support.conversations import stored
+from tests.support.factories import NOW
+from tests.support.pages import Page, counted
+from tests.support.pictures import picture
 from viewer.extensions import db, now
 from viewer.models import (
     ConversationAlias,
@@ -24,9 +25,6 @@ from viewer.models import (
 )
 from viewer.web.conversations import live, pages
 
-page, talk, attach = test_pages.page, test_pages.talk, test_pages.attach
-
-NOW = test_pages.NOW
 State = MediaAttachment.State
 
 
@@ -77,7 +75,7 @@ def test_nothing_new_costs_a_304_and_few_questions(watch, talk, attach):
         attach(message, **stored())
     open_page = watch(row)
 
-    with test_pages.counted() as asked:
+    with counted() as asked:
         answer = open_page.ask()
 
     assert answer.status_code == 304

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from tests.filed import NOW, customer, photos, text, voicemail
+from tests.support.factories import NOW, customer, photos, text, voicemail
 from viewer.demo import drawing
 from viewer.extensions import db
 from viewer.models import Conversation, User, UserSession

@@ -2,179 +2,27 @@
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import time_machine
-from flask import Flask
-from flask.testing import FlaskClient
 
 from tests.conftest import BOTH
 from tests.payloads import load
-from tests.test_journey import picture
+from tests.support.conversations import called, stored
+from tests.support.factories import NOW
+from tests.support.pages import NASTY, Page, counted
+from tests.support.pictures import picture
 from viewer.extensions import db
 from viewer.models import (
-    Contact,
-    ContactNumber,
-    Conversation,
     ConversationAlias,
     MediaAttachment,
-    Message,
 )
 from viewer.web.conversations import inbox
 from viewer.web.conversations import pages as conversation_pages
 
 State = MediaAttachment.State
-NOW = datetime(2026, 9, 21, 16, 0, tzinfo=UTC)  # noon in New York
-NASTY = (
-    "<script>alert(1)</script>",
-    '"onmouseover="alert(1)',
-    "'><img src=x onerror=alert(1)>",
-    "{{7*7}}${7*7}<%= 7*7 %>",
-    "\u202egpj.exe\u202c",
-    "&lt;b&gt; & </p></article>",
-    "zero\u200bwidth",
-)
-
-
-class Page(HTMLParser):
-    """A page as a browser reads it: its elements, and the words between them."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.html = html
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len({name for name, _ in attrs}) == len(attrs), f"<{tag}> repeats an attribute"
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
-        return [
-            attrs
-            for name, attrs in self.elements
-            if name == tag and all(attrs.get(k.rstrip("_")) == v for k, v in wanted.items())
-        ]
-
-    def links(self, part: str) -> list[str]:
-        return [href for a in self.all("a") if part in (href := a.get("href") or "")]
-
-    def strange_scripts(self) -> list[dict[str, str | None]]:
-        """Programs that are not a file of ours."""
-        return [s for s in self.all("script") if not (s.get("src") or "").startswith("/static/")]
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
-@pytest.fixture
-def page(client: FlaskClient) -> Callable[..., Page]:
-    def get(address: str) -> Page:
-        answer = client.get(address)
-        assert answer.status_code == 200, answer.text
-        return Page(answer.text)
-
-    return get
-
-
-@pytest.fixture
-def talk(app: Flask) -> Callable[..., Conversation]:
-    """A conversation with so many messages, a minute apart, the newest at `at`."""
-
-    def write(
-        number: str = "+16175550123",
-        messages: int = 1,
-        at: datetime = NOW,
-        apart: timedelta = timedelta(minutes=1),
-        body: str = "Text {}",
-    ) -> Conversation:
-        conversation = Conversation(participants=number, latest_at=at)
-        for index in range(messages):
-            conversation.messages.append(
-                Message(
-                    provider_id=f"ACtest-{uuid.uuid4()}",
-                    kind=Message.Kind.TEXT,
-                    direction=Message.Direction.INCOMING,
-                    sender=number,
-                    body=body.format(index),
-                    sent_at=at - apart * (messages - 1 - index),
-                )
-            )
-        db.session.add(conversation)
-        db.session.commit()
-        return conversation
-
-    return write
-
-
-@pytest.fixture
-def attach(app: Flask) -> Callable[..., MediaAttachment]:
-    """A file of a message, in whichever state."""
-
-    def add(message: Message, **values: Any) -> MediaAttachment:
-        name = str(uuid.uuid4())
-        media = MediaAttachment(
-            **{
-                "conversation_id": message.conversation_id,
-                "message_id": message.id,
-                "file_path": f"{name}.jpg",
-                "file_stem": name,
-                "source_key": name,
-                "openphone_url": "http://127.0.0.1:9/gone",
-                "media_type": MediaAttachment.MediaType.PHOTO,
-                "created_at": NOW - timedelta(minutes=14),
-                **values,
-            }
-        )
-        db.session.add(media)
-        db.session.commit()
-        return media
-
-    return add
-
-
-def stored(**values: Any) -> dict[str, Any]:
-    """What a stored photo's row says."""
-    return {
-        "state": State.STORED, "sha256": "0" * 64, "file_size": 1000, "mime_type": "image/jpeg",
-        "width": 900, "height": 600, "thumbnail_path": "t.jpg", "preview_path": "p.jpg",
-        "copy_state": MediaAttachment.CopyState.MADE, **values,
-    }  # fmt: skip
-
-
-def called(number: str, first: str, last: str | None = None, **words: Any) -> None:
-    contact = Contact(provider_id=f"CT{uuid.uuid4()}", first_name=first, last_name=last, **words)
-    contact.numbers.append(ContactNumber(number=number))
-    db.session.add(contact)
-    db.session.commit()
-
-
-@contextmanager
-def counted() -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.startswith("PRAGMA"):
-            seen.append(statement)
-
-    db.session.rollback()
-    db.session.expunge_all()
-    sa.event.listen(db.engine, "before_cursor_execute", note)
-    yield seen
-    sa.event.remove(db.engine, "before_cursor_execute", note)
-    db.session.rollback()
 
 
 # --- The inbox -----------------------------------------------------------------------------

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests import filed
 from tests.conftest import BOTH
-from tests.derive import makers
-from tests.derive.test_clean import CAMERA, MODEL, exif
-from tests.kept import keep, picture, stored_bytes
-from tests.web.test_pages import NASTY, Page, counted
+from tests.support import factories, samples
+from tests.support.metadata import CAMERA, MODEL, exif
+from tests.support.pages import NASTY, Page, counted
+from tests.support.pictures import picture
+from tests.support.stored_files import keep, stored_bytes
 from viewer.extensions import db, media_store, now
 from viewer.models import AuditEntry, Evidence, EvidenceItem, MediaAttachment, Share, WebhookEvent
 from viewer.office import filing, trash
@@ -44,7 +44,7 @@ def passport(browser: Any, media: MediaAttachment | str) -> Page:
 def test_a_passport_tells_where_a_photo_came_from_and_which_bytes_it_is(
     deliver, work, provider, message, office, log_in
 ):
-    sent = makers.packed(makers.corner_picture(), "JPEG", exif=exif(1))
+    sent = samples.packed(samples.corner_picture(), "JPEG", exif=exif(1))
     url = provider.serve(sent, content_type="image/jpeg", name="crack east.jpg")
     deliver(message(media=[url]).payload(), delivery_id="msg_first")
     work()
@@ -76,9 +76,9 @@ def test_a_file_that_no_delivery_brought_says_so(office):
 
 
 def test_a_passport_shows_where_a_file_is_used_shared_and_what_was_done(office):
-    maria = filed.customer(name="Maria Alvarez")
-    [media] = [keep(message=filed.text(maria))]
-    filing.link([media], filed.quote(maria, "Q-7", title="North wall"), None, "East corner")
+    maria = factories.customer(name="Maria Alvarez")
+    [media] = [keep(message=factories.text(maria))]
+    filing.link([media], factories.quote(maria, "Q-7", title="North wall"), None, "East corner")
     db.session.commit()
     office.post(f"/media/{media.id}/caption", data={"caption": "Crack by the window"})
     office.post(f"/media/{media.id}/checks")
@@ -122,10 +122,10 @@ def test_every_file_has_a_passport_whatever_became_of_it(values, office):
 
 @BOTH
 def test_a_passport_asks_as_many_questions_for_much_as_for_little(office):
-    maria = filed.customer()
-    little, much = keep(message=filed.text(maria)), keep(message=filed.text(maria))
+    maria = factories.customer()
+    little, much = keep(message=factories.text(maria)), keep(message=factories.text(maria))
     for number in range(12):
-        filing.link([much], filed.quote(maria, f"Q-{number}"), None)
+        filing.link([much], factories.quote(maria, f"Q-{number}"), None)
     db.session.commit()
     for number in range(6):
         office.post("/shares", data={"title": f"{number}", "lasts": "7", "media": str(much.id)})
@@ -167,7 +167,7 @@ def test_everybody_may_say_what_a_photo_shows_and_a_caption_too_long_is_not_lost
 
 @BOTH
 def test_a_photo_is_found_by_its_caption_while_it_is_not_in_the_trash(office):
-    media = keep(message=filed.text(filed.customer(), body="hello"))
+    media = keep(message=factories.text(factories.customer(), body="hello"))
     found = []
 
     for address, form in (
@@ -240,9 +240,9 @@ def test_what_is_in_the_trash_is_shown_to_the_office_there_and_to_nobody_else(
 
 
 def test_where_a_file_is_used_is_said_before_it_is_put_away(office):
-    maria = filed.customer()
-    media = keep(message=filed.text(maria))
-    job = filed.quote(maria, "Q-7")
+    maria = factories.customer()
+    media = keep(message=factories.text(maria))
+    job = factories.quote(maria, "Q-7")
     filing.link([media], job, None)
     proof = Evidence(record_id=job.id, number="Q-7")
     proof.items = [
@@ -316,8 +316,8 @@ def test_the_owner_deletes_for_good_what_is_old_enough_and_only_when_sure(client
 @BOTH
 def test_the_trash_pages_without_gap_or_repeat(office, monkeypatch):
     monkeypatch.setattr("viewer.web.media.trash.PAGE", 2)
-    message, moment = filed.text(filed.customer()), now()
-    rows = filed.files(message, 5, state=State.TRASHED, trashed_at=moment, trashed_by="x@y")
+    message, moment = factories.text(factories.customer()), now()
+    rows = factories.files(message, 5, state=State.TRASHED, trashed_at=moment, trashed_by="x@y")
 
     seen, address = [], "/trash"
     while address:
@@ -333,8 +333,8 @@ def test_the_trash_pages_without_gap_or_repeat(office, monkeypatch):
 
 
 def test_a_trashed_file_leaves_the_conversation_and_the_gallery_and_comes_back(office):
-    maria = filed.customer()
-    media = keep(message=filed.text(maria), with_copies=True)
+    maria = factories.customer()
+    media = keep(message=factories.text(maria), with_copies=True)
     places = (f"/conversations/{maria.id}", "/photos", "/unfiled")
 
     def shown() -> list[bool]:

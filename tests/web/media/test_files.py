@@ -5,11 +5,9 @@ import os
 import re
 import shutil
 import socket
-import struct
 import subprocess
 import threading
 import uuid
-import wave
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -24,23 +22,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.http import http_date, parse_options_header
 
-from tests.servers import wait_until
-from tests.test_journey import picture
+from tests.support.pictures import picture
+from tests.support.servers import wait_until
+from tests.support.sounds import tone
 from viewer.demo.provider import Answer
 from viewer.extensions import db, media_store
 from viewer.models import MediaAttachment
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
-
-
-def tone(seconds: float = 0.5) -> bytes:
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(struct.pack("<h", 1000) * int(8000 * seconds))
-    return out.getvalue()
 
 
 def zipped() -> bytes:

@@ -16,9 +16,9 @@ import time_machine
 from flask.testing import FlaskClient
 
 from tests.conftest import BOTH
-from tests.filed import NOW, customer, days, files, photos, quote, text, voicemail
-from tests.test_journey import picture
-from tests.web.test_pages import Page
+from tests.support.factories import NOW, customer, days, files, photos, quote, text, voicemail
+from tests.support.pages import Page
+from tests.support.pictures import picture
 from viewer.extensions import db
 from viewer.models import AuditEntry, Conversation, ConversationAlias, MediaAttachment, Message
 from viewer.office import filing

@@ -12,10 +12,11 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from tests import calls
 from tests.conftest import BOTH
-from tests.kept import twin
-from tests.web.test_media import tone
+from tests.support import call_events
+from tests.support.pictures import picture
+from tests.support.sounds import tone
+from tests.support.stored_files import twin
 from viewer.extensions import db
 from viewer.models import (
     Contact,
@@ -34,10 +35,8 @@ CopyState = MediaAttachment.CopyState
 WEDNESDAY = datetime(2026, 9, 16, 12, 0, tzinfo=UTC)
 
 
-def picture(size: tuple[int, int] = (60, 40), kind: str = "JPEG", shade: int = 0) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", size, (shade % 256, 90, 120)).save(out, kind)
-    return out.getvalue()
+def shaded(size: tuple[int, int] = (60, 40), kind: str = "JPEG", shade: int = 0) -> bytes:
+    return picture(*size, (shade % 256, 90, 120), kind)
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def many(sent):
     """A conversation with so many photos, an hour apart; their ids in time order."""
 
     def make(count: int) -> tuple[str, list[str]]:
-        [first] = sent(picture(), sent_at=WEDNESDAY)
+        [first] = sent(shaded(), sent_at=WEDNESDAY)
         ids = [str(first.id)]
         for n in range(1, count):
             # Of three photos each at one moment the message and the position decide.
@@ -117,10 +116,10 @@ def test_the_first_and_the_last_photos_are_a_jump_away(many, client):
 
 
 def test_a_photo_that_arrives_meanwhile_moves_no_other(sent, client):
-    [one] = sent(picture(shade=1), sent_at=WEDNESDAY)
+    [one] = sent(shaded(shade=1), sent_at=WEDNESDAY)
     address = f"/conversations/{one.conversation_id}/slides"
     before = client.get(address).json
-    sent(picture(shade=2), sent_at=WEDNESDAY - timedelta(days=1))
+    sent(shaded(shade=2), sent_at=WEDNESDAY - timedelta(days=1))
 
     again = client.get(address, query_string={"as_of": before["as_of"]}).json
 
@@ -130,7 +129,7 @@ def test_a_photo_that_arrives_meanwhile_moves_no_other(sent, client):
 
 def test_a_slide_says_what_a_person_wants_to_know(sent, client):
     photo, _ = sent(
-        picture(shade=1), picture(shade=2), sent_at=datetime(2026, 9, 21, 18, 5, tzinfo=UTC)
+        shaded(shade=1), shaded(shade=2), sent_at=datetime(2026, 9, 21, 18, 5, tzinfo=UTC)
     )
     contact = Contact(provider_id="CTtest", first_name="Dana", last_name="Whitfield")
     contact.numbers.append(ContactNumber(number="+16175550123"))
@@ -162,7 +161,7 @@ def test_a_slide_says_what_a_person_wants_to_know(sent, client):
 
 @pytest.mark.parametrize(("role", "may"), [("field", False), ("office", True), ("owner", True)])
 def test_only_who_may_share_is_shown_how(role, may, sent, log_in):
-    [photo] = sent(picture())
+    [photo] = sent(shaded())
 
     [slide] = log_in(role).get(f"/conversations/{photo.conversation_id}/slides").json["slides"]
 
@@ -171,7 +170,7 @@ def test_only_who_may_share_is_shown_how(role, may, sent, log_in):
 
 
 def test_what_cannot_be_shown_is_no_slide(sent, client):
-    shown, trashed, blind = sent(picture(shade=1), picture(shade=2), picture(shade=3))
+    shown, trashed, blind = sent(shaded(shade=1), shaded(shade=2), shaded(shade=3))
     trashed.state = MediaAttachment.State.TRASHED
     blind.thumbnail_path, blind.copy_state = None, CopyState.IMPOSSIBLE
     db.session.commit()
@@ -182,8 +181,8 @@ def test_what_cannot_be_shown_is_no_slide(sent, client):
 
 
 def test_a_strange_place_in_the_list_is_refused(sent, client, anonymous):
-    [here] = sent(picture(shade=1))
-    [elsewhere] = sent(picture(shade=2), sender="+16175550177", conversation="CNtest2")
+    [here] = sent(shaded(shade=1))
+    [elsewhere] = sent(shaded(shade=2), sender="+16175550177", conversation="CNtest2")
     address = f"/conversations/{here.conversation_id}/slides"
 
     assert client.get(f"{address}?around={elsewhere.id}").status_code == 404
@@ -198,7 +197,7 @@ def test_a_strange_place_in_the_list_is_refused(sent, client, anonymous):
 
 
 def test_the_full_size_of_what_browsers_show_is_the_original(sent, client):
-    body = picture((2400, 1600))
+    body = shaded((2400, 1600))
     [photo] = sent(body)
 
     [slide] = client.get(f"/conversations/{photo.conversation_id}/slides").json["slides"]
@@ -210,7 +209,7 @@ def test_the_full_size_of_what_browsers_show_is_the_original(sent, client):
 @pytest.mark.proof
 @pytest.mark.parametrize("kind", ["HEIF", "TIFF"])
 def test_the_full_size_of_what_they_do_not_show_is_a_jpeg_as_large(kind, sent, client):
-    body = picture((2400, 1600), kind)
+    body = shaded((2400, 1600), kind)
     [photo] = sent(body)
 
     [slide] = client.get(f"/conversations/{photo.conversation_id}/slides").json["slides"]
@@ -223,7 +222,7 @@ def test_the_full_size_of_what_they_do_not_show_is_a_jpeg_as_large(kind, sent, c
 
 
 def test_a_small_photo_has_every_pixel_in_its_preview(sent, client):
-    [photo] = sent(picture((800, 600), "HEIF"))
+    [photo] = sent(shaded((800, 600), "HEIF"))
 
     [slide] = client.get(f"/conversations/{photo.conversation_id}/slides").json["slides"]
 
@@ -234,7 +233,7 @@ def test_a_small_photo_has_every_pixel_in_its_preview(sent, client):
 @pytest.mark.proof
 @pytest.mark.parametrize(("state", "status"), [(CopyState.DUE, 425), (CopyState.MADE, 404)])
 def test_a_full_size_picture_that_is_not_there_says_why(state, status, sent, client):
-    [photo] = sent(picture((2400, 1600), "HEIF"))
+    [photo] = sent(shaded((2400, 1600), "HEIF"))
     photo.full_path, photo.copy_state = None, state
     db.session.commit()
 
@@ -249,7 +248,7 @@ def test_a_full_size_picture_that_is_not_there_says_why(state, status, sent, cli
 @pytest.mark.proof
 @BOTH
 def test_photos_of_before_get_their_full_size_with_the_migration(sent, work, client):
-    [photo] = sent(picture((2400, 1600), "HEIF"))
+    [photo] = sent(shaded((2400, 1600), "HEIF"))
     db.session.rollback()
     flask_migrate.downgrade(revision="0008-1")
     flask_migrate.upgrade()
@@ -265,7 +264,7 @@ def test_photos_of_before_get_their_full_size_with_the_migration(sent, work, cli
 
 
 def test_photos_are_plain_links_to_pictures_inside_their_list(sent, client):
-    photo, _ = sent(picture(shade=1), picture(shade=2))
+    photo, _ = sent(shaded(shade=1), shaded(shade=2))
 
     page = client.get(f"/conversations/{photo.conversation_id}").text
 
@@ -279,7 +278,7 @@ def test_lines_of_a_transcript_lead_to_their_second_of_the_recording(
     deliver, work, provider, client
 ):
     url = provider.serve(tone(4), content_type="audio/wav")
-    for event in calls.recorded(url, [(0, "How can we help?"), (1.5, "It leaks again.")]):
+    for event in call_events.recorded(url, [(0, "How can we help?"), (1.5, "It leaks again.")]):
         deliver(event)
     work()
 
@@ -293,7 +292,7 @@ def test_lines_of_a_transcript_lead_to_their_second_of_the_recording(
 
 
 def test_without_its_recording_a_transcript_is_plain(deliver, work, provider, client):
-    for event in calls.recorded(provider.serve(b"", status=404), [(0, "How can we help?")]):
+    for event in call_events.recorded(provider.serve(b"", status=404), [(0, "How can we help?")]):
         deliver(event)
     work()
 
@@ -305,7 +304,7 @@ def test_without_its_recording_a_transcript_is_plain(deliver, work, provider, cl
 
 
 def test_the_wave_travels_in_a_hundred_letters(deliver, work, provider, client):
-    for event in calls.voicemail(provider.serve(tone(2), content_type="audio/wav")):
+    for event in call_events.voicemail(provider.serve(tone(2), content_type="audio/wav")):
         deliver(event)
     work()
 
@@ -323,7 +322,7 @@ def test_the_wave_travels_in_a_hundred_letters(deliver, work, provider, client):
 def test_the_speed_is_kept_for_the_user_and_for_nobody_else(
     client, log_in, deliver, work, provider
 ):
-    for event in calls.voicemail(provider.serve(tone(), content_type="audio/wav")):
+    for event in call_events.voicemail(provider.serve(tone(), content_type="audio/wav")):
         deliver(event)
     work()
     other = log_in("office")

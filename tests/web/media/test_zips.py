@@ -17,7 +17,7 @@ import requests
 from flask import Flask
 from werkzeug.exceptions import NotFound
 
-from tests.servers import serving
+from tests.support.servers import serving
 from viewer.extensions import media_store
 from viewer.web.media import zips
 

@@ -14,12 +14,12 @@ import time_machine
 from flask import g
 from PIL import ExifTags, Image
 
-from tests import filed
 from tests.conftest import BOTH
-from tests.derive import makers
-from tests.derive.test_clean import MARKERS, PERSON, exif, tagged, telling_jpeg, told
-from tests.kept import keep, picture, stored_bytes
-from tests.web.test_pages import Page, counted
+from tests.support import factories, samples
+from tests.support.metadata import MARKERS, PERSON, exif, tagged, telling_jpeg, told
+from tests.support.pages import Page, counted
+from tests.support.pictures import picture
+from tests.support.stored_files import keep, stored_bytes
 from viewer.extensions import db, media_store, now
 from viewer.models import AuditEntry, MediaAttachment, Share, Throttle
 from viewer.office import filing, sharing
@@ -101,15 +101,15 @@ def test_a_photo_that_came_by_text_goes_out_whole_and_tells_nothing(
 
 
 def test_a_voicemail_and_a_film_play_and_tell_nothing(anonymous, share, tmp_path):
-    voice = tagged(makers.sound(tmp_path / "voice", "libmp3lame", "mp3"), "mp3")
+    voice = tagged(samples.sound(tmp_path / "voice", "libmp3lame", "mp3"), "mp3")
     film = tagged(
-        makers.film(tmp_path / "film", "libx265", "mov", voice="aac"),
+        samples.film(tmp_path / "film", "libx265", "mov", voice="aac"),
         "mov",
         movflags="use_metadata_tags",
     )
     assert PERSON in told(voice)
     assert PERSON in told(film)
-    call = filed.text(filed.customer())
+    call = factories.text(factories.customer())
     files = [
         keep(voice, call, role=MediaAttachment.Role.VOICEMAIL, with_copies=True, sent_at=now()),
         keep(film, call, with_copies=True, sent_at=now() - timedelta(hours=1)),
@@ -404,8 +404,8 @@ def test_views_are_counted_each_once_but_not_by_machines_and_not_by_us(
 
 
 def test_a_link_of_200_photos_costs_few_questions_and_no_work(anonymous, share):
-    message, few = filed.text(filed.customer()), small(keep(), picture())
-    many = filed.files(
+    message, few = factories.text(factories.customer()), small(keep(), picture())
+    many = factories.files(
         message, 200, thumbnail_path=few.thumbnail_path, preview_path=few.preview_path,
         width=900, height=600, copy_state=CopyState.MADE,
     )  # fmt: skip
@@ -552,9 +552,9 @@ def test_what_is_wrong_is_said_beside_it_and_nothing_typed_is_lost(wrong, said, 
 
 def test_a_records_files_are_offered_in_its_order_and_kept_in_it(log_in, anonymous):
     office = log_in("office")
-    maria = filed.customer()
-    job = filed.quote(maria, "Q-7", title="North wall")
-    message = filed.text(maria)
+    maria = factories.customer()
+    job = factories.quote(maria, "Q-7", title="North wall")
+    message = factories.text(maria)
     files = [small(keep(picture(colour=c), message), picture(colour=c)) for c in ("red", "blue")]
     made = {link.media_id: link.id for link in filing.link(files, job, None)}
     filing.reorder(job, [made[files[1].id], made[files[0].id]])
@@ -575,7 +575,7 @@ def test_a_records_files_are_offered_in_its_order_and_kept_in_it(log_in, anonymo
 
 def test_a_long_choice_comes_from_the_gallery_by_post(log_in):
     office = log_in("office")
-    files = filed.files(filed.text(filed.customer()), 201)
+    files = factories.files(factories.text(factories.customer()), 201)
     ids = [str(one.id) for one in files]
 
     form = office.post("/shares/new", data={"media": ids})

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 import time_machine
 
 from tests.conftest import BOTH
-from tests.filed import NOW, customer, photos, quote
-from tests.test_journey import picture
-from tests.web.test_media import tone
-from tests.web.test_pages import Page
+from tests.support.factories import NOW, customer, photos, quote
+from tests.support.pages import Page
+from tests.support.pictures import picture
+from tests.support.sounds import tone
 from viewer.extensions import db, media_store
 from viewer.models import Evidence, EvidenceItem, MediaAttachment, User, WorkRecord
 from viewer.office import evidence, filing, records, trash

@@ -6,9 +6,20 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
-from tests.filed import NOW, customer, days, files, linked, photos, quote, text, visit, voicemail
-from tests.test_journey import picture
-from tests.web.test_pages import Page
+from tests.support.factories import (
+    NOW,
+    customer,
+    days,
+    files,
+    linked,
+    photos,
+    quote,
+    text,
+    visit,
+    voicemail,
+)
+from tests.support.pages import Page, ids, notice, press_undo
+from tests.support.pictures import picture
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, MediaLink, Message, WorkRecord
 from viewer.office import filing
@@ -27,28 +38,10 @@ def bob(app):
     return customer("+16175550124", name="Bob Chen")
 
 
-def ids(media):
-    return [str(one.id) for one in media]
-
-
 def open_page(client, address, **words):
     answer = client.get(address, query_string=words)
     assert answer.status_code == 200, answer.text
     return Page(answer.text)
-
-
-def press_undo(client, html):
-    """Press Undo in the notice on this page, as a browser would."""
-    form = re.search(r'<form class="notice__undo".*?</form>', html, re.DOTALL)[0]
-    fields = {}
-    for name, value in re.findall(r'name="([^"]+)" value="([^"]*)"', form):
-        fields.setdefault(name, []).append(value)
-    return client.post(re.search(r'action="([^"]+)"', form)[1], data=fields, follow_redirects=False)
-
-
-def notice(client):
-    """The page after a redirect, which says what was done."""
-    return client.get("/unfiled").text
 
 
 # --- Choosing --------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 import time_machine
 
 from tests.conftest import BOTH
-from tests.filed import NOW, customer, photos, voicemail
-from tests.web.test_pages import NASTY, Page
+from tests.support.factories import NOW, customer, photos, voicemail
+from tests.support.pages import NASTY, Page
 from viewer.extensions import db
 from viewer.models import AuditEntry, ConversationAlias, Evidence, WorkRecord
 from viewer.office import filing, records

@@ -6,9 +6,18 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
-from tests.filed import NOW, customer, days, files, linked, photos, quote, text, voicemail
-from tests.web.test_filing import ids, notice, press_undo
-from tests.web.test_pages import Page
+from tests.support.factories import (
+    NOW,
+    customer,
+    days,
+    files,
+    linked,
+    photos,
+    quote,
+    text,
+    voicemail,
+)
+from tests.support.pages import Page, ids, notice, press_undo
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, Message
 from viewer.office import filing
@@ -35,7 +44,7 @@ def shown(page):
 def test_what_a_customer_sends_waits_in_the_tray_until_it_is_linked(
     client, deliver, work, provider, message
 ):
-    from tests.test_journey import picture
+    from tests.support.pictures import picture
 
     deliver(message(media=[provider.serve(picture(), content_type="image/jpeg")]).payload())
     before = tray(client)
