@@ -30,7 +30,7 @@ from flask import Flask, g, session
 from flask.testing import FlaskClient
 from psycopg import sql
 
-from tests import servers
+from tests.support import servers
 from viewer import create_app
 from viewer.extensions import db, sqlite
 from viewer.models import Checkpoint, Conversation, SearchEntry, User

@@ -21,7 +21,7 @@ from pathlib import Path
 import requests
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.program import find_chromium
+from tests.support.chromium import find_chromium
 from viewer.extensions import sqlite
 
 ROOT = Path(__file__).parent.parent

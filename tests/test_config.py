@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SECRET
+from tests.support.webhooks import SECRET
 from viewer import create_app
 from viewer.config import BadSetting, Settings, read
 

@@ -25,7 +25,7 @@ import time_machine
 from flask import Flask
 from werkzeug.serving import make_server
 
-from tests import people
+from tests.support import staff
 from viewer import create_app, derive, extensions, failpoint, jobs
 from viewer.extensions import db
 from viewer.intake import collect, sweep
@@ -82,8 +82,8 @@ def be_forked(orders: Orders, pipe: Connection) -> None:
 
 def _serve(app: Flask, _orders: Orders, say: Say) -> None:
     """Answer real HTTP until killed, for an owner who may log in."""
-    if accounts.find(people.EMAIL) is None:
-        accounts.add(people.EMAIL, User.Role.OWNER, "", accounts.hash_password(people.PASSWORD))
+    if accounts.find(staff.EMAIL) is None:
+        accounts.add(staff.EMAIL, User.Role.OWNER, "", accounts.hash_password(staff.PASSWORD))
     db.session.commit()
     server = make_server("127.0.0.1", 0, app, threaded=True)
     say(server.port)

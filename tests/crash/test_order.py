@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash import disks
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 from viewer.storage.folder import INCOMING
 
 

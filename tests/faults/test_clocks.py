@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy as sa
 import time_machine
 
-from tests.conftest import BOTH, LEGACY_SECRET
-from tests.kept import originals_below, photos
+from tests.conftest import BOTH
 from tests.payloads import signed
-from tests.test_journey import picture
+from tests.support.pictures import picture
+from tests.support.stored_files import originals_below, photos
+from tests.support.webhooks import LEGACY_SECRET
 from viewer import jobs
 from viewer.extensions import db, now
 from viewer.intake import collect, ingest, sweep

@@ -9,12 +9,12 @@ import requests
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from tests import servers
-from tests.conftest import BOTH, LEGACY_SECRET, SECRET
-from tests.kept import originals_below, photos
+from tests.conftest import BOTH
 from tests.payloads import signed
-from tests.test_journey import picture
-from tests.test_up import up as up
+from tests.support import servers
+from tests.support.pictures import picture
+from tests.support.stored_files import originals_below, photos
+from tests.support.webhooks import LEGACY_SECRET, SECRET
 from viewer import commands, create_app, schedule
 from viewer.demo.provider import sign
 from viewer.extensions import db

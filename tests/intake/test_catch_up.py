@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
-from tests.test_journey import picture
+from tests.support.pictures import picture
 from viewer.demo.rest import Workspace, stamp
 from viewer.extensions import db, now
 from viewer.intake import catch_up as catching

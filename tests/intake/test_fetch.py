@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from tests.hostile import (
+from tests.support.hostile_server import (
     HostileServer,
     Wire,
     answer,

@@ -5,17 +5,16 @@ import os
 import threading
 import time
 from datetime import timedelta
-from io import BytesIO
 from typing import Any
 
 import pytest
 import redis
 import sqlalchemy as sa
 import time_machine
-from PIL import Image
 
 from tests.conftest import BOTH
-from tests.kept import row
+from tests.support.pictures import picture
+from tests.support.stored_files import row
 from viewer import jobs, schedule
 from viewer.extensions import db, media_store, now
 from viewer.intake import collect, derivatives, ingest, sweep
@@ -23,12 +22,6 @@ from viewer.models import MediaAttachment, WebhookEvent
 from viewer.storage import Folder
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
-
-
-def picture() -> bytes:
-    out = BytesIO()
-    Image.new("RGB", (60, 40), "grey").save(out, "JPEG")
-    return out.getvalue()
 
 
 @pytest.fixture
@@ -56,7 +49,7 @@ def pending(deliver, message, provider):
     """The row of a photo that is announced and not yet collected."""
 
     def announce() -> MediaAttachment:
-        deliver(message(media=[provider.serve(picture())]).payload())
+        deliver(message(media=[provider.serve(picture(60, 40))]).payload())
         event = db.session.scalars(
             sa.select(WebhookEvent).where(WebhookEvent.state == WebhookEvent.State.RECEIVED)
         ).one()
@@ -82,7 +75,7 @@ def swept() -> sweep.Due:
 def test_what_redis_forgot_at_every_station_is_taken_up_again(
     database, deliver, message, provider, flush, app
 ):
-    deliver(message(media=[provider.serve(picture())]).payload())
+    deliver(message(media=[provider.serve(picture(60, 40))]).payload())
 
     for later in (10, 20, 30):  # event, file, copies: what follows is forgotten each time
         flush()

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
-from tests.filed import NOW, customer, linked, photos, quote
+from tests.support.factories import NOW, customer, linked, photos, quote
 from viewer.extensions import db, now
 from viewer.models import AuditEntry, Conversation, Evidence, WorkEntry, WorkRecord
 from viewer.office import evidence, filing, records, worklist

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import wait_until
-from tests.test_up import Up
+from tests.support.hosts import Up
+from tests.support.servers import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.proof  # it builds, installs and starts a whole host

@@ -21,7 +21,8 @@ from werkzeug.routing import Rule
 
 from tests.conftest import BOTH
 from tests.payloads import load
-from tests.test_journey import picture
+from tests.support.pictures import picture
+from tests.support.routes import PLACE
 from viewer import create_app
 from viewer.extensions import db, now
 from viewer.models import User
@@ -125,9 +126,6 @@ def rules(app: Flask) -> Iterator[tuple[Rule, str]]:
     for rule in [rule for rule in everywhere if rule.endpoint == "new"] or everywhere:
         for method in sorted((rule.methods or set()) - {"OPTIONS"}):
             yield rule, method
-
-
-PLACE = re.compile(r"<(?:(?P<kind>\w+)(?:\((?P<words>[^)]*)\))?:)?\w+>")
 
 
 def addresses(rule: Rule, ids: list[str]) -> Iterator[str]:
