@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests import filed
 from viewer import derive
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, media_store, now, spool
 from viewer.intake import derivatives
 from viewer.models import MediaAttachment, Message
 
@@ -38,7 +38,7 @@ def keep(
     message = message or filed.text(filed.customer(f"+1617555{uuid.uuid4().int % 10_000:04}"))
     kind = derive.sniff(content)
     name = f"2026/09/21/617-555-0123/messages/{uuid.uuid4()}"
-    part = media_store().new_part()
+    part = spool().new_part()
     part.write(content)
     part.seal()
     media_store().place(f"{name}.{kind.extension}", part.path)

@@ -16,7 +16,7 @@ from tests import people
 from tests.crash import checks
 from tests.crash.conftest import KILLED, photo
 from tests.hostile import HostileServer
-from viewer.storage.folder import INCOMING
+from viewer.storage.workspace import INCOMING
 
 PLACEMENT = [
     pytest.param("collect.claimed", id="11-claimed"),

@@ -21,7 +21,7 @@ from tests.conftest import BOTH
 from tests.hostile import HostileServer, answer, chunked, endless, in_turn
 from tests.kept import row
 from viewer import failpoint
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, media_store, now, spool
 from viewer.intake import collect, ingest
 from viewer.models import MediaAttachment, WebhookEvent
 
@@ -191,7 +191,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
     assert stored_bytes(media) == picture()
     named = [path for path in all_files(root) if ".incoming" not in path.parts]
     assert named == [root / media.file_path]
-    media_store().tidy(older_than=-1)
+    spool().tidy(older_than=-1)
     assert all_files(root) == named
 
 

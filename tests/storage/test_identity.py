@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from viewer import create_app
-from viewer.extensions import db, media_store
+from viewer.extensions import db, media_store, spool
 from viewer.models import MediaAttachment, StoreIdentity
 from viewer.storage import Unavailable
 from viewer.upkeep import health, identity
@@ -116,7 +116,7 @@ def test_a_disk_that_goes_away_gets_nothing_and_a_photo_waits_for_it(
     marker.write_text(said)
     media_store().expect("another")
     with pytest.raises(Unavailable):
-        media_store().new_part()
+        spool().new_part()
 
 
 def test_a_photo_on_a_disk_that_is_away_is_not_called_missing(
