@@ -1,8 +1,10 @@
 """Rows 57 and 130: nothing is written to a disk that is not the one we know."""
 
+import errno
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +134,34 @@ def test_a_photo_on_a_disk_that_is_away_is_not_called_missing(
     shutil.move(tmp_path / "elsewhere", tmp_path / "media")
 
     assert (away, client.get(f"/media/{media.id}").status_code) == (503, 200)
+
+
+@pytest.mark.parametrize("kind", ["a file", "read-only", "a loop"])
+def test_a_folder_that_cannot_be_used_stops_the_start_with_a_sentence(
+    kind, app, tmp_path, monkeypatch
+):
+    media = tmp_path / "media"
+    if kind == "a file":
+        media.write_text("x")
+    elif kind == "a loop":
+        media.symlink_to(media)
+    else:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(Path, "mkdir", refuse)  # root may write anywhere but there
+
+    with pytest.raises(identity.UnusableStore) as problem:
+        identity.ensure()
+
+    assert str(problem.value).startswith(f"The media folder {media} cannot be used. The ")
+    assert str(problem.value).count("\n") == 0
+    if kind == "read-only":
+        assert str(problem.value).endswith("The disk for photos is read-only.")
+        monkeypatch.undo()
+        identity.ensure()  # once it may be written to
+        assert media_store().identity() is not None
 
 
 def test_the_command_says_it_in_one_line(app, settings, tmp_path):
