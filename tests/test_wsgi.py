@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.conftest import BOTH
 from tests.kept import keep
 from tests.servers import wait_until
 from viewer import create_app
@@ -139,6 +140,7 @@ def test_migrations_load_an_application_whose_schema_is_old(environ, tmp_path):
     assert said.returncode == 0, said.stderr
 
 
+@BOTH
 def test_a_worker_process_learns_whose_store_it_is_at_its_first_use(app, settings, tmp_path):
     """Also one whose application was made before anybody had ever started."""
     early = create_app(settings)
@@ -152,3 +154,15 @@ def test_a_worker_process_learns_whose_store_it_is_at_its_first_use(app, setting
         db.session.remove()
         db.engine.dispose()
     assert media.is_stored
+
+
+def test_a_database_that_is_not_there_yet_does_not_keep_the_server_from_starting(environ, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environ["DATABASE_URL"] = f"postgresql://viewer@127.0.0.1:{port}/viewer"
+
+    with gunicorn(environ, tmp_path / "log") as address:
+        alarms = broken(address)
+
+    assert alarms == {"database_silent": "The database does not answer."}
+    assert "the database does not answer: " in (tmp_path / "log").read_text()

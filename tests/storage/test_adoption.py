@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from tests.conftest import BOTH
 from tests.kept import keep, picture
 from viewer import commands, create_app
 from viewer.extensions import db, media_store
@@ -47,9 +48,11 @@ def adopt(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable
 def start(settings: dict[str, Any]) -> None:
     app = create_app(settings)
     with app.app_context():
-        identity.ensure()
-        db.session.remove()
-        db.engine.dispose()
+        try:
+            identity.ensure()
+        finally:
+            db.session.remove()
+            db.engine.dispose()
 
 
 def first_file(folder: Path) -> Path:
@@ -78,6 +81,7 @@ def test_photos_that_were_moved_by_hand_are_adopted_after_a_look_and_a_yes(moved
     start(settings)
 
 
+@BOTH
 def test_an_old_database_that_met_no_folder_yet_adopts_its_own(app, adopt, settings, tmp_path):
     keep()
     with pytest.raises(identity.WrongStore, match=r"knows none yet.*viewer storage adopt"):
