@@ -492,6 +492,7 @@ def test_an_error_page_never_becomes_a_photo_and_is_kept_as_evidence(
     assert (media.state, media.sha256) == (State.NEEDS_ATTENTION, None)
     assert media.problem.startswith("The phone provider sent ")
     assert [path.read_bytes() for path in all_files(root)] == [page]
+    assert (root / "rejected" / str(media_id)).read_bytes() == page
     with time_machine.travel(media.next_attempt_at + timedelta(seconds=1)):
         assert collect.collect(media_id)
     assert stored_bytes(row(media_id)) == picture()
