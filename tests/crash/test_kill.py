@@ -17,7 +17,7 @@ from tests.crash.conftest import KILLED, photo
 from tests.crash.failpoints import PLACEMENT
 from tests.support import staff
 from tests.support.hostile_server import HostileServer
-from viewer.storage.folder import INCOMING
+from viewer.storage.workspace import INCOMING
 
 # --- the webhook -----------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.crash import disks
 from tests.support.servers import wait_until
-from viewer.storage.folder import INCOMING
+from viewer.storage.workspace import INCOMING
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from tests.crash import checks
 from tests.support.hostile_server import HostileServer
 from tests.support.servers import wait_until
 from viewer import create_app
-from viewer.storage.folder import INCOMING
+from viewer.storage.workspace import INCOMING
 from viewer.upkeep import identity
 
 

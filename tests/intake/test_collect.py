@@ -20,7 +20,7 @@ from tests.support.hostile_server import HostileServer, answer, chunked, endless
 from tests.support.pictures import picture
 from tests.support.stored_files import row
 from viewer import failpoint
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, media_store, now, spool
 from viewer.intake import collect, ingest
 from viewer.models import MediaAttachment, WebhookEvent
 
@@ -188,7 +188,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
     assert stored_bytes(media) == tiny()
     named = [path for path in all_files(root) if ".incoming" not in path.parts]
     assert named == [root / media.file_path]
-    media_store().tidy(older_than=-1)
+    spool().tidy(older_than=-1)
     assert all_files(root) == named
 
 
@@ -489,6 +489,7 @@ def test_an_error_page_never_becomes_a_photo_and_is_kept_as_evidence(
     assert (media.state, media.sha256) == (State.NEEDS_ATTENTION, None)
     assert media.problem.startswith("The phone provider sent ")
     assert [path.read_bytes() for path in all_files(root)] == [page]
+    assert (root / "rejected" / str(media_id)).read_bytes() == page
     with time_machine.travel(media.next_attempt_at + timedelta(seconds=1)):
         assert collect.collect(media_id)
     assert stored_bytes(row(media_id)) == tiny()

@@ -16,10 +16,10 @@ from tests.conftest import BOTH
 from tests.support.pictures import picture
 from tests.support.stored_files import row
 from viewer import jobs, schedule
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, now, spool
 from viewer.intake import collect, derivatives, ingest, sweep
 from viewer.models import MediaAttachment, WebhookEvent
-from viewer.storage import Folder
+from viewer.storage import Workspace
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
@@ -232,7 +232,7 @@ def test_a_disk_that_hangs_while_it_is_tidied_keeps_nobody_from_the_database(
         goes_on.wait(60)
         return 0
 
-    monkeypatch.setattr(Folder, "tidy", hang)
+    monkeypatch.setattr(Workspace, "tidy", hang)
 
     def scheduled() -> None:
         with app.app_context():
@@ -250,7 +250,7 @@ def test_a_disk_that_hangs_while_it_is_tidied_keeps_nobody_from_the_database(
 
 
 def test_parts_of_dead_writers_are_cleared_and_of_the_living_are_not(app):
-    living, dead = media_store().new_part(), media_store().new_part()
+    living, dead = spool().new_part(), spool().new_part()
     fcntl.flock(dead.file, fcntl.LOCK_UN)  # as its death would
     long_ago = time.time() - sweep.PART_AGE - 1
     for part in (living, dead):

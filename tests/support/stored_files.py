@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from tests.support import factories
 from tests.support.pictures import picture
 from viewer import derive
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, media_store, now, spool
 from viewer.intake import derivatives
 from viewer.models import MediaAttachment, Message
 
@@ -31,7 +31,7 @@ def keep(
     )
     kind = derive.sniff(content)
     name = f"2026/09/21/617-555-0123/messages/{uuid.uuid4()}"
-    part = media_store().new_part()
+    part = spool().new_part()
     part.write(content)
     part.seal()
     media_store().place(f"{name}.{kind.extension}", part.path)

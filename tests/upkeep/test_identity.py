@@ -1,13 +1,15 @@
 """Rows 57 and 130: nothing is written to a disk that is not the one we know."""
 
+import errno
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from viewer import create_app
-from viewer.extensions import db, media_store
+from viewer.extensions import db, media_store, spool
 from viewer.models import MediaAttachment, StoreIdentity
 from viewer.storage import Unavailable
 from viewer.upkeep import health, identity
@@ -116,7 +118,7 @@ def test_a_disk_that_goes_away_gets_nothing_and_a_photo_waits_for_it(
     marker.write_text(said)
     media_store().expect("another")
     with pytest.raises(Unavailable):
-        media_store().new_part()
+        spool().new_part()
 
 
 def test_a_photo_on_a_disk_that_is_away_is_not_called_missing(
@@ -132,6 +134,34 @@ def test_a_photo_on_a_disk_that_is_away_is_not_called_missing(
     shutil.move(tmp_path / "elsewhere", tmp_path / "media")
 
     assert (away, client.get(f"/media/{media.id}").status_code) == (503, 200)
+
+
+@pytest.mark.parametrize("kind", ["a file", "read-only", "a loop"])
+def test_a_folder_that_cannot_be_used_stops_the_start_with_a_sentence(
+    kind, app, tmp_path, monkeypatch
+):
+    media = tmp_path / "media"
+    if kind == "a file":
+        media.write_text("x")
+    elif kind == "a loop":
+        media.symlink_to(media)
+    else:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(Path, "mkdir", refuse)  # root may write anywhere but there
+
+    with pytest.raises(identity.UnusableStore) as problem:
+        identity.ensure()
+
+    assert str(problem.value).startswith(f"The media folder {media} cannot be used. The ")
+    assert str(problem.value).count("\n") == 0
+    if kind == "read-only":
+        assert str(problem.value).endswith("The disk for photos is read-only.")
+        monkeypatch.undo()
+        identity.ensure()  # once it may be written to
+        assert media_store().identity() is not None
 
 
 def test_the_command_says_it_in_one_line(app, settings, tmp_path):

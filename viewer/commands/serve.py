@@ -16,7 +16,7 @@ from viewer import create_app, jobs, supervise, valkey
 from viewer import schedule as clock
 from viewer.commands.context import opened_app
 from viewer.config import Settings, is_loopback, read
-from viewer.extensions import db, media_store
+from viewer.extensions import db, spool
 from viewer.models import User
 from viewer.upkeep import identity
 
@@ -46,7 +46,7 @@ def run_host(settings: Settings, host: str, port: int) -> int:
         return supervise.run(parts)
     finally:
         with opened_app():
-            media_store().tidy(older_than=0)  # every writer is gone: no half file stays
+            spool().tidy(older_than=0)  # every writer is gone: no half file stays
 
 
 def _parts(settings: Settings, host: str, port: int) -> list[supervise.Part]:

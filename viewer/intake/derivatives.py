@@ -3,22 +3,25 @@
 Separate work with a state of its own: whatever happens here, the original is safe and stays so.
 """
 
-import contextlib
 import logging
-import os
-import shutil
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from viewer import derive
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, media_store, now, spool
 from viewer.failpoint import failpoint
 from viewer.models import MediaAttachment
-from viewer.storage import Occupied, StorageError, Store, in_words
+from viewer.storage import (
+    Occupied,
+    StorageError,
+    Store,
+    decoder_workspace,
+    keys,
+    make_durable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +43,7 @@ def make_copies(media_id: uuid.UUID) -> bool:
         return False
     store = media_store()
     try:
-        with _workplace(store) as (source, folder):
-            with in_words(), store.open(media.file_path) as original, source.open("xb") as copy:
-                shutil.copyfileobj(original, copy, 1024 * 1024)
+        with decoder_workspace(spool(), store, media.file_path) as (source, folder):
             derived = derive.derive(
                 source, media.mime_type or "", folder, _limits(media.media_type)
             )
@@ -135,29 +136,14 @@ def _write(media: MediaAttachment, **values: object) -> bool:
     return bool(done.rowcount) and values.get("copy_state") is CopyState.MADE  # type: ignore[attr-defined]
 
 
-@contextlib.contextmanager
-def _workplace(store: Store) -> Iterator[tuple[Path, Path]]:
-    """A copy of the original for the child to read, and a folder for it to write into.
-
-    The child never sees the original itself: not even a decoder that was taken over can reach it.
-    """
-    folder = store.workplace()
-    try:
-        yield folder / "original", folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _place(store: Store, media: MediaAttachment, derived: derive.Derived) -> dict[str, object]:
     """Give the copies their names beside the original; what the row is to say of them."""
-    stem = media.file_path.rpartition(".")[0]
 
-    def put(path: Path | None, ending: str) -> str | None:
+    def put(path: Path | None, name: str, extension: str = "jpg") -> str | None:
         if path is None:
             return None
-        key = stem + ending
-        with in_words(), path.open("rb") as copy:
-            os.fsync(copy.fileno())  # the row will say that it is there, also after a power cut
+        key = keys.derivative(media.file_path, name, extension)
+        make_durable(path)  # the row will say that it is there, also after a power cut
         try:
             store.place(key, path)
         except Occupied:  # made by an earlier run; copies, unlike originals, may be made anew
@@ -166,11 +152,13 @@ def _place(store: Store, media: MediaAttachment, derived: derive.Derived) -> dic
         return key
 
     return {
-        "thumbnail_path": put(derived.thumbnail, "_thumb.jpg"),
-        "preview_path": put(derived.preview, "_preview.jpg"),
-        "full_path": put(derived.full, "_full.jpg"),
+        "thumbnail_path": put(derived.thumbnail, "thumbnail"),
+        "preview_path": put(derived.preview, "preview"),
+        "full_path": put(derived.full, "full"),
         "playable_path": put(
-            derived.playable, "_playable" + (derived.playable.suffix if derived.playable else "")
+            derived.playable,
+            "playable",
+            derived.playable.suffix.removeprefix(".") if derived.playable else "",
         ),
         "width": derived.width,
         "height": derived.height,

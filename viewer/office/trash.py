@@ -6,13 +6,11 @@ In the other order a photo that is restored at the wrong moment would be a row w
 """
 
 import enum
-import hashlib
 import logging
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import PurePosixPath
 
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
@@ -29,7 +27,7 @@ from viewer.models import (
     WebhookEvent,
 )
 from viewer.office import audit, filing, sharing
-from viewer.storage import Missing, StorageError, in_words
+from viewer.storage import Missing, StorageError, checksum, keys
 
 log = logging.getLogger(__name__)
 
@@ -74,14 +72,11 @@ def look(media: MediaAttachment) -> Finding:
 
     Raises Unavailable where the store says nothing, which is no word about the file.
     """
-    digest = hashlib.sha256()
     try:
-        with media_store().open(media.file_path) as file, in_words():
-            while chunk := file.read(1024 * 1024):
-                digest.update(chunk)
+        found = checksum(media_store(), media.file_path)
     except Missing:
         return Finding.MISSING
-    return Finding.SAME if digest.hexdigest() == media.sha256 else Finding.DIFFERENT
+    return Finding.SAME if found.sha256 == media.sha256 else Finding.DIFFERENT
 
 
 def note_finding(media: MediaAttachment, finding: Finding) -> None:
@@ -303,7 +298,7 @@ def _finish() -> None:
 
 def quarantine_key(media: MediaAttachment) -> str:
     """Where the bytes of what was purged lie until an administrator empties the folder."""
-    return f"quarantine/{media.id}{PurePosixPath(media.file_path).suffix}"
+    return keys.quarantined(media.id, media.file_path)
 
 
 def _quarantine(media: MediaAttachment) -> None:

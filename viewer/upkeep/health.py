@@ -82,7 +82,7 @@ class Health:
     workers: dict[str, int] | None  # alive, by queue
     duties: list[Watched]
     disks: list[Disk]
-    store_is_away: bool
+    store_problem: str | None  # why the store is away
     alarms: list[Alarm]
 
     @property
@@ -143,7 +143,7 @@ def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Healt
         workers=workers,
         duties=_duties(current),
         disks=_disks(current),
-        store_is_away=media_store().is_away(),
+        store_problem=media_store().why_away(),
         alarms=[],
     )
     found.alarms.extend(_alarms(found, current, moment))
@@ -217,8 +217,8 @@ def _disks(current: Settings) -> list[Disk]:
 
 
 def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alarm]:
-    if found.store_is_away:
-        yield Alarm("store_away", Level.BROKEN, "The disk for photos is not there.")
+    if found.store_problem:
+        yield Alarm("store_away", Level.BROKEN, found.store_problem)
     for duty in found.duties:
         if duty.done_at is None or moment - duty.done_at > duty.within:
             last = f"for {_age(moment - duty.done_at)}" if duty.done_at else "yet"

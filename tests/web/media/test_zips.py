@@ -18,7 +18,7 @@ from flask import Flask
 from werkzeug.exceptions import NotFound
 
 from tests.support.servers import serving
-from viewer.extensions import media_store
+from viewer.extensions import media_store, spool
 from viewer.web.media import zips
 
 SENT = datetime(2026, 9, 21, 14, 13, 19, tzinfo=UTC)
@@ -31,7 +31,7 @@ def keep(app: Flask, tmp_path: Path) -> Callable[..., zips.Entry]:
     def place(name: str, content: bytes, **words: Any) -> zips.Entry:
         digest = hashlib.sha256(content).hexdigest()
         key = f"{digest[:16]}-{os.urandom(4).hex()}.jpg"
-        part = media_store().new_part()
+        part = spool().new_part()
         part.write(content)
         part.seal()
         media_store().place(key, part.path)

@@ -20,7 +20,7 @@ from tests.support.metadata import MARKERS, PERSON, exif, tagged, telling_jpeg, 
 from tests.support.pages import Page, counted
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, stored_bytes
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, media_store, now, spool
 from viewer.models import AuditEntry, MediaAttachment, Share, Throttle
 from viewer.office import filing, sharing
 
@@ -47,7 +47,7 @@ def share(log_in: Callable[..., Any]) -> Callable[..., str]:
 def small(media: MediaAttachment, content: bytes) -> MediaAttachment:
     """Give it a thumbnail and a preview of its own, without a child that makes them."""
     for name in ("thumbnail", "preview"):
-        part = media_store().new_part()
+        part = spool().new_part()
         part.write(content)
         part.seal()
         setattr(media, f"{name}_path", f"{media.file_stem}_{name}.jpg")

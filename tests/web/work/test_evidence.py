@@ -242,6 +242,8 @@ def test_a_file_that_is_not_what_it_was_is_said_and_never_hidden(sent, client, h
         db.session.commit()
 
     archive = archive_of(client, record, kept)
+    before = page_of(client, record, kept)
+    checked = client.post(f"/work/{record.id}/evidence/{kept.id}/checks", follow_redirects=True)
     page = page_of(client, record, kept)
 
     words = {
@@ -256,8 +258,37 @@ def test_a_file_that_is_not_what_it_was_is_said_and_never_hidden(sent, client, h
     assert not [name for name in archive.namelist() if name.startswith("02")]
     assert len([name for name in archive.namelist() if name[:2] in ("01", "03", "04")]) == 3
     assert next(row[8] for row in rows_of(archive) if row[:1] == ["2"]).startswith(words)
-    if harm != "other":
-        assert words in page.text
+    # The page asks the row: it says what the last check found, and a check what the bytes are.
+    if harm == "damaged":
+        assert words in before.text
+        assert "Checked 4 files: the same bytes as then." in checked.text
+        assert "The original" not in page.text
+    else:
+        assert "Checked 4 files: 1 not as then." in checked.text
+        assert (words if harm == "missing" else "The original is damaged") in page.text
+
+
+def test_the_page_of_evidence_does_not_ask_the_disk(sent, client, tmp_path):
+    record, kept, _, _ = sent()
+    (tmp_path / "media").rename(tmp_path / "unmounted")
+
+    page = page_of(client, record, kept)
+    checked = client.post(f"/work/{record.id}/evidence/{kept.id}/checks", follow_redirects=True)
+
+    assert "The original" not in page.text
+    assert "They could not be checked now." in checked.text
+    assert "is its disk mounted?" in checked.text
+
+
+def test_the_office_may_check_evidence_and_the_field_may_not(sent, log_in):
+    record, kept, _, _ = sent()
+    address = f"/work/{record.id}/evidence/{kept.id}/checks"
+    office, field = log_in("office"), log_in("field")
+
+    assert 'action="' + address in office.get(address.removesuffix("/checks")).text
+    assert office.post(address).status_code == 303
+    assert 'action="' + address not in field.get(address.removesuffix("/checks")).text
+    assert field.post(address).status_code == 403
 
 
 def test_what_a_quote_was_priced_from_is_never_given_up(sent, client):

@@ -1,6 +1,5 @@
 """One file and its story: the passport, its caption, a check of its bytes."""
 
-import contextlib
 import uuid
 from dataclasses import dataclass
 
@@ -10,12 +9,12 @@ from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
 from viewer import derive
-from viewer.extensions import db, lock, media_store
+from viewer.extensions import db, lock, media_store, spool
 from viewer.models import AuditEntry, MediaAttachment
 from viewer.office import filing, sharing, trash
 from viewer.office.names import names_of, title_of
 from viewer.search import indexing
-from viewer.storage import StorageError, in_words
+from viewer.storage import StorageError, decoder_workspace
 from viewer.web.access import Role, needs, the_user
 
 bp = Blueprint("details", __name__)
@@ -28,11 +27,10 @@ CAMERA_LIMITS = derive.Limits(cpu_seconds=5, wall_seconds=8)
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A copy of ours, and how large it is."""
+    """A copy of ours."""
 
     name: str
     address: str
-    size: int | None  # bytes; None: it is not there
 
 
 # --- The passport --------------------------------------------------------------------------
@@ -98,14 +96,13 @@ ACTIONS = {
 
 
 def _copies(media: MediaAttachment) -> list[Copy]:
-    store, found = media_store(), []
-    for name, key in media.copies.items():
-        size = None
-        with contextlib.suppress(StorageError):
-            size = store.stat(key).size
-        label = "full size" if name == "full" else name
-        found.append(Copy(label, url_for(f"media.files.{name}", media_id=media.id), size))
-    return found
+    return [
+        Copy(
+            "full size" if name == "full" else name,
+            url_for(f"media.files.{name}", media_id=media.id),
+        )
+        for name in media.copies
+    ]
 
 
 def _camera(media: MediaAttachment) -> derive.Described | None:
@@ -113,9 +110,7 @@ def _camera(media: MediaAttachment) -> derive.Described | None:
     if not media.is_stored or media.media_type is not MediaAttachment.MediaType.PHOTO:
         return None
     try:
-        with sharing.workplace() as (source, folder):
-            with in_words(), media_store().open(media.file_path) as original:
-                source.write_bytes(original.read())
+        with decoder_workspace(spool(), media_store(), media.file_path) as (source, folder):
             found = derive.describe(source, media.mime_type or "", folder, CAMERA_LIMITS)
     except (derive.DeriveError, StorageError):
         return None

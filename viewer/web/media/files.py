@@ -7,8 +7,6 @@ sounds and films are shown in place, and everything else is a download.
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import BinaryIO
-from urllib.parse import quote
 
 from flask import Blueprint, Response, abort, current_app, redirect, request, url_for
 from werkzeug.datastructures import ContentRange
@@ -17,12 +15,11 @@ from werkzeug.http import http_date, is_resource_modified, parse_date
 from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import derive, jobs
-from viewer.config import settings
 from viewer.extensions import db, media_store
 from viewer.intake import collect
 from viewer.models import MediaAttachment
 from viewer.office import audit
-from viewer.storage import Missing, Unavailable
+from viewer.storage import Missing, Opened, Unavailable
 from viewer.web.access import Role, needs
 
 bp = Blueprint("files", __name__, url_prefix="/media")
@@ -144,16 +141,13 @@ def send(
     media: MediaAttachment, key: str, mime_type: str, etag: str, *, disposition: str, caching: str
 ) -> Response:
     """A file, or a copy of it, whole or in part, so that nothing in it can run."""
-    store = media_store()
     try:
-        size = store.stat(key).size
-        file = store.open(key)
+        response = _answer(key, etag, media.downloaded_at or media.created_at)
     except Missing:
         current_app.logger.error("media=%s is not in the store", media.id)
         abort(410, "This file is missing from the store.")
     except Unavailable as trouble:
         abort(503, str(trouble))
-    response = _answer(file, size, etag, media.downloaded_at or media.created_at)
     may_show = mime_type in derive.INLINE_TYPES
     response.content_type = mime_type if may_show else "application/octet-stream"
     response.headers["Content-Disposition"] = disposition
@@ -161,19 +155,27 @@ def send(
     response.headers["Content-Security-Policy"] = SANDBOX
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     response.headers["Cache-Control"] = caching
-    prefix = settings().X_ACCEL_PREFIX
-    if prefix and response.status_code in (200, 206):
-        # nginx answers Range and If-Range itself, from the file.
-        file.close()
-        response.status_code, response.response = 200, []
-        for name in ("Content-Range", "Content-Length"):
-            response.headers.pop(name, None)
-        response.headers["X-Accel-Redirect"] = f"{prefix.rstrip('/')}/{quote(key)}"
+    if response.status_code in (200, 206):
+        _hand_off(response, key)
     return response
 
 
-def _answer(file: BinaryIO, size: int, etag: str, modified: datetime) -> Response:
-    """200, 206, 304 or 416, as RFC 9110 says."""
+def _hand_off(response: Response, key: str) -> None:
+    """Let the reverse proxy send the bytes, if it can reach them."""
+    location = media_store().handoff(key)
+    if location is None:
+        return
+    response.close()
+    # It answers Range and If-Range itself.
+    response.status_code, response.response = 200, []
+    for name in ("Content-Range", "Content-Length"):
+        response.headers.pop(name, None)
+    response.headers["X-Accel-Redirect"] = location
+
+
+def _answer(key: str, etag: str, modified: datetime) -> Response:
+    """200, 206, 304 or 416, as RFC 9110 says. Raises Missing, Unavailable."""
+    file = media_store().open(key)
     headers = {
         "ETag": etag,
         "Last-Modified": http_date(modified.astimezone(UTC)),
@@ -186,14 +188,13 @@ def _answer(file: BinaryIO, size: int, etag: str, modified: datetime) -> Respons
     wanted = request.range if may_be_part else None
     # Several ranges at once would cost us and serve nobody: the whole is always a right answer.
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
-        return _body(file, 0, size, 200, headers)
-    start, stop = _span(*wanted.ranges[0], size)
+        return _body(file, file.size, 200, headers)
+    file.close()
+    start, stop = _span(*wanted.ranges[0], file.size)
     if start >= stop:
-        file.close()
-        return Response(status=416, headers=headers | {"Content-Range": f"bytes */{size}"})
-    headers["Content-Range"] = ContentRange("bytes", start, stop, size).to_header()
-    file.seek(start)
-    return _body(file, start, stop, 206, headers)
+        return Response(status=416, headers=headers | {"Content-Range": f"bytes */{file.size}"})
+    headers["Content-Range"] = ContentRange("bytes", start, stop, file.size).to_header()
+    return _body(media_store().open(key, start, stop - start), stop - start, 206, headers)
 
 
 def _range_applies(etag: str, modified: datetime) -> bool:
@@ -214,21 +215,18 @@ def _span(first: int, end: int | None, size: int) -> tuple[int, int]:
     return max(0, first + size) if first < 0 else first, size if end is None else min(end, size)
 
 
-def _body(file: BinaryIO, start: int, stop: int, status: int, headers: dict[str, str]) -> Response:
+def _body(file: Opened, length: int, status: int, headers: dict[str, str]) -> Response:
     if request.method == "HEAD":
         file.close()  # werkzeug closes nothing where it sends nothing
-    response = Response(
-        _chunks(file, stop - start), status=status, headers=headers, direct_passthrough=True
-    )
-    response.content_length = stop - start
+    response = Response(_chunks(file), status=status, headers=headers, direct_passthrough=True)
+    response.content_length = length
     response.call_on_close(file.close)  # a client that leaves before the first chunk
     return response
 
 
-def _chunks(file: BinaryIO, length: int) -> Iterator[bytes]:
+def _chunks(file: Opened) -> Iterator[bytes]:
     with file:
-        while length > 0 and (chunk := file.read(min(CHUNK, length))):
-            length -= len(chunk)
+        while chunk := file.read(CHUNK):
             yield chunk
 
 

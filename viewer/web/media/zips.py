@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import cast
 from urllib.parse import quote
 
 from flask import Response, abort
@@ -241,16 +241,13 @@ def _chunks(store: Store, member: _Member) -> Iterator[bytes]:
         yield "".join(member.lines).encode()
         return
     try:
-        file: BinaryIO = store.open(member.key)
+        # One byte more than promised is enough to know.
+        with store.open(member.key, length=member.size + 1) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
     except StorageError as trouble:
         log.error("zip: %s broke off: %s", member.key, trouble)
         raise BrokenOff(member.key) from trouble
-    with file:
-        # One byte more than promised is enough to know.
-        left = member.size + 1
-        while left > 0 and (chunk := file.read(min(CHUNK, left))):
-            left -= len(chunk)
-            yield chunk
 
 
 def _check(member: _Member, size: int, sha256: str) -> None:

@@ -3,17 +3,17 @@
 import uuid
 from dataclasses import dataclass
 
-from flask import Blueprint, abort, redirect, render_template, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from viewer import quo
 from viewer.extensions import db
 from viewer.models import Evidence, EvidenceItem, MediaAttachment
-from viewer.office import evidence, filing
+from viewer.office import evidence, filing, trash
 from viewer.office.names import names_of
 from viewer.storage import Unavailable
-from viewer.web.access import Role, the_user
-from viewer.web.formatting import local
+from viewer.web.access import Role, needs, the_user
+from viewer.web.formatting import local, plural
 from viewer.web.media import zips
 from viewer.web.wording import what
 from viewer.web.work.selection import find_record
@@ -56,6 +56,7 @@ def show(record_id: uuid.UUID, evidence_id: uuid.UUID) -> str:
         pieces=_pieces(kept, {link.media_id for link in links}),
         others=others,
         added=evidence.difference(kept, links).added,
+        is_office=the_user().role.covers(Role.OFFICE),
     )
 
 
@@ -86,6 +87,28 @@ def download(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Response:
         f"{kept.number or 'Quote'} priced from, {local(kept.sent_at):%Y-%m-%d}.zip",
         {"manifest.csv": evidence.manifest(kept, names, troubles)},
     )
+
+
+@bp.post("/work/<uuid:record_id>/evidence/<uuid:evidence_id>/checks")
+@needs(Role.OFFICE)
+def check_all(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Response:
+    """Read every original again: are the bytes those of then? What is found stands on its row."""
+    kept = _find_evidence(record_id, evidence_id)
+    db.session.commit()  # nobody waits for the database while originals are read
+    try:
+        findings = evidence.check_all(kept)
+    except Unavailable as trouble:
+        flash(f"They could not be checked now. {trouble}", "error")
+    else:
+        evidence.note_findings(kept, findings)
+        db.session.commit()
+        bad = sum(finding is not trash.Finding.SAME for finding in findings.values())
+        count = len(findings)
+        if bad:
+            flash(f"Checked {count} {plural(count, 'file')}: {bad} not as then.", "error")
+        else:
+            flash(f"Checked {count} {plural(count, 'file')}: the same bytes as then.", "done")
+    return redirect(url_for(".show", record_id=record_id, evidence_id=evidence_id), 303)
 
 
 def _pieces(kept: Evidence, linked: set[uuid.UUID]) -> list[Piece]:
