@@ -46,9 +46,10 @@ from viewer import failpoint, quo
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
 
-LOCKS = frozenset({"viewer.lock", "parts.lock"})  # in DATA_DIR, of a host that runs
 HOME = "VIEWER_HOME"  # read before any setting: it says where `.env` is
 CHECKOUT = Path(__file__).resolve().parent.parent  # of a wheel: site-packages
+
+VIEWER_LOCK, PARTS_LOCK = "viewer.lock", "parts.lock"  # in DATA_DIR (host_lock.py)
 
 # Under 16 bytes a signing key can be guessed offline from one cookie.
 SHORTEST_KEY = 16  # bytes
@@ -390,11 +391,13 @@ def read(overrides: Mapping[str, Any] | None = None) -> Settings:
 def is_new(found: Settings) -> bool:
     """Whether nothing was ever kept in DATA_DIR."""
     try:
-        return all(path.name in LOCKS for path in found.data_dir.iterdir())
+        names = {path.name for path in found.data_dir.iterdir()}
+        names = {name for name in names if not name.startswith("demo")}  # beside it, in var/
     except FileNotFoundError:
         return True
     except OSError:
         return False  # whoever uses it next says what is wrong
+    return names <= {VIEWER_LOCK, PARTS_LOCK}
 
 
 def init_app(app: Flask, overrides: Mapping[str, Any] | None, root: Path) -> None:
