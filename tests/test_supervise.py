@@ -48,12 +48,13 @@ supervise.GRACE, supervise.LAST_GRACE, supervise.LONGEST_PAUSE = 1.0, 0.5, 0.6
 def made(name, rank, *words):
     return supervise.Part(name, [sys.executable, "-c", part, name, folder, *words], rank=rank)
 parts = [made("cellar", 0), made("middle", 1), made("roof", 2)]
-if "hopeless" in sys.argv:
+if {"hopeless", "spare"} & set(sys.argv):
     dying = (
         "import os, sys; notes = open(sys.argv[1] + '/notes', 'a');"
         "print('started dud', os.getpid(), file=notes, flush=True); sys.exit(3)"
     )
-    parts.append(supervise.Part("dud", [sys.executable, "-c", dying, folder], rank=1))
+    command = [sys.executable, "-c", dying, folder]
+    parts.append(supervise.Part("dud", command, rank=1, is_vital="hopeless" in sys.argv))
 if "killed" in sys.argv:
     supervise.TRIES = 2
 if "stubborn" in sys.argv:
@@ -186,6 +187,15 @@ def test_a_part_that_never_lived_is_given_up_and_the_others_are_stopped_in_order
         line for line in (running.folder / "log").read_text().splitlines() if "never" in line
     ]
     assert "dud" in reason
+
+
+def test_a_part_that_the_others_can_do_without_is_tried_for_ever(host):
+    running = host("spare")
+
+    running.wait_for("started", 3 + supervise.TRIES + 2)
+
+    assert running.process.poll() is None
+    assert {name for name, _pid in running.alive()} == {"cellar", "middle", "roof"}
 
 
 def test_a_part_that_others_kill_is_never_given_up(host):

@@ -50,6 +50,7 @@ class Part:
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
     rank: int = 1
+    is_vital: bool = True  # whether the host ends if this part never comes up
     process: subprocess.Popen[str] | None = None
     started: float = 0.0
     pause: float = 0.5
@@ -59,7 +60,7 @@ class Part:
 
     @property
     def is_hopeless(self) -> bool:
-        return not self.has_lived and self.failures >= TRIES
+        return self.is_vital and not self.has_lived and self.failures >= TRIES
 
 
 def run(parts: Sequence[Part], inherited: Sequence[int] = ()) -> int:

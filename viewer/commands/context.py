@@ -58,10 +58,12 @@ def opened_app(*, may_create: bool = False) -> Iterator[Flask]:
 def new_app() -> Flask:
     """An application, not yet checked. Says so if this start makes a new installation."""
     found = config.read()
-    if config.is_new(found):
-        _tell_of_new_installation(found)
+    is_new = config.is_new(found)
     with in_one_sentence(found):
-        return create_app()
+        app = create_app()
+    if is_new:
+        _tell_of_new_installation(found)
+    return app
 
 
 def migrate(found: Settings) -> None:

@@ -105,8 +105,13 @@ def _parts(settings: Settings, host: str, port: int) -> list[supervise.Part]:
         supervise.Part("copies", ours("work", jobs.COPIES), rank=2),
     ]
     if not settings.REDIS_URL.get_secret_value():
-        command = valkey.command(settings.data_dir, settings.embedded_redis_socket)
-        parts.insert(0, supervise.Part("valkey", command, rank=0))
+        try:
+            command = valkey.command(settings.data_dir, settings.embedded_redis_socket)
+        except OSError as error:
+            words = f"DATA_DIR: {settings.data_dir}/valkey cannot be used"
+            raise CannotStart(f"{words}: {error.strerror}") from None
+        # Without reminders deliveries are still kept and pages shown: no reason to end the host.
+        parts.insert(0, supervise.Part("valkey", command, rank=0, is_vital=False))
     return parts
 
 
