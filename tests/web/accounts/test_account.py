@@ -616,7 +616,7 @@ def test_a_new_secret_key_keeps_everybody_in_while_the_old_one_is_a_fallback(
             other.client.set_cookie(cookie.key, cookie.value)
         return other
 
-    rotated = with_keys(SECRET_KEY="new", SECRET_KEY_FALLBACKS="test")
+    rotated = with_keys(SECRET_KEY="new", SECRET_KEY_FALLBACKS=settings["SECRET_KEY"])
     assert rotated.is_in
     assert not with_keys(SECRET_KEY="new").is_in
     rotated.get("/account")
