@@ -856,6 +856,15 @@ def test_an_owner_adds_somebody_who_chooses_a_password(boss, visitor):
     )  # fmt: skip
 
 
+def test_an_invitation_has_the_public_address_where_that_is_known(settings, request):
+    settings["PUBLIC_URL"] = "https://photos.example"
+    boss = request.getfixturevalue("boss")
+
+    shown = boss.post("/users", email="fay@crack.example", role="field")
+
+    assert re.search(r'value="https://photos\.example/invitations/[\w-]{43}"', shown.text)
+
+
 def test_an_invitation_works_once_and_looking_at_it_uses_nothing_up(boss, visitor, caplog):
     caplog.set_level(logging.DEBUG)
     link = link_in(boss.post("/users", email="fay@crack.example", role="field"))
