@@ -12,7 +12,6 @@ from flask import Flask
 from viewer import config, create_app, host_lock, valkey
 from viewer.config import BadSetting, Settings
 from viewer.extensions import UnsafeDatabase, db
-from viewer.storage import Unavailable
 from viewer.upkeep import identity, schema, snapshots
 
 
@@ -47,7 +46,7 @@ def opened_app(*, may_create: bool = False) -> Iterator[Flask]:
                 with host_lock.hold(found.data_dir):
                     migrate(found)
             schema.check()
-            expect_store(found)
+            identity.ensure()
         try:
             yield app
         finally:
@@ -87,16 +86,6 @@ def _tell_of_new_installation(found: Settings) -> None:
     if here.is_file() and here != config.env_file():
         words += f" {here} was not read, but {config.env_file()}; VIEWER_HOME chooses the folder."
     click.echo(words, err=True)
-
-
-def expect_store(found: Settings) -> None:
-    """The media folder is the one of this database. Raises WrongStore, CannotStart."""
-    try:
-        identity.ensure()
-    except (Unavailable, OSError) as error:
-        cause = error.__cause__ if isinstance(error, Unavailable) else error
-        reason = getattr(cause, "strerror", None) or error
-        raise CannotStart(f"MEDIA_ROOT: {found.media_root} cannot be used: {reason}") from error
 
 
 @contextmanager

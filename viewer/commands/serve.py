@@ -20,7 +20,6 @@ from viewer import schedule as clock
 from viewer.commands.context import (
     PROBLEMS,
     CannotStart,
-    expect_store,
     in_one_sentence,
     migrate,
     new_app,
@@ -29,6 +28,7 @@ from viewer.commands.context import (
 from viewer.config import Settings, is_loopback, read
 from viewer.extensions import db, spool
 from viewer.models import User
+from viewer.upkeep import identity
 
 PORT = click.IntRange(1, 65_535)
 
@@ -56,7 +56,7 @@ def run_host(settings: Settings, host: str, port: int, parts_lock: int) -> int:
         )
     with app.app_context(), in_one_sentence(settings):
         migrate(settings)
-        expect_store(settings)
+        identity.ensure()
         if settings.media_root.exists() and not os.access(settings.media_root, os.W_OK):
             # No reason to stay down: deliveries are kept, photos wait, and those here are shown.
             click.echo(f"Note: MEDIA_ROOT {settings.media_root} is read-only now.", err=True)
