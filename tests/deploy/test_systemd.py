@@ -2,13 +2,14 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.conftest import DEPLOY, program, replaced
+from tests.deploy.conftest import DEPLOY, ROOT, program, replaced
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 PROGRAMS = "/opt/viewer/.venv/bin"  # where the units look for `viewer`
@@ -59,3 +60,31 @@ def test_what_may_be_done_is_the_same_in_all_units():
     assert "ProtectSystem=strict\n" in first
     assert "SystemCallFilter=" in first
     assert [other for other in others if other != first] == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "instance", "words"),
+    [
+        ("viewer.service", "", "up --host 127.0.0.1 --port 8000"),
+        ("viewer-web.service", "", "web --host 127.0.0.1 --port 8000"),
+        ("viewer-schedule.service", "", "schedule"),
+        ("viewer-work@.service", "intake-1", "work intake"),
+        ("viewer-work@.service", "copies-12", "work copies"),
+        ("viewer-work@.service", "copies", "work copies"),
+    ],
+)
+def test_each_unit_starts_a_command_of_ours(unit, instance, words, tmp_path):
+    [started] = re.findall(r"^ExecStart=(.*)$", (DEPLOY / "systemd" / unit).read_text(), re.M)
+    # As systemd reads it: its own signs are written twice, and %i is the instance.
+    ours = replaced(started, (f"{PROGRAMS}/viewer", "echo"))
+    for sign, meaning in (("%%", "%"), ("$$", "$"), ("%i", instance)):
+        ours = ours.replace(sign, meaning)
+
+    said = subprocess.run(shlex.split(ours), check=True, capture_output=True, text=True).stdout
+    known = subprocess.run(
+        [sys.executable, "-m", "viewer", *words.split(), "--help"],
+        env={"PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path)}, cwd=tmp_path, capture_output=True,
+    )  # fmt: skip
+
+    assert said == f"{words}\n"
+    assert known.returncode == 0
