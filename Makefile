@@ -1,5 +1,5 @@
 # The front door. `make demo` shows it running, `make test` proves it; both set up what they need.
-.PHONY: demo run test browser proof check format soak bench screenshots setup clean help
+.PHONY: demo run test browser proof check format soak bench screenshots lock setup clean help
 .DEFAULT_GOAL := help
 
 # Compiled once, not in each of the hundreds of processes that the tests start.
@@ -33,7 +33,7 @@ check: $(VENV)/.dev ## style, types, who imports whom, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
-	PATH="$(BIN):$$PATH" $(BIN)/python -m tests.audit
+	PATH="$(BIN):$$PATH" $(BIN)/python -m scripts.audit
 
 format: $(VENV)/.dev ## put the code in its usual shape
 	$(BIN)/ruff check --fix .
@@ -42,33 +42,38 @@ format: $(VENV)/.dev ## put the code in its usual shape
 soak: $(VENV)/.dev ## everything goes wrong for 10 minutes, on both databases (SECONDS=60 for less)
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600) --events $(or $(EVENTS),500)
 
-bench: $(VENV)/.dev ## what the README's figures come from
+bench: $(VENV)/.dev ## measure, and write the figures into docs/performance.md
 	$(BIN)/python -m benchmarks.journey
 	$(BIN)/python -m benchmarks.size
 
-screenshots: $(VENV)/.dev ## the pictures of every page in docs/screenshots/
-	$(BIN)/python -m docs.screenshots
+screenshots: $(VENV)/.dev ## the pictures of every page in scripts.screenshots/
+	$(BIN)/python -m scripts.screenshots
+
+lock: ## resolve the requirements anew; ARGS=--upgrade moves what may move
+	PYTHON=$(PYTHON) scripts/lock.sh
 
 setup: $(VENV)/.dev ## only install
 
 clean: ## forget the environment and the demo's data
 	rm -rf $(VENV) var/demo
 
-# The environment, from the locked and hashed lists; uv where it is and works, else pip.
-uv = ( uv pip install -q --python $(BIN)/python --require-hashes -r $(1) && \
-       uv pip install -q --python $(BIN)/python --no-deps -e . )
-pip = ( $(BIN)/python -m pip install -q --no-compile --disable-pip-version-check --require-hashes -r $(1) && \
-        $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . )
+# The environment, from complete and hashed lists, so nothing is resolved: pip below 23.3 resolves
+# extras anew and then refuses what is not in the list. `pip check` says what a list would lack.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCKED := $(PIP) install -q --no-compile --no-deps --require-hashes
 define install
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say: make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "Python 3.11 to 3.14 is needed; say: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(if $(shell command -v uv),$(call uv,$(1)) || $(call pip,$(1)),$(call pip,$(1)))
+	$(LOCKED) -r $(1)
+	$(LOCKED) -r requirements-build.txt
+	$(PIP) install -q --no-deps --no-build-isolation -e .
+	$(PIP) check
 	touch $@
 endef
 
-$(VENV)/.core: requirements.txt pyproject.toml
+$(VENV)/.core: requirements.txt requirements-build.txt pyproject.toml
 	$(call install,requirements.txt)
 
-$(VENV)/.dev: requirements-dev.txt pyproject.toml
+$(VENV)/.dev: requirements-dev.txt requirements-build.txt pyproject.toml
 	$(call install,requirements-dev.txt)
 	touch $(VENV)/.core

@@ -25,8 +25,8 @@ from typing import Any
 import requests
 from PIL import Image
 
-from tests import people
 from tests.payloads import Message, signed
+from tests.support import staff
 from viewer.demo.provider import Provider
 
 SECRET = "whsec_" + base64.b64encode(b"bench-only-key-bench-only").decode()
@@ -51,7 +51,7 @@ def running_viewer(workers: int) -> Iterator[None]:
     )
     try:
         wait(lambda: healthy(), 60)
-        people.hire(environment)
+        staff.hire(environment)
         yield
     finally:
         process.send_signal(signal.SIGTERM)
@@ -143,7 +143,7 @@ def deliver_all(messages: list[Message]) -> list[tuple[float, float]]:
 def until_seen(provider: Provider) -> None:
     """From the answer to the thumbnail on the page, one worker, nothing else to do."""
     took = []
-    session = people.enter(BASE)
+    session = staff.enter(BASE)
     for number in range(1000, 1012):
         url = provider.serve(photo(2, seed=number), content_type="image/jpeg")
         text = f"bench {number}"

@@ -30,15 +30,15 @@ from flask import Flask, g, session
 from flask.testing import FlaskClient
 from psycopg import sql
 
-from tests import servers
+from tests.support import servers
 from viewer import create_app
 from viewer.extensions import db, sqlite
-from viewer.intake import indexing
-from viewer.models import CatchUpMark, Conversation, SearchEntry, User
+from viewer.models import Checkpoint, Conversation, SearchEntry, User
 from viewer.models.searching import stamp_of
 from viewer.office import accounts
-from viewer.spelling import digits_of, endings_of
-from viewer.upkeep import statistics as table_statistics
+from viewer.search import indexing
+from viewer.search.tokens import digits_of, endings_of
+from viewer.upkeep import analyze as table_statistics
 from viewer.web import access
 
 SIZES = {"small": (10_000, 1_000), "large": (1_000_000, 100_000)}
@@ -380,7 +380,7 @@ def make(name: str, folder: Path, url: str) -> Flask:
             db.session.remove()
             db.engine.dispose()
             fill(company, url)
-            CatchUpMark.write(indexing.MARK, indexing.VERSION)
+            Checkpoint.write(indexing.MARK, indexing.VERSION)
             db.session.commit()
             _know_tables(url)
         db.session.remove()
@@ -461,7 +461,7 @@ def pages(app: Flask, client: FlaskClient) -> list[Page]:
             Page("search, 3rd page", [_follow(client, "/search?q=crack", 2)]),
             Page("search, days", [_dated("/search?q=water", *month)]),
         ]
-        if "gallery.everything" in {rule.endpoint for rule in app.url_map.iter_rules()}:
+        if "media.gallery.everything" in {rule.endpoint for rule in app.url_map.iter_rules()}:
             found += [
                 Page("gallery", ["/photos"]),
                 *(

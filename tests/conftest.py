@@ -33,8 +33,12 @@ from sqlalchemy.util import LRUCache
 from werkzeug.datastructures import Headers
 from werkzeug.routing import Rule
 
-from tests import servers
 from tests.payloads import Message, signed
+from tests.support import servers
+from tests.support.conversations import attach as attach
+from tests.support.conversations import talk as talk
+from tests.support.hosts import up as up
+from tests.support.webhooks import LEGACY_SECRET, OUR_NUMBER, SECRET
 from viewer import create_app, jobs
 from viewer.demo.provider import Provider
 from viewer.extensions import db, now
@@ -42,10 +46,6 @@ from viewer.intake import sweep
 from viewer.models import User
 from viewer.office import accounts
 from viewer.web import access
-
-SECRET = "whsec_dGVzdC1zdGFuZGFyZC1rZXktMjQtYnl0"
-LEGACY_SECRET = "dGVzdC1sZWdhY3kta2V5LTMyLWJ5dGVzLWxvbmctMDE="
-OUR_NUMBER = "+16175550100"
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

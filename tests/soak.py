@@ -34,8 +34,8 @@ import requests
 import sqlalchemy as sa
 from PIL import Image
 
-from tests import people, servers
 from tests.payloads import Message, signed
+from tests.support import servers, staff
 
 STANDARD = "whsec_" + base64.b64encode(b"soak-standard-key-24-byt").decode()
 LEGACY = base64.b64encode(b"soak-legacy-key-soak-legacy-key!").decode()
@@ -242,8 +242,8 @@ def verdict(
         ).all()
         texts = connection.scalar(sa.text("SELECT count(*) FROM messages"))
     served: Counter[str] = Counter()
-    people.hire(viewer.environment)
-    browser = people.enter(viewer.base)
+    staff.hire(viewer.environment)
+    browser = staff.enter(viewer.base)
     for row in rows:
         answer = browser.get(f"{viewer.base}/media/{uuid.UUID(str(row.id))}", timeout=30)
         served[hashlib.sha256(answer.content).hexdigest() if answer.ok else str(row.state)] += 1

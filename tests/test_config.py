@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SECRET
+from tests.support.webhooks import SECRET
 from viewer import create_app
 from viewer.config import BadSetting, Settings, read
 
@@ -223,9 +223,9 @@ def app_key(data_dir: Path, **given: Any) -> object:
     return create_app({"DATA_DIR": data_dir, **given}).config["SECRET_KEY"]
 
 
-def test_the_readme_names_every_setting_and_no_other():
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    table = readme.partition("### Settings")[2].partition("### Connecting")[0]
+def test_the_docs_name_every_setting_and_no_other():
+    page = (Path(__file__).parent.parent / "docs" / "operations.md").read_text()
+    table = page.partition("## Settings")[2].partition("\n## ")[0]
 
     named = set(re.findall(r"^\| (.*?) \|", table, re.MULTILINE)) - {"setting", "---"}
     names = {name for cell in named for name in re.findall(r"`([A-Z_]+)`", cell)}

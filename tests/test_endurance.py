@@ -12,12 +12,11 @@ import pytest
 import redis
 import requests
 
-from tests import hostile
-from tests.conftest import SECRET
 from tests.payloads import Message, signed
-from tests.servers import wait_until
-from tests.test_journey import picture
-from tests.test_up import up as up
+from tests.support import hostile_server
+from tests.support.pictures import picture
+from tests.support.servers import wait_until
+from tests.support.webhooks import SECRET
 
 pytestmark = pytest.mark.proof
 
@@ -81,17 +80,17 @@ def test_one_worker_under_attack_still_stores_every_ordinary_photo(up):
     photos = [picture(300, 200 + number) for number in range(50)]
     bomb = pixel_bomb()
     highest: dict[int, int] = {}
-    with hostile.HostileServer() as host:
+    with hostile_server.HostileServer() as host:
         attacks = [
-            host.serve(hostile.endless()),
-            host.serve(hostile.dripping(picture(), every=1.0)),
-            host.serve(hostile.answer(bomb)),
-            host.serve(hostile.answer(gzip_bomb(), headers=(("Content-Encoding", "gzip"),))),
+            host.serve(hostile_server.endless()),
+            host.serve(hostile_server.dripping(picture(), every=1.0)),
+            host.serve(hostile_server.answer(bomb)),
+            host.serve(hostile_server.answer(gzip_bomb(), headers=(("Content-Encoding", "gzip"),))),
         ]
         for number, url in enumerate(attacks):
             post(viewer, Message(number=number, media=[url]))
         for number, photo in enumerate(photos, start=100):
-            post(viewer, Message(number=number, media=[host.serve(hostile.answer(photo))]))
+            post(viewer, Message(number=number, media=[host.serve(hostile_server.answer(photo))]))
 
         def done() -> bool:
             for pid, peak in peaks(viewer).items():
@@ -127,8 +126,8 @@ def test_a_queue_that_is_emptied_every_second_loses_no_photo_and_doubles_none(up
             queue.flushall()
             flushes.append(time.monotonic())
 
-    with hostile.HostileServer() as host:
-        urls = [host.serve(hostile.answer(photo)) for photo in photos]
+    with hostile_server.HostileServer() as host:
+        urls = [host.serve(hostile_server.answer(photo)) for photo in photos]
         flushing = threading.Thread(target=flush)
         flushing.start()
         begun = time.monotonic()

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from tests.conftest import BOTH
+from tests.support.pictures import picture
 from viewer.extensions import db
 from viewer.models import MediaAttachment
 
@@ -20,12 +21,6 @@ State = MediaAttachment.State
 def worker() -> type[rq.Worker]:
     """The one that runs in production: a process for each job."""
     return rq.Worker
-
-
-def picture(width: int = 900, height: int = 600, colour: str = "grey", **words: object) -> bytes:
-    out = BytesIO()
-    Image.new("RGB", (width, height), colour).save(out, "JPEG", **words)
-    return out.getvalue()
 
 
 @BOTH

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.proof

@@ -8,54 +8,27 @@ from flask import Flask
 from viewer import config, extensions, jobs, logs
 from viewer.web import (
     access,
-    account,
+    accounts,
     api,
-    care,
-    edges,
-    evidence,
-    filing,
-    filters,
-    frame,
-    gallery,
-    inbox,
-    live,
+    conversations,
+    formatting,
+    layout,
+    linkify,
     media,
-    offline,
-    player,
+    middleware,
     search,
-    shared,
-    shares,
-    slides,
+    sharing,
     status,
-    tappable,
-    trail,
-    users,
     webhooks,
     wording,
+    work,
 )
+from viewer.web.conversations import offline
 
-ROOT = Path(__file__).parent.parent
-DOORS = (
-    webhooks,
-    account,
-    inbox,
-    search,
-    live,
-    gallery,
-    offline,
-    media,
-    filing,
-    evidence,
-    slides,
-    player,
-    care,
-    shares,
-    shared,
-    status,
-    users,
-    trail,
-    api,
-)
+PACKAGE = Path(__file__).parent
+# templates, static and migrations: inside the package of a wheel, beside it in a checkout.
+ROOT = PACKAGE if (PACKAGE / "templates").is_dir() else PACKAGE.parent
+ROOMS = (webhooks, conversations, media, work, sharing, accounts, search, status, api)
 
 
 def create_app(overrides: dict[str, Any] | None = None) -> Flask:
@@ -64,7 +37,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
         __name__,
         template_folder=str(ROOT / "templates"),
         static_folder=str(ROOT / "static"),
-        static_url_path=frame.static_address(ROOT / "static"),
+        static_url_path=layout.static_address(ROOT / "static"),
     )
     config.init_app(app, overrides, root=ROOT)
     logs.init_app(app)
@@ -72,13 +45,13 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     extensions.init_app(app)
     jobs.init_app(app)
 
-    edges.init_app(app)
+    middleware.init_app(app)
     access.init_app(app)
-    frame.init_app(app)
+    layout.init_app(app)
     offline.init_app(app)
-    filters.init_app(app)
+    formatting.init_app(app)
     wording.init_app(app)
-    tappable.init_app(app)
-    for door in DOORS:
-        app.register_blueprint(door.bp)
+    linkify.init_app(app)
+    for room in ROOMS:
+        app.register_blueprint(room.bp)
     return app

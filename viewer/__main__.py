@@ -1,5 +1,5 @@
 """`python -m viewer` is `viewer`."""
 
-from viewer.cli import main
+from viewer.commands import main
 
 main()

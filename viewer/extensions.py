@@ -18,7 +18,7 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase, registry
 
-from viewer.storage import Folder
+from viewer import storage
 
 try:  # the newer SQLite, where there is a wheel of it
     from pysqlite3 import dbapi2 as sqlite
@@ -117,7 +117,13 @@ def init_app(app: Flask) -> None:
     migrate.init_app(
         app, db, directory=str(app.config["ROOT"] / "migrations"), include_name=is_of_a_model
     )
-    app.extensions["store"] = Folder(app.config["SETTINGS"].media_root)
+    settings = app.config["SETTINGS"]
+    store = storage.from_url(f"folder:{settings.media_root}", settings.X_ACCEL_PREFIX)
+    app.extensions |= {
+        "store": store,
+        "spool": storage.Workspace(settings.media_root, store),
+        "store_is_known": False,
+    }
     with app.app_context():
         if is_sqlite:
             _make_sqlite_safe(db.engine)
@@ -147,9 +153,43 @@ def begin_writing() -> None:
     g.writes = True
 
 
-def media_store() -> Folder:
-    """Where originals and their copies are kept."""
-    found: Folder = current_app.extensions["store"]
+def media_store() -> storage.Store:
+    """Where originals and their derivatives are kept; it gives nothing unless it is our own.
+
+    Whose it must be is read from the database at the first use in each process, so it holds for
+    whatever server loaded the application.
+    """
+    found: storage.Store = current_app.extensions["store"]
+    if not current_app.extensions["store_is_known"]:
+        identity = _store_identity()
+        if identity is not None:
+            found.expect(str(identity))
+            current_app.extensions["store_is_known"] = True
+    return found
+
+
+def unproven_store() -> storage.Store:
+    """The same store without an expectation: for who is about to find out whose it is."""
+    settings = current_app.config["SETTINGS"]
+    return storage.from_url(f"folder:{settings.media_root}")
+
+
+def spool() -> storage.Spool:
+    """Where files are on their way into the store."""
+    media_store()  # its workspace takes nothing either unless it is our own
+    found: storage.Spool = current_app.extensions["spool"]
+    return found
+
+
+def _store_identity() -> uuid.UUID | None:
+    """None before the first start. Leaves no transaction open that was not."""
+    is_open = db.session().in_transaction()
+    # By its name: models stand above this file.
+    known = sa.table("store_identities", sa.column("id", sa.Uuid()))
+    with db.session.no_autoflush:
+        found: uuid.UUID | None = db.session.scalar(sa.select(known.c.id))
+    if not is_open:
+        db.session.commit()  # a disk or a child may be waited for next, and no one for us
     return found
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from viewer.config import settings
 from viewer.extensions import db
-from viewer.intake import copies, ingest, sweep
+from viewer.intake import derivatives, ingest, sweep
 from viewer.intake.collect import collect
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def collect_media(media_id: str) -> None:
 @job(COPIES)
 def derive_media(media_id: str) -> None:
     """Make thumbnail, preview and playable copy."""
-    copies.make_copies(uuid.UUID(media_id))
+    derivatives.make_copies(uuid.UUID(media_id))
 
 
 def enqueue(function: Job, *row_ids: uuid.UUID | str) -> bool:

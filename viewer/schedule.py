@@ -12,10 +12,11 @@ from flask import Flask
 
 from viewer import jobs
 from viewer.extensions import db
-from viewer.intake import catch_up, indexing, sweep
-from viewer.models import Duty
+from viewer.intake import catch_up, sweep
+from viewer.models import ScheduledTask
 from viewer.quo import rest
-from viewer.upkeep import statistics
+from viewer.search import indexing
+from viewer.upkeep import analyze
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def run(app: Flask, stop: threading.Event) -> None:
         Task("sweep", sweep.EVERY, 60, _sweep),
         Task("tidy", sweep.TIDY_EVERY, 1800, _tidy),
         Task("search", indexing.EVERY, 1800, _fill_search),
-        Task("statistics", statistics.EVERY, 600, statistics.refresh),
+        Task("statistics", analyze.EVERY, 600, analyze.refresh),
     ]
     with app.app_context():
         if catch_up.is_configured():
@@ -79,11 +80,11 @@ def _try_once(task: Task, me: str, stop: threading.Event) -> None:
 
 def do_if_due(task: Task, me: str) -> bool:
     """Do it, if it is due and nobody else is at it. Whether it was done."""
-    taken = Duty.take(task.name, me, seconds=task.lease, every=task.every)
+    taken = ScheduledTask.take(task.name, me, seconds=task.lease, every=task.every)
     db.session.commit()
     if taken:
         said = task.do()
-        Duty.finish(task.name, me, said)
+        ScheduledTask.finish(task.name, me, said)
         db.session.commit()
     return taken
 

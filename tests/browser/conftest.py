@@ -15,8 +15,8 @@ from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.browser.program import find_chromium
-from tests.servers import serving
+from tests.support.chromium import find_chromium
+from tests.support.servers import serving
 from viewer.extensions import db
 
 PHONE = {"width": 360, "height": 780}

@@ -7,13 +7,12 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import DESK, PHONE, violations
 from tests.browser.fingers import until
-from tests.test_journey import picture
-from tests.web import test_pages
+from tests.support.conversations import stored
+from tests.support.pictures import picture
 from viewer.extensions import db, now
 from viewer.models import Message, Unread
 from viewer.office import accounts
 
-talk, attach, stored = test_pages.talk, test_pages.attach, test_pages.stored
 THEM, OTHER = "+16175550123", "+16175550145"
 AT_END = "document.documentElement.scrollHeight - scrollY - innerHeight < 2"
 WATCH = """

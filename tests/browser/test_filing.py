@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, violations
 from tests.browser.fingers import until
-from tests.filed import (
+from tests.support.factories import (
     customer,
     days,
     files,

@@ -12,8 +12,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, violations
 from tests.browser.fingers import opened
-from tests.filed import customer, files, photos, quote, text, voicemail
-from tests.test_journey import picture
+from tests.support.factories import customer, files, photos, quote, text, voicemail
+from tests.support.pictures import picture
 from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment
 from viewer.office import filing

@@ -22,8 +22,8 @@ from playwright.sync_api import Error, Page
 
 from tests.browser.conftest import DESK
 from tests.payloads import load
-from tests.test_journey import picture
-from tests.web.test_access import PLACE
+from tests.support.pictures import picture
+from tests.support.routes import PLACE
 from viewer.extensions import db, now
 from viewer.models import (
     Conversation,

@@ -6,9 +6,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import DESK, PHONE, violations
-from tests.test_journey import picture
+from tests.support.pictures import picture
 from viewer.extensions import now
-from viewer.intake import indexing
+from viewer.search import indexing
 
 
 @pytest.fixture

@@ -10,12 +10,10 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.test_journey import picture
-from tests.web import test_pages
+from tests.support.pictures import picture
 from viewer.extensions import db, now
 from viewer.models import Conversation, Message
 
-talk = test_pages.talk
 ATTEMPTS = re.compile(r"/attempts$")
 NEWS = re.compile(r"/news(\?|$)")
 # It asks when a test lets it, and not because time went by.

@@ -7,16 +7,16 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
-from tests import calls
 from tests.browser.conftest import DESK, PHONE, violations
-from tests.filed import customer, photos, text
-from tests.test_journey import picture
-from tests.web.test_media import tone
+from tests.support import call_events
+from tests.support.factories import customer, photos, text
+from tests.support.pictures import picture
+from tests.support.sounds import tone
 from viewer.extensions import db, now
 from viewer.models import Conversation, User, UserSession
 from viewer.office import accounts
-from viewer.web import offline
-from viewer.web.conversations import MESSAGES_PAGE
+from viewer.web.conversations import offline
+from viewer.web.conversations.pages import MESSAGES_PAGE
 
 PASSWORD = "a crack in the wall"
 PACKS = "caches.keys().then((names) => names.filter((name) => name.startsWith('pack:')).length)"
@@ -27,7 +27,7 @@ def basement(deliver: Any, work: Any, provider: Any, message: Any) -> str:
     """The address of a conversation with three photos and a voicemail of 20 seconds."""
     served = [provider.serve(picture(1200, 900, colour)) for colour in ("grey", "teal", "navy")]
     deliver(message(media=served, sent_at=now() - timedelta(minutes=5)).payload())
-    for event in calls.voicemail(provider.serve(tone(20), content_type="audio/wav")):
+    for event in call_events.voicemail(provider.serve(tone(20), content_type="audio/wav")):
         assert deliver(event).status_code == 204
     work()
     address = f"/conversations/{db.session.scalars(sa.select(Conversation.id)).one()}"

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from flask import request, request_finished
 from playwright.sync_api import Page, expect
 
-from tests import calls
 from tests.browser.conftest import DESK, PHONE, cramped, violations
 from tests.browser.fingers import until
-from tests.kept import twin
+from tests.support import call_events
+from tests.support.stored_files import twin
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, User
 
@@ -46,12 +46,14 @@ def called(deliver, work, provider, message):
 
     def make(seconds: float = 60, tall: int = 0) -> str:
         url = provider.serve(tone(seconds), content_type="audio/wav")
-        for event in calls.voicemail(url, "Please call me back."):
+        for event in call_events.voicemail(url, "Please call me back."):
             deliver(event)
         voice = provider.serve((VOICES / "answered-call.mp3").read_bytes())
-        for event in calls.recorded(voice, SAID):
+        for event in call_events.recorded(voice, SAID):
             deliver(event)
-        for event in calls.voicemail(provider.serve(tone(30), content_type="audio/wav"), number=2):
+        for event in call_events.voicemail(
+            provider.serve(tone(30), content_type="audio/wav"), number=2
+        ):
             deliver(event)
         for n in range(tall):
             sent_at = datetime(2026, 9, 21, 17, n, tzinfo=UTC)  # after the calls
@@ -399,7 +401,7 @@ def test_the_first_voicemail_of_a_conversation_comes_with_the_users_speed(
     page.goto(address)
     expect(page.locator("article")).to_have_count(1)
 
-    for event in calls.voicemail(provider.serve(tone(30), content_type="audio/wav")):
+    for event in call_events.voicemail(provider.serve(tone(30), content_type="audio/wav")):
         deliver(event)
     work()
 

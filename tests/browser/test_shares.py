@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests import filed
 from tests.browser.conftest import DESK, PHONE, violations
-from tests.kept import keep, picture
+from tests.support import factories
+from tests.support.pictures import picture
+from tests.support.stored_files import keep
 from viewer import demo
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, User
-from viewer.office import accounts, care, filing, sharing
+from viewer.office import accounts, filing, sharing, trash
 
 LOOKS = [(PHONE, False), (PHONE, True), (DESK, False), (DESK, True)]
 VOICE = Path(demo.__file__).parent / "voices" / "bulkhead.mp3"
@@ -23,14 +24,14 @@ VOICE = Path(demo.__file__).parent / "voices" / "bulkhead.mp3"
 @pytest.fixture
 def files(app: Any) -> list[MediaAttachment]:
     """Three photos and a voicemail of a customer, linked to a quote."""
-    maria = filed.customer(name="Maria Alvarez")
-    message = filed.text(maria)
+    maria = factories.customer(name="Maria Alvarez")
+    message = factories.text(maria)
     media = [
         keep(picture(900, 600, colour), message, with_copies=True, position=place)
         for place, colour in enumerate(("teal", "olive", "navy"))
     ]
     media.append(keep(VOICE.read_bytes(), message, with_copies=True, position=3))
-    filing.link(media, filed.quote(maria, "Q-104", title="North wall"), None)
+    filing.link(media, factories.quote(maria, "Q-104", title="North wall"), None)
     db.session.commit()
     return media
 
@@ -131,7 +132,7 @@ def test_the_offices_pages_are_for_everybody(files, open_page, viewport, dark):
     old = keep(picture(colour="maroon"), files[0].message, with_copies=True)
     owner = accounts.find("olivia@crack.example")
     assert owner is not None
-    care.trash(old, owner)
+    trash.trash(old, owner)
     old.trashed_at = now() - timedelta(days=40)
     db.session.commit()
     page = open_page("owner", viewport, dark=dark)
@@ -185,7 +186,7 @@ def test_the_owner_deletes_for_good_in_two_steps(files, open_page):
     owner = accounts.find("olivia@crack.example")
     assert owner is not None
     old = keep(message=files[0].message, with_copies=True)
-    care.trash(old, owner)
+    trash.trash(old, owner)
     old.trashed_at = now() - timedelta(days=40)
     db.session.commit()
     page = open_page("owner", PHONE)

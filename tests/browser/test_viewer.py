@@ -11,12 +11,11 @@ import sqlalchemy as sa
 from PIL import Image, ImageDraw
 from playwright.sync_api import Page, Route, expect
 
-from tests import calls
 from tests.browser.conftest import DESK, PHONE, cramped, violations
 from tests.browser.fingers import Fingers, opened, until
-from tests.derive import makers
-from tests.kept import twin
-from tests.web.test_media import tone
+from tests.support import call_events, samples
+from tests.support.sounds import tone
+from tests.support.stored_files import twin
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment
 
@@ -53,7 +52,7 @@ def conversation(deliver, work, provider, message):
                 text=f"Text {n + 1}",
             )
             assert deliver(sent.payload()).status_code == 204
-        for event in calls.voicemail(provider.serve(tone(20), content_type="audio/wav")):
+        for event in call_events.voicemail(provider.serve(tone(20), content_type="audio/wav")):
             assert deliver(event).status_code == 204
         work()
         return f"/conversations/{db.session.scalar(sa.select(Conversation.id))}"
@@ -674,10 +673,10 @@ def test_without_scripts_a_photo_is_a_link_to_its_picture(four, open_page):
 def test_a_video_plays_in_place_and_stops_the_voicemail(
     page, deliver, work, provider, message, tmp_path
 ):
-    film = makers.film(tmp_path / "film.mp4", frames=40).read_bytes()
+    film = samples.film(tmp_path / "film.mp4", frames=40).read_bytes()
     sent: Any = message(media=[provider.serve(film), provider.serve(wall())])
     deliver(sent.payload())
-    for event in calls.voicemail(provider.serve(tone(20), content_type="audio/wav")):
+    for event in call_events.voicemail(provider.serve(tone(20), content_type="audio/wav")):
         deliver(event)
     work()
     page.goto(f"/conversations/{db.session.scalar(sa.select(Conversation.id))}")

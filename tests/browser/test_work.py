@@ -7,11 +7,11 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, violations
-from tests.filed import NOW, customer, files, photos, quote, text, visit, voicemail
+from tests.support.factories import NOW, customer, files, photos, quote, text, visit, voicemail
 from viewer.extensions import db, media_store
-from viewer.intake import indexing
 from viewer.models import MediaAttachment, Message, WorkRecord
 from viewer.office import evidence, filing, records
+from viewer.search import indexing
 
 Kind = WorkRecord.Kind
 

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from viewer.extensions import sqlite
-from viewer.storage.folder import INCOMING
+from viewer.storage.workspace import INCOMING
 
 COPIES = ("_thumb.jpg", "_preview.jpg", "_playable.mp4", "_playable.m4a")
 

@@ -17,10 +17,10 @@ import pytest
 import requests
 from PIL import Image
 
-from tests import conftest
 from tests.crash import checks, disks, runner
-from tests.hostile import HostileServer, Wire, answer, in_turn
 from tests.payloads import Message, signed
+from tests.support.hostile_server import HostileServer, Wire, answer, in_turn
+from tests.support.webhooks import OUR_NUMBER, SECRET
 from viewer.demo.provider import Provider
 
 NOWHERE = "unix:///nonexistent/valkey.sock"  # the sweep must be able to do it all
@@ -105,7 +105,7 @@ class Scene:
 
     def signed(self, message: Message) -> tuple[str, str, dict[str, str]]:
         body, headers = signed(
-            message.payload(), "standard", conftest.SECRET, delivery_id=f"msg_{message.number}"
+            message.payload(), "standard", SECRET, delivery_id=f"msg_{message.number}"
         )
         return headers["webhook-id"], body.decode(), headers
 
@@ -200,8 +200,8 @@ def _settings(data: Path, media: Path) -> dict[str, Any]:
         "DATABASE_URL": f"sqlite:///{data / 'viewer.db'}",
         "REDIS_URL": NOWHERE,
         "SECRET_KEY": "test",
-        "QUO_WEBHOOK_SECRETS": conftest.SECRET,
-        "QUO_NUMBERS": conftest.OUR_NUMBER,
+        "QUO_WEBHOOK_SECRETS": SECRET,
+        "QUO_NUMBERS": OUR_NUMBER,
         "MEDIA_HOSTS": "127.0.0.1",
         "MEDIA_ALLOW_LOOPBACK": True,
         "TRANSFER_SECONDS": 20,

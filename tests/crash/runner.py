@@ -25,13 +25,13 @@ import time_machine
 from flask import Flask
 from werkzeug.serving import make_server
 
-from tests import people
+from tests.support import staff
 from viewer import create_app, derive, extensions, failpoint, jobs
 from viewer.extensions import db
 from viewer.intake import collect, sweep
 from viewer.models import User, WebhookEvent
 from viewer.office import accounts
-from viewer.storage import folder
+from viewer.storage import disk, workspace
 
 # When a fresh process looks again, in seconds after the crash: a lease (25 s) and a sweep (10 s)
 # have passed; the lease of copies has passed; a part has no hope any more.
@@ -82,8 +82,8 @@ def be_forked(orders: Orders, pipe: Connection) -> None:
 
 def _serve(app: Flask, _orders: Orders, say: Say) -> None:
     """Answer real HTTP until killed, for an owner who may log in."""
-    if accounts.find(people.EMAIL) is None:
-        accounts.add(people.EMAIL, User.Role.OWNER, "", accounts.hash_password(people.PASSWORD))
+    if accounts.find(staff.EMAIL) is None:
+        accounts.add(staff.EMAIL, User.Role.OWNER, "", accounts.hash_password(staff.PASSWORD))
     db.session.commit()
     server = make_server("127.0.0.1", 0, app, threaded=True)
     say(server.port)
@@ -214,9 +214,9 @@ def _open_files() -> int:
 
 
 def _add_failpoints() -> None:
-    seal, enqueue, write = folder.FolderPart.seal, rq.Queue.enqueue_call, collect._write
+    seal, enqueue, write = workspace.FilePart.seal, rq.Queue.enqueue_call, collect._write
 
-    def written_then_seal(part: folder.FolderPart) -> None:
+    def written_then_seal(part: workspace.FilePart) -> None:
         part.file.flush()
         failpoint.failpoint("test.written")
         seal(part)
@@ -229,7 +229,7 @@ def _add_failpoints() -> None:
         failpoint.failpoint("test.write")
         return write(*words, **named)
 
-    folder.FolderPart.seal = written_then_seal  # type: ignore[method-assign]
+    workspace.FilePart.seal = written_then_seal  # type: ignore[method-assign]
     rq.Queue.enqueue_call = enqueue_later  # type: ignore[method-assign]
     collect._write = write_later
 
@@ -238,16 +238,16 @@ def _add_failpoints() -> None:
 
 
 def _no_file_fsync() -> None:
-    def seal(part: folder.FolderPart) -> None:
+    def seal(part: workspace.FilePart) -> None:
         part.file.flush()
         part.file.close()
         failpoint.failpoint("storage.sealed")
 
-    folder.FolderPart.seal = seal  # type: ignore[method-assign]
+    workspace.FilePart.seal = seal  # type: ignore[method-assign]
 
 
 def _no_folder_fsync() -> None:
-    folder._fsync_folder = lambda _folder: None
+    disk.fsync_folder = lambda _folder: None
 
 
 def _row_before_link() -> None:
@@ -275,7 +275,7 @@ def _postgres_async() -> None:
 def _parts_have_known_names() -> None:
     """Not a loss, but strace's -P must know the path before there is one."""
     numbers = itertools.count(1)
-    folder.uuid = types.SimpleNamespace(  # type: ignore[attr-defined]
+    workspace.uuid = types.SimpleNamespace(  # type: ignore[attr-defined]
         uuid4=lambda: f"part-{next(numbers)}"
     )
 

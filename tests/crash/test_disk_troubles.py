@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.crash import checks, disks
-from viewer.storage.folder import INCOMING
+from viewer.storage.workspace import INCOMING
 
 
 @pytest.fixture(autouse=True)

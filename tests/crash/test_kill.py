@@ -12,26 +12,12 @@ import uuid
 import pytest
 from urllib3.exceptions import ProtocolError
 
-from tests import people
 from tests.crash import checks
 from tests.crash.conftest import KILLED, photo
-from tests.hostile import HostileServer
-from viewer.storage.folder import INCOMING
-
-PLACEMENT = [
-    pytest.param("collect.claimed", id="11-claimed"),
-    pytest.param("test.written", id="13-written"),
-    pytest.param("storage.sealed", id="14-sealed"),
-    pytest.param("collect.sealed", id="14-sealed-outside"),
-    pytest.param("collect.intended", id="14-intended"),
-    *(pytest.param(f"storage.mkdir@{n}", id=f"18-mkdir-{n}") for n in (1, 3, 5)),
-    pytest.param("storage.folders", id="18-folders"),
-    pytest.param("storage.linked", id="15-17-19-linked"),
-    pytest.param("storage.placed", id="16-20-placed"),
-    pytest.param("collect.placed", id="16-20-placed-part-gone"),
-    pytest.param("collect.stored", id="21-stored"),
-]
-
+from tests.crash.failpoints import PLACEMENT
+from tests.support import staff
+from tests.support.hostile_server import HostileServer
+from viewer.storage.workspace import INCOMING
 
 # --- the webhook -----------------------------------------------------------------------------
 
@@ -319,7 +305,7 @@ def test_28_a_download_that_broke_off_goes_on_with_the_same_bytes(scene, message
     dying = scene.start("serve")
     site = f"http://127.0.0.1:{dying.heard()}"
     living = scene.start("serve")
-    browser = people.enter(site)
+    browser = staff.enter(site)
 
     with browser.get(f"{site}{path}", stream=True, timeout=60) as begun:
         tag, had = begun.headers["ETag"], begun.raw.read(100_000)

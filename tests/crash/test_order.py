@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.crash import disks
-from tests.servers import wait_until
-from viewer.storage.folder import INCOMING
+from tests.support.servers import wait_until
+from viewer.storage.workspace import INCOMING
 
 
 @pytest.fixture(autouse=True)

@@ -11,11 +11,11 @@ import pwd
 import psycopg
 import pytest
 
-from tests import servers
 from tests.crash import checks, disks
 from tests.crash.conftest import KILLED
-from tests.crash.test_kill import PLACEMENT
-from tests.hostile import HostileServer
+from tests.crash.failpoints import PLACEMENT
+from tests.support import servers
+from tests.support.hostile_server import HostileServer
 
 pytestmark = pytest.mark.usefixtures("machine")
 

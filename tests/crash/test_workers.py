@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from tests.crash import checks
-from tests.hostile import HostileServer
-from tests.servers import wait_until
+from tests.support.hostile_server import HostileServer
+from tests.support.servers import wait_until
 from viewer import create_app
-from viewer.storage.folder import INCOMING
+from viewer.storage.workspace import INCOMING
 from viewer.upkeep import identity
 
 

@@ -15,9 +15,9 @@ import pytest
 import requests
 from flask import Flask
 
-from tests import people
-from tests.servers import wait_until
-from tests.test_journey import picture
+from tests.support import staff
+from tests.support.pictures import picture
+from tests.support.servers import wait_until
 from viewer.extensions import db
 from viewer.models import MediaAttachment
 
@@ -74,7 +74,7 @@ def environment(app: Flask, settings: dict[str, Any], tmp_path: Path) -> dict[st
         "PYTHONPATH": str(ROOT),
     }
     made = os.environ | {name: str(value) for name, value in settings.items()} | ours
-    people.hire(made, cwd=tmp_path)
+    staff.hire(made, cwd=tmp_path)
     return made
 
 
@@ -144,7 +144,7 @@ class Site:
     @classmethod
     def enter(cls, url: str) -> "Site":
         wait_until(answers(url))
-        return cls(url, people.enter(url))
+        return cls(url, staff.enter(url))
 
     def get(self, path: str, **headers: str) -> requests.Response:
         return self.browser.get(self.url + path, headers=headers, timeout=60)

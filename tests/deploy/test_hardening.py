@@ -16,9 +16,9 @@ from tests.conftest import OUR_NUMBER, SECRET
 from tests.crash import disks
 from tests.deploy import confine
 from tests.deploy.conftest import DEPLOY, PHOTO, ROOT, free_port, program
-from tests.derive import makers
 from tests.payloads import Message, signed
-from tests.servers import wait_until
+from tests.support import samples
+from tests.support.servers import wait_until
 from viewer.demo.provider import Provider
 from viewer.extensions import sqlite
 
@@ -86,8 +86,8 @@ def test_every_line_of_the_unit_is_known_to_be_tried_or_not():
 
 def test_photos_films_and_sounds_come_home_in_it(confined, tmp_path):
     host, port = tmp_path / "host", free_port()
-    film = makers.film(tmp_path / "film.mov", "libx265", "mov", voice="aac")
-    sound = makers.sound(tmp_path / "sound.amr", "libopencore_amrnb", "amr", rate=8000)
+    film = samples.film(tmp_path / "film.mov", "libx265", "mov", voice="aac")
+    sound = samples.sound(tmp_path / "sound.amr", "libopencore_amrnb", "amr", rate=8000)
     environment = os.environ | dict.fromkeys(("DATABASE_URL", "REDIS_URL"), "") | {
         "DATA_DIR": str(host), "MEDIA_ROOT": str(tmp_path / "media"), "WORKERS": "1",
         "QUO_WEBHOOK_SECRETS": SECRET, "QUO_NUMBERS": OUR_NUMBER,

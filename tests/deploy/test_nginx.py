@@ -25,7 +25,7 @@ from tests.deploy.conftest import (
     replaced,
 )
 from tests.payloads import signed
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 from viewer.extensions import db
 from viewer.models import MediaAttachment, WebhookEvent
 

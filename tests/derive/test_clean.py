@@ -1,31 +1,36 @@
 """A clean copy shows and plays all there was, and tells nothing else.
 
-Every marker below stands somewhere in the original as a camera, a phone or an editor writes it:
-afterwards the bytes are searched for each of them, in every spelling a file may use.
+The originals are those of `tests/support/metadata.py`, full of markers; afterwards the bytes are
+searched for each of them.
 """
 
-import contextlib
 import io
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import av
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from tests.derive import makers
-from viewer.derive import Cleaned, Unreadable, clean, describe, sniff
-
-MARKERS = ("Pixelworks", "Tell-Tale 9", "SN-4711-0815", "Rosa Lindqvist", "12 Elm Street",
-           "+42.3611-071.0570", "2026:09:21 10:13:19", "basement behind the boiler")  # fmt: skip
-CAMERA, MODEL, SERIAL, PERSON, STREET, PLACE, MOMENT, WORDS = MARKERS
-XMP = (
-    "<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?><x:xmpmeta xmlns:x='adobe:ns:meta/'>"
-    f"{PERSON} {STREET} {PLACE}</x:xmpmeta>"
+from tests.support import samples
+from tests.support.metadata import (
+    CAMERA,
+    MARKERS,
+    MODEL,
+    PERSON,
+    PLACE,
+    SERIAL,
+    STREET,
+    WORDS,
+    XMP,
+    exif,
+    segment,
+    tagged,
+    telling_jpeg,
+    told,
 )
+from viewer.derive import Cleaned, Unreadable, clean, describe, sniff
 
 
 @pytest.fixture
@@ -44,76 +49,6 @@ def cleaned(tmp_path: Path) -> Callable[..., Cleaned]:
         return found
 
     return make
-
-
-def told(content: bytes) -> list[str]:
-    """Which of the markers can still be found, plain, packed or in two bytes a letter."""
-    texts = [content, *_unpacked(content)]
-    spellings = {
-        marker: [marker.encode(), marker.encode("utf-16-le"), marker.encode("utf-16-be")]
-        for marker in (*MARKERS, "Exif\0\0II", "xmpmeta", "Photoshop", "x264", "GPS")
-    }
-    return [
-        marker
-        for marker, ways in spellings.items()
-        if any(way in text for way in ways for text in texts)
-    ]
-
-
-def _unpacked(content: bytes) -> list[bytes]:
-    found = []
-    for start in (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"):
-        at = content.find(start)
-        while at >= 0:
-            with contextlib.suppress(zlib.error):
-                found.append(zlib.decompressobj().decompress(content[at:], 1_000_000))
-            at = content.find(start, at + 1)
-    return found
-
-
-def exif(turned: int = 6) -> bytes:
-    """What a phone writes: itself, its number, its owner, when and where, and a small picture."""
-    tags = Image.Exif()
-    tags[ExifTags.Base.Orientation] = turned
-    tags[ExifTags.Base.Make], tags[ExifTags.Base.Model] = CAMERA, MODEL
-    tags[ExifTags.Base.Artist], tags[ExifTags.Base.ImageDescription] = PERSON, STREET
-    tags[ExifTags.Base.DateTime] = MOMENT
-    more = tags.get_ifd(ExifTags.IFD.Exif)
-    more[ExifTags.Base.DateTimeOriginal], more[ExifTags.Base.OffsetTimeOriginal] = MOMENT, "-04:00"
-    more[ExifTags.Base.BodySerialNumber] = SERIAL
-    more[ExifTags.Base.UserComment] = b"ASCII\0\0\0" + WORDS.encode()
-    more[ExifTags.Base.MakerNote] = b"Apple iOS\0" + PLACE.encode()
-    gps = tags.get_ifd(ExifTags.IFD.GPSInfo)
-    gps[ExifTags.GPS.GPSLatitudeRef], gps[ExifTags.GPS.GPSLongitudeRef] = "N", "W"
-    gps[ExifTags.GPS.GPSLatitude] = (42.0, 21.0, 39.96)
-    gps[ExifTags.GPS.GPSLongitude] = (71.0, 3.0, 25.2)
-    return tags.tobytes()
-
-
-def segment(marker: int, content: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
-
-
-def telling_jpeg(turned: int = 6, **options: Any) -> bytes:
-    """A photo as phones and editors leave it: EXIF with a thumbnail, XMP, IPTC, a comment, MPF,
-    a maker's own block, and a second picture with a film behind the end."""
-    photo = makers.packed(makers.corner_picture(), "JPEG", exif=exif(turned), **options)
-    small = makers.packed(makers.corner_picture(64, 48), "JPEG", comment=PERSON.encode())
-    iptc = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(STREET)) + STREET.encode()
-    extra = b"".join(
-        (
-            segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP.encode()),
-            segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + XMP.encode()),
-            segment(0xED, b"Photoshop 3.0\0" + iptc),
-            segment(0xFE, WORDS.encode()),
-            segment(0xE2, b"MPF\0" + PERSON.encode()),
-            segment(0xE0, b"JFXX\0\x10" + small),
-            segment(0xEA, b"AROT" + SERIAL.encode()),
-            segment(0xE5, b"Samsung" + PLACE.encode()),
-        )
-    )
-    at = photo.index(b"\xff\xdb")  # before the tables
-    return photo[:at] + extra + photo[at:] + small + XMP.encode() + b"ftypmp42" + PLACE.encode()
 
 
 # --- Photos --------------------------------------------------------------------------------
@@ -142,7 +77,7 @@ def test_a_jpeg_keeps_its_pixels_and_its_turn_and_loses_its_talk(turned, how, cl
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_grey_and_printers_jpegs_keep_their_colours(mode, cleaned):
-    original = makers.packed(makers.corner_picture().convert(mode), "JPEG", exif=exif(1))
+    original = samples.packed(samples.corner_picture().convert(mode), "JPEG", exif=exif(1))
 
     after = cleaned(original).file.read_bytes()
 
@@ -175,7 +110,7 @@ def talking_profile() -> bytes:
 def test_a_colour_profile_keeps_its_colours_and_loses_its_names(format_, cleaned):
     profile = talking_profile()
     options = {"lossless": True} if format_ == "WEBP" else {}
-    original = makers.packed(makers.corner_picture(), format_, icc_profile=profile, **options)
+    original = samples.packed(samples.corner_picture(), format_, icc_profile=profile, **options)
 
     after = cleaned(original).file.read_bytes()
 
@@ -200,7 +135,7 @@ def test_a_large_profile_comes_through_in_parts(cleaned):
     profile[entry + 4 : entry + 12] = struct.pack(">II", at, len(curve))
     profile += curve
     profile[:4] = struct.pack(">I", len(profile))
-    original = makers.packed(makers.corner_picture(), "JPEG", icc_profile=bytes(profile))
+    original = samples.packed(samples.corner_picture(), "JPEG", icc_profile=bytes(profile))
 
     after = cleaned(original).file.read_bytes()
 
@@ -217,8 +152,8 @@ def test_a_png_keeps_its_pixels_and_loses_its_words(turned, cleaned):
     words.add_itxt("XML:com.adobe.xmp", XMP)
     words.add(b"tIME", struct.pack(">HBBBBB", 2026, 9, 21, 10, 13, 19))
     words.add(b"prVt", SERIAL.encode(), after_idat=True)
-    picture = makers.corner_picture().convert("RGBA")
-    original = makers.packed(picture, "PNG", pnginfo=words, exif=exif(turned)) + STREET.encode()
+    picture = samples.corner_picture().convert("RGBA")
+    original = samples.packed(picture, "PNG", pnginfo=words, exif=exif(turned)) + STREET.encode()
     assert {PERSON, WORDS, STREET, CAMERA} <= set(told(original))
 
     after = cleaned(original).file.read_bytes()
@@ -234,9 +169,9 @@ def test_a_png_keeps_its_pixels_and_loses_its_words(turned, cleaned):
 @pytest.mark.parametrize("lossless", [True, False])
 @pytest.mark.parametrize("alpha", [True, False])
 def test_a_webp_keeps_its_pixels_and_loses_its_words(lossless, alpha, cleaned):
-    picture = makers.corner_picture().convert("RGBA" if alpha else "RGB")
+    picture = samples.corner_picture().convert("RGBA" if alpha else "RGB")
     picture.putpixel((0, 0), (1, 2, 3, 4) if alpha else (1, 2, 3))
-    original = makers.packed(
+    original = samples.packed(
         picture, "WEBP", lossless=lossless, exif=exif(8), xmp=XMP.encode()
     ) + WORDS.encode()  # fmt: skip
     assert {PERSON, CAMERA, WORDS} <= set(told(original))
@@ -251,8 +186,8 @@ def test_a_webp_keeps_its_pixels_and_loses_its_words(lossless, alpha, cleaned):
 
 
 def test_a_moving_webp_still_moves(cleaned):
-    frames = [makers.corner_picture(64, 48).rotate(90 * n) for n in range(3)]
-    original = makers.packed(
+    frames = [samples.corner_picture(64, 48).rotate(90 * n) for n in range(3)]
+    original = samples.packed(
         frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=100, exif=exif(1)
     )
 
@@ -268,7 +203,7 @@ def test_what_we_cannot_take_apart_is_encoded_anew_at_full_size(format_, cleaned
     words = {"comment": PERSON.encode()} if format_ == "GIF" else {"exif": exif(6)}
     if format_ in ("HEIF", "AVIF"):
         words["xmp"] = XMP.encode()
-    original = makers.packed(makers.corner_picture(), format_, **words)
+    original = samples.packed(samples.corner_picture(), format_, **words)
     assert told(original)
 
     found = cleaned(original)
@@ -278,12 +213,12 @@ def test_what_we_cannot_take_apart_is_encoded_anew_at_full_size(format_, cleaned
     with Image.open(found.file) as image:
         assert sorted(image.size) == [480, 640]
         assert dict(image.getexif()) == {}
-    turned = makers.red_corner(found.file)
+    turned = samples.red_corner(found.file)
     assert turned == ("top left" if format_ == "GIF" else "top right")
 
 
 def test_what_is_behind_the_end_or_no_picture_at_all_is_never_given_away(cleaned):
-    photo = makers.packed(makers.corner_picture(), "JPEG")
+    photo = samples.packed(samples.corner_picture(), "JPEG")
     broken = (
         b"\xff\xd8\xff\xe1" + struct.pack(">H", 40) + WORDS.encode(),  # talk and no picture
         b"\xff\xd8\xff" + WORDS.encode(),
@@ -315,33 +250,6 @@ def test_a_document_is_never_cleaned(cleaned):
 # --- Films and recordings ------------------------------------------------------------------
 
 
-def tagged(source: Path, muxer: str, **options: str) -> bytes:
-    """The same tracks in a container that talks, as phones' do."""
-    out = source.with_suffix(".tagged")
-    with (
-        av.open(str(source)) as original,
-        av.open(str(out), "w", format=muxer, options=options) as copy,
-    ):
-        copy.metadata.update(
-            {
-                "location": PLACE, "location-eng": PLACE, "title": WORDS, "artist": PERSON,
-                "comment": STREET, "make": CAMERA, "model": MODEL,
-                "com.apple.quicktime.location.ISO6709": PLACE,
-                "com.apple.quicktime.model": MODEL,
-                "creation_time": "2026-09-21T10:13:19Z",
-            }
-        )  # fmt: skip
-        tracks = {}
-        for stream in original.streams:
-            tracks[stream] = copy.add_stream_from_template(stream)
-            tracks[stream].metadata.update({"handler_name": PERSON, "title": SERIAL})
-        for packet in original.demux():
-            if packet.size and packet.dts is not None:
-                packet.stream = tracks[packet.stream]
-                copy.mux(packet)
-    return out.read_bytes()
-
-
 def packets(content: bytes) -> list[tuple[str, bytes]]:
     with av.open(io.BytesIO(content)) as container:
         return [(packet.stream.type, bytes(packet)) for packet in container.demux() if packet.size]
@@ -371,7 +279,7 @@ def test_a_film_keeps_its_frames_and_loses_its_place(codec, muxer, options, clea
     voice = {"webm": "libopus", "3gp": "aac"}.get(muxer, "aac")
     rate = 48000 if voice == "libopus" else 44100
     size = (352, 288) if codec == "h263" else (320, 240)
-    first = makers.film(
+    first = samples.film(
         tmp_path / "film", codec, "matroska" if muxer == "webm" else "mov", size=size,
         turned=90 if codec == "libx264" else 0, voice=voice, voice_rate=rate,
     )  # fmt: skip
@@ -395,7 +303,7 @@ def test_a_film_keeps_its_frames_and_loses_its_place(codec, muxer, options, clea
 
 def test_what_a_camera_writes_between_the_pictures_goes_too(cleaned, tmp_path):
     # libx264 notes its settings in an SEI message of free text, where drones note their place.
-    film = makers.film(tmp_path / "film", "libx264", "mp4")
+    film = samples.film(tmp_path / "film", "libx264", "mp4")
     assert b"x264 - core" in film.read_bytes()
 
     after = cleaned(film).file.read_bytes()
@@ -418,7 +326,7 @@ def test_a_recording_keeps_its_sound_and_loses_its_words(
     codec, muxer, mime_type, cleaned, tmp_path
 ):
     rate = 48000 if codec == "libopus" else 44100
-    original = tagged(makers.sound(tmp_path / "sound", codec, muxer, rate=rate), muxer)
+    original = tagged(samples.sound(tmp_path / "sound", codec, muxer, rate=rate), muxer)
     assert PERSON in told(original)
 
     found = cleaned(original, mime_type)
@@ -429,8 +337,8 @@ def test_a_recording_keeps_its_sound_and_loses_its_words(
 
 
 def test_an_mp3_loses_its_cover_and_what_stands_behind_the_last_frame(cleaned, tmp_path):
-    sound = makers.sound(tmp_path / "sound", "libmp3lame", "mp3").read_bytes()
-    cover = makers.packed(makers.corner_picture(64, 48), "JPEG", comment=PERSON.encode())
+    sound = samples.sound(tmp_path / "sound", "libmp3lame", "mp3").read_bytes()
+    cover = samples.packed(samples.corner_picture(64, 48), "JPEG", comment=PERSON.encode())
     body = b"\0image/jpeg\0\x03\0" + cover
     frame = b"APIC" + struct.pack(">I", len(body)) + b"\0\0" + body
     tag = b"ID3\x03\0\0" + bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0)) + frame
@@ -444,7 +352,7 @@ def test_an_mp3_loses_its_cover_and_what_stands_behind_the_last_frame(cleaned, t
 
 
 def test_what_would_have_to_be_encoded_anew_is_left_to_the_playable_copy(cleaned, tmp_path):
-    avi = makers.film(tmp_path / "film", "mpeg4", "avi")
+    avi = samples.film(tmp_path / "film", "mpeg4", "avi")
 
     with pytest.raises(Unreadable):
         cleaned(avi)
@@ -456,7 +364,7 @@ def test_what_would_have_to_be_encoded_anew_is_left_to_the_playable_copy(cleaned
 @pytest.mark.parametrize("format_", ["JPEG", "HEIF", "PNG"])
 def test_staff_can_read_what_the_camera_wrote(format_, tmp_path):
     original = tmp_path / "photo"
-    original.write_bytes(makers.packed(makers.corner_picture(), format_, exif=exif()))
+    original.write_bytes(samples.packed(samples.corner_picture(), format_, exif=exif()))
 
     found = describe(original, sniff(original.read_bytes()).mime_type, tmp_path)
 
@@ -467,7 +375,7 @@ def test_staff_can_read_what_the_camera_wrote(format_, tmp_path):
 
 def test_a_photo_that_says_nothing_is_no_trouble(tmp_path):
     original = tmp_path / "photo"
-    original.write_bytes(makers.packed(makers.corner_picture(), "JPEG"))
+    original.write_bytes(samples.packed(samples.corner_picture(), "JPEG"))
 
     found = describe(original, "image/jpeg", tmp_path)
 
@@ -484,8 +392,8 @@ def test_a_place_that_cannot_be_is_not_shown(latitude, tmp_path):
     gps[ExifTags.GPS.GPSLongitude] = (71.0, 3.0, 25.2)
     original = tmp_path / "photo"
     try:
-        original.write_bytes(makers.packed(makers.corner_picture(), "JPEG", exif=tags.tobytes()))
+        original.write_bytes(samples.packed(samples.corner_picture(), "JPEG", exif=tags.tobytes()))
     except (TypeError, ValueError, struct.error):
-        original.write_bytes(makers.packed(makers.corner_picture(), "JPEG"))
+        original.write_bytes(samples.packed(samples.corner_picture(), "JPEG"))
 
     assert describe(original, "image/jpeg", tmp_path).place is None

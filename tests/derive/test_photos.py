@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image, ImageFilter
 
-from tests.derive import makers
+from tests.support import samples
 from viewer.derive import Unreadable, derive
 
 # As the child does it, and then which of Pillow's forty it has loaded.
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from viewer.derive import photos
 from viewer.derive.sniff import KINDS
-from viewer.derive.words import Limits
+from viewer.derive.types import Limits
 list(photos.look(sys.stdin.buffer.raw, KINDS[sys.argv[1]], Path(sys.argv[2]), Limits()))
 print(*sorted(name for name in sys.modules if name.endswith("ImagePlugin")))
 """
@@ -30,7 +30,7 @@ print(*sorted(name for name in sys.modules if name.endswith("ImagePlugin")))
 )
 def test_a_photo_brings_no_strange_decoder_along(tmp_path, format_, own):
     photo = tmp_path / "original"
-    photo.write_bytes(makers.packed(makers.corner_picture(), format_))
+    photo.write_bytes(samples.packed(samples.corner_picture(), format_))
 
     with photo.open() as original:
         said = subprocess.run(
@@ -46,7 +46,7 @@ def test_a_photo_brings_no_strange_decoder_along(tmp_path, format_, own):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_each_exif_orientation_is_shown_upright(look, orientation):
-    upright = makers.corner_picture(640, 480)
+    upright = samples.corner_picture(640, 480)
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -58,39 +58,43 @@ def test_each_exif_orientation_is_shown_upright(look, orientation):
     }
     as_sensor_saw = upright.transpose(undo[orientation]) if orientation > 1 else upright
 
-    photo = look(makers.packed(as_sensor_saw, "JPEG", exif=makers.exif(orientation)))
+    photo = look(samples.packed(as_sensor_saw, "JPEG", exif=samples.exif(orientation)))
 
     assert (photo.width, photo.height) == (640, 480)
-    assert makers.red_corner(photo.thumbnail) == "top left"
-    assert makers.red_corner(photo.preview) == "top left"
+    assert samples.red_corner(photo.thumbnail) == "top left"
+    assert samples.red_corner(photo.preview) == "top left"
 
 
 @pytest.mark.parametrize("format_", ["HEIF", "AVIF", "WEBP", "TIFF", "PNG"])
 def test_other_formats_are_turned_exactly_once(look, format_):
-    sideways = makers.corner_picture(640, 480).transpose(Image.Transpose.ROTATE_90)
+    sideways = samples.corner_picture(640, 480).transpose(Image.Transpose.ROTATE_90)
 
-    photo = look(makers.packed(sideways, format_, exif=makers.exif(6)))
+    photo = look(samples.packed(sideways, format_, exif=samples.exif(6)))
 
     assert (photo.width, photo.height) == (640, 480)
-    assert makers.red_corner(photo.preview) == "top left"
+    assert samples.red_corner(photo.preview) == "top left"
 
 
 def test_sizes_are_those_promised_and_small_photos_are_not_enlarged(look, tmp_path):
-    photo = look(makers.packed(makers.corner_picture(3000, 1500), "JPEG"))
+    photo = look(samples.packed(samples.corner_picture(3000, 1500), "JPEG"))
     with Image.open(photo.thumbnail) as thumbnail, Image.open(photo.preview) as preview:
         sizes = thumbnail.size, preview.size
 
     assert (photo.width, photo.height) == (3000, 1500)
     assert sizes == ((480, 240), (2048, 1024))
 
-    small = look(makers.packed(makers.corner_picture(100, 60), "PNG"))
+    small = look(samples.packed(samples.corner_picture(100, 60), "PNG"))
     with Image.open(small.thumbnail) as thumbnail, Image.open(small.preview) as preview:
         assert thumbnail.size == preview.size == (100, 60)
 
 
 def test_copies_carry_nothing_of_the_senders(look):
-    original = makers.packed(
-        makers.corner_picture(), "JPEG", exif=makers.exif(1), comment=b"here", icc_profile=b"x" * 99
+    original = samples.packed(
+        samples.corner_picture(),
+        "JPEG",
+        exif=samples.exif(1),
+        comment=b"here",
+        icc_profile=b"x" * 99,
     )
 
     photo = look(original)
@@ -112,7 +116,7 @@ def test_copies_carry_nothing_of_the_senders(look):
 def test_placeholder_is_a_tiny_picture_within_the_page(look):
     noise = Image.merge("RGB", [Image.effect_noise((900, 600), 200)] * 3)
 
-    photo = look(makers.packed(noise, "JPEG"))
+    photo = look(samples.packed(noise, "JPEG"))
     kind, packed = photo.placeholder.split(",")
 
     assert kind == "data:image/webp;base64"
@@ -125,7 +129,7 @@ def test_transparency_becomes_white(look):
     clear = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
     clear.paste((200, 0, 0, 255), (0, 0, 150, 200))
 
-    photo = look(makers.packed(clear, "PNG"))
+    photo = look(samples.packed(clear, "PNG"))
 
     with Image.open(photo.preview) as preview:
         assert min(preview.getpixel((280, 100))) > 245
@@ -143,7 +147,7 @@ def test_transparency_becomes_white(look):
     ids=["CMYK JPEG", "palette PNG", "GIF", "BMP"],
 )
 def test_other_colour_models_keep_their_colour(look, picture, format_):
-    photo = look(makers.packed(picture, format_))
+    photo = look(samples.packed(picture, format_))
 
     with Image.open(photo.preview) as preview:
         red, green, blue = preview.getpixel((150, 100))
@@ -158,7 +162,7 @@ def test_greys_of_every_depth_keep_their_brightness(look, mode):
     picture.paste((white, 255) if mode == "LA" else white, (0, 0, 10, 200))
     picture.paste((0, 255) if mode == "LA" else 0, (290, 0, 300, 200))
 
-    photo = look(makers.packed(picture, "TIFF" if mode == "F" else "PNG"))
+    photo = look(samples.packed(picture, "TIFF" if mode == "F" else "PNG"))
 
     with Image.open(photo.preview) as preview:
         assert abs(preview.getpixel((150, 100))[0] - (255 if mode == "1" else 156)) < 4
@@ -167,7 +171,7 @@ def test_greys_of_every_depth_keep_their_brightness(look, mode):
 def test_display_p3_of_iphones_becomes_the_same_colour_in_srgb(look):
     picture = Image.new("RGB", (300, 200), (200, 100, 60))
 
-    photo = look(makers.packed(picture, "JPEG", quality=95, icc_profile=makers.p3_profile()))
+    photo = look(samples.packed(picture, "JPEG", quality=95, icc_profile=samples.p3_profile()))
 
     with Image.open(photo.preview) as preview:
         shown = preview.getpixel((150, 100))
@@ -180,25 +184,27 @@ def test_animations_show_their_first_frame(look, format_):
     frames = [Image.new("RGB", (200, 100), (0, 0, shade)) for shade in range(30, 90)]
 
     photo = look(
-        makers.packed(makers.corner_picture(200, 100), format_, save_all=True, append_images=frames)
+        samples.packed(
+            samples.corner_picture(200, 100), format_, save_all=True, append_images=frames
+        )
     )
 
-    assert makers.red_corner(photo.thumbnail) == "top left"
+    assert samples.red_corner(photo.thumbnail) == "top left"
 
 
 def test_truncated_photo_shows_what_arrived_and_says_damaged(look):
-    whole = makers.packed(makers.corner_picture(1200, 900).filter(ImageFilter.BLUR), "JPEG")
+    whole = samples.packed(samples.corner_picture(1200, 900).filter(ImageFilter.BLUR), "JPEG")
 
     photo = look(whole[: len(whole) // 2])
 
     assert photo.damaged
     assert (photo.width, photo.height) == (1200, 900)
-    assert "top left" in makers.red_corner(photo.thumbnail)
+    assert "top left" in samples.red_corner(photo.thumbnail)
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP", "HEIF", "AVIF", "TIFF", "BMP"])
 def test_photo_of_which_only_the_beginning_arrived_is_unreadable(look, format_):
-    whole = makers.packed(makers.corner_picture(1200, 900), format_)
+    whole = samples.packed(samples.corner_picture(1200, 900), format_)
 
     with pytest.raises(Unreadable, match=r"damaged|incomplete"):
         look(whole[:40])
@@ -206,9 +212,9 @@ def test_photo_of_which_only_the_beginning_arrived_is_unreadable(look, format_):
 
 def test_pixel_bomb_is_refused_at_its_header(look):
     with pytest.raises(Unreadable, match="larger than 100 megapixels"):
-        look(makers.png_header(10_001, 10_000))
+        look(samples.png_header(10_001, 10_000))
     with pytest.raises(Unreadable, match="larger than 100 megapixels"):
-        look(makers.png_header(65_535, 65_535))
+        look(samples.png_header(65_535, 65_535))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +258,7 @@ def test_what_no_browser_shows_is_there_in_every_pixel(look, format_):
     wall.paste((20, 20, 20), (1500, 0, 1501, 2250))  # a crack of one pixel
     sideways = wall.transpose(Image.Transpose.ROTATE_90)
 
-    photo = look(makers.packed(sideways, format_, exif=makers.exif(6)))
+    photo = look(samples.packed(sideways, format_, exif=samples.exif(6)))
 
     with Image.open(photo.full) as full:
         assert (full.format, full.size, full.getexif()) == ("JPEG", (3000, 2250), {})
@@ -268,8 +274,8 @@ def test_what_no_browser_shows_is_there_in_every_pixel(look, format_):
 @pytest.mark.proof
 def test_a_photo_of_48_megapixels_fits_the_childs_limits(look):
     wall = Image.new("RGB", (8064, 6048), (190, 188, 182))
-    packed = makers.packed(
-        wall, "HEIF", quality=20, icc_profile=makers.p3_profile(), enc_params=FAST
+    packed = samples.packed(
+        wall, "HEIF", quality=20, icc_profile=samples.p3_profile(), enc_params=FAST
     )
 
     photo = look(packed)
@@ -286,7 +292,7 @@ FAST = {"preset": "ultrafast"}
     ("format_", "size"), [("JPEG", (3000, 2000)), ("PNG", (2100, 20)), ("HEIF", (2048, 1024))]
 )
 def test_no_second_copy_is_made_of_what_is_there_already(look, format_, size):
-    photo = look(makers.packed(makers.corner_picture(*size), format_))
+    photo = look(samples.packed(samples.corner_picture(*size), format_))
 
     assert photo.preview
     assert photo.full is None

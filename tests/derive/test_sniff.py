@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.derive import makers
+from tests.support import samples
 from viewer.derive import INLINE_TYPES, sniff
 
-PICTURE = makers.corner_picture(64, 48)
+PICTURE = samples.corner_picture(64, 48)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ PICTURE = makers.corner_picture(64, 48)
     ],
 )
 def test_photos_are_recognised(format_, mime_type):
-    kind = sniff(makers.packed(PICTURE, format_))
+    kind = sniff(samples.packed(PICTURE, format_))
 
     assert (kind.mime_type, kind.media_type) == (mime_type, "photo")
     assert mime_type in INLINE_TYPES
@@ -50,7 +50,7 @@ def test_photos_are_recognised(format_, mime_type):
     ],
 )
 def test_recordings_are_recognised(tmp_path, codec, container, rate, mime_type):
-    path = makers.sound(tmp_path / "recording", codec, container, 0.5, rate)
+    path = samples.sound(tmp_path / "recording", codec, container, 0.5, rate)
 
     kind = sniff(path.read_bytes())
 
@@ -72,7 +72,7 @@ def test_recordings_are_recognised(tmp_path, codec, container, rate, mime_type):
     ],
 )
 def test_films_are_recognised(tmp_path, codec, container, mime_type):
-    path = makers.film(tmp_path / "film", codec, container, size=(64, 48), frames=3)
+    path = samples.film(tmp_path / "film", codec, container, size=(64, 48), frames=3)
 
     kind = sniff(path.read_bytes())
 
@@ -80,7 +80,7 @@ def test_films_are_recognised(tmp_path, codec, container, mime_type):
 
 
 def test_mp3_without_any_tag_is_recognised_by_its_frames(tmp_path):
-    path = makers.sound(
+    path = samples.sound(
         tmp_path / "bare", "libmp3lame", "mp3", 0.5, write_xing="0", id3v2_version="0"
     )
 
@@ -138,5 +138,5 @@ def test_text_in_place_of_a_photo_is_called_an_error_page(body):
 
 
 def test_real_media_is_no_error_page(tmp_path: Path):
-    assert not sniff(makers.packed(PICTURE, "JPEG")).is_error_page
+    assert not sniff(samples.packed(PICTURE, "JPEG")).is_error_page
     assert not sniff(b"%PDF-1.4").is_error_page

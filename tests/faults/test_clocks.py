@@ -10,14 +10,15 @@ import pytest
 import sqlalchemy as sa
 import time_machine
 
-from tests.conftest import BOTH, LEGACY_SECRET
-from tests.kept import originals_below, photos
+from tests.conftest import BOTH
 from tests.payloads import signed
-from tests.test_journey import picture
+from tests.support.pictures import picture
+from tests.support.stored_files import originals_below, photos
+from tests.support.webhooks import LEGACY_SECRET
 from viewer import jobs
 from viewer.extensions import db, now
 from viewer.intake import collect, ingest, sweep
-from viewer.models import Duty, MediaAttachment, WebhookEvent
+from viewer.models import MediaAttachment, ScheduledTask, WebhookEvent
 
 State = MediaAttachment.State
 YEARS = timedelta(days=3 * 365)
@@ -89,17 +90,17 @@ def test_85_a_delivery_that_was_kept_by_a_clock_that_ran_ahead_is_read_when_it_i
 
 def test_85_no_duty_waits_for_a_clock_that_was_years_ahead(app):
     with time_machine.travel(now() + YEARS):
-        assert Duty.take("sweep", "host1", seconds=60, every=10)
-        Duty.finish("sweep", "host1", "done in the future")
+        assert ScheduledTask.take("sweep", "host1", seconds=60, every=10)
+        ScheduledTask.finish("sweep", "host1", "done in the future")
         db.session.commit()
     with time_machine.travel(now() + timedelta(seconds=1)):
-        after_done = Duty.take("sweep", "host1", seconds=60, every=10)
+        after_done = ScheduledTask.take("sweep", "host1", seconds=60, every=10)
     with time_machine.travel(now() + 2 * YEARS):
-        assert Duty.take("sweep", "host2", seconds=60, every=10)  # and dies at it
+        assert ScheduledTask.take("sweep", "host2", seconds=60, every=10)  # and dies at it
         db.session.commit()
 
     with time_machine.travel(now() + timedelta(seconds=2)):
-        after_death = Duty.take("sweep", "host1", seconds=60, every=10)
+        after_death = ScheduledTask.take("sweep", "host1", seconds=60, every=10)
 
     assert after_done
     assert after_death
@@ -109,12 +110,12 @@ def test_85_no_duty_waits_for_a_clock_that_was_years_ahead(app):
 @pytest.mark.parametrize("state", ["at it", "done"])
 def test_84_126_hosts_whose_clocks_differ_by_a_second_do_not_do_a_duty_twice(state, app, database):
     with time_machine.travel(now() + timedelta(seconds=2), tick=False):
-        assert Duty.take("sweep", "host1", seconds=60, every=10)
+        assert ScheduledTask.take("sweep", "host1", seconds=60, every=10)
         if state == "done":
-            Duty.finish("sweep", "host1", "done")
+            ScheduledTask.finish("sweep", "host1", "done")
         db.session.commit()
 
-    assert not Duty.take("sweep", "host2", seconds=60, every=10)
+    assert not ScheduledTask.take("sweep", "host2", seconds=60, every=10)
 
 
 # --- 84, 86: minutes ---------------------------------------------------------------------------

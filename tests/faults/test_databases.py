@@ -25,12 +25,12 @@ import requests
 import sqlalchemy as sa
 import time_machine
 
-from tests import servers
-from tests.conftest import BOTH, SECRET
-from tests.kept import row
+from tests.conftest import BOTH
 from tests.payloads import signed
-from tests.test_journey import picture
-from tests.web.test_webhooks import DOOR, kept
+from tests.support import servers
+from tests.support.pictures import picture
+from tests.support.stored_files import row
+from tests.support.webhooks import DOOR, SECRET, kept
 from viewer import create_app, extensions, jobs
 from viewer.extensions import db, is_of_a_model, now
 from viewer.intake import collect, ingest

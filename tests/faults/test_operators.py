@@ -9,16 +9,16 @@ import requests
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from tests import servers
-from tests.conftest import BOTH, LEGACY_SECRET, SECRET
-from tests.kept import originals_below, photos
+from tests.conftest import BOTH
 from tests.payloads import signed
-from tests.test_journey import picture
-from tests.test_up import up as up
-from viewer import cli, create_app, schedule
+from tests.support import servers
+from tests.support.pictures import picture
+from tests.support.stored_files import originals_below, photos
+from tests.support.webhooks import LEGACY_SECRET, SECRET
+from viewer import commands, create_app, schedule
 from viewer.demo.provider import sign
 from viewer.extensions import db
-from viewer.models import Duty, MediaAttachment, Message, WebhookEvent
+from viewer.models import MediaAttachment, Message, ScheduledTask, WebhookEvent
 from viewer.upkeep import schema
 
 DOOR = "/webhooks/quo"
@@ -32,7 +32,7 @@ def console(settings, monkeypatch) -> Callable[..., Any]:
         monkeypatch.setenv(name, str(value))
 
     def say(*words: str) -> str:
-        answer = CliRunner().invoke(cli.viewer, words, catch_exceptions=False)
+        answer = CliRunner().invoke(commands.viewer, words, catch_exceptions=False)
         assert answer.exit_code == 0, answer.output
         return answer.output
 
@@ -135,7 +135,7 @@ def test_126_of_many_schedulers_that_come_at_once_one_sweeps(app, database):
         host.join()
 
     assert (len(done), problems) == (1, [])
-    assert db.session.get(Duty, "sweep").holder is None
+    assert db.session.get(ScheduledTask, "sweep").holder is None
 
 
 @BOTH

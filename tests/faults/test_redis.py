@@ -21,11 +21,10 @@ import sqlalchemy as sa
 import time_machine
 from rq.serializers import JSONSerializer
 
-from tests import servers
-from tests.conftest import SECRET
-from tests.kept import row
-from tests.test_journey import picture
-from tests.test_up import up as up
+from tests.support import servers
+from tests.support.pictures import picture
+from tests.support.stored_files import row
+from tests.support.webhooks import SECRET
 from viewer import jobs
 from viewer.extensions import db, now
 from viewer.intake import collect, ingest, sweep

@@ -10,18 +10,18 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
-from tests.test_journey import picture
+from tests.support.pictures import picture
 from viewer.demo.rest import Workspace, stamp
 from viewer.extensions import db, now
 from viewer.intake import catch_up as catching
 from viewer.intake.catch_up import LAST_RUN, SUBSCRIPTION, catch_up, fresh_address, freshen
 from viewer.models import (
-    CatchUpMark,
+    Checkpoint,
     Contact,
     Conversation,
-    Line,
     MediaAttachment,
     Message,
+    PhoneLine,
     WebhookEvent,
 )
 from viewer.quo import rest
@@ -119,7 +119,7 @@ def everything():
 
 
 def mark(name):
-    return next((row for row in rows(CatchUpMark) if row.name == name), None)
+    return next((row for row in rows(Checkpoint) if row.name == name), None)
 
 
 # --- what never arrived ---
@@ -760,7 +760,7 @@ def test_own_numbers_and_names_are_learnt(api, workspace, text, app):
 
     catch_up(api)
 
-    assert {row.number: row.name for row in rows(Line)}[second] == "Yard"
+    assert {row.number: row.name for row in rows(PhoneLine)}[second] == "Yard"
     assert [row.participants for row in rows(Conversation)] == [THEM]
     assert [row.name for row in rows(Contact)] == ["Pat"]
 

@@ -8,20 +8,19 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import time_machine
-from PIL import Image
 
 from tests.conftest import BOTH
-from tests.hostile import HostileServer, answer, chunked, endless, in_turn
-from tests.kept import row
+from tests.support.hostile_server import HostileServer, answer, chunked, endless, in_turn
+from tests.support.pictures import picture
+from tests.support.stored_files import row
 from viewer import failpoint
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, media_store, now, spool
 from viewer.intake import collect, ingest
 from viewer.models import MediaAttachment, WebhookEvent
 
@@ -29,10 +28,8 @@ State = MediaAttachment.State
 CopyState = MediaAttachment.CopyState
 
 
-def picture(kind: str = "JPEG", colour: str = "grey") -> bytes:
-    out = BytesIO()
-    Image.new("RGB", (60, 40), colour).save(out, kind)
-    return out.getvalue()
+def tiny(kind: str = "JPEG", colour: str = "grey") -> bytes:
+    return picture(60, 40, colour, kind)
 
 
 @pytest.fixture
@@ -93,9 +90,9 @@ def in_child(work: Callable[[], None], *, expected: int = 0) -> None:
 @pytest.mark.parametrize(
     ("content", "declared", "extension", "mime_type", "media_type"),
     [
-        (picture("JPEG"), "image/jpeg", ".jpg", "image/jpeg", "photo"),
-        (picture("PNG"), "image/jpeg", ".png", "image/png", "photo"),
-        (picture("GIF"), None, ".gif", "image/gif", "photo"),
+        (tiny("JPEG"), "image/jpeg", ".jpg", "image/jpeg", "photo"),
+        (tiny("PNG"), "image/jpeg", ".png", "image/png", "photo"),
+        (tiny("GIF"), None, ".gif", "image/gif", "photo"),
         (b"ID3\x04\0\0\0\0\0\0\xff\xfb\x90\0", "image/jpeg", ".mp3", "audio/mpeg", "audio"),
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "image/jpeg", ".pdf", "application/pdf", "document"),
         (b"MZ\x90\0" + bytes(60), "image/jpeg", ".bin", "application/octet-stream", "document"),
@@ -122,7 +119,7 @@ def test_a_stored_file_has_the_very_bytes_and_the_type_they_say(
 
 
 def test_a_second_run_asks_nobody(announced, provider):
-    url = provider.serve(picture())
+    url = provider.serve(tiny())
     [media_id] = announced(url)
     collect.collect(media_id)
 
@@ -133,7 +130,7 @@ def test_a_second_run_asks_nobody(announced, provider):
 
 
 def test_the_same_photo_in_two_messages_is_two_files(announced, provider):
-    url = provider.serve(picture())
+    url = provider.serve(tiny())
     [first], [second] = announced(url), announced(url)
 
     assert collect.collect(first)
@@ -143,11 +140,11 @@ def test_the_same_photo_in_two_messages_is_two_files(announced, provider):
     assert one.sha256 == other.sha256
     assert one.file_path != other.file_path
     media_store().remove(one.file_path)
-    assert stored_bytes(other) == picture()
+    assert stored_bytes(other) == tiny()
 
 
 def test_one_dead_photo_of_three_does_not_keep_the_others(announced, provider, work):
-    sent = [provider.serve(picture(colour=colour)) for colour in ("red", "green", "blue")]
+    sent = [provider.serve(tiny(colour=colour)) for colour in ("red", "green", "blue")]
     provider.withdraw(sent[1])
     ids = announced(*sent)
 
@@ -173,7 +170,7 @@ HAS_NAME = {"storage.linked", "storage.placed", "collect.placed", "collect.store
 def test_a_run_that_is_killed_is_finished_by_the_next(
     place, announced, provider, root, monkeypatch
 ):
-    url = provider.serve(picture())
+    url = provider.serve(tiny())
     [media_id] = announced(url)
     monkeypatch.setenv(failpoint.VARIABLE, f"{place}=kill")
     in_child(lambda: collect.collect(media_id), expected=-9)
@@ -186,19 +183,19 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
 
     media = row(media_id)
     assert came is (place != "collect.stored")
-    assert (media.state, media.file_size) == (State.STORED, len(picture()))
-    assert media.sha256 == hashlib.sha256(picture()).hexdigest()
-    assert stored_bytes(media) == picture()
+    assert (media.state, media.file_size) == (State.STORED, len(tiny()))
+    assert media.sha256 == hashlib.sha256(tiny()).hexdigest()
+    assert stored_bytes(media) == tiny()
     named = [path for path in all_files(root) if ".incoming" not in path.parts]
     assert named == [root / media.file_path]
-    media_store().tidy(older_than=-1)
+    spool().tidy(older_than=-1)
     assert all_files(root) == named
 
 
 def test_a_file_that_is_adopted_under_its_new_extension_is_the_same(
     announced, provider, root, monkeypatch
 ):
-    url = provider.serve(picture("PNG"))
+    url = provider.serve(tiny("PNG"))
     [media_id] = announced({"url": url, "type": "image/jpeg"})
     monkeypatch.setenv(failpoint.VARIABLE, "storage.linked=kill")
     in_child(lambda: collect.collect(media_id), expected=-9)
@@ -216,7 +213,7 @@ def test_a_file_that_is_adopted_under_its_new_extension_is_the_same(
 
 
 def test_while_a_lease_holds_nobody_else_downloads(announced, provider):
-    url = provider.serve(picture())
+    url = provider.serve(tiny())
     [media_id] = announced(url)
     assert collect._claim(media_id)
 
@@ -226,7 +223,7 @@ def test_while_a_lease_holds_nobody_else_downloads(announced, provider):
 
 
 def test_a_run_that_lost_its_lease_has_no_effect(announced, provider):
-    url = provider.serve(picture())
+    url = provider.serve(tiny())
     [media_id] = announced(url)
     slow = collect._claim(media_id)
     with time_machine.travel(now() + timedelta(minutes=1)):
@@ -247,7 +244,7 @@ def test_a_run_that_lost_its_lease_has_no_effect(announced, provider):
 
 
 def test_a_run_that_lost_its_lease_does_not_disturb_the_one_that_has_it(announced, provider):
-    [media_id] = announced(provider.serve(picture()))
+    [media_id] = announced(provider.serve(tiny()))
     slow = collect._claim(media_id)
     receipt = collect.Receipt(1, "0" * 64, collect.derive.sniff(b"GIF89a"))
 
@@ -264,7 +261,7 @@ def test_a_run_that_lost_its_lease_does_not_disturb_the_one_that_has_it(announce
 
 @BOTH
 def test_many_runs_at_once_download_once(app, database, announced, provider, root):
-    url = provider.serve(picture(), delay=0.3)
+    url = provider.serve(tiny(), delay=0.3)
     [media_id] = announced(url)
     barrier, came = threading.Barrier(8), []
 
@@ -285,7 +282,7 @@ def test_many_runs_at_once_download_once(app, database, announced, provider, roo
 
 
 def test_many_processes_at_once_download_once(announced, provider, root):
-    url = provider.serve(picture(), delay=0.3)
+    url = provider.serve(tiny(), delay=0.3)
     [media_id] = announced(url)
     children = []
     for _ in range(4):
@@ -319,29 +316,29 @@ def strangers_file(root: Path, key: str, content: bytes) -> Path:
 def test_a_strangers_file_under_another_extension_survives_and_so_does_ours(
     announced, provider, root
 ):
-    [media_id] = announced({"url": provider.serve(picture("PNG")), "type": "image/jpeg"})
+    [media_id] = announced({"url": provider.serve(tiny("PNG")), "type": "image/jpeg"})
     stranger = strangers_file(root, row(media_id).file_path.replace(".jpg", ".png"), b"stranger")
 
     assert collect.collect(media_id)
 
     media = row(media_id)
     assert stranger.read_bytes() == b"stranger"
-    assert stored_bytes(media) == picture("PNG")
+    assert stored_bytes(media) == tiny("PNG")
     assert media.file_path.endswith("_photo-2.png")
 
 
 def test_a_strangers_file_under_our_very_name_is_not_taken_for_ours(announced, provider, root):
-    [media_id] = announced(provider.serve(picture()))
+    [media_id] = announced(provider.serve(tiny()))
     stranger = strangers_file(root, row(media_id).file_path, b"stranger")
 
     assert collect.collect(media_id)
 
     assert stranger.read_bytes() == b"stranger"
-    assert stored_bytes(row(media_id)) == picture()
+    assert stored_bytes(row(media_id)) == tiny()
 
 
 def test_a_strangers_file_does_not_take_the_name_of_another_photo(announced, provider, root):
-    sent = [{"url": provider.serve(picture("PNG", colour)), "type": "image/jpeg"}
+    sent = [{"url": provider.serve(tiny("PNG", colour)), "type": "image/jpeg"}
             for colour in ("red", "blue")]  # fmt: skip
     first, second = announced(*sent)
     assert row(second).file_path.endswith("_photo-2.jpg")
@@ -351,15 +348,15 @@ def test_a_strangers_file_does_not_take_the_name_of_another_photo(announced, pro
     assert collect.collect(second)
 
     assert stranger.read_bytes() == b"stranger"
-    assert stored_bytes(row(first)) == picture("PNG", "red")
-    assert stored_bytes(row(second)) == picture("PNG", "blue")
+    assert stored_bytes(row(first)) == tiny("PNG", "red")
+    assert stored_bytes(row(second)) == tiny("PNG", "blue")
 
 
 @pytest.mark.parametrize("planted", ["symlink", "fifo", "folder"])
 def test_what_is_planted_under_the_name_is_neither_read_nor_lost(
     planted, announced, provider, root, tmp_path
 ):
-    [media_id] = announced(provider.serve(picture()))
+    [media_id] = announced(provider.serve(tiny()))
     target = root / row(media_id).file_path
     target.parent.mkdir(parents=True)
     (tmp_path / "secret").write_bytes(b"secret")
@@ -372,7 +369,7 @@ def test_what_is_planted_under_the_name_is_neither_read_nor_lost(
 
     assert collect.collect(media_id)
 
-    assert stored_bytes(row(media_id)) == picture()
+    assert stored_bytes(row(media_id)) == tiny()
     assert target.exists()
     assert (tmp_path / "secret").read_bytes() == b"secret"
 
@@ -382,7 +379,7 @@ def test_what_is_planted_under_the_name_is_neither_read_nor_lost(
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_dead_address_is_told_at_once_and_still_tried(status, announced, hostile):
-    url = hostile.serve(in_turn(answer(status=status), answer(picture())))
+    url = hostile.serve(in_turn(answer(status=status), answer(tiny())))
     [media_id] = announced(url)
 
     assert collect.collect(media_id) is False
@@ -397,7 +394,7 @@ def test_a_dead_address_is_told_at_once_and_still_tried(status, announced, hosti
 
 def test_a_server_that_asks_for_patience_gets_it(announced, hostile):
     busy = answer(status=503, headers=(("Retry-After", "600"),))
-    url = hostile.serve(in_turn(busy, answer(picture())))
+    url = hostile.serve(in_turn(busy, answer(tiny())))
     [media_id] = announced(url)
     asked_at = now()
 
@@ -483,7 +480,7 @@ PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
 def test_an_error_page_never_becomes_a_photo_and_is_kept_as_evidence(
     page, announced, hostile, root
 ):
-    url = hostile.serve(in_turn(answer(page), answer(picture())))
+    url = hostile.serve(in_turn(answer(page), answer(tiny())))
     [media_id] = announced({"url": url, "type": "image/jpeg"})
 
     assert collect.collect(media_id) is False
@@ -492,9 +489,10 @@ def test_an_error_page_never_becomes_a_photo_and_is_kept_as_evidence(
     assert (media.state, media.sha256) == (State.NEEDS_ATTENTION, None)
     assert media.problem.startswith("The phone provider sent ")
     assert [path.read_bytes() for path in all_files(root)] == [page]
+    assert (root / "rejected" / str(media_id)).read_bytes() == page
     with time_machine.travel(media.next_attempt_at + timedelta(seconds=1)):
         assert collect.collect(media_id)
-    assert stored_bytes(row(media_id)) == picture()
+    assert stored_bytes(row(media_id)) == tiny()
 
 
 def test_text_that_somebody_sent_as_text_is_a_document(announced, provider):
@@ -507,12 +505,12 @@ def test_text_that_somebody_sent_as_text_is_a_document(announced, provider):
 
 @pytest.mark.parametrize(
     "behaviour",
-    [answer(b""), answer(picture()[:50], length=len(picture())), chunked(picture(), ending=b""),
-     answer(status=204), answer(picture(), status=206), answer(status=304), answer(status=302)],
+    [answer(b""), answer(tiny()[:50], length=len(tiny())), chunked(tiny(), ending=b""),
+     answer(status=204), answer(tiny(), status=206), answer(status=304), answer(status=302)],
     ids=["empty", "cut", "chunks cut", "204", "206", "304", "302 to nowhere"],
 )  # fmt: skip
 def test_what_is_no_whole_file_is_never_stored(behaviour, announced, hostile, root):
-    [media_id] = announced(hostile.serve(in_turn(behaviour, answer(picture()))))
+    [media_id] = announced(hostile.serve(in_turn(behaviour, answer(tiny()))))
 
     assert collect.collect(media_id) is False
 
@@ -550,25 +548,23 @@ def test_a_host_that_nobody_allowed_waits_with_its_address(announced):
 
 
 def test_without_a_length_two_downloads_must_agree(announced, hostile):
-    agreed = hostile.serve(answer(picture(), length=None))
-    cut = hostile.serve(
-        in_turn(answer(picture()[:-9], length=None), answer(picture(), length=None))
-    )
+    agreed = hostile.serve(answer(tiny(), length=None))
+    cut = hostile.serve(in_turn(answer(tiny()[:-9], length=None), answer(tiny(), length=None)))
     [first], [second] = announced(agreed), announced(cut)
 
     assert collect.collect(first) is True
     assert collect.collect(second) is False
 
     assert hostile.asked_for(agreed) == 2
-    assert row(first).sha256 == hashlib.sha256(picture()).hexdigest()
+    assert row(first).sha256 == hashlib.sha256(tiny()).hexdigest()
     assert row(second).problem == "Two downloads of the file were not the same."
     with time_machine.travel(row(second).next_attempt_at + timedelta(seconds=1)):
         assert collect.collect(second)
-    assert stored_bytes(row(second)) == picture()
+    assert stored_bytes(row(second)) == tiny()
 
 
 def test_a_person_may_ask_again(announced, provider):
-    url = provider.serve(picture(), fail_first=1)
+    url = provider.serve(tiny(), fail_first=1)
     [media_id] = announced(url)
     collect.collect(media_id)
     media = row(media_id)
@@ -619,7 +615,7 @@ def assert_waits(media_id: Any, words: str) -> None:
 
 
 def test_a_full_disk_costs_no_patience_and_no_webhook(small_disk, announced, provider):
-    noise = picture() + os.urandom(30_000)
+    noise = tiny() + os.urandom(30_000)
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(45_000))
     [media_id] = announced(provider.serve(noise))
@@ -628,7 +624,7 @@ def test_a_full_disk_costs_no_patience_and_no_webhook(small_disk, announced, pro
 
     assert_waits(media_id, "The disk for photos is full.")
     assert all_files(small_disk) == [ballast]
-    [another] = announced(provider.serve(picture()))  # asserts the 204
+    [another] = announced(provider.serve(tiny()))  # asserts the 204
     ballast.unlink()
     with time_machine.travel(now() + collect.STORAGE_PAUSE + timedelta(seconds=1)):
         assert collect.collect(media_id)
@@ -637,7 +633,7 @@ def test_a_full_disk_costs_no_patience_and_no_webhook(small_disk, announced, pro
 
 
 def test_a_read_only_disk_costs_no_patience(small_disk, announced, provider):
-    [media_id] = announced(provider.serve(picture()))
+    [media_id] = announced(provider.serve(tiny()))
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
 
     assert collect.collect(media_id) is False
@@ -652,7 +648,7 @@ def test_a_disk_without_inodes_costs_no_patience(app, root, tmp_path, announced,
     if not may_mount(tmp_path):
         pytest.skip("needs root and the right to mount a tmpfs")
     with mounted(root, "size=1m,nr_inodes=3"):
-        [media_id] = announced(provider.serve(picture()))
+        [media_id] = announced(provider.serve(tiny()))
 
         assert collect.collect(media_id) is False
 

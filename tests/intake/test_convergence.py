@@ -20,9 +20,9 @@ from viewer.models import (
     Contact,
     Conversation,
     ConversationAlias,
-    Line,
     MediaAttachment,
     Message,
+    PhoneLine,
     WebhookEvent,
 )
 
@@ -134,7 +134,8 @@ def rows() -> dict[str, list[Any]]:
             names.setdefault(alias.conversation_id, []).append(alias.provider_id)
     return {
         "lines": sorted(
-            (line.number, line.provider_id or "") for line in db.session.scalars(sa.select(Line))
+            (line.number, line.provider_id or "")
+            for line in db.session.scalars(sa.select(PhoneLine))
         ),
         "conversations": sorted(
             (

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from tests.hostile import (
+from tests.support.hostile_server import (
     HostileServer,
     Wire,
     answer,
@@ -296,11 +296,13 @@ class Authority:
         (folder / "ca.cnf").write_text(
             "[ca]\ndefault_ca=here\n[here]\ndatabase=index.txt\nnew_certs_dir=.\nrand_serial=yes\n"
             "default_md=sha256\npolicy=any\ncopy_extensions=copy\nunique_subject=no\n"
-            "[any]\ncommonName=supplied\n"
+            "x509_extensions=leaf\n[any]\ncommonName=supplied\n"
+            "[leaf]\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
         )
-        self._openssl(
-            *self._new_key("ca"), "-x509", "-subj", "/CN=test authority", "-out", "ca.pem"
-        )
+        # As strict as RFC 5280, which Python asks for since 3.13.
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        subject = ("-subj", "/CN=test authority")
+        self._openssl(*self._new_key("ca"), "-x509", *subject, *usage, "-out", "ca.pem")
 
     def server(self, name: str, *, expired: bool = False, trusted: bool = True) -> ssl.SSLContext:
         file = f"{name}-{expired}-{trusted}"

@@ -21,9 +21,9 @@ from viewer.models import (
     ContactNumber,
     Conversation,
     ConversationAlias,
-    Line,
     MediaAttachment,
     Message,
+    PhoneLine,
     WebhookEvent,
 )
 
@@ -400,7 +400,7 @@ def test_our_own_number_learnt_late_leaves_nobody_talking_to_us(settings, reques
     read(load("d1_message_delivered"))
 
     assert one(Conversation).participants == PAT
-    assert one(Line).number == "+16175550100"
+    assert one(PhoneLine).number == "+16175550100"
     assert files()[0].file_path.startswith(DAY)
 
 
@@ -413,7 +413,7 @@ def test_a_call_whose_direction_is_wrong_makes_no_customer_one_of_us(settings, r
          changed("d1_call_recording", direction="outgoing"),
          changed("d1_message_photos", id="ACmsg-demo-2", media=[OPSTATICS + "b7"]))  # fmt: skip
 
-    assert one(Line).number == "+16175550100"
+    assert one(PhoneLine).number == "+16175550100"
     assert one(Conversation).participants == PAT
     assert {row.file_path.rpartition("/")[0].rpartition("/")[0] for row in files()} == {DAY}
 

@@ -14,7 +14,7 @@ from viewer import quo
 from viewer.extensions import db
 from viewer.intake import ingest, naming
 from viewer.models import MediaAttachment
-from viewer.storage.store import check_key
+from viewer.storage.keys import check_key
 
 MOMENT = datetime(2025, 1, 15, 21, 40, tzinfo=UTC)
 HOST = "https://m.example.com/"

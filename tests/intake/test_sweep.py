@@ -5,30 +5,23 @@ import os
 import threading
 import time
 from datetime import timedelta
-from io import BytesIO
 from typing import Any
 
 import pytest
 import redis
 import sqlalchemy as sa
 import time_machine
-from PIL import Image
 
 from tests.conftest import BOTH
-from tests.kept import row
+from tests.support.pictures import picture
+from tests.support.stored_files import row
 from viewer import jobs, schedule
-from viewer.extensions import db, media_store, now
-from viewer.intake import collect, copies, ingest, sweep
+from viewer.extensions import db, now, spool
+from viewer.intake import collect, derivatives, ingest, sweep
 from viewer.models import MediaAttachment, WebhookEvent
-from viewer.storage import Folder
+from viewer.storage import Workspace
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
-
-
-def picture() -> bytes:
-    out = BytesIO()
-    Image.new("RGB", (60, 40), "grey").save(out, "JPEG")
-    return out.getvalue()
 
 
 @pytest.fixture
@@ -56,7 +49,7 @@ def pending(deliver, message, provider):
     """The row of a photo that is announced and not yet collected."""
 
     def announce() -> MediaAttachment:
-        deliver(message(media=[provider.serve(picture())]).payload())
+        deliver(message(media=[provider.serve(picture(60, 40))]).payload())
         event = db.session.scalars(
             sa.select(WebhookEvent).where(WebhookEvent.state == WebhookEvent.State.RECEIVED)
         ).one()
@@ -82,7 +75,7 @@ def swept() -> sweep.Due:
 def test_what_redis_forgot_at_every_station_is_taken_up_again(
     database, deliver, message, provider, flush, app
 ):
-    deliver(message(media=[provider.serve(picture())]).payload())
+    deliver(message(media=[provider.serve(picture(60, 40))]).payload())
 
     for later in (10, 20, 30):  # event, file, copies: what follows is forgotten each time
         flush()
@@ -101,7 +94,7 @@ def run(due: sweep.Due) -> None:
     for media_id in due.media:
         collect.collect(media_id)
     for media_id in due.copies:
-        copies.make_copies(media_id)
+        derivatives.make_copies(media_id)
 
 
 def test_a_fresh_event_is_left_to_its_own_reminder(deliver, message):
@@ -128,7 +121,7 @@ def test_an_expired_lease_is_taken_back_and_a_living_one_is_not(pending):
 def test_copies_whose_maker_died_are_due_again(pending):
     media = pending()
     collect.collect(media.id)
-    copies._claim(media.id)
+    derivatives._claim(media.id)
     assert swept().copies == []
 
     with time_machine.travel(now() + timedelta(minutes=10)):
@@ -239,7 +232,7 @@ def test_a_disk_that_hangs_while_it_is_tidied_keeps_nobody_from_the_database(
         goes_on.wait(60)
         return 0
 
-    monkeypatch.setattr(Folder, "tidy", hang)
+    monkeypatch.setattr(Workspace, "tidy", hang)
 
     def scheduled() -> None:
         with app.app_context():
@@ -257,7 +250,7 @@ def test_a_disk_that_hangs_while_it_is_tidied_keeps_nobody_from_the_database(
 
 
 def test_parts_of_dead_writers_are_cleared_and_of_the_living_are_not(app):
-    living, dead = media_store().new_part(), media_store().new_part()
+    living, dead = spool().new_part(), spool().new_part()
     fcntl.flock(dead.file, fcntl.LOCK_UN)  # as its death would
     long_ago = time.time() - sweep.PART_AGE - 1
     for part in (living, dead):

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
-from tests.filed import (
+from tests.support.factories import (
     NOW,
     customer,
     days,
@@ -21,11 +21,11 @@ from tests.filed import (
     visit,
     voicemail,
 )
-from tests.test_journey import picture
+from tests.support.pictures import picture
 from viewer.extensions import db, now
 from viewer.models import AuditEntry, MediaAttachment, MediaLink, Message, User, WorkRecord
 from viewer.office import accounts, filing
-from viewer.web.listing import newer, position
+from viewer.web.pagination import newer, position
 
 PLACE = (MediaAttachment.sent_at, MediaAttachment.id)
 State, Status = MediaAttachment.State, WorkRecord.Status

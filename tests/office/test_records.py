@@ -7,12 +7,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
-from tests.filed import NOW, customer, linked, photos, quote
+from tests.support.factories import NOW, customer, linked, photos, quote
 from viewer.extensions import db, now
-from viewer.intake import indexing
 from viewer.models import AuditEntry, Conversation, Evidence, WorkEntry, WorkRecord
 from viewer.office import evidence, filing, records, worklist
-from viewer.web import search
+from viewer.search import indexing, query
 
 Kind, Status = WorkRecord.Kind, WorkRecord.Status
 WHEN = datetime(2026, 9, 22, 13, 0, tzinfo=UTC)
@@ -35,7 +34,7 @@ def made(kind, conversation, **values):
 
 
 def found(typed, **wanted):
-    page = worklist.page(worklist.Wanted(show="all", terms=search.read(typed), **wanted))
+    page = worklist.page(worklist.Wanted(show="all", terms=query.read(typed), **wanted))
     return {record.number or record.visit for record in page.records}
 
 
@@ -391,11 +390,11 @@ def test_the_list_pages_without_gap_or_repeat_in_every_order(rosa, monkeypatch):
     assert walk(worklist.Wanted(Kind.APPOINTMENT, "all")) == ids[::-1]
     assert walk(worklist.Wanted(None, "all")) == ids[::-1]
     assert walk(worklist.Wanted(None, "all", conversation=rosa)) == ids[::-1]
-    assert walk(worklist.Wanted(None, "all", terms=search.read("repair"))) == [
+    assert walk(worklist.Wanted(None, "all", terms=query.read("repair"))) == [
         row.id for row in rows[::-1]
     ]
     monkeypatch.setattr(worklist, "FEW", 2)  # as where matches are many
-    assert walk(worklist.Wanted(None, "all", terms=search.read("rosa repair"))) == [
+    assert walk(worklist.Wanted(None, "all", terms=query.read("rosa repair"))) == [
         row.id for row in rows[::-1]
     ]
 
@@ -430,7 +429,7 @@ def test_open_archived_and_each_status_are_what_they_say(rosa):
 @pytest.mark.parametrize("place", ["", "x", "1_2", "nan_0", f"{10**30}_{NOW}", "-1", "9" * 30, "١"])
 @pytest.mark.parametrize("typed", ["", "rosa"])
 def test_a_place_that_cannot_be_is_refused(rosa, place, typed):
-    terms = search.read(typed) if typed else None
+    terms = query.read(typed) if typed else None
 
     with pytest.raises(worklist.NoSuchPlace):
         worklist.page(worklist.Wanted(show="all", terms=terms), place)

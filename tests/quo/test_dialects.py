@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from viewer.quo import NotUnderstood, kind_of, read_json, understand, understand_rest, urls_in
-from viewer.quo.words import (
+from viewer.quo.types import (
     CallSeen,
     ContactSeen,
     Direction,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.hostile import (
+from tests.support.hostile_server import (
     HostileServer,
     Wire,
     answer,

@@ -1,19 +1,17 @@
 """A folder gives a name only to whole, durable files, and never replaces one."""
 
 import errno
-import fcntl
+import io
 import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from viewer.storage import Folder, Missing, Occupied, Stat, Unavailable
-from viewer.storage.store import check_key
+from viewer.storage import Missing, Part, Stat, Unavailable, Workspace
+from viewer.storage.folder import Folder
 
 KEY = "2025/01/15/617-555-0123/messages/1736977200_photo.jpg"
 
@@ -23,8 +21,12 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "media")
 
 
+def new_part(folder: Folder) -> Part:
+    return Workspace(folder.root, folder).new_part()
+
+
 def put(folder: Folder, content: bytes, key: str = KEY) -> None:
-    part = folder.new_part()
+    part = new_part(folder)
     try:
         part.write(content)
         part.seal()
@@ -53,48 +55,6 @@ def test_nobody_may_write_to_an_original(folder):
     assert (folder.root / KEY).stat().st_mode & 0o777 == 0o444
 
 
-def test_nothing_is_ever_replaced(folder):
-    put(folder, b"first")
-
-    with pytest.raises(Occupied):
-        put(folder, b"second")
-
-    assert read(folder) == b"first"
-
-
-def test_of_many_that_want_one_name_one_gets_it_whole(folder):
-    contents = [bytes([number]) * 100_000 for number in range(16)]
-    barrier, won = threading.Barrier(len(contents)), []
-
-    def compete(content: bytes) -> None:
-        barrier.wait()
-        try:
-            put(folder, content)
-        except Occupied:
-            return
-        won.append(content)
-
-    threads = [threading.Thread(target=compete, args=(content,)) for content in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert [read(folder)] == won
-
-
-def test_a_part_is_seen_under_no_key(folder):
-    part = folder.new_part()
-    part.write(b"half of a crack")
-
-    with pytest.raises(Missing):
-        folder.open(KEY)
-
-    part.discard()
-    part.discard()  # twice is fine
-    assert not part.path.exists()
-
-
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "folder", "nothing", "file as folder"])
 def test_what_is_not_a_file_is_missing(kind, folder, tmp_path):
     target = folder.root / KEY
@@ -118,35 +78,6 @@ def test_what_is_not_a_file_is_missing(kind, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "key",
-    [
-        "", "..", "../x", "a/../b", "/etc/passwd", "a//b", "a/", "./a", ".incoming/x", "a/.hidden",
-        "a\\b", "a b", "a\nb", "a\n", "a\x00b", "ä", "a%2fb", "C:x", "x" * 201,
-        "/".join(["x"] * 300),
-    ],
-)  # fmt: skip
-def test_a_key_that_we_would_not_choose_is_refused(key, folder):
-    part = folder.new_part()
-    part.seal()
-
-    for verb in (check_key, folder.open, folder.stat, folder.remove):
-        with pytest.raises(ValueError, match="not a key"):
-            verb(key)
-    with pytest.raises(ValueError, match="not a key"):
-        folder.place(key, part.path)
-
-
-def test_forgetting_twice_is_fine(folder):
-    put(folder, b"crack")
-
-    folder.remove(KEY)
-    folder.remove(KEY)
-
-    with pytest.raises(Missing):
-        folder.stat(KEY)
-
-
-@pytest.mark.parametrize(
     ("number", "words"),
     [
         (errno.ENOSPC, "The disk for photos is full."),
@@ -160,7 +91,7 @@ def test_forgetting_twice_is_fine(folder):
 )
 @pytest.mark.parametrize("call", ["link", "fsync", "mkdir"])
 def test_trouble_is_told_in_words(number, words, call, folder, monkeypatch):
-    part = folder.new_part()
+    part = new_part(folder)
     part.write(b"crack")
     part.seal()
 
@@ -176,66 +107,16 @@ def test_trouble_is_told_in_words(number, words, call, folder, monkeypatch):
     assert not (folder.root / KEY).exists()
 
 
-def test_a_failed_fsync_is_not_tried_again(folder, monkeypatch):
-    calls = []
-
-    def fail(_: int) -> None:
-        calls.append(1)
-        raise OSError(errno.EIO, "io")
-
-    part = folder.new_part()
-    part.write(b"crack")
-    monkeypatch.setattr(os, "fsync", fail)
-
-    with pytest.raises(Unavailable, match="reports errors"):
-        part.seal()
-
-    part.discard()
-    assert calls == [1]
-    assert not part.path.exists()
-
-
-def test_tidying_clears_what_dead_writers_left_and_spares_the_living(folder):
-    living, dead = folder.new_part(), folder.new_part()
-    fcntl.flock(dead.file, fcntl.LOCK_UN)  # as its death would
-    workplace = folder.workplace()
-    (workplace / "thumbnail.part").write_bytes(b"x")
-    old = time.time() - 7200
-    for path in (living.path, dead.path, workplace):
-        os.utime(path, (old, old))
-    fresh = folder.new_part()
-    fcntl.flock(fresh.file, fcntl.LOCK_UN)
-
-    assert folder.tidy(older_than=3600) == 2
-
-    assert {path.name for path in (folder.root / ".incoming").iterdir()} == {
-        living.path.name, fresh.path.name,
-    }  # fmt: skip
-    for part in (living, dead, fresh):
-        part.discard()
-
-
-def test_a_killed_writer_leaves_a_part_that_is_tidied(folder):
-    child = os.fork()
-    if child == 0:
-        part = folder.new_part()
-        part.write(b"crack")
-        os.kill(os.getpid(), 9)
-    os.waitpid(child, 0)
-    assert len(list((folder.root / ".incoming").iterdir())) == 1
-
-    assert folder.tidy(older_than=-1) == 1
-
-
 PLACE_ONE = """
 import sys
 from pathlib import Path
-from viewer.storage import Folder
-folder = Folder(Path(sys.argv[1]))
-part = folder.new_part()
+from viewer.storage import Workspace, from_url
+root = Path(sys.argv[1])
+store = from_url(f"folder:{root}")
+part = Workspace(root, store).new_part()
 part.write(b"crack")
 part.seal()
-folder.place(sys.argv[2], part.path)
+store.place(sys.argv[2], part.path)
 part.discard()
 print("told", flush=True)
 """
@@ -310,13 +191,62 @@ def test_moving_again_is_fine_also_after_a_run_that_died_half_way(folder):
     assert not (folder.root / KEY).exists()
 
 
-def test_a_move_replaces_nothing_and_invents_nothing(folder):
+# --- Disks that fail or go away ------------------------------------------------------------
+
+
+def test_a_disk_that_fails_while_it_is_read_is_told_in_words(folder, monkeypatch):
     put(folder, b"crack")
-    put(folder, b"another", ASIDE)
 
-    with pytest.raises(Occupied):
-        folder.move(KEY, ASIDE)
-    with pytest.raises(Missing):
-        folder.move("nothing.jpg", "quarantine/nothing.jpg")
+    class Dying(io.BytesIO):
+        def read(self, _size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "io")
 
-    assert (read(folder), read(folder, ASIDE)) == (b"crack", b"another")
+    with folder.open(KEY) as file:
+        file._file.close()
+        monkeypatch.setattr(file, "_file", Dying())
+        with pytest.raises(Unavailable, match="reports errors"):
+            file.read(1)
+
+
+def test_what_a_person_left_in_the_folder_is_no_key(folder, tmp_path):
+    put(folder, b"crack")
+    part = new_part(folder)
+    folder.mark("ours")
+    folder.expect("ours")
+    (folder.root / "2025" / ".hidden").write_bytes(b"x")
+    (folder.root / "2025" / "a note.txt").write_bytes(b"x")
+    (folder.root / "2025" / "link.jpg").symlink_to(folder.root / KEY)
+    (folder.root / "linked").symlink_to(tmp_path)
+    os.mkfifo(folder.root / "pipe")
+
+    assert list(folder.keys()) == [(KEY, 5)]
+    part.discard()
+
+
+def test_a_disk_that_goes_away_in_the_middle_of_a_list_does_not_end_it(folder, tmp_path):
+    """Half a list would make the other half look like lost files."""
+    put(folder, b"crack", "a/1.jpg")
+    put(folder, b"crack", "b/1.jpg")
+    folder.mark("ours")
+    folder.expect("ours")
+
+    listed = folder.keys()
+    next(listed)
+    folder.root.rename(tmp_path / "unmounted")
+
+    with pytest.raises(Unavailable, match="mounted"):
+        list(listed)
+
+
+@pytest.mark.parametrize("kind", ["file", "unreadable marker"])
+def test_a_folder_that_cannot_be_read_is_away_and_says_why(kind, folder):
+    if kind == "file":
+        folder.root.write_bytes(b"not a folder")
+    else:
+        (folder.root / ".viewer-store").mkdir(parents=True)
+    folder.expect("ours")
+
+    with pytest.raises(Unavailable):
+        folder.is_empty() if kind == "file" else folder.identity()
+    assert folder.is_away()
+    assert (folder.why_away() or "").endswith(("mounted?", "(Is a directory)."))

@@ -21,11 +21,12 @@ from werkzeug.routing import Rule
 
 from tests.conftest import BOTH
 from tests.payloads import load
-from tests.test_journey import picture
+from tests.support.pictures import picture
+from tests.support.routes import PLACE
 from viewer import create_app
 from viewer.extensions import db, now
 from viewer.models import User
-from viewer.web import access, edges
+from viewer.web import access, middleware
 
 Role = User.Role
 
@@ -35,25 +36,25 @@ OPEN = {
     "sheets",
     "webhooks.receive",  # its signature
     "status.healthz",  # whether, never what
-    "account.login",
-    "account.enter",
-    "account.invitation",  # its token
-    "account.accept",
+    "accounts.account.login",
+    "accounts.account.enter",
+    "accounts.account.invitation",  # its token
+    "accounts.account.accept",
     "api.description",  # of operations, not of anybody
-    "offline.worker",  # programs and names, of nobody
-    "offline.manifest",
-    "shared.page",  # these: the link's own secret
-    "shared.unlock",
-    "shared.one",
-    "shared.thumbnail",
-    "shared.picture",
-    "shared.play",
-    "shared.download",
+    "conversations.offline.worker",  # programs and names, of nobody
+    "conversations.offline.manifest",
+    "sharing.public.page",  # these: the link's own secret
+    "sharing.public.unlock",
+    "sharing.public.one",
+    "sharing.public.thumbnail",
+    "sharing.public.picture",
+    "sharing.public.play",
+    "sharing.public.download",
 }
 # Of whom no form token is asked before they proved otherwise that they may ask.
 SIGNED = {
     "webhooks.receive",  # its signature
-    "shared.unlock",  # the link's secret; then it asks for the token, too
+    "sharing.public.unlock",  # the link's secret; then it asks for the token, too
 }
 # What looking, and knocking in vain, may write down.
 NOTED = {
@@ -125,9 +126,6 @@ def rules(app: Flask) -> Iterator[tuple[Rule, str]]:
     for rule in [rule for rule in everywhere if rule.endpoint == "new"] or everywhere:
         for method in sorted((rule.methods or set()) - {"OPTIONS"}):
             yield rule, method
-
-
-PLACE = re.compile(r"<(?:(?P<kind>\w+)(?:\((?P<words>[^)]*)\))?:)?\w+>")
 
 
 def addresses(rule: Rule, ids: list[str]) -> Iterator[str]:
@@ -305,8 +303,11 @@ def names_in(view: Callable[..., Any]) -> set[str]:
     source = inspect.getsource(module) if module else ""
     names = set(re.findall(r'(?:args|values|given)\.get(?:list)?\("(\w+)"', source))
     for reader, read in (
-        ("viewer.web.dates", {"since", "until"}),
-        ("viewer.web.narrowing", {"kind", "filed", "state", "sender", "since", "until"}),
+        ("viewer.web.date_range", {"since", "until"}),
+        (
+            "viewer.web.media.gallery_filters",
+            {"kind", "filed", "state", "sender", "since", "until"},
+        ),
     ):
         names |= read if f"from {reader} import" in source else set()
     return names
@@ -327,7 +328,7 @@ def test_what_is_not_stored_or_was_thrown_away_is_not_served(app, something, log
                 [address] = addresses(rule, [str(media_id)])
                 answer = ask(client, "GET", address)
                 assert answer.mimetype in ("text/html", "text/plain", "application/json"), address
-                if rule.endpoint.startswith("media."):
+                if rule.endpoint.startswith("media.files."):
                     assert answer.status_code in (404, 410, 425), address
 
 
@@ -527,13 +528,13 @@ def test_files_are_sandboxed_and_run_no_script(app, something, log_in):
                     assert answer.headers["X-Content-Type-Options"] == "nosniff"
                     seen.add(rule.endpoint)
 
-    assert {"media.original", "media.thumbnail", "media.preview"} <= seen
+    assert {"media.files.original", "media.files.thumbnail", "media.files.preview"} <= seen
 
 
 def test_the_policy_of_pages_allows_nothing_that_is_unsafe():
-    assert "unsafe" not in edges.POLICY
-    assert "*" not in edges.POLICY
-    assert "http" not in edges.POLICY
+    assert "unsafe" not in middleware.POLICY
+    assert "*" not in middleware.POLICY
+    assert "http" not in middleware.POLICY
 
 
 def test_a_form_of_an_earlier_login_is_told_in_words(log_in):

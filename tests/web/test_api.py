@@ -7,7 +7,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, assume, given, settings
 
-from tests.test_journey import picture
+from tests.support.pictures import picture
 from viewer.extensions import db
 from viewer.models import (
     ApiToken,

@@ -8,14 +8,13 @@ from urllib.parse import quote
 import pytest
 
 from tests.conftest import BOTH
-from tests.web import test_pages
-from tests.web.test_pages import NASTY, Page, called
+from tests.support.conversations import called
+from tests.support.pages import NASTY, Page, counted
 from viewer.extensions import db
-from viewer.intake import indexing
-from viewer.models import CatchUpMark, Conversation, Message
+from viewer.models import Checkpoint, Conversation, Message
+from viewer.search import indexing
 from viewer.web import search
 
-page = test_pages.page
 NOW = datetime(2026, 9, 21, 16, 0, tzinfo=UTC)
 
 
@@ -35,7 +34,7 @@ def said(app):
         db.session.flush()
         indexing.index_messages([message])
         indexing.index_conversations([conversation])
-        CatchUpMark.write(indexing.MARK, indexing.VERSION)
+        Checkpoint.write(indexing.MARK, indexing.VERSION)
         db.session.commit()
         return message
 
@@ -268,11 +267,11 @@ def test_it_says_when_older_messages_are_still_to_be_read(page, said):
 
 def test_a_search_asks_the_database_no_more_for_more_hits(client, said):
     said("needle")
-    with test_pages.counted() as few:
+    with counted() as few:
         client.get("/search?q=needle")
     for number in range(25):
         said("needle", f"+1617556{number:04}")
-    with test_pages.counted() as many:
+    with counted() as many:
         client.get("/search?q=needle")
 
     assert len(few) == len(many) <= 14

@@ -24,9 +24,10 @@ import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests import servers
-from tests.conftest import BOTH, LEGACY_SECRET, SECRET
+from tests.conftest import BOTH
 from tests.payloads import load, signed
+from tests.support import servers
+from tests.support.webhooks import DOOR, LEGACY_SECRET, SECRET, elsewhere, kept
 from viewer import create_app, extensions
 from viewer.extensions import UnsafeDatabase, db
 from viewer.models import Conversation, MediaAttachment, Message, RefusedDelivery, WebhookEvent
@@ -34,7 +35,6 @@ from viewer.web import webhooks
 
 VECTORS = json.loads((Path(__file__).parent.parent / "quo/signature_vectors.json").read_text())
 SIGNED_AT = datetime.fromtimestamp(1_790_000_000, UTC)
-DOOR = "/webhooks/quo"
 MEBIBYTE = 1024 * 1024
 
 
@@ -47,22 +47,6 @@ def client_with(settings: dict[str, Any], request: pytest.FixtureRequest) -> Cal
         return request.getfixturevalue("client")
 
     return change
-
-
-def elsewhere(app: Flask) -> sa.Engine:
-    """A connection that shares nothing with the application."""
-    url = sa.make_url(app.config["SQLALCHEMY_DATABASE_URI"])
-    # The application's own SQLite: two copies of it in one process undo each other's locks.
-    return sa.create_engine(url, **({"module": extensions.sqlite} if "sqlite" in str(url) else {}))
-
-
-def kept(app: Flask) -> list[tuple[str, bytes]]:
-    """What is in the database, seen through a connection of its own."""
-    engine = elsewhere(app)
-    with engine.connect() as connection:
-        rows = connection.execute(sa.select(WebhookEvent.delivery_id, WebhookEvent.body)).all()
-    engine.dispose()
-    return [(delivery_id, bytes(body)) for delivery_id, body in rows]
 
 
 def refusals(app: Flask) -> dict[str, int]:

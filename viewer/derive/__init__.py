@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
-from viewer.derive.words import (
+from viewer.derive.types import (
     PREVIEW_SIDE,
     Cleaned,
     Derived,
@@ -60,7 +60,7 @@ import sys
 viewer = type(sys)("viewer")
 viewer.__path__ = [sys.argv[1]]
 sys.modules["viewer"] = viewer
-from viewer.derive.child import main
+from viewer.derive.sandbox import main
 main(sys.argv[2])
 """
 

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from viewer.derive import segments
 from viewer.derive.sniff import Kind
-from viewer.derive.words import Cleaned, Limits
+from viewer.derive.types import Cleaned, Limits
 
 _QUALITY = 92
 

@@ -18,10 +18,10 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from viewer.derive import copies
+from viewer.derive import transcode
 from viewer.derive.sniff import Kind
 from viewer.derive.streams import film_of, opened, sound_of
-from viewer.derive.words import Cleaned, Limits, Unreadable
+from viewer.derive.types import Cleaned, Limits, Unreadable
 
 _MUXERS = {
     "video/mp4": "mp4",
@@ -70,14 +70,14 @@ def clean(source: BinaryIO, kind: Kind, into: Path, _limits: Limits) -> Iterator
             av.open(str(part), "w", format=muxer, options=options) as out,
         ):
             film, sound = film_of(container), sound_of(container)
-            tracks: dict[Stream, copies.Track] = {}
+            tracks: dict[Stream, transcode.Track] = {}
             if film is not None:
                 tracks[film] = _film(out, film)
             if sound is not None:
                 tracks[sound] = _sound(out, sound)
             if not tracks:
                 raise Unreadable("There is no sound or picture in the file.")
-            copies.write(container, tracks)
+            transcode.write(container, tracks)
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError) as failed:
@@ -86,19 +86,19 @@ def clean(source: BinaryIO, kind: Kind, into: Path, _limits: Limits) -> Iterator
     yield Cleaned(file, kind.mime_type)
 
 
-def _film(out: OutputContainer, film: VideoStream) -> copies.Track:
+def _film(out: OutputContainer, film: VideoStream) -> transcode.Track:
     codec = _codec(film)
     if codec in _ASIDES:
         return _WithoutAsides(out, film, _ASIDES[codec])
     if codec not in _PLAIN_FILMS:
         raise Unreadable("The film is coded in a way that we cannot clean.")
-    return copies.Copied(out, film)
+    return transcode.Copied(out, film)
 
 
-def _sound(out: OutputContainer, sound: AudioStream) -> copies.Track:
+def _sound(out: OutputContainer, sound: AudioStream) -> transcode.Track:
     if _codec(sound) not in _PLAIN_SOUNDS:
         raise Unreadable("The sound is coded in a way that we cannot clean.")
-    return copies.Copied(out, sound)
+    return transcode.Copied(out, sound)
 
 
 def _codec(stream: VideoStream | AudioStream) -> str:

@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 from PIL import Image, ImageFile, ImageFilter
 
 from viewer.derive.sniff import Kind
-from viewer.derive.words import PREVIEW_SIDE, THUMBNAIL_SIDE, Derived, Limits, Unreadable
+from viewer.derive.types import PREVIEW_SIDE, THUMBNAIL_SIDE, Derived, Limits, Unreadable
 
 # What sniff() saw decides the one decoder that is tried; Pillow knows forty more.
 _FORMATS = {

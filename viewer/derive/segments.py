@@ -10,8 +10,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from viewer.derive import profiles
-from viewer.derive.words import Unreadable
+from viewer.derive import icc
+from viewer.derive.types import Unreadable
 
 _STRANGE = "The picture is built in a way that we cannot clean."
 
@@ -50,7 +50,7 @@ def jpeg(photo: bytes) -> list[bytes]:
     if not has_scan:
         raise Unreadable(_STRANGE)
     turn = _segment(0xE1, _EXIF + _upright(turned)) if turned != 1 else b""
-    colours = profiles.cleaned(b"".join(part for _, part in sorted(profile.items())))
+    colours = icc.cleaned(b"".join(part for _, part in sorted(profile.items())))
     return [_SOI, jfif, turn, *_icc_segments(colours), adobe, *body, _EOI]
 
 
@@ -110,7 +110,7 @@ def png(picture: bytes) -> list[bytes]:
         if name in _PNG_NEEDED:
             (body if body or name == b"IDAT" else before).append(_chunk(name, content))
         elif name == b"iCCP" and not body:
-            if profile := profiles.cleaned(_inflated(content.partition(b"\0")[2][1:])):
+            if profile := icc.cleaned(_inflated(content.partition(b"\0")[2][1:])):
                 before.append(_chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile)))
         elif name == b"eXIf":
             turned = orientation(content)
@@ -139,7 +139,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 def _inflated(packed: bytes) -> bytes:
     try:
-        return zlib.decompressobj().decompress(packed, profiles.LARGEST)
+        return zlib.decompressobj().decompress(packed, icc.LARGEST)
     except zlib.error:
         return b""
 
@@ -157,7 +157,7 @@ def webp(picture: bytes) -> list[bytes]:
         if name == b"VP8X" and len(content) >= 10:
             extended = content[:10]
         elif name == b"ICCP":
-            profile = profiles.cleaned(content) or b""
+            profile = icc.cleaned(content) or b""
         elif name == b"EXIF":
             turned = orientation(content.removeprefix(_EXIF))
         elif name in (b"VP8 ", b"VP8L", b"ALPH", b"ANIM"):

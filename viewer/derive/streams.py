@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from viewer.derive.sniff import Kind
-from viewer.derive.words import Unreadable
+from viewer.derive.types import Unreadable
 
 _DEMUXERS = {
     "video/mp4": "mov",

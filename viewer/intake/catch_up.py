@@ -30,8 +30,8 @@ from viewer import quo
 from viewer.config import settings
 from viewer.extensions import db, lock, now
 from viewer.failpoint import failpoint
-from viewer.intake import ingest, likeness
-from viewer.models import CatchUpMark, Line, MediaAttachment, Message, WebhookEvent
+from viewer.intake import file_matching, ingest
+from viewer.models import Checkpoint, MediaAttachment, Message, PhoneLine, WebhookEvent
 from viewer.quo import rest
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def catch_up(
 
 def last_whole_run(otherwise: datetime | None) -> datetime | None:
     """When the provider last answered every step; `otherwise` where no run has noted that yet."""
-    value = CatchUpMark.read(WHOLE_RUN)
+    value = Checkpoint.read(WHOLE_RUN)
     return otherwise if value is None else _moment(value)
 
 
@@ -169,7 +169,7 @@ def freshen(media_id: uuid.UUID, client: rest.Client) -> bool:
     failures, since, later = media.failures, media.first_failed_at, media.next_attempt_at
     is_fresh = _freshen(media, item)
     if is_fresh:
-        likeness.remember(media, marks, _media_of([media.message_id]))
+        file_matching.remember(media, marks, _media_of([media.message_id]))
         media.failures, media.first_failed_at = failures, since
         if failures > QUICK_ADDRESSES:
             media.next_attempt_at = later
@@ -179,7 +179,7 @@ def freshen(media_id: uuid.UUID, client: rest.Client) -> bool:
 
 def _found_again(
     media: MediaAttachment, client: rest.Client
-) -> tuple[quo.MediaSeen, likeness.Marks] | None:
+) -> tuple[quo.MediaSeen, file_matching.Marks] | None:
     """This file as the provider tells of it now, under another address; commits before asking."""
     message = db.session.get_one(Message, media.message_id)
     rows = _media_of([message.id])
@@ -223,7 +223,7 @@ class _Kept(abc.ABC):
 
     def save(self) -> None:
         told = dataclasses.asdict(self)
-        CatchUpMark.write(self.name, json.dumps(told, default=datetime.isoformat))
+        Checkpoint.write(self.name, json.dumps(told, default=datetime.isoformat))
 
     @classmethod
     def read(cls, value: str | None) -> Self | None:
@@ -251,7 +251,7 @@ class _Listing(_Kept):
 
     @classmethod
     def unfinished(cls, kind: str) -> "_Listing | None":
-        return cls.read(CatchUpMark.read(f"{kind} listing"))
+        return cls.read(Checkpoint.read(f"{kind} listing"))
 
 
 @dataclass
@@ -279,7 +279,7 @@ class _Question(_Kept):
         return self.PREFIX + told[:40]
 
     def save(self) -> None:
-        earlier = self.read(CatchUpMark.read(self.name))
+        earlier = self.read(Checkpoint.read(self.name))
         if earlier is not None:
             self.since, self.asked = earlier.since, self.asked or earlier.asked
             if earlier.start is None or (self.start and earlier.start < self.start):
@@ -290,9 +290,9 @@ class _Question(_Kept):
     def all(cls) -> "list[_Question]":
         """Those first that have waited longest."""
         marks = db.session.scalars(
-            sa.select(CatchUpMark)
-            .where(CatchUpMark.name.startswith(cls.PREFIX))
-            .order_by(CatchUpMark.updated_at)
+            sa.select(Checkpoint)
+            .where(Checkpoint.name.startswith(cls.PREFIX))
+            .order_by(Checkpoint.updated_at)
         )
         return [question for mark in marks if (question := cls.read(mark.value))]
 
@@ -326,14 +326,14 @@ class _Run:
         for line in lines:
             line_id, number = quo.identifier(line.get("id")), quo.canonical(line["phoneNumber"])
             ingest.learn_line(line_id, number)
-            row = db.session.scalar(sa.select(Line).filter_by(number=number))
+            row = db.session.scalar(sa.select(PhoneLine).filter_by(number=number))
             if row is not None and isinstance(line.get("name"), str):
                 row.name = line["name"][:255]
         db.session.commit()
 
     def learn_names(self) -> None:
         self._enter("contacts")
-        done_at = _moment(CatchUpMark.read("contacts"))
+        done_at = _moment(Checkpoint.read("contacts"))
         db.session.commit()
         if self.since is None and done_at and self.began - done_at < CONTACTS_EVERY:
             return
@@ -344,7 +344,7 @@ class _Run:
                 if contact is not None:
                     ingest.take(contact, now())
             self._commit_page(len(page))
-        CatchUpMark.write("contacts", self.began.isoformat())
+        Checkpoint.write("contacts", self.began.isoformat())
         db.session.commit()
 
     # --- messages and calls ---
@@ -359,14 +359,14 @@ class _Run:
         self._read(self._new_listing(kind))
 
     def _new_listing(self, kind: str) -> _Listing:
-        mark = _moment(CatchUpMark.read(kind))
+        mark = _moment(Checkpoint.read(kind))
         db.session.commit()
         start = self.since or (mark - OVERLAP[kind] if mark else None)
         thorough = self.since is not None or mark is None
         return _Listing(kind, start, began=self.began, thorough=thorough)
 
     def _read(self, listing: _Listing) -> None:
-        self.asked_until = _moment(CatchUpMark.read(listing.kind))
+        self.asked_until = _moment(Checkpoint.read(listing.kind))
         db.session.commit()
         pages = self.client.messages if listing.kind == "message" else self.client.calls
         for page in pages(listing.start, listing.reached):
@@ -392,11 +392,11 @@ class _Run:
         self._commit_page(len(page.items))
 
     def _finish_listing(self, listing: _Listing) -> None:
-        CatchUpMark.forget(listing.name)
-        mark = _moment(CatchUpMark.read(listing.kind))
+        Checkpoint.forget(listing.name)
+        mark = _moment(Checkpoint.read(listing.kind))
         # A list that began after the last one ended leaves a gap: then the mark stays.
         if mark is None or (_reaches(listing.start, mark) and listing.began > mark):
-            CatchUpMark.write(listing.kind, listing.began.isoformat())
+            Checkpoint.write(listing.kind, listing.began.isoformat())
         db.session.commit()
 
     def _parts(
@@ -459,7 +459,7 @@ class _Run:
         has_address = {media.id for media in row.media if media.openphone_url}
         for media, _, marks in pairs:
             # A file that now has another address must not become two.
-            likeness.remember(media, marks, row.media)
+            file_matching.remember(media, marks, row.media)
         freshened = {media.id for media, item, _ in pairs if _freshen(media, item)}
         news = (
             len(pairs) < len(seen.media)
@@ -493,7 +493,7 @@ class _Run:
             )
         )
         value, said = _judge(self._hooks, heard_at is not None and now() - heard_at < HEARD_WITHIN)
-        CatchUpMark.write(SUBSCRIPTION, value, said)
+        Checkpoint.write(SUBSCRIPTION, value, said)
         db.session.commit()
         if value not in ("good", "unseen"):
             self.summary.problems.append(said)
@@ -502,7 +502,7 @@ class _Run:
     def replay_failed_deliveries(self) -> None:
         """The provider keeps what it gave up delivering: as good as having received it."""
         self._enter("deliveries")
-        mark = _moment(CatchUpMark.read("deliveries"))
+        mark = _moment(Checkpoint.read("deliveries"))
         db.session.commit()
         since = self.since or (mark - DELIVERIES_OVERLAP if mark else None)
         for hook in self._hooks:
@@ -513,7 +513,7 @@ class _Run:
                     question = _Question("delivery", delivery["id"], of=hook.id)
                     self._answered(question, partial(self._replay, hook.id, delivery))
         if self.since is None or mark is None or self.since <= mark:
-            CatchUpMark.write("deliveries", self.began.isoformat())
+            Checkpoint.write("deliveries", self.began.isoformat())
         db.session.commit()
 
     def _unknown(self, page: Sequence[rest.Json]) -> list[rest.Json]:
@@ -553,7 +553,7 @@ class _Run:
     def freshen_addresses(self) -> None:
         """Whatever waits for a file of which we have no address, or none that works."""
         self._enter("addresses")
-        self.asked_until = _moment(CatchUpMark.read("addresses"))
+        self.asked_until = _moment(Checkpoint.read("addresses"))
         rows = db.session.execute(
             sa.select(Message.provider_id, MediaAttachment.role, MediaAttachment.created_at)
             .join(Message, MediaAttachment.message_id == Message.id)
@@ -567,7 +567,7 @@ class _Run:
             question = _Question(role.value, provider_id)
             self._answered(question, partial(self._ask_for_file, provider_id, role))
         self._keep_unanswered()
-        CatchUpMark.write("addresses", self.began.isoformat())
+        Checkpoint.write("addresses", self.began.isoformat())
         db.session.commit()
 
     def _ask_for_file(self, provider_id: str, role: MediaAttachment.Role) -> None:
@@ -592,10 +592,10 @@ class _Run:
             if self._is_down or not question.is_due(self.began):
                 continue
             if self._answered(question, partial(self._ask_once_more, question)):
-                CatchUpMark.forget(question.name)
+                Checkpoint.forget(question.name)
             elif question.since + ASK_AT[-1] <= self.began:
                 self._unanswered.remove(question)
-                CatchUpMark.forget(question.name)
+                Checkpoint.forget(question.name)
                 self.say("What the provider would not tell for 30 days is no longer asked for.")
             self._keep_unanswered()
             db.session.commit()
@@ -695,11 +695,11 @@ class _Run:
         self.summary.unanswered = len(_Question.all())
         self.summary.stage = "done"
         if self.is_whole:
-            CatchUpMark.write(WHOLE_RUN, now().isoformat())
-        elif CatchUpMark.read(WHOLE_RUN) is None:
+            Checkpoint.write(WHOLE_RUN, now().isoformat())
+        elif Checkpoint.read(WHOLE_RUN) is None:
             # Never, or before there was this mark: then the last run of all counts, whole or not.
-            CatchUpMark.write(WHOLE_RUN, CatchUpMark.read(LAST_RUN) or "never")
-        CatchUpMark.write(LAST_RUN, self.began.isoformat(), str(self.summary))
+            Checkpoint.write(WHOLE_RUN, Checkpoint.read(LAST_RUN) or "never")
+        Checkpoint.write(LAST_RUN, self.began.isoformat(), str(self.summary))
         db.session.commit()
         log.info("catch-up %s", self.summary)
         return self.summary
@@ -758,14 +758,14 @@ def _media_of(message_ids: Iterable[uuid.UUID]) -> list[MediaAttachment]:
 
 def _matched(
     rows: Sequence[MediaAttachment], items: Sequence[quo.MediaSeen]
-) -> list[tuple[MediaAttachment, quo.MediaSeen, likeness.Marks]]:
+) -> list[tuple[MediaAttachment, quo.MediaSeen, file_matching.Marks]]:
     """Which row is which file: by address, by the provider's id, else by place.
 
     A fresh address may differ in everything. By place only where there are as many of either:
     rather a photo twice than a photo never.
     """
-    found: list[tuple[MediaAttachment, quo.MediaSeen, likeness.Marks]] = []
-    everything = list(zip(items, likeness.marks(items), strict=True))
+    found: list[tuple[MediaAttachment, quo.MediaSeen, file_matching.Marks]] = []
+    everything = list(zip(items, file_matching.marks(items), strict=True))
     for role in quo.Role:
         left = [row for row in rows if row.role.value == role.value]
         told = [one for one in everything if one[0].role is role]
@@ -782,12 +782,12 @@ def _matched(
     return found
 
 
-def _is_exactly(row: MediaAttachment, item: quo.MediaSeen, marks: likeness.Marks) -> bool:
-    return likeness.is_exactly(row, marks)
+def _is_exactly(row: MediaAttachment, item: quo.MediaSeen, marks: file_matching.Marks) -> bool:
+    return file_matching.is_exactly(row, marks)
 
 
-def _is_alike(row: MediaAttachment, item: quo.MediaSeen, marks: likeness.Marks) -> bool:
-    return bool(likeness.alike([row], item, marks))
+def _is_alike(row: MediaAttachment, item: quo.MediaSeen, marks: file_matching.Marks) -> bool:
+    return bool(file_matching.alike([row], item, marks))
 
 
 def _in_trouble() -> sa.ColumnElement[bool]:
@@ -807,7 +807,7 @@ def _freshen(media: MediaAttachment, item: quo.MediaSeen) -> bool:
     if media.openphone_url is None:  # ingest gives it its name, too
         return False
     # With its moment: a repeat of the old delivery must not bring the dead address back.
-    media.hear(now(), openphone_url=item.url)
+    media.merge(now(), openphone_url=item.url)
     media.state, media.problem = State.PENDING, None
     media.failures, media.first_failed_at, media.next_attempt_at = 0, None, now()
     log.info("media=%s has a fresh address", media.id)

@@ -6,7 +6,7 @@ moment the power fails, and that no photo is ever replaced by another:
  1. claim the row by one conditional UPDATE; the attempt's number is the fencing token
  2. a file already under the final name, with the hash that a run wrote down before it placed it
     and died: adopt it
- 3. download into a part on the store's own device, hashing and counting
+ 3. download into a part in the workspace, hashing and counting
  4. check what came: not empty, not an error page, what its bytes say it is
  5. seal the part (fsync)
  6. write down its name and hash, then place it: folders, link, fsync of the folder
@@ -14,7 +14,6 @@ moment the power fails, and that no photo is ever replaced by another:
 """
 
 import contextlib
-import hashlib
 import itertools
 import logging
 import random
@@ -24,18 +23,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import sqlalchemy as sa
 
 from viewer import derive
 from viewer.config import Settings, settings
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, media_store, now, spool
 from viewer.failpoint import failpoint
 from viewer.intake import catch_up, fetch
 from viewer.models import MediaAttachment
 from viewer.quo import rest
-from viewer.storage import Missing, Occupied, Part, StorageError, Store, Unavailable, in_words
+from viewer.storage import Missing, Occupied, Part, StorageError, Store, Unavailable, checksum, keys
 
 log = logging.getLogger(__name__)
 
@@ -219,42 +218,32 @@ def _adopt(store: Store, claim: Claim) -> Receipt | None:
 
 def _what_lies_under(store: Store, path: str) -> Receipt | None:
     try:
-        with store.open(path) as file, in_words():
-            return _read_receipt(file)
+        found = checksum(store, path, derive.HEAD_SIZE)
     except Missing:  # also what is no file: a link, a pipe, a folder
         return None
-
-
-def _read_receipt(file: BinaryIO) -> Receipt:
-    digest, size, head = hashlib.sha256(), 0, b""
-    while chunk := file.read(1024 * 1024):
-        head = head or chunk[: derive.HEAD_SIZE]
-        digest.update(chunk)
-        size += len(chunk)
-    return Receipt(size, digest.hexdigest(), derive.sniff(head))
+    return Receipt(found.size, found.sha256, derive.sniff(found.head))
 
 
 # --- 3. to 6. download, check, place ---------------------------------------------------------
 
 
 def _download(store: Store, claim: Claim) -> Receipt:
-    part = store.new_part()
+    part = spool().new_part()
     try:
         fetched = _fetch(claim, part)
         part.seal()
         failpoint("collect.sealed")
-        with in_words(), part.path.open("rb") as file:
-            kind = derive.sniff(file.read(derive.HEAD_SIZE))
+        kind = derive.sniff(part.head(derive.HEAD_SIZE))
         receipt = Receipt(fetched.size, fetched.sha256, kind)
         if _is_error_page(kind, claim):
-            _keep_evidence(store, claim, part)
+            _keep_rejected(store, claim, part)
             raise NotTheFile(
                 "The phone provider sent a web page instead of the file."
                 if kind.mime_type == "text/html"
                 else f"The phone provider sent {kind.mime_type} instead of the file."
             )
         if not fetched.length_verified:
-            _compare_with_second(store, claim, receipt)
+            _compare_with_second(claim, receipt)
         _place(store, claim, part.path, receipt)
         return receipt
     finally:
@@ -294,15 +283,15 @@ def _is_error_page(kind: derive.Kind, claim: Claim) -> bool:
     )
 
 
-def _keep_evidence(store: Store, claim: Claim, part: Part) -> None:
+def _keep_rejected(store: Store, claim: Claim, part: Part) -> None:
     log.warning("media=%s attempt=%d got an error page", claim.media_id, claim.attempt)
     with contextlib.suppress(Occupied):
-        store.place(f"evidence/{claim.media_id}", part.path)
+        store.place(keys.rejected(claim.media_id), part.path)
 
 
-def _compare_with_second(store: Store, claim: Claim, first: Receipt) -> None:
+def _compare_with_second(claim: Claim, first: Receipt) -> None:
     """Without a length a cut file looks whole. Two downloads that agree were not cut by chance."""
-    part = store.new_part()
+    part = spool().new_part()
     try:
         again = _fetch(claim, part)
     finally:
@@ -312,7 +301,7 @@ def _compare_with_second(store: Store, claim: Claim, first: Receipt) -> None:
 
 
 def _place(store: Store, claim: Claim, part: Path, receipt: Receipt) -> None:
-    stem = _stem(claim.file_path)
+    stem = keys.stem(claim.file_path)
     for number in itertools.chain([""], (f"-{count}" for count in range(2, 100))):
         path = f"{stem}{number}.{receipt.kind.extension}"
         # Said before it is done: whoever comes after a crash knows where to look, and for what.
@@ -336,7 +325,7 @@ def _intend(claim: Claim, path: str, receipt: Receipt) -> bool:
         still_ours = _write(
             claim,
             file_path=path,
-            file_stem=_stem(path).lower(),
+            file_stem=keys.stem(path).lower(),
             sha256=receipt.sha256,
             file_size=receipt.size,
             mime_type=receipt.kind.mime_type,
@@ -347,10 +336,6 @@ def _intend(claim: Claim, path: str, receipt: Receipt) -> bool:
     if not still_ours:
         raise LostClaim
     return True
-
-
-def _stem(path: str) -> str:
-    return path.rpartition(".")[0]
 
 
 # --- 7. say so -----------------------------------------------------------------------------

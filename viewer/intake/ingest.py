@@ -20,21 +20,22 @@ from viewer import quo
 from viewer.config import settings
 from viewer.extensions import db, lock, now
 from viewer.failpoint import failpoint
-from viewer.intake import indexing, likeness, naming
+from viewer.intake import file_matching, naming
 from viewer.models import (
     Contact,
     ContactNumber,
     Conversation,
     ConversationAlias,
-    Line,
     MediaAttachment,
     MediaLink,
     Message,
+    PhoneLine,
     Unread,
     User,
     WebhookEvent,
     WorkRecord,
 )
+from viewer.search import indexing
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def _overlooked(seen: quo.Seen, payload: object) -> int:
             .where(Message.provider_id == seen.provider_id)
         )
     )
-    return len(unread) + (likeness.address_count(seen.media) - rows).total()
+    return len(unread) + (file_matching.address_count(seen.media) - rows).total()
 
 
 def note_failure(event_id: uuid.UUID, error: Exception) -> None:
@@ -117,7 +118,7 @@ def take(seen: quo.Seen, received_at: datetime) -> list[uuid.UUID]:
 
 def _take_message(seen: quo.MessageSeen, received_at: datetime) -> list[uuid.UUID]:
     message = _message(seen.provider_id, Message.Kind.TEXT, seen.parties, seen.said_at)
-    message.hear(
+    message.merge(
         seen.said_at,
         direction=Message.Direction(seen.direction.value),
         sender=seen.parties.sender,
@@ -132,7 +133,7 @@ def _take_message(seen: quo.MessageSeen, received_at: datetime) -> list[uuid.UUI
 
 def _take_call(seen: quo.CallSeen, received_at: datetime) -> list[uuid.UUID]:
     message = _message(seen.provider_id, Message.Kind.CALL, seen.parties, seen.said_at)
-    message.hear(
+    message.merge(
         seen.said_at,
         direction=seen.direction and Message.Direction(seen.direction.value),
         sender=seen.parties.sender,
@@ -157,7 +158,7 @@ def _take_contact(seen: quo.ContactSeen) -> None:
     if contact is None:
         contact = Contact(provider_id=seen.provider_id, deleted=False, known_numbers=[])
         db.session.add(contact)
-    contact.hear(
+    contact.merge(
         seen.said_at,
         first_name=seen.first_name,
         last_name=seen.last_name,
@@ -380,13 +381,15 @@ def _others(numbers: Iterable[str], line: str | None) -> set[str]:
     if others := named - own_numbers():
         return others
     # Two lines of ours spoke with each other.
-    ours = db.session.scalar(sa.select(Line.number).filter_by(provider_id=line)) if line else None
+    ours = (
+        db.session.scalar(sa.select(PhoneLine.number).filter_by(provider_id=line)) if line else None
+    )
     return named - {ours} if ours else set()
 
 
 def own_numbers() -> set[str]:
     """Every number that is ours: from the settings, and learnt."""
-    learnt = db.session.scalars(sa.select(Line.number).where(Line.number.is_not(None)))
+    learnt = db.session.scalars(sa.select(PhoneLine.number).where(PhoneLine.number.is_not(None)))
     return {number for number in learnt if number} | set(settings().QUO_NUMBERS)
 
 
@@ -394,17 +397,17 @@ def learn_line(line_id: str | None, number: str) -> None:
     """Note that this number is ours, and on which line."""
     if not number.startswith("+"):
         return
-    line = db.session.scalar(sa.select(Line).filter_by(number=number))
+    line = db.session.scalar(sa.select(PhoneLine).filter_by(number=number))
     is_new = line is None
     if line is None:
-        line = db.session.scalar(sa.select(Line).filter_by(provider_id=line_id, number=None))
-        line = line or Line()
+        line = db.session.scalar(sa.select(PhoneLine).filter_by(provider_id=line_id, number=None))
+        line = line or PhoneLine()
         line.number = number
         db.session.add(line)
         db.session.flush()
     if line_id and (line.provider_id is None or line_id < line.provider_id):
         # A ported line had several numbers: the first in order is its own, and all stay ours.
-        holder = db.session.scalar(sa.select(Line).filter_by(provider_id=line_id))
+        holder = db.session.scalar(sa.select(PhoneLine).filter_by(provider_id=line_id))
         if holder is None or number < (holder.number or ""):
             if holder is not None:
                 holder.provider_id = None
@@ -437,7 +440,7 @@ def _settle(
     rows = list(db.session.scalars(_files().filter_by(message_id=message.id)))
     _take_files(message, rows, media, said_at)
     _drop_announced_voicemail(rows)
-    likeness.set_source_keys(rows)
+    file_matching.set_source_keys(rows)
     for row in rows:
         _name(row, message)
         row.sent_at = message.sent_at
@@ -469,13 +472,13 @@ def _take_files(
     said_at: datetime,
 ) -> None:
     """The files of one telling, each to its row: first those that are surely known."""
-    told = [*enumerate(zip(media, likeness.marks(media), strict=True))]
-    told.sort(key=lambda one: not any(likeness.is_exactly(row, one[1][1]) for row in rows))
+    told = [*enumerate(zip(media, file_matching.marks(media), strict=True))]
+    told.sort(key=lambda one: not any(file_matching.is_exactly(row, one[1][1]) for row in rows))
     taken: list[MediaAttachment] = []
     for position, (item, marks) in told:
-        row = _row_of(message, rows, item, likeness.alike(rows, item, marks, taken), position)
+        row = _row_of(message, rows, item, file_matching.alike(rows, item, marks, taken), position)
         taken.append(row)
-        likeness.remember(row, marks, rows)
+        file_matching.remember(row, marks, rows)
         _take_media(row, item, position, said_at)
 
 
@@ -484,7 +487,7 @@ def _take_media(
 ) -> None:
     known_address = row.openphone_url
     row.position = min(row.position, position)
-    row.hear(
+    row.merge(
         said_at,
         openphone_url=item.url,
         declared_type=item.declared_type,
@@ -515,7 +518,7 @@ def _row_of(
     row, *others = sorted(same, key=lambda row: (row.attempts == 0, row.is_stored))
     for other in others:
         if other.attempts == 0:
-            row.absorb(other)
+            row.merge_from(other)
             row.position = min(row.position, other.position)
             _drop(other, rows)
     return row

@@ -1,7 +1,7 @@
 """Find what is due, expired or half-done. Rows are the truth; the queue only forgot to remind us.
 
 The sweep writes little and downloads nothing: it names what is to be enqueued. It may run on every
-host; `Duty` lets one at a time through.
+host; `ScheduledTask` lets one at a time through.
 """
 
 import logging
@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, now, spool
 from viewer.intake import collect
 from viewer.models import MediaAttachment, WebhookEvent
 
@@ -52,7 +52,7 @@ def sweep() -> Due:
 def tidy() -> int:
     """Clear what dead writers left in the store; how many. For whom no transaction is open: a disk
     that hangs must not keep others from the database."""
-    return media_store().tidy(older_than=PART_AGE)
+    return spool().tidy(older_than=PART_AGE)
 
 
 def due() -> Due:

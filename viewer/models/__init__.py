@@ -3,15 +3,15 @@
 Models neither commit nor enqueue, and know no HTTP.
 """
 
+from viewer.models.checkpoints import Checkpoint
 from viewer.models.conversations import (
     Contact,
     ContactNumber,
     Conversation,
     ConversationAlias,
-    Line,
     Message,
+    PhoneLine,
 )
-from viewer.models.duties import Duty
 from viewer.models.events import RefusedDelivery, WebhookEvent
 from viewer.models.media import MediaAttachment
 from viewer.models.people import (
@@ -25,7 +25,7 @@ from viewer.models.people import (
     fingerprint,
     new_token,
 )
-from viewer.models.progress import CatchUpMark
+from viewer.models.scheduled_tasks import ScheduledTask
 from viewer.models.searching import SearchEntry, Term
 from viewer.models.shares import Share, ShareItem
 from viewer.models.stores import StoreIdentity
@@ -35,20 +35,20 @@ __all__ = [
     "STATUSES",
     "ApiToken",
     "AuditEntry",
-    "CatchUpMark",
+    "Checkpoint",
     "Contact",
     "ContactNumber",
     "Conversation",
     "ConversationAlias",
-    "Duty",
     "Evidence",
     "EvidenceItem",
     "Invitation",
-    "Line",
     "MediaAttachment",
     "MediaLink",
     "Message",
+    "PhoneLine",
     "RefusedDelivery",
+    "ScheduledTask",
     "SearchEntry",
     "Share",
     "ShareItem",

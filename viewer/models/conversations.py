@@ -15,10 +15,10 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from viewer.extensions import Model, now
 from viewer.models.media import MediaAttachment
-from viewer.models.sayings import Saying
+from viewer.models.merging import LastWriteWins
 
 
-class Line(Model):
+class PhoneLine(Model):
     """A phone line of ours: the provider's id of it, and its number once we know it."""
 
     __tablename__ = "lines"
@@ -66,7 +66,7 @@ class ConversationAlias(Model):
     conversation_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("conversations.id"), index=True)
 
 
-class Message(Saying, Model):
+class Message(LastWriteWins, Model):
     """A text or a call."""
 
     __tablename__ = "messages"
@@ -114,23 +114,23 @@ class Message(Saying, Model):
 
     def learn(self, thread: str | None, line: str | None, numbers: Iterable[str]) -> None:
         """Remember whom a delivery named. Where the message belongs follows from all of them."""
-        self.gather("threads", *filter(None, [thread]))
-        self.gather("lines", *filter(None, [line]))
-        self.gather("numbers", *numbers)
+        self.add("threads", *filter(None, [thread]))
+        self.add("lines", *filter(None, [line]))
+        self.add("numbers", *numbers)
 
     @property
     def threads(self) -> list[str]:
         """The provider's ids (CN…) of its conversation: none or one, as far as anybody knows."""
-        return self.gathered("threads")
+        return self.members("threads")
 
     @property
     def line(self) -> str | None:
-        return next(iter(self.gathered("lines")), None)
+        return next(iter(self.members("lines")), None)
 
     @property
     def numbers(self) -> list[str]:
         """Everybody named, ours included."""
-        return self.gathered("numbers")
+        return self.members("numbers")
 
     @property
     def is_call(self) -> bool:
@@ -159,7 +159,7 @@ class Message(Saying, Model):
         return None
 
 
-class Contact(Saying, Model):
+class Contact(LastWriteWins, Model):
     """A person in the provider's address book."""
 
     __tablename__ = "contacts"

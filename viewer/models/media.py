@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from viewer.extensions import Model, now
-from viewer.models.sayings import Saying
+from viewer.models.merging import LastWriteWins
 
 if TYPE_CHECKING:
     from viewer.models.conversations import Conversation, Message
@@ -28,7 +28,7 @@ PARTS = {
 }
 
 
-class MediaAttachment(Saying, Model):
+class MediaAttachment(LastWriteWins, Model):
     """One file of a message or call: first an address at the provider, then bytes of ours.
 
     `attempts` is also the fencing token of the placement protocol: whoever claims the row raises

@@ -5,7 +5,6 @@ trash reaches it.
 """
 
 import csv
-import hashlib
 import io
 import uuid
 from collections.abc import Sequence
@@ -18,12 +17,15 @@ from viewer import quo
 from viewer.config import settings
 from viewer.extensions import db, media_store, now
 from viewer.models import Evidence, EvidenceItem, MediaAttachment, MediaLink, User, WorkRecord
-from viewer.office import customers, money
-from viewer.storage import Missing, Unavailable
+from viewer.office import customers, money, trash
+from viewer.storage import Missing, checksum
 
 State = MediaAttachment.State
 
-CHUNK = 1024 * 1024  # bytes
+MISSING = "The original is missing from the store."
+DAMAGED = "The original is damaged and waits for its repair from the backup."
+RESIZED = "The original has another size than it had then."
+ALTERED = "The original is not what it was then."
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -115,27 +117,45 @@ def difference(kept: Evidence, links: Sequence[MediaLink]) -> Difference:
 
 
 def trouble(item: EvidenceItem) -> str | None:
-    """Why the original is not as it was, as far as a look at the store tells."""
-    if item.media.state is State.DAMAGED:
-        return "The original is damaged and waits for its repair from the backup."
-    try:
-        size = media_store().stat(item.file_path).size
-    except Missing:
-        return "The original is missing from the store."
-    except Unavailable:
-        return "The store does not answer now, so this could not be checked."
-    return None if size == item.file_size else "The original has another size than it had then."
+    """Why the original is not as it was, as far as its row tells: `check_all` reads the bytes."""
+    media = item.media
+    if media.state is State.DAMAGED:
+        return MISSING if media.problem == trash.LOSS else DAMAGED
+    if media.file_size != item.file_size:
+        return RESIZED
+    return None if media.sha256 == item.sha256 else ALTERED
 
 
 def verify(item: EvidenceItem) -> str | None:
     """Why the original is not as it was, after reading all of it. Raises storage.Unavailable."""
     if found := trouble(item):
         return found
-    digest = hashlib.sha256()
-    with media_store().open(item.file_path) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return None if digest.hexdigest() == item.sha256 else "The original is not what it was then."
+    try:
+        now_there = checksum(media_store(), item.file_path)
+    except Missing:
+        return MISSING
+    if now_there.size != item.file_size:
+        return RESIZED
+    return None if now_there.sha256 == item.sha256 else ALTERED
+
+
+def check_all(kept: Evidence) -> dict[uuid.UUID, trash.Finding]:
+    """Read every original again that should be here: by media, what was found.
+
+    Takes a while: hold no transaction open. Raises storage.Unavailable.
+    """
+    return {
+        item.media_id: trash.look(item.media)
+        for item in kept.items
+        if item.media.state in (State.STORED, State.DAMAGED, State.TRASHED)
+    }
+
+
+def note_findings(kept: Evidence, findings: dict[uuid.UUID, trash.Finding]) -> None:
+    """Write on each row what was found. Does not commit."""
+    for item in kept.items:
+        if item.media_id in findings:
+            trash.note_finding(item.media, findings[item.media_id])
 
 
 # --- On paper ------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
-from viewer import spelling
 from viewer.config import settings
 from viewer.extensions import db, lock, now
 from viewer.models import (
@@ -34,6 +33,7 @@ from viewer.models import (
     WorkRecord,
 )
 from viewer.office import audit, evidence, money
+from viewer.search import tokens
 
 Kind = WorkRecord.Kind
 Status = WorkRecord.Status
@@ -515,7 +515,7 @@ def _index(record: WorkRecord) -> None:
     """What a search finds it by, from now on."""
     said = (record.number, record.title, record.visit, record.place, record.external_reference)
     # Also as one word: Q104 is how people type it.
-    own = spelling.folded(" ".join([*filter(None, said), (record.number or "").replace("-", "")]))
+    own = tokens.folded(" ".join([*filter(None, said), (record.number or "").replace("-", "")]))
     entry = db.session.scalar(sa.select(WorkEntry).filter_by(record_id=record.id))
     if entry is not None:
         entry.own = own

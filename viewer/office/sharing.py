@@ -7,15 +7,12 @@ that plays is cleaned of place, time, people and device first. What cannot be cl
 
 import contextlib
 import logging
-import os
-import shutil
 import threading
 import unicodedata
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 import argon2
 import sqlalchemy as sa
@@ -23,7 +20,7 @@ from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
 from viewer import derive
 from viewer.config import settings
-from viewer.extensions import db, lock, media_store, now
+from viewer.extensions import db, lock, media_store, now, spool
 from viewer.models import (
     MediaAttachment,
     Share,
@@ -35,7 +32,7 @@ from viewer.models import (
     new_token,
 )
 from viewer.office import accounts, audit, filing
-from viewer.storage import Missing, Occupied, in_words
+from viewer.storage import Missing, Occupied, decoder_workspace, keys, make_durable
 
 log = logging.getLogger(__name__)
 
@@ -276,8 +273,6 @@ def _forget_old_uses(moment: datetime) -> None:
 
 # --- Clean copies --------------------------------------------------------------------------
 
-# Changes when cleaning does: copies made by an earlier way are made again.
-_WAY = "shared/1"
 LIMITS = derive.Limits()
 FILM_LIMITS = derive.Limits(cpu_seconds=120, wall_seconds=180)
 AT_ONCE = 2  # copies made by one web process
@@ -334,9 +329,9 @@ def _places(media: MediaAttachment, *, to_play: bool) -> list[CleanCopy]:
             media.playable_path.rpartition(".")[2]
         ]
         types = [playable] if to_play else [*types, playable]
-    name = f"{_WAY}/{media.id}-{'plays' if to_play else 'whole'}"
+    use = "plays" if to_play else "whole"
     return [
-        CleanCopy(f"{name}.{derive.KINDS[one].extension}", one)
+        CleanCopy(keys.shared(media.id, use, derive.KINDS[one].extension), one)
         for one in dict.fromkeys(types)
         if one in derive.INLINE_TYPES
     ]
@@ -376,28 +371,12 @@ def _make(media: MediaAttachment, *, to_play: bool) -> CleanCopy:
 def _cleaned(media: MediaAttachment, key: str, mime_type: str, *, to_play: bool) -> CleanCopy:
     store = media_store()
     is_film = media.media_type is MediaType.VIDEO
-    with workplace() as (source, folder):
-        with in_words(), store.open(key) as original, source.open("xb") as copy:
-            shutil.copyfileobj(original, copy, 1024 * 1024)
+    with decoder_workspace(spool(), store, key) as (source, folder):
         made = derive.clean(source, mime_type, folder, FILM_LIMITS if is_film else LIMITS)
         place = next(
             one for one in _places(media, to_play=to_play) if one.mime_type == made.mime_type
         )
-        with in_words(), made.file.open("rb") as finished:
-            os.fsync(finished.fileno())
+        make_durable(made.file)
         with contextlib.suppress(Occupied):  # another process was quicker
             store.place(place.key, made.file)
     return place
-
-
-@contextlib.contextmanager
-def workplace() -> Iterator[tuple[Path, Path]]:
-    """Where a child finds a copy of an original, and a folder to write into.
-
-    The child never sees the original itself.
-    """
-    folder = media_store().workplace()
-    try:
-        yield folder / "original", folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -15,8 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from viewer.quo import numbers
-from viewer.quo.wire import parse_json, read_moment
-from viewer.quo.words import (
+from viewer.quo.types import (
     CallSeen,
     ContactSeen,
     Direction,
@@ -29,6 +28,7 @@ from viewer.quo.words import (
     Seen,
     TranscriptLine,
 )
+from viewer.quo.wire import parse_json, read_moment
 
 Json = Mapping[str, Any]
 

@@ -34,8 +34,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import requests.utils
 
 from viewer.quo.dialects import read_json
+from viewer.quo.types import NotUnderstood
 from viewer.quo.wire import read_moment
-from viewer.quo.words import NotUnderstood
 
 Json = Mapping[str, Any]
 Params = list[tuple[str, str]]
@@ -137,7 +137,7 @@ class Client:
         seconds: float = SECONDS,
         pauses: tuple[float, ...] = PAUSES,
     ) -> None:
-        self._line = _Line(_checked_key(key), base, seconds)
+        self._line = _Connection(_checked_key(key), base, seconds)
         self._gap, self._pauses = 1 / per_second, pauses
         self._turn = 0.0  # when we may ask again, on the monotonic clock
         self._older: set[str] = set()  # what only v1 was found to answer
@@ -466,7 +466,7 @@ class _Answer:
     retry_after: str | None
 
 
-class _Line:
+class _Connection:
     """A connection to the provider, kept open between questions.
 
     http.client and no more: nothing of the environment (proxies, .netrc), no cookies, no redirects.

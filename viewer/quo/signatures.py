@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from viewer.quo.types import Delivery, NotUnderstood
 from viewer.quo.wire import parse_json, read_moment
-from viewer.quo.words import Delivery, NotUnderstood
 
 _STANDARD_PREFIX = "whsec_"
 _SHORTEST_KEY = 16  # bytes; the provider's have 24 and more

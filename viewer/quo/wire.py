@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from viewer.quo.words import NotUnderstood
+from viewer.quo.types import NotUnderstood
 
 _DEEPEST = 64  # real events are about eight levels deep
 _LONGEST_INTEGER = 20  # characters; 64 bits and a sign

@@ -6,93 +6,77 @@ told. So a name, once seen, is a whole file, also after a power cut.
 """
 
 import contextlib
-import errno
-import fcntl
+import io
 import os
 import stat
-import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 from viewer.failpoint import failpoint
-from viewer.storage.store import Missing, Occupied, Stat, Unavailable, check_key
+from viewer.storage import disk
+from viewer.storage.disk import in_words
+from viewer.storage.keys import check_key, is_key
+from viewer.storage.store import Missing, Occupied, Stat, Unavailable, must_be_here
 
-INCOMING = ".incoming"
 MARKER = ".viewer-store"  # holds the store's identity: an empty mount point has none
 NEW_MARKER = f"{MARKER}.new"  # while it is written
 
-_WORDS = {
-    errno.ENOSPC: "The disk for photos is full.",
-    errno.EDQUOT: "The disk for photos is full (quota).",
-    errno.EROFS: "The disk for photos is read-only.",
-    errno.EIO: "The disk for photos reports errors.",
-    errno.EACCES: "The folder for photos must not be written to.",
-    errno.EPERM: "The folder for photos must not be written to.",
-    errno.EMFILE: "Too many files are open.",
-    errno.ENFILE: "Too many files are open.",
-    errno.EFBIG: "The file is larger than this process may write.",
-}
 
+class FolderFile(io.BufferedIOBase):
+    """Bytes of a file, which stays whole while it is read, whatever becomes of its name."""
 
-class FolderPart:
-    """A file in `.incoming/`, locked for as long as its writer lives."""
+    def __init__(self, file: BinaryIO, size: int, length: int) -> None:
+        self.size = size
+        self._file = file
+        self._left = length
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / f"{uuid.uuid4()}.part"
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
         with in_words():
-            _make_folders(folder)
-            self.file: BinaryIO = self.path.open("xb+")
-            # Death of the process frees the lock: that is how tidy() knows a dead writer's part.
-            fcntl.flock(self.file, fcntl.LOCK_EX)
+            found = self._file.read(wanted)
+        self._left -= len(found)
+        return found
 
-    def write(self, data: bytes | memoryview, /) -> int:
-        with in_words():
-            return self.file.write(data)
-
-    def seal(self) -> None:
-        with in_words():
-            self.file.flush()
-            os.fchmod(self.file.fileno(), 0o444)  # originals are never written again
-            # Once only: after a failed fsync Linux calls the lost pages clean, and a second
-            # fsync would succeed without them.
-            os.fsync(self.file.fileno())
-            self.file.close()
-        failpoint("storage.sealed")
-
-    def discard(self) -> None:
-        with contextlib.suppress(OSError):  # a failed write may be reported again by close()
-            self.file.close()
-        with contextlib.suppress(OSError):  # tidy() comes by later
-            self.path.unlink(missing_ok=True)
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class Folder:
     """Keys are relative paths under `root`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, internal_location: str = "") -> None:
         self.root = root
+        self._internal_location = internal_location.rstrip("/")
         self._expected: str | None = None
 
+    @property
+    def address(self) -> str:
+        return str(self.root)
+
+    # --- Whose it is -----------------------------------------------------------------------
+
     def identity(self) -> str | None:
-        """What the marker says; None where there is none."""
         try:
-            return (self.root / MARKER).read_text().strip()
-        except (FileNotFoundError, NotADirectoryError):
+            with in_words(MARKER):
+                return (self.root / MARKER).read_text().strip()
+        except Missing:
             return None
-        except OSError as error:
-            raise Unavailable("The folder for photos cannot be read.") from error
 
     def is_empty(self) -> bool:
-        return not self.root.exists() or all(
-            path.name == NEW_MARKER for path in self.root.iterdir()
-        )
+        with in_words():
+            return not self.root.exists() or all(
+                path.name == NEW_MARKER for path in self.root.iterdir()
+            )
 
     def mark(self, identity: str) -> None:
-        """Leave the marker, whole and durably. For an empty folder that becomes a store."""
         with in_words():
-            _make_folders(self.root)
+            disk.make_folders(self.root)
             new = self.root / NEW_MARKER
             with new.open("w") as file:
                 file.write(identity)
@@ -101,41 +85,42 @@ class Folder:
             failpoint("storage.marking")
             os.link(new, self.root / MARKER)  # never in the place of another's
             new.unlink()
-            _fsync_folder(self.root)
+            disk.fsync_folder(self.root)
 
     def expect(self, identity: str) -> None:
-        """From now on take and give nothing where the marker says otherwise."""
         self._expected = identity
 
+    def why_away(self) -> str | None:
+        try:
+            found = self.identity()
+        except Unavailable as trouble:
+            return str(trouble)
+        if found == self._expected:
+            return None
+        if found is None:
+            return "The disk for photos is not there: is it mounted?"
+        return "The folder for photos belongs to another database."
+
     def is_away(self) -> bool:
-        """Whether this is not the store we expect: a disk that is not mounted, or another's."""
-        return self._expected is not None and self.identity() != self._expected
+        return self.why_away() is not None
 
-    def new_part(self) -> FolderPart:
-        self._must_be_here()
-        return FolderPart(self.root / INCOMING)
-
-    def workplace(self) -> Path:
-        self._must_be_here()
-        folder = self.root / INCOMING / str(uuid.uuid4())
-        with in_words():
-            _make_folders(folder)
-        return folder
+    # --- Files -----------------------------------------------------------------------------
 
     def place(self, key: str, part: Path) -> None:
         target = self.root / check_key(key)
+        must_be_here(self)
         with in_words():
-            _make_folders(target.parent)
+            disk.make_folders(target.parent)
             failpoint("storage.folders")
             try:
                 # Not rename(): that would replace what is there.
                 os.link(part, target)
             except FileExistsError:
                 # Whoever linked it may have died before the fsync below.
-                _fsync_folder(target.parent)
+                disk.fsync_folder(target.parent)
                 raise Occupied(f"{key} exists already") from None
             failpoint("storage.linked")
-            _fsync_folder(target.parent)
+            disk.fsync_folder(target.parent)
         failpoint("storage.placed")
 
     def settle(self, key: str) -> None:
@@ -143,33 +128,71 @@ class Folder:
         folder = (self.root / check_key(key)).parent
         with in_words():
             while folder != self.root.parent:
-                _fsync_folder(folder)
+                disk.fsync_folder(folder)
                 folder = folder.parent
 
-    def open(self, key: str, start: int = 0) -> BinaryIO:
+    def open(self, key: str, start: int = 0, length: int | None = None) -> FolderFile:
         path = self.root / check_key(key)
-        with self._unless_away(), in_words(key):
+        with self._proven(), in_words(key):
             # Never through a link somebody put there, never waiting on a pipe.
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 os.close(descriptor)
                 raise Missing(f"{key} is not a file")
             file = os.fdopen(descriptor, "rb")
             file.seek(start)
-            return file
+        left = max(0, found.st_size - start)
+        opened = FolderFile(file, found.st_size, left if length is None else min(length, left))
+        # A copy of this database's files that belongs to another has such a key, too.
+        with contextlib.ExitStack() as unless_here:
+            unless_here.callback(opened.close)
+            must_be_here(self)
+            unless_here.pop_all()
+        return opened
 
     def stat(self, key: str) -> Stat:
-        with self._unless_away(), in_words(key):
+        with self._proven(), in_words(key):
             found = (self.root / check_key(key)).lstat()
         if not stat.S_ISREG(found.st_mode):
             raise Missing(f"{key} is not a file")
         return Stat(size=found.st_size)
 
+    def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        folder = prefix.rpartition("/")[0]
+        if folder:
+            check_key(folder)
+        must_be_here(self)
+        for key, size in self._files(folder):
+            if key.startswith(prefix):
+                yield key, size
+        must_be_here(self)  # else half a list would look like a whole one
+
+    def _files(self, folder: str) -> Iterator[tuple[str, int]]:
+        try:
+            with in_words(folder), os.scandir(self.root / folder) as found:
+                entries = list(found)
+        except Missing:
+            return
+        for entry in entries:
+            key = f"{folder}/{entry.name}" if folder else entry.name
+            if not is_key(key):  # the marker, parts, what somebody else put there
+                continue
+            try:
+                with in_words(key):
+                    kind = entry.stat(follow_symlinks=False)
+            except Missing:
+                continue
+            if stat.S_ISDIR(kind.st_mode):
+                yield from self._files(key)
+            elif stat.S_ISREG(kind.st_mode):
+                yield key, kind.st_size
+
     def move(self, key: str, to: str) -> None:
         source, target = self.root / check_key(key), self.root / check_key(to)
-        self._must_be_here()
+        must_be_here(self)
         with in_words(key):
-            _make_folders(target.parent)
+            disk.make_folders(target.parent)
             try:
                 os.link(source, target, follow_symlinks=False)
             except FileExistsError:
@@ -178,82 +201,31 @@ class Folder:
             except FileNotFoundError:
                 if not target.exists():
                     raise
-            _fsync_folder(target.parent)
+            disk.fsync_folder(target.parent)
             failpoint("storage.moving")
             source.unlink(missing_ok=True)
             if source.parent.exists():
-                _fsync_folder(source.parent)
+                disk.fsync_folder(source.parent)
 
     def remove(self, key: str) -> None:
         path = self.root / check_key(key)
+        must_be_here(self)
         with in_words():
             path.unlink(missing_ok=True)
 
-    def _must_be_here(self) -> None:
-        # Else the first photo after a reboot would lie on the root disk, under the mount point.
-        if self.is_away():
-            raise Unavailable("The disk for photos is not there: is it mounted?")
+    def handoff(self, key: str) -> str | None:
+        if not self._internal_location:
+            return None
+        return f"{self._internal_location}/{quote(check_key(key))}"
 
     @contextlib.contextmanager
-    def _unless_away(self) -> Iterator[None]:
+    def _proven(self) -> Iterator[None]:
         """A file is not lost only because its disk is not mounted."""
         try:
             yield
         except Missing:
-            self._must_be_here()
+            must_be_here(self)
+            # Nothing is expected before the first start: then an empty folder proves nothing.
+            if self._expected is None and self.is_empty():
+                raise Unavailable("The folder for photos is empty: is its disk mounted?") from None
             raise
-
-    def tidy(self, older_than: float) -> int:
-        removed, found = 0, []
-        # A disk that is read-only or dead must not stop the sweep, which does much else.
-        with contextlib.suppress(OSError):
-            found = list((self.root / INCOMING).iterdir())
-        for path in found:
-            with contextlib.suppress(OSError):  # a living writer's lock among them
-                if path.stat().st_mtime > time.time() - older_than:
-                    continue
-                if path.is_dir():  # a place where copies were made
-                    _remove_tree(path)
-                else:
-                    with path.open("rb") as file:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        path.unlink()
-                removed += 1
-        return removed
-
-
-def _make_folders(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_folders(folder.parent)
-    # Another worker may make it at the same moment; its parent is fsynced by both.
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir()
-    failpoint("storage.mkdir")
-    _fsync_folder(folder.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove_tree(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink(missing_ok=True)
-    folder.rmdir()
-
-
-@contextlib.contextmanager
-def in_words(key: str | None = None) -> Iterator[None]:
-    """An OSError ends here, as a sentence."""
-    try:
-        yield
-    except OSError as error:
-        if key is not None and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            raise Missing(f"{key} is not there") from None
-        words = _WORDS.get(error.errno or 0, f"The disk for photos failed ({error.strerror}).")
-        raise Unavailable(words) from error

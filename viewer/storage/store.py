@@ -1,12 +1,10 @@
 """What every store can do, and how it says no."""
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
-
-# Every segment: no leading dot, and nothing that a file system or a URL treats specially.
-_KEY = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,200}(/(?!\.)[A-Za-z0-9._-]{1,200})*")
+from types import TracebackType
+from typing import Protocol, Self
 
 
 class StorageError(Exception):
@@ -14,7 +12,7 @@ class StorageError(Exception):
 
 
 class Missing(StorageError):
-    """There is nothing under this key."""
+    """There is nothing under this key. Only a store that proved to be the expected one says so."""
 
 
 class Occupied(StorageError):
@@ -25,36 +23,78 @@ class Unavailable(StorageError):
     """The store cannot take or give bytes now."""
 
 
+class UnknownStore(StorageError):
+    """The address names no store that this version can use."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stat:
     size: int  # bytes
     sha256: str | None = None  # where the backend keeps one
 
 
-class Part(Protocol):
-    """A file on its way in. Nobody sees it under a key until it is placed."""
+class Opened(Protocol):
+    """Some or all bytes of a file, to be read once from the front. Not seekable."""
 
-    path: Path
+    size: int  # of the whole file, wherever this stream begins and ends
 
-    def write(self, data: bytes | memoryview, /) -> int:
-        """Append; how many bytes were taken. Raises Unavailable."""
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; b"" at the end. Raises Unavailable."""
         ...
 
-    def seal(self) -> None:
-        """Make its bytes durable and close it. Raises Unavailable; then throw the part away."""
+    def close(self) -> None:
+        """Closing twice is fine."""
 
-    def discard(self) -> None:
-        """Forget it. Forgetting twice is fine."""
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
 
 
 class Store(Protocol):
-    """Where originals and their copies are kept."""
+    """Where originals and their derivatives are kept."""
 
-    def new_part(self) -> Part:
-        """An empty file on the way in, on the same device as the store's own."""
+    @property
+    def address(self) -> str:
+        """Where it is, for the operator. No secrets."""
+        ...
 
-    def workplace(self) -> Path:
-        """An empty folder on the store's own device, for making copies in. Raises Unavailable."""
+    # --- Whose it is ---
+
+    def identity(self) -> str | None:
+        """What its marker says; None where there is none. Raises Unavailable."""
+        ...
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing, not even a marker. Raises Unavailable."""
+        ...
+
+    def mark(self, identity: str) -> None:
+        """Leave the marker, whole and durably, never in the place of another's.
+
+        Raises Unavailable.
+        """
+
+    def expect(self, identity: str) -> None:
+        """Take and give nothing from now on unless the marker says this.
+
+        A store that expects nothing has to be without a marker.
+        """
+
+    def why_away(self) -> str | None:
+        """Why this is not the expected store, in a sentence; None if it is."""
+        ...
+
+    def is_away(self) -> bool:
+        """Whether this is not the expected store: a disk that is not mounted, or another's."""
+        ...
+
+    # --- Files ---
 
     def place(self, key: str, part: Path) -> None:
         """Make the sealed file `part` appear under key, whole or not at all, durably.
@@ -65,27 +105,39 @@ class Store(Protocol):
     def settle(self, key: str) -> None:
         """Make the name of a file that another run placed as durable as our own would be."""
 
-    def open(self, key: str, start: int = 0) -> BinaryIO:
-        """The bytes from `start`. Raises Missing, Unavailable."""
+    def open(self, key: str, start: int = 0, length: int | None = None) -> Opened:
+        """`length` bytes from `start`, or all that follow. Raises Missing, Unavailable."""
+        ...
 
     def stat(self, key: str) -> Stat:
         """Size and, where the backend keeps one, checksum. Raises Missing, Unavailable."""
+        ...
+
+    def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """Every key that begins like this, with the file's size, in no order. Raises Unavailable.
+
+        A file placed or removed meanwhile may be there or not.
+        """
+        ...
 
     def move(self, key: str, to: str) -> None:
         """Give what lies under key another name, durably; at no moment it has none.
 
-        Moving what was moved before is fine. Raises Missing, Occupied, Unavailable.
+        Idempotent. Raises Missing, Occupied, Unavailable.
         """
 
     def remove(self, key: str) -> None:
         """Forget key. Forgetting what isn't there is fine. Raises Unavailable."""
 
-    def tidy(self, older_than: float) -> int:
-        """Clear away what dead writers left so many seconds ago. How many there were."""
+    def handoff(self, key: str) -> str | None:
+        """The internal location under which the reverse proxy serves key by itself.
+
+        None where it cannot: then the bytes go through us.
+        """
+        ...
 
 
-def check_key(key: str) -> str:
-    """The key itself. Raises ValueError for one that we would never have chosen."""
-    if not _KEY.fullmatch(key) or len(key) > 500:
-        raise ValueError(f"not a key: {key!r}")
-    return key
+def must_be_here(store: Store) -> None:
+    """Raises Unavailable if this is not the expected store."""
+    if reason := store.why_away():
+        raise Unavailable(reason)

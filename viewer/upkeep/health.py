@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from viewer.config import BusinessHours, Settings, settings
 from viewer.extensions import db, media_store, now
 from viewer.intake import catch_up, collect
-from viewer.models import CatchUpMark, Duty, MediaAttachment, RefusedDelivery, WebhookEvent
+from viewer.models import Checkpoint, MediaAttachment, RefusedDelivery, ScheduledTask, WebhookEvent
 
 State = MediaAttachment.State
 
@@ -74,7 +74,7 @@ class Health:
     bytes_last_30_days: int
     oldest_waiting: datetime | None  # of the files on their way
     last_event: datetime | None
-    subscription: CatchUpMark | None  # what the catch-up found; None: nobody looked lately
+    subscription: Checkpoint | None  # what the catch-up found; None: nobody looked lately
     unread_events: int
     unparsed_events: int
     refused: dict[str, int]  # by reason, in the last 24 hours
@@ -82,7 +82,7 @@ class Health:
     workers: dict[str, int] | None  # alive, by queue
     duties: list[Watched]
     disks: list[Disk]
-    store_is_away: bool
+    store_problem: str | None  # why the store is away
     alarms: list[Alarm]
 
     @property
@@ -143,15 +143,15 @@ def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Healt
         workers=workers,
         duties=_duties(current),
         disks=_disks(current),
-        store_is_away=media_store().is_away(),
+        store_problem=media_store().why_away(),
         alarms=[],
     )
     found.alarms.extend(_alarms(found, current, moment))
     return found
 
 
-def _subscription(moment: datetime) -> CatchUpMark | None:
-    mark = db.session.get(CatchUpMark, catch_up.SUBSCRIPTION)
+def _subscription(moment: datetime) -> Checkpoint | None:
+    mark = db.session.get(Checkpoint, catch_up.SUBSCRIPTION)
     return mark if mark and moment - mark.updated_at <= SUBSCRIPTION_KNOWN else None
 
 
@@ -190,7 +190,7 @@ def _duties(current: Settings) -> list[Watched]:
                 timedelta(minutes=30),  # three runs
             )
         )
-    rows = {row.name: row for row in db.session.scalars(sa.select(Duty))}
+    rows = {row.name: row for row in db.session.scalars(sa.select(ScheduledTask))}
     done_at = {name: row.done_at for name, row in rows.items()}
     # It comes to its end also where the provider refuses everything: then it was not done.
     done_at["catch_up"] = catch_up.last_whole_run(done_at.get("catch_up"))
@@ -217,8 +217,8 @@ def _disks(current: Settings) -> list[Disk]:
 
 
 def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alarm]:
-    if found.store_is_away:
-        yield Alarm("store_away", Level.BROKEN, "The disk for photos is not there.")
+    if found.store_problem:
+        yield Alarm("store_away", Level.BROKEN, found.store_problem)
     for duty in found.duties:
         if duty.done_at is None or moment - duty.done_at > duty.within:
             last = f"for {_age(moment - duty.done_at)}" if duty.done_at else "yet"

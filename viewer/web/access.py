@@ -20,7 +20,7 @@ from viewer.config import settings
 from viewer.extensions import begin_writing, db, now
 from viewer.models import ApiToken, User, UserSession, fingerprint, new_token
 from viewer.office import accounts
-from viewer.web import edges
+from viewer.web import middleware
 
 Role = User.Role
 View = TypeVar("View", bound=Callable[..., object])
@@ -30,8 +30,8 @@ MACHINES = frozenset(
     {
         "static",
         "sheets",
-        "offline.worker",  # a program that is the same for everybody
-        "offline.manifest",
+        "conversations.offline.worker",  # a program that is the same for everybody
+        "conversations.offline.manifest",
         "webhooks.receive",  # its signature
         "status.healthz",  # whether, never what
         "api.description",  # of operations, not of anybody
@@ -40,17 +40,17 @@ MACHINES = frozenset(
 # The whole list of what may be asked without a session. Each of these answers for itself.
 OPEN = MACHINES | frozenset(
     {
-        "account.login",
-        "account.enter",
-        "account.invitation",  # its token
-        "account.accept",
-        "shared.page",  # these: the link's own secret
-        "shared.unlock",
-        "shared.one",
-        "shared.thumbnail",
-        "shared.picture",
-        "shared.play",
-        "shared.download",
+        "accounts.account.login",
+        "accounts.account.enter",
+        "accounts.account.invitation",  # its token
+        "accounts.account.accept",
+        "sharing.public.page",  # these: the link's own secret
+        "sharing.public.unlock",
+        "sharing.public.one",
+        "sharing.public.thumbnail",
+        "sharing.public.picture",
+        "sharing.public.play",
+        "sharing.public.download",
     }
 )
 
@@ -136,7 +136,7 @@ def end_session() -> None:
 
 def local_path(wanted: str | None) -> str:
     """`next` as a path of ours; the inbox for whatever a browser could read as another host."""
-    fallback = url_for("conversations.inbox")
+    fallback = url_for("conversations.inbox.show")
     if not wanted or len(wanted) > LONGEST_NEXT or not wanted.startswith("/"):
         return fallback
     if wanted.startswith(("//", "/\\")):
@@ -167,7 +167,11 @@ def is_for_programs() -> bool:
 def _of_session(token: str) -> User | None:
     row = _live_session(token)
     # A page that asks for news by itself is nobody at work: a forgotten one must log out in time.
-    if row is not None and request.blueprint != "live" and now() > row.seen_at + SEEN_EVERY:
+    if (
+        row is not None
+        and request.blueprint != "conversations.live"
+        and now() > row.seen_at + SEEN_EVERY
+    ):
         _note(sa.update(UserSession).filter_by(id=row.id).values(seen_at=now()))
         row = _live_session(token)  # it may have ended meanwhile
     g.session_row = row
@@ -238,19 +242,21 @@ def _ask_to_log_in() -> Response:
     wants = request.accept_mimetypes.best_match(["text/plain", "text/html"])
     if request.method in ("GET", "HEAD") and wants == "text/html":
         path = request.full_path.rstrip("?")
-        answer = redirect(url_for("account.login", next=path if path != "/" else None), 302)
+        answer = redirect(
+            url_for("accounts.account.login", next=path if path != "/" else None), 302
+        )
         if "token" in session:  # of a login that has ended: what it kept on the device goes
             answer.headers["Clear-Site-Data"] = '"storage"'
         return answer
     raise Unauthorized("Log in first.")
 
 
-def _form_of_another_login(error: CSRFError) -> edges.Answer:
+def _form_of_another_login(error: CSRFError) -> middleware.Answer:
     error.description = (
         "This page is from before you logged in, or was open for too long, so nothing was done."
         " Go back, load it again, and send it once more."
     )
-    return edges.say(error)
+    return middleware.say(error)
 
 
 def _secure_cookies(app: Flask) -> None:

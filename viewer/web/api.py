@@ -22,9 +22,9 @@ from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
 from viewer.office import filing
 from viewer.office.names import names_of, title_of
-from viewer.web import media as files
 from viewer.web.access import csrf, the_user
-from viewer.web.listing import older, position
+from viewer.web.media import files as files
+from viewer.web.pagination import older, position
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 csrf.exempt(bp)  # no cookie counts here, so nobody can be made to send one
@@ -448,7 +448,7 @@ def _conversation(row: Conversation, names: dict[str, str]) -> ConversationOut:
         title=title_of(row, names),
         numbers=row.numbers,
         latest_at=row.latest_at,
-        page_url=url_for("conversations.show", conversation_id=row.id, _external=True),
+        page_url=url_for("conversations.pages.show", conversation_id=row.id, _external=True),
     )
 
 
@@ -457,7 +457,7 @@ def _media(row: MediaAttachment) -> MediaOut:
         **{name: getattr(row, name) for name in MediaOut.model_fields if hasattr(row, name)},
         kind=row.media_type,
         original_url=url_for(".get_original", media_id=row.id, _external=True),
-        page_url=url_for("care.passport", media_id=row.id, _external=True),
+        page_url=url_for("media.details.passport", media_id=row.id, _external=True),
         record_ids=[link.record_id for link in row.links],
     )
 
@@ -467,7 +467,7 @@ def _record(row: WorkRecord) -> RecordOut:
     return RecordOut(
         **known | {"links": [_link(link) for link in row.links]},
         is_archived=row.archived_at is not None,
-        page_url=url_for("work.show", record_id=row.id, _external=True),
+        page_url=url_for("work.records.show", record_id=row.id, _external=True),
     )
 
 

@@ -12,7 +12,7 @@ from viewer import derive
 from viewer.extensions import now
 from viewer.models import MediaAttachment, Message, WorkRecord
 from viewer.office.filing import name_of
-from viewer.web.filters import duration
+from viewer.web.formatting import duration
 
 State, MediaType, Role = MediaAttachment.State, MediaAttachment.MediaType, MediaAttachment.Role
 

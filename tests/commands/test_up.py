@@ -1,0 +1,85 @@
+"""`viewer up`: one command runs a host, and leaves nothing behind, however it ends."""
+
+import os
+import signal
+import threading
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from tests.support.hosts import still_alive
+from tests.support.pictures import picture
+from tests.support.servers import wait_until
+from tests.support.webhooks import SECRET
+
+pytestmark = pytest.mark.proof  # whole hosts, started and killed
+
+
+def size_of(image: bytes) -> tuple[int, int]:
+    with Image.open(BytesIO(image)) as found:
+        return found.size
+
+
+def test_one_command_carries_a_photo_home_mends_itself_and_stops_cleanly(
+    up, provider, message, tmp_path
+):
+    host = up()
+    text = message(media=[provider.serve(picture(), content_type="image/jpeg")])
+    confirmed = provider.deliver(f"{host.url}/webhooks/quo", text.payload(), secret=SECRET)
+    wait_until(lambda: host.thumbnail_of("Here is the crack") is not None)
+    thumbnail = host.thumbnail_of("Here is the crack")
+
+    worker = next(pid for pid, command in host.family().items() if "work intake" in command)
+    os.kill(worker, signal.SIGKILL)
+    second = message(text="And another", media=[provider.serve(picture(colour="red"))])
+    provider.deliver(f"{host.url}/webhooks/quo", second.payload(), secret=SECRET)
+    stored = "SELECT 1 FROM media_attachments WHERE state = 'stored'"
+    wait_until(lambda: len(host.rows(stored)) == 2)
+    family = host.family()
+    host.process.send_signal(signal.SIGTERM)
+
+    assert host.process.wait(90) == 0
+    assert confirmed.status_code == 204
+    assert size_of(thumbnail) == (480, 320)
+    assert worker not in family
+    assert sum("work intake" in command for command in family.values()) >= 1
+    assert any("valkey" in command for command in family.values())
+    assert still_alive(family) == {}
+    assert list((tmp_path / "media" / ".incoming").iterdir()) == []
+
+
+def test_killed_in_the_middle_nothing_runs_on_and_the_next_start_finishes(
+    up, provider, message, tmp_path
+):
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> bytes:
+        arrived.set()
+        go_on.wait(60)
+        return picture()
+
+    host = up()
+    text = message(media=[provider.serve(slowly, content_type="image/jpeg")])
+    confirmed = provider.deliver(f"{host.url}/webhooks/quo", text.payload(), secret=SECRET)
+    assert arrived.wait(60)
+    family = host.family()
+    host.process.kill()
+    host.process.wait()
+    wait_until(lambda: not still_alive(family), 20)  # the work horse that downloads, too
+    half_done = host.rows("SELECT state FROM media_attachments")
+    # The lease of the dead runs out, and the last sweep was a while ago: nobody waits for a clock.
+    host.rows("UPDATE media_attachments SET lease_until = '2026-01-01 00:00:00.000000'")
+    host.rows("DELETE FROM duties")
+    go_on.set()
+
+    again = up()
+    wait_until(lambda: again.thumbnail_of("Here is the crack") is not None)
+    family = again.family()
+    again.process.send_signal(signal.SIGINT)
+
+    assert again.process.wait(90) == 0
+    assert confirmed.status_code == 204
+    assert half_done == [("downloading",)]
+    assert still_alive(family) == {}
+    assert list((tmp_path / "media" / ".incoming").iterdir()) == []

@@ -1,0 +1,108 @@
+"""Files in the store as collect and copies leave them, without the way there."""
+
+import hashlib
+import uuid
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from tests.support import factories
+from tests.support.pictures import picture
+from viewer import derive
+from viewer.extensions import db, media_store, now, spool
+from viewer.intake import derivatives
+from viewer.models import MediaAttachment, Message
+
+CopyState = MediaAttachment.CopyState
+
+
+def keep(
+    content: bytes | None = None,
+    message: Message | None = None,
+    *,
+    with_copies: bool = False,
+    **values: Any,
+) -> MediaAttachment:
+    """A stored file with its bytes. Its copies are real ones, if asked for."""
+    content = picture() if content is None else content
+    message = message or factories.text(
+        factories.customer(f"+1617555{uuid.uuid4().int % 10_000:04}")
+    )
+    kind = derive.sniff(content)
+    name = f"2026/09/21/617-555-0123/messages/{uuid.uuid4()}"
+    part = spool().new_part()
+    part.write(content)
+    part.seal()
+    media_store().place(f"{name}.{kind.extension}", part.path)
+    part.discard()
+    [media] = factories.files(
+        message,
+        **{
+            "file_path": f"{name}.{kind.extension}",
+            "file_stem": name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "file_size": len(content),
+            "mime_type": kind.mime_type,
+            "media_type": MediaAttachment.MediaType(kind.media_type),
+            "downloaded_at": now(),
+            "copy_state": CopyState.DUE if with_copies else CopyState.MADE,
+            "copy_due_at": now() if with_copies else None,
+            **values,
+        },
+    )
+    if with_copies:
+        assert derivatives.make_copies(media.id)
+        db.session.refresh(media)
+        db.session.commit()
+    return media
+
+
+def stored_bytes(media: MediaAttachment) -> tuple[str, int, int]:
+    """What must never change of an original: its hash, when it was written, who may write."""
+    path = media_store().root / media.file_path
+    found = path.stat()
+    return hashlib.sha256(path.read_bytes()).hexdigest(), found.st_mtime_ns, found.st_mode
+
+
+def twin(of: MediaAttachment, name: str, **values: Any) -> MediaAttachment:
+    """A row that shares the bytes of another: a long conversation without waiting for it."""
+    shared = (
+        "conversation_id", "message_id", "sha256", "file_size", "mime_type", "media_type", "state",
+        "downloaded_at", "thumbnail_path", "preview_path", "width", "height",
+    )  # fmt: skip
+    media = MediaAttachment(
+        **{column: getattr(of, column) for column in shared},
+        file_path=f"{name}.jpg",
+        file_stem=name,
+        source_key=name,
+        **values,
+    )
+    db.session.add(media)
+    return media
+
+
+def row(media_id: Any) -> MediaAttachment:
+    """As the database has it now. No transaction stays open: on SQLite it would lock others out."""
+    db.session.rollback()
+    found = db.session.get(MediaAttachment, media_id, populate_existing=True)
+    db.session.commit()  # unlike after a rollback, reading it begins no transaction
+    assert found is not None
+    return found
+
+
+def photos() -> list[MediaAttachment]:
+    """All of them, in the same way."""
+    db.session.rollback()
+    found = list(db.session.scalars(sa.select(MediaAttachment).order_by(MediaAttachment.file_path)))
+    db.session.commit()
+    return found
+
+
+def originals_below(folder: Path) -> list[bytes]:
+    """What texts brought, without the copies."""
+    return sorted(
+        path.read_bytes()
+        for path in folder.glob("2*/**/messages/*")
+        if path.is_file() and not path.stem.endswith(("_thumb", "_preview"))
+    )

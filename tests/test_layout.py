@@ -1,0 +1,101 @@
+"""The house's own order: who imports whom, in tests and viewer, and who reads the environment."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LINTER = Path(sys.executable).with_name("lint-imports")
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Every module that a file imports, and every name that it takes from one."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_what_tests_share_is_in_their_support_and_no_test_imports_another():
+    found, seen = [], 0
+    for folder in ("tests", "benchmarks", "docs", "viewer"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for name in imported(file):
+                seen += name.startswith("tests.support.")
+                if name.startswith("tests.") and ".test_" in name:
+                    found.append(f"{file.relative_to(ROOT)}: {name}")
+
+    assert seen > 100
+    assert found == []
+
+
+def test_one_module_reads_the_environment_and_few_hand_it_on():
+    found = {
+        file.relative_to(ROOT / "viewer").as_posix()
+        for file in (ROOT / "viewer").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute | ast.Name | ast.alias)
+        and ast.unparse(node) in ("os.environ", "os.getenv", "environ", "getenv")
+    }
+
+    assert found <= {
+        "config.py",
+        "failpoint.py",  # its variable is for tests, and a setting in no other sense
+        "supervise.py",  # the parts of a host have its environment
+        "commands/demo.py",  # sets that of the demo
+    }
+    assert "config.py" in found
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        pytest.param({}, ["kept, 0 broken."], id="as it is"),
+        pytest.param(
+            {"cellar.py": "", "attic/__init__.py": "", "web/porch/__init__.py": ""},
+            ["- viewer.cellar", "- viewer.attic", "- viewer.web.porch"],
+            id="rooms that no contract names",
+        ),
+        pytest.param(
+            {
+                "office/copies.py": "import rq, PIL",
+                "office/sooner.py": "from viewer import jobs",
+                "web/work/peek.py": "from viewer.web.sharing import public",
+                "upkeep/rehearsal.py": "from viewer.demo import company",
+                "search/one.py": "from viewer.search import other",
+                "search/other.py": "from viewer.search import one",
+            },
+            [
+                "viewer.office.copies -> rq",
+                "viewer.office.copies -> PIL",
+                "viewer.office.sooner -> viewer.jobs",
+                "viewer.web.work.peek -> viewer.web.sharing.public",
+                "viewer.upkeep.rehearsal -> viewer.demo.company",
+                "No cycles are allowed in viewer.search.",
+            ],
+            id="imports that break one",
+        ),
+    ],
+)
+def test_every_room_has_its_place_and_no_import_leads_upwards(new, said, tmp_path):
+    for file in (ROOT / "viewer").rglob("*.py"):
+        copy = tmp_path / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    for name, content in new.items():
+        (tmp_path / "viewer" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "viewer" / name).write_text(f"{content}\n")
+
+    checked = subprocess.run(
+        [LINTER, "--no-cache", "--config", ROOT / "pyproject.toml"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert [words for words in said if words not in checked.stdout] == [], checked.stdout
+    assert (checked.returncode == 0) == (not new)

@@ -1,0 +1,168 @@
+"""`gunicorn wsgi:app`: what the command line checks holds for a server that knows nothing of it."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import BOTH
+from tests.support.servers import wait_until
+from tests.support.stored_files import keep
+from viewer import create_app
+from viewer.extensions import db, media_store
+from viewer.upkeep import identity
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def environ(settings: dict[str, Any]) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"]} | {name: str(value) for name, value in settings.items()}
+
+
+@contextlib.contextmanager
+def gunicorn(environ: dict[str, str], log: Path) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with log.open("w") as said:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--threads", "2",
+             "--no-control-socket", "wsgi:app"],
+            env=environ, cwd=ROOT, stderr=said,
+        )  # fmt: skip
+        try:
+            wait_until(lambda: answers(port) or server.poll() is not None)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False
+
+
+@pytest.fixture
+def get(log_in: Callable[..., Any]) -> Callable[[str], requests.Response]:
+    cookie = log_in("owner").get_cookie("viewer").value
+
+    def ask(address: str) -> requests.Response:
+        return requests.get(address, cookies={"viewer": cookie}, timeout=30)
+
+    return ask
+
+
+def broken(address: str) -> dict[str, str]:
+    return {
+        alarm["name"]: alarm["words"]
+        for alarm in requests.get(f"{address}/healthz", timeout=30).json()["broken"]
+    }
+
+
+def test_a_disk_that_is_not_mounted_is_503_and_works_once_it_is(app, environ, get, tmp_path):
+    identity.ensure()
+    media = keep(b"GIF89a" + bytes(100))
+    db.session.commit()
+    (tmp_path / "media").rename(tmp_path / "unmounted")
+    (tmp_path / "media").mkdir()
+
+    with gunicorn(environ, tmp_path / "log") as address:
+        away, alarms = get(f"{address}/media/{media.id}"), broken(address)
+        (tmp_path / "media").rmdir()
+        (tmp_path / "unmounted").rename(tmp_path / "media")
+        back, later = get(f"{address}/media/{media.id}"), broken(address)
+
+    assert (away.status_code, back.status_code) == (503, 200)
+    assert away.text == "The disk for photos is not there: is it mounted?\n"
+    assert alarms["store_away"] == "The disk for photos is not there: is it mounted?"
+    assert "store_away" not in later
+    assert "no media are served: " in (tmp_path / "log").read_text()
+
+
+def test_the_folder_of_another_database_is_not_served(app, environ, get, tmp_path):
+    identity.ensure()
+    media = keep(b"GIF89a" + bytes(100))
+    db.session.commit()
+    marker = tmp_path / "media" / ".viewer-store"
+    marker.unlink()
+    marker.write_text("00000000-0000-0000-0000-000000000000")  # with a file under the same key
+
+    with gunicorn(environ, tmp_path / "log") as address:
+        answer, alarms = get(f"{address}/media/{media.id}"), broken(address)
+
+    assert (answer.status_code, answer.text) == (
+        503, "The folder for photos belongs to another database.\n",
+    )  # fmt: skip
+    assert alarms["store_away"] == "The folder for photos belongs to another database."
+
+
+def test_a_first_start_marks_the_folder_whatever_server_it_is(app, environ, tmp_path):
+    with gunicorn(environ, tmp_path / "log") as address:
+        assert "store_away" not in broken(address)
+
+    assert (tmp_path / "media" / ".viewer-store").is_file()
+
+
+def test_another_schema_is_refused_with_one_sentence(settings, environ, tmp_path):
+    environ["DATABASE_URL"] = f"sqlite:///{tmp_path / 'empty.db'}"
+
+    said = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket",
+         "--log-level", "critical", "wsgi:app"],
+        env=environ, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert said.returncode != 0
+    assert "Traceback" not in said.stderr
+    assert said.stderr.startswith("viewer: The database is at version none and this code needs ")
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_migrations_load_an_application_whose_schema_is_old(environ, tmp_path):
+    environ["DATABASE_URL"] = f"sqlite:///{tmp_path / 'empty.db'}"
+
+    said = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"],
+        env=environ, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert said.returncode == 0, said.stderr
+
+
+@BOTH
+def test_a_worker_process_learns_whose_store_it_is_at_its_first_use(app, settings, tmp_path):
+    """Also one whose application was made before anybody had ever started."""
+    early = create_app(settings)
+    identity.ensure()
+    media = keep(b"GIF89a" + bytes(100))
+    db.session.commit()
+    shutil.rmtree(tmp_path / "media")
+
+    with early.app_context():
+        assert media_store().why_away() == "The disk for photos is not there: is it mounted?"
+        db.session.remove()
+        db.engine.dispose()
+    assert media.is_stored
+
+
+def test_a_database_that_is_not_there_yet_does_not_keep_the_server_from_starting(environ, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environ["DATABASE_URL"] = f"postgresql://viewer@127.0.0.1:{port}/viewer"
+
+    with gunicorn(environ, tmp_path / "log") as address:
+        alarms = broken(address)
+
+    assert alarms == {"database_silent": "The database does not answer."}
+    assert "the database does not answer: " in (tmp_path / "log").read_text()

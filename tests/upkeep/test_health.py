@@ -1,0 +1,309 @@
+"""Silence is an alarm: what stopped, what is late, what is missing, on a page and for machines."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from viewer import schedule
+from viewer.config import settings
+from viewer.demo.rest import Workspace, stamp
+from viewer.extensions import db, now
+from viewer.intake import catch_up
+from viewer.models import Checkpoint, MediaAttachment, ScheduledTask, WebhookEvent
+from viewer.quo import rest
+from viewer.upkeep import health
+
+ALL_WELL = {"intake": 1, "copies": 1}
+
+
+def alarms() -> set[str]:
+    return {alarm.name for alarm in health.look({"intake": 0, "copies": 0}, ALL_WELL).alarms}
+
+
+@pytest.fixture
+def swept(app):
+    schedule.do_if_due(schedule.Task("sweep", 10, 60, schedule._sweep), "test")
+
+
+def test_where_everything_runs_there_is_no_alarm(swept):
+    assert alarms() == set()
+
+
+def test_a_sweep_that_stopped_is_an_alarm(swept):
+    duty = db.session.get(ScheduledTask, "sweep")
+    duty.done_at = now() - timedelta(seconds=61)
+    db.session.commit()
+
+    assert alarms() == {"sweep_silent"}
+
+
+def test_a_sweep_that_never_ran_is_an_alarm(app):
+    assert alarms() == {"sweep_silent"}
+
+
+def test_a_queue_without_a_worker_is_an_alarm(swept):
+    found = health.look({"intake": 3, "copies": 0}, {"intake": 0, "copies": 1})
+
+    assert [alarm.name for alarm in found.alarms] == ["workers_intake_silent"]
+    assert found.is_broken
+
+
+def test_without_redis_the_alarm_says_that_nothing_is_lost(swept):
+    (alarm,) = health.look(None, None).alarms
+
+    assert (alarm.name, "nothing lost" in alarm.words) == ("redis_silent", True)
+
+
+def test_a_file_that_waits_too_long_is_an_alarm(swept, deliver, message, provider, work):
+    deliver(message(media=[provider.serve(b"", status=503)]).payload())
+    work()
+    db.session.execute(sa.update(MediaAttachment).values(created_at=now() - timedelta(minutes=16)))
+    db.session.commit()
+
+    assert alarms() == {"media_late"}
+
+
+def test_a_file_that_was_given_to_a_person_is_no_news_while_it_is_tried_again(
+    swept, deliver, message, provider, work
+):
+    deliver(message(media=[provider.serve(b"", status=503)]).payload())
+    work()
+    long_ago = now() - timedelta(days=5)
+    db.session.execute(
+        sa.update(MediaAttachment).values(
+            created_at=long_ago, first_failed_at=long_ago, state=MediaAttachment.State.DOWNLOADING
+        )
+    )
+    db.session.commit()
+
+    assert alarms() == set()
+
+
+def test_a_file_that_needs_a_person_is_said_but_nothing_is_broken(
+    swept, deliver, message, provider, work
+):
+    deliver(message(media=[provider.serve(b"", status=404)]).payload())
+    work()
+    found = health.look({"intake": 0, "copies": 0}, ALL_WELL)
+
+    assert [alarm.name for alarm in found.alarms] == ["media_needs_attention"]
+    assert not found.is_broken
+
+
+def test_deliveries_that_nobody_reads_are_an_alarm(swept, deliver, message):
+    deliver(message().payload())
+    db.session.execute(sa.update(WebhookEvent).values(received_at=now() - timedelta(minutes=3)))
+    db.session.commit()
+
+    assert "events_unread" in alarms()
+
+
+def test_silence_in_business_hours_is_an_alarm_and_at_night_it_is_not(
+    swept, deliver, message, time_machine_at
+):
+    with time_machine_at(datetime(2026, 9, 25, 21, 0, tzinfo=UTC)):  # Friday, 5 PM in Boston
+        deliver(message().payload())
+        db.session.execute(sa.update(WebhookEvent).values(state=WebhookEvent.State.PROCESSED))
+        db.session.commit()
+
+    def alarms_at(*moment: int) -> bool:
+        with time_machine_at(datetime(*moment, tzinfo=UTC)):
+            return "webhooks_silent" in alarms()
+
+    assert not alarms_at(2026, 9, 28, 11, 0)  # Monday before opening: one hour of business
+    assert not alarms_at(2026, 9, 28, 20, 0)
+    assert alarms_at(2026, 9, 28, 21, 30)  # 1 h on Friday, 9 h on Monday and a bit
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "hours"),
+    [
+        ((2026, 9, 21, 12, 0), (2026, 9, 21, 22, 0), 10),  # Monday 8 AM to 6 PM
+        ((2026, 9, 21, 2, 0), (2026, 9, 22, 2, 0), 10),
+        ((2026, 9, 25, 22, 0), (2026, 9, 28, 12, 0), 0),  # a weekend
+        ((2026, 10, 30, 12, 0), (2026, 11, 2, 23, 0), 20),  # the clocks change in between
+        ((2026, 9, 22, 12, 0), (2026, 9, 21, 12, 0), 0),  # a clock that was set back
+    ],
+)
+def test_business_hours_are_counted_in_the_display_zone(app, start, end, hours):
+    counted = health.business_hours_between(
+        datetime(*start, tzinfo=UTC), datetime(*end, tzinfo=UTC), settings()
+    )
+
+    assert counted == pytest.approx(hours)
+
+
+def test_a_subscription_that_would_not_deliver_is_an_alarm(swept):
+    Checkpoint.write("subscription", "missing", "No webhook leads to us.")
+    db.session.commit()
+
+    assert alarms() == {"subscription"}
+
+
+KEY = "test-key-1"
+
+
+@pytest.fixture
+def workspace():
+    return Workspace(
+        key=KEY,
+        rate=10_000,
+        webhooks=[
+            {
+                "id": "12",
+                "status": "enabled",
+                "url": "https://viewer.example.com/webhooks/quo",
+                "events": sorted(catch_up.NEEDED_NEW),
+            }
+        ],
+    )
+
+
+@pytest.fixture
+def catch_up_at(settings, workspace, provider, request, time_machine_at, monkeypatch):
+    """The scheduler does the catch-up then, and what is alarming afterwards."""
+    url = workspace.mount(provider)
+    settings |= {"QUO_API_KEY": KEY, "QUO_API_URL": url}
+    request.getfixturevalue("app")
+    task = schedule.Task("catch_up", catch_up.EVERY, 1800, schedule._catch_up)
+    client = rest.Client(KEY, url, per_second=10_000, pauses=())
+    monkeypatch.setattr(catch_up, "new_client", lambda: client)
+
+    def run(moment: datetime) -> set[str]:
+        with time_machine_at(moment):
+            schedule.do_if_due(task, "test")
+            schedule.do_if_due(schedule.Task("sweep", 10, 60, schedule._sweep), "test")
+            return alarms()
+
+    return run
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(
+    "broken", [{"/phone-numbers": 401}, {"/webhooks": 403}, {"/phone-numbers": 503}]
+)
+def test_a_catch_up_that_fails_every_time_is_an_alarm(
+    broken, catch_up_at, workspace, client, time_machine_at
+):
+    begin = now()
+    before = catch_up_at(begin)
+    workspace.broken = broken
+    found = [catch_up_at(begin + timedelta(minutes=minutes)) for minutes in (11, 22, 33, 44, 62)]
+    with time_machine_at(begin + timedelta(minutes=62)):
+        page, machine = client.get("/status").text, client.get("/healthz").json
+        metrics = client.get("/metrics").text
+    workspace.broken = {}
+
+    # A single refused minute is none.
+    assert (before, found) == (set(), [set(), set(), *[{"catch_up_silent"}] * 3])
+    words = "Catching up with the phone provider has not succeeded for 62 minutes."
+    assert words in page
+    assert words in {alarm["words"] for alarm in machine["broken"]}
+    assert 'viewer_alarm{name="catch_up_silent"} 1.0' in metrics
+    assert f'viewer_duty_age_seconds{{duty="catch_up"}} {62 * 60}.0' in metrics
+    assert "Our webhook at the provider is switched on." not in page
+    assert catch_up_at(begin + timedelta(minutes=75)) == set()
+
+
+def test_a_catch_up_that_never_succeeded_is_an_alarm(catch_up_at, workspace):
+    workspace.broken = {"/": 401}
+
+    assert catch_up_at(now()) == {"catch_up_silent"}
+
+
+def test_a_run_that_failed_after_an_update_is_no_alarm_yet(catch_up_at, workspace):
+    begin = now()
+    catch_up_at(begin)
+    Checkpoint.forget("last whole run")  # the version before did not know it
+    db.session.commit()
+    workspace.broken = {"/": 401}
+
+    found = [catch_up_at(begin + timedelta(minutes=minutes)) for minutes in (11, 22, 33)]
+
+    assert found == [set(), set(), {"catch_up_silent"}]
+
+
+def test_one_call_that_the_provider_refuses_is_no_alarm(catch_up_at, workspace):
+    begin = now()
+    at = stamp(begin - timedelta(days=1))
+    workspace.calls["ACcall-test-1"] = {
+        "id": "ACcall-test-1",
+        "direction": "incoming",
+        "participants": [{"phoneNumber": "+16175550123", "actorId": None}],
+        "conversationId": "CNtest1",
+        "phoneNumberId": "PNdemo1",
+        "createdAt": at,
+        "answeredAt": at,
+        "completedAt": at,
+    }
+    workspace.broken = {"/recordings": 403}
+
+    assert catch_up_at(begin) == set()
+    assert catch_up_at(begin + timedelta(minutes=40)) == set()
+
+
+def test_a_key_that_may_not_ask_for_contacts_is_no_alarm(catch_up_at, workspace):
+    workspace.broken = {"/contacts": 403}
+    begin = now()
+
+    assert [catch_up_at(begin + timedelta(minutes=minutes)) for minutes in (0, 40)] == [set()] * 2
+
+
+def test_without_a_key_nobody_expects_a_catch_up(swept, time_machine_at):
+    Checkpoint.write("last whole run", (now() - timedelta(days=3)).isoformat())
+    Checkpoint.write("subscription", "missing", "No webhook leads to us.")
+    db.session.commit()
+
+    with time_machine_at(now() + timedelta(minutes=61)):
+        schedule.do_if_due(schedule.Task("sweep", 10, 60, schedule._sweep), "test")
+        assert alarms() == set()
+
+
+def test_a_disk_that_is_nearly_full_is_an_alarm(swept, monkeypatch):
+    monkeypatch.setattr(health, "LEAST_FREE", 1.1)  # no disk has that
+
+    assert alarms() == {"disk_database_low"}
+
+
+def test_page_machine_and_monitor_read_the_same(swept, client, deliver):
+    client.post("/webhooks/quo", data=b"{}")  # no signature
+    deliver(b"not json")
+    answer = client.get("/healthz")
+
+    assert answer.status_code == 503
+    assert {a["name"] for a in answer.json["broken"]} == {
+        "workers_intake_silent",
+        "workers_copies_silent",
+    }
+    metrics = client.get("/metrics").text
+    assert 'viewer_refused_deliveries{reason="no_signature"} 1.0' in metrics
+    assert 'viewer_alarm{name="workers_intake_silent"} 1.0' in metrics
+    assert "No worker looks after “intake”." in client.get("/status").text
+
+
+def test_two_schedulers_do_a_duty_once(app):
+    done = []
+    task = schedule.Task("sweep", 10, 60, lambda: str(done.append(1)))
+
+    first = [schedule.do_if_due(task, f"host{number}") for number in range(3)]
+
+    assert (first, len(done)) == ([True, False, False], 1)
+
+
+def test_a_duty_whose_holder_died_is_taken_up_by_another(app, time_machine_at):
+    assert ScheduledTask.take("sweep", "host1", seconds=60, every=10)
+    db.session.commit()
+
+    with time_machine_at(now() + timedelta(seconds=61)):
+        taken = ScheduledTask.take("sweep", "host2", seconds=60, every=10)
+    ScheduledTask.finish("sweep", "host1", "too late")
+    db.session.commit()
+
+    assert taken
+    assert db.session.get(ScheduledTask, "sweep").holder == "host2"
+
+
+def work() -> None:
+    """Until the queues are empty; what is due later stays."""
+    work()

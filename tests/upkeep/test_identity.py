@@ -1,0 +1,180 @@
+"""Rows 57 and 130: nothing is written to a disk that is not the one we know."""
+
+import errno
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from viewer import create_app
+from viewer.extensions import db, media_store, spool
+from viewer.models import MediaAttachment, StoreIdentity
+from viewer.storage import Unavailable
+from viewer.upkeep import health, identity
+
+
+def start_again(settings):
+    app = create_app(settings)
+    with app.app_context():
+        identity.ensure()
+
+
+def test_a_first_start_marks_an_empty_folder_and_later_starts_know_it(app, settings):
+    identity.ensure()
+    first = media_store().identity()
+
+    start_again(settings)
+
+    assert media_store().identity() == first
+
+
+def test_a_first_start_that_died_before_its_commit_is_finished_by_the_next(app, settings):
+    db.session.add(StoreIdentity())
+    db.session.commit()
+
+    start_again(settings)
+
+    assert str(db.session.query(StoreIdentity).one().id) == media_store().identity()
+
+
+def test_a_first_start_that_died_while_it_marked_the_folder_is_finished_by_the_next(
+    app, settings, tmp_path, monkeypatch
+):
+    class Died(BaseException):
+        pass
+
+    def die(place: str) -> None:
+        if place == "storage.marking":
+            raise Died
+
+    with monkeypatch.context() as dying:
+        dying.setattr("viewer.storage.folder.failpoint", die)
+        with pytest.raises(Died):
+            identity.ensure()
+    db.session.rollback()
+    assert media_store().identity() is None
+
+    start_again(settings)
+
+    assert str(db.session.query(StoreIdentity).one().id) == media_store().identity()
+    assert [path.name for path in (tmp_path / "media").iterdir()] == [".viewer-store"]
+
+
+def test_an_empty_mount_point_stops_the_start(
+    app, settings, tmp_path, deliver, message, provider, work
+):
+    identity.ensure()
+    deliver(message(media=[provider.serve(b"GIF89a" + bytes(100))]).payload())
+    work()
+    shutil.rmtree(tmp_path / "media")
+    (tmp_path / "media").mkdir()
+
+    with pytest.raises(identity.WrongStore, match="mounted"):
+        start_again(settings)
+
+
+def test_another_databases_folder_stops_the_start(app, settings, tmp_path):
+    identity.ensure()
+    (tmp_path / "other").mkdir()
+
+    with pytest.raises(identity.WrongStore, match="another"):
+        create_app_with_empty_database(settings, tmp_path)
+
+
+def create_app_with_empty_database(settings, tmp_path):
+    copy = tmp_path / "fresh.db"
+    migrated = create_app(settings | {"DATABASE_URL": f"sqlite:///{copy}"})
+    with migrated.app_context():
+        db.create_all()
+        identity.ensure()
+
+
+def test_a_folder_with_files_that_nobody_knows_is_not_taken_over(app, tmp_path):
+    (tmp_path / "media" / "2020").mkdir(parents=True)
+
+    with pytest.raises(identity.WrongStore):
+        identity.ensure()
+
+
+def test_a_disk_that_goes_away_gets_nothing_and_a_photo_waits_for_it(
+    app, tmp_path, deliver, message, provider, work, client
+):
+    identity.ensure()
+    marker = tmp_path / "media" / ".viewer-store"
+    said = marker.read_text()
+    marker.unlink()  # what an unmounted disk looks like from here
+    answer = deliver(message(media=[provider.serve(b"GIF89a" + bytes(100))]).payload())
+    work()
+    waiting = db.session.query(MediaAttachment).one()
+    alarms = {alarm.name for alarm in health.look({}, {}).alarms}
+
+    assert answer.status_code == 204
+    assert (waiting.state, waiting.failures) == (MediaAttachment.State.PENDING, 0)
+    assert "mounted" in waiting.problem
+    assert "store_away" in alarms
+    assert list((tmp_path / "media").rglob("*")) == []
+    marker.write_text(said)
+    media_store().expect("another")
+    with pytest.raises(Unavailable):
+        spool().new_part()
+
+
+def test_a_photo_on_a_disk_that_is_away_is_not_called_missing(
+    app, tmp_path, deliver, message, provider, work, client
+):
+    identity.ensure()
+    deliver(message(media=[provider.serve(b"GIF89a" + bytes(100))]).payload())
+    work()
+    media = db.session.query(MediaAttachment).one()
+    shutil.move(tmp_path / "media", tmp_path / "elsewhere")
+
+    away = client.get(f"/media/{media.id}").status_code
+    shutil.move(tmp_path / "elsewhere", tmp_path / "media")
+
+    assert (away, client.get(f"/media/{media.id}").status_code) == (503, 200)
+
+
+@pytest.mark.parametrize("kind", ["a file", "read-only", "a loop"])
+def test_a_folder_that_cannot_be_used_stops_the_start_with_a_sentence(
+    kind, app, tmp_path, monkeypatch
+):
+    media = tmp_path / "media"
+    if kind == "a file":
+        media.write_text("x")
+    elif kind == "a loop":
+        media.symlink_to(media)
+    else:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(Path, "mkdir", refuse)  # root may write anywhere but there
+
+    with pytest.raises(identity.UnusableStore) as problem:
+        identity.ensure()
+
+    assert str(problem.value).startswith(f"The media folder {media} cannot be used. The ")
+    assert str(problem.value).count("\n") == 0
+    if kind == "read-only":
+        assert str(problem.value).endswith("The disk for photos is read-only.")
+        monkeypatch.undo()
+        identity.ensure()  # once it may be written to
+        assert media_store().identity() is not None
+
+
+def test_the_command_says_it_in_one_line(app, settings, tmp_path):
+    identity.ensure()
+    (tmp_path / "media" / ".viewer-store").unlink()
+    (tmp_path / "media" / "2020").mkdir()
+
+    said = subprocess.run(
+        [sys.executable, "-m", "viewer", "work", "--burst"],
+        env={"DATA_DIR": str(tmp_path), "DATABASE_URL": settings["DATABASE_URL"], "PATH": "/bin"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert said.returncode == 1
+    assert "is its disk mounted?" in said.stderr.splitlines()[-1]
+    assert "Traceback" not in said.stderr

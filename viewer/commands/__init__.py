@@ -1,0 +1,30 @@
+"""`viewer`: the same functions as the web, by another door."""
+
+import sys
+
+import click
+
+from viewer.commands import demo, serve, settings, storage, upkeep, users
+from viewer.commands.context import PROBLEMS
+
+
+@click.group()
+@click.version_option(package_name="conversation-viewer", message="%(version)s")
+def viewer() -> None:
+    """Photos and voicemails of a business phone line."""
+
+
+for command in (
+    serve.up, serve.web, serve.work, serve.schedule,
+    upkeep.catch_up_now, upkeep.retry, upkeep.reprocess, upkeep.reindex, upkeep.purge,
+    storage.storage, users.users, settings.show_settings, demo.demo,
+):  # fmt: skip
+    viewer.add_command(command)
+
+
+def main() -> None:
+    """The console script. A wrong setting is one line, not a traceback."""
+    try:
+        viewer()
+    except PROBLEMS as problem:
+        sys.exit(f"viewer: {problem}")

@@ -1,0 +1,109 @@
+"""Do again, now, what the scheduler does by the clock; delete for good what its time is over."""
+
+import sys
+import uuid
+from datetime import UTC, datetime
+
+import click
+import sqlalchemy as sa
+
+from viewer import jobs
+from viewer.commands.context import opened_app
+from viewer.extensions import db
+from viewer.intake import catch_up, collect, derivatives
+from viewer.models import Conversation, MediaAttachment, Message, WebhookEvent
+from viewer.office import trash
+from viewer.quo import rest
+from viewer.search import indexing
+
+
+@click.command("catch-up")
+@click.option("--since", type=click.DateTime(), help="UTC; without it: since the last run.")
+def catch_up_now(since: datetime | None) -> None:
+    """Bring home over REST what no webhook brought; the first time, everything there is."""
+    with opened_app():
+        try:
+            client = catch_up.new_client()
+        except rest.Refused as refusal:
+            raise click.ClickException(refusal.reason) from None
+        if client is None:
+            raise click.ClickException("set QUO_API_KEY first")
+        with client, click.progressbar(length=0, label="catching up", show_eta=False) as bar:
+
+            def told(so_far: catch_up.Summary) -> None:
+                bar.label = f"{so_far.stage} {so_far.reached or ''} {so_far.arrived} new"
+                bar.length = so_far.listed + 1
+                bar.update(so_far.listed - bar.pos)
+
+            summary = catch_up.catch_up(client, since.replace(tzinfo=UTC) if since else None, told)
+    click.echo(str(summary))
+    sys.exit(1 if summary.problems else 0)
+
+
+@click.command()
+@click.argument("media_id", required=False, type=click.UUID)
+@click.option("--all", "everything", is_flag=True, help="Everything that is not safe yet.")
+def retry(media_id: uuid.UUID | None, everything: bool) -> None:
+    """Try to bring a file home again, now; of one that is here, to make its copies."""
+    if (media_id is None) is not everything:
+        raise click.UsageError("name one media attachment, or say --all")
+    with opened_app():
+        query = sa.select(MediaAttachment)
+        if everything:
+            query = query.where(
+                MediaAttachment.state.in_(
+                    (MediaAttachment.State.PENDING, MediaAttachment.State.NEEDS_ATTENTION)
+                )
+            )
+        else:
+            query = query.filter_by(id=media_id)
+        rows = db.session.scalars(query).all()
+        for row in rows:
+            collect.retry(row)
+            derivatives.retry(row)
+        db.session.commit()
+        jobs.enqueue(jobs.collect_media, *(row.id for row in rows))
+        jobs.enqueue(jobs.derive_media, *(row.id for row in rows if row.is_stored))
+    click.echo(f"{len(rows)} to be tried again")
+
+
+@click.command()
+def reprocess() -> None:
+    """Read every unparsed event again, with the code of today."""
+    with opened_app():
+        rows = db.session.scalars(
+            sa.select(WebhookEvent).filter_by(state=WebhookEvent.State.UNPARSED)
+        ).all()
+        for row in rows:
+            row.state, row.attempts = WebhookEvent.State.RECEIVED, 0
+        db.session.commit()
+        jobs.enqueue(jobs.ingest_event, *(row.id for row in rows))
+    click.echo(f"{len(rows)} events to be read again")
+
+
+@click.command()
+def reindex() -> None:
+    """Read everything anew for the search. It goes on being found meanwhile."""
+    with opened_app():
+        rows = sum(
+            db.session.scalar(sa.select(sa.func.count()).select_from(model)) or 0
+            for model in (Conversation, Message)
+        )
+        indexing.start_over()
+        db.session.commit()
+        with click.progressbar(length=rows, label="reading") as bar:
+            read = indexing.fill(bar.update)
+    click.echo(f"{read} conversations and messages can be found")
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Do it; without this, only say how many there are.")
+def purge(yes: bool) -> None:
+    """Delete for good what lay in the trash long enough and is neither linked nor evidence."""
+    with opened_app():
+        ids = trash.purgeable()
+        db.session.commit()
+        if yes:
+            click.echo(f"{trash.purge(ids, None)} deleted for good; their bytes are in quarantine")
+        else:
+            click.echo(f"{len(ids)} could be deleted for good: say --yes")

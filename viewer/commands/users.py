@@ -1,0 +1,111 @@
+"""`viewer user …`: who may come in."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import sqlalchemy as sa
+
+from viewer.commands.context import opened_app
+from viewer.extensions import db
+from viewer.models import User
+from viewer.office import accounts
+
+ROLES = [role.value for role in User.Role]  # of an enum click would take the names, in capitals
+
+
+@click.group("user")
+def users() -> None:
+    """Who may come in."""
+
+
+@users.command("add")
+@click.argument("email")
+@click.option("--role", type=click.Choice(ROLES), default=User.Role.FIELD.value)
+@click.option("--name", default="", help="As colleagues call them.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
+    """Let somebody in."""
+    chosen = _password(from_stdin=password_stdin)
+    with opened_app(), _refusals():
+        user = accounts.add(email, User.Role(role), name, accounts.hash_password(chosen))
+        db.session.commit()
+        click.echo(f"{user.email} is a user with the role {user.role}")
+
+
+@users.command("invite")
+@click.argument("email")
+@click.option("--role", type=click.Choice(ROLES), help="Add them with it, if need be.")
+def invite_user(email: str, role: str | None) -> None:
+    """Print a link by which somebody chooses a password: the first, or one that was forgotten."""
+    with opened_app(), _refusals():
+        if role is not None and accounts.find(email) is None:
+            accounts.add(email, User.Role(role))
+        token = accounts.invite(_user(email))
+        db.session.commit()
+        days = accounts.INVITATION_LASTS.days
+        click.echo(f"Within {days} days, once: https://YOUR-HOST/invitations/{token}")
+
+
+@users.command("enable")
+@click.argument("email")
+def enable_user(email: str) -> None:
+    """Open the door again to somebody who was disabled."""
+    with opened_app(), _refusals():
+        accounts.enable(_user(email))
+        db.session.commit()
+    click.echo(f"{email} is enabled")
+
+
+@users.command("list")
+def list_users() -> None:
+    """Everybody who may come in, and who may not any more."""
+    with opened_app():
+        for user in db.session.scalars(sa.select(User).order_by(User.email)):
+            state = "enabled" if user.is_enabled else "disabled"
+            click.echo(f"{user.email}\t{user.role}\t{state}\t{user.name}")
+
+
+@users.command("disable")
+@click.argument("email")
+def disable_user(email: str) -> None:
+    """Close the door to somebody, at once and on every device."""
+    with opened_app(), _refusals():
+        accounts.disable(_user(email))
+        db.session.commit()
+    click.echo(f"{email} is disabled")
+
+
+@users.command("password")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def change_password(email: str, password_stdin: bool) -> None:
+    """Give somebody a new password; every device is logged out."""
+    chosen = _password(from_stdin=password_stdin)
+    with opened_app(), _refusals():
+        accounts.set_password(_user(email), accounts.hash_password(chosen))
+        db.session.commit()
+    click.echo(f"{email} has a new password")
+
+
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    chosen: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return chosen
+
+
+def _user(email: str) -> User:
+    user = accounts.find(email)
+    if user is None:
+        raise accounts.Refused(f"There is no user {email}.")
+    return user
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except accounts.Refused as refusal:
+        raise click.ClickException(str(refusal)) from None

@@ -1,0 +1,89 @@
+"""The child's side of derive(): give up rights first, then look at the file.
+
+Reads the original from standard input, writes copies into the working folder, and one line of
+JSON on standard output each time more is known: the last one counts. So a film whose playable
+copy takes too long still has its poster.
+"""
+
+import ctypes
+import errno
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from viewer.derive.sniff import KINDS
+from viewer.derive.types import Cleaned, Derived, Described, Limits, Unreadable
+
+# Imported by name when needed: a photo needs neither FFmpeg nor 70 ms to load it.
+_ROOMS = {
+    "look": {"photo": "photos", "video": "video", "audio": "audio"},
+    "clean": {"photo": "clean_photos", "video": "clean_tracks", "audio": "clean_tracks"},
+    "describe": {"photo": "exif"},
+}
+
+
+def main(order: str) -> None:
+    """Do what the order says; exit status 0 if an answer was given."""
+    wanted = json.loads(order)
+    limits = Limits(**wanted["limits"])
+    _die_with(wanted["parent"])
+    _confine(limits)
+    source = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 (standard input)
+    try:
+        for answer in _do(wanted["task"], source, wanted["mime_type"], limits):
+            _say(asdict(answer))
+    except Unreadable as unreadable:
+        _say({"unreadable": unreadable.reason})
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _say({"no_room": "The disk for photos is full."})
+    except MemoryError:
+        sys.exit("more memory needed than allowed")
+
+
+def _die_with(parent: int) -> None:
+    """A job that is killed while it waits for us must not leave us decoding."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        sys.exit("parent is gone")
+
+
+def _confine(limits: Limits) -> None:
+    for what, most in (
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_CPU, limits.cpu_seconds),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_CORE, 0),  # a core dump would be a customer's photo in a strange place
+    ):
+        resource.setrlimit(what, (most, most))
+    # Webhooks and pages come first, however many pictures are waiting. Only this child gives way:
+    # a process that gives way while it holds the database's write lock makes all others wait.
+    os.nice(10)
+
+
+def _do(
+    task: str, source: BinaryIO, mime_type: str, limits: Limits
+) -> Iterator[Derived | Cleaned | Described]:
+    kind, rooms = KINDS.get(mime_type), _ROOMS[task]
+    if kind is None or kind.media_type not in rooms:
+        raise Unreadable("This kind of file has no preview.")
+    room = importlib.import_module(f"viewer.derive.{rooms[kind.media_type]}")
+    answers: Iterator[Derived | Cleaned | Described] = getattr(room, task)(
+        source, kind, Path(), limits
+    )
+    return answers
+
+
+def _say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer, default=str), flush=True)  # noqa: T201

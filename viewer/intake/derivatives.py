@@ -1,0 +1,173 @@
+"""Thumbnail, preview, full-size picture and playable copy of a stored original.
+
+Separate work with a state of its own: whatever happens here, the original is safe and stays so.
+"""
+
+import logging
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from viewer import derive
+from viewer.extensions import db, media_store, now, spool
+from viewer.failpoint import failpoint
+from viewer.models import MediaAttachment
+from viewer.storage import (
+    Occupied,
+    StorageError,
+    Store,
+    decoder_workspace,
+    keys,
+    make_durable,
+)
+
+log = logging.getLogger(__name__)
+
+TRIES = 3  # a file that kills its decoder three times will do so again
+# The second pause is longer: it may have been the machine that was short of memory just then.
+PAUSES = (timedelta(seconds=5), timedelta(minutes=2))
+# A film takes its time; a picture that takes long is an attack.
+LIMITS = derive.Limits()
+FILM_LIMITS = derive.Limits(cpu_seconds=120, wall_seconds=180)
+SLOW_DOWN = timedelta(seconds=30)
+
+CopyState = MediaAttachment.CopyState
+
+
+def make_copies(media_id: uuid.UUID) -> bool:
+    """Make this original's copies. Whether they were made now; why not stands in the row."""
+    media = _claim(media_id)
+    if media is None:
+        return False
+    store = media_store()
+    try:
+        with decoder_workspace(spool(), store, media.file_path) as (source, folder):
+            derived = derive.derive(
+                source, media.mime_type or "", folder, _limits(media.media_type)
+            )
+            failpoint("copies.derived")
+            values = _place(store, media, derived)
+    except derive.Unreadable as reason:
+        return _write(media, copy_state=CopyState.IMPOSSIBLE, copy_problem=str(reason)[:500])
+    except derive.Killed as reason:
+        log.warning("media=%s copies attempt=%d: %s", media_id, media.copy_attempts, reason)
+        if media.copy_attempts >= TRIES:
+            return _write(media, copy_state=CopyState.IMPOSSIBLE, copy_problem=str(reason)[:500])
+        return _write(
+            media,
+            copy_problem=str(reason)[:500],
+            copy_due_at=now() + PAUSES[media.copy_attempts - 1],
+        )
+    except (StorageError, derive.NoRoom) as trouble:
+        # Not the file's fault: this try does not count.
+        return _write(
+            media,
+            copy_attempts=media.copy_attempts - 1,
+            copy_problem=str(trouble)[:500],
+            copy_due_at=now() + SLOW_DOWN,
+        )
+    failpoint("copies.placed")
+    return _write(media, copy_state=CopyState.MADE, copy_due_at=None, **values)
+
+
+def retry(media: MediaAttachment) -> None:
+    """A person asks: make them as if for the first time. The caller commits, enqueues."""
+    if media.is_stored and media.copy_state is CopyState.IMPOSSIBLE:
+        media.copy_state, media.copy_due_at = CopyState.DUE, now()
+        media.copy_attempts, media.copy_problem = 0, None
+
+
+def _limits(media_type: MediaAttachment.MediaType) -> derive.Limits:
+    return FILM_LIMITS if media_type is MediaAttachment.MediaType.VIDEO else LIMITS
+
+
+def _lease(limits: derive.Limits) -> timedelta:
+    return timedelta(seconds=limits.wall_seconds + 15)
+
+
+def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
+    """The row, if its copies are due and nobody is at them. The last try too many gives up."""
+    media = MediaAttachment
+    moment = now()
+    due = (
+        sa.update(media)
+        .where(media.id == media_id, media.copy_state == CopyState.DUE, media.copy_due_at <= moment)
+        .execution_options(synchronize_session=False)
+    )
+    gave_up = db.session.execute(
+        due.where(media.copy_attempts >= TRIES).values(
+            copy_state=CopyState.IMPOSSIBLE,
+            copy_problem=sa.func.coalesce(
+                media.copy_problem, "The decoder died without a word, three times."
+            ),
+        )
+    )
+    claimed = db.session.execute(
+        due.values(
+            copy_attempts=media.copy_attempts + 1,
+            # A lease, a little longer than the child may live: then somebody else may try.
+            copy_due_at=sa.case(
+                (media.media_type == media.MediaType.VIDEO, moment + _lease(FILM_LIMITS)),
+                else_=moment + _lease(LIMITS),
+            ),
+        )
+    )
+    if gave_up.rowcount:  # type: ignore[attr-defined]
+        log.warning("media=%s: its copies are given up after %d tries", media_id, TRIES)
+    row = db.session.get(media, media_id, populate_existing=True) if claimed.rowcount else None  # type: ignore[attr-defined]
+    db.session.commit()
+    return row
+
+
+def _write(media: MediaAttachment, **values: object) -> bool:
+    done = db.session.execute(
+        sa.update(MediaAttachment)
+        .where(
+            MediaAttachment.id == media.id,
+            MediaAttachment.copy_attempts == media.copy_attempts,
+            MediaAttachment.copy_state == CopyState.DUE,
+        )
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    db.session.commit()
+    return bool(done.rowcount) and values.get("copy_state") is CopyState.MADE  # type: ignore[attr-defined]
+
+
+def _place(store: Store, media: MediaAttachment, derived: derive.Derived) -> dict[str, object]:
+    """Give the copies their names beside the original; what the row is to say of them."""
+
+    def put(path: Path | None, name: str, extension: str = "jpg") -> str | None:
+        if path is None:
+            return None
+        key = keys.derivative(media.file_path, name, extension)
+        make_durable(path)  # the row will say that it is there, also after a power cut
+        try:
+            store.place(key, path)
+        except Occupied:  # made by an earlier run; copies, unlike originals, may be made anew
+            store.remove(key)
+            store.place(key, path)
+        return key
+
+    return {
+        "thumbnail_path": put(derived.thumbnail, "thumbnail"),
+        "preview_path": put(derived.preview, "preview"),
+        "full_path": put(derived.full, "full"),
+        "playable_path": put(
+            derived.playable,
+            "playable",
+            derived.playable.suffix.removeprefix(".") if derived.playable else "",
+        ),
+        "width": derived.width,
+        "height": derived.height,
+        "duration_seconds": derived.duration_seconds or media.duration_seconds,
+        "placeholder": derived.placeholder,
+        "peaks": derived.peaks,
+        "mime_type": derived.mime_type,
+        "media_type": MediaAttachment.MediaType(derived.media_type),
+        "copy_problem": "The file is incomplete: it ends early."
+        if derived.damaged
+        else derived.problem,
+    }

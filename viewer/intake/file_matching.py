@@ -1,0 +1,193 @@
+"""Which file is which: one file is told several times, by other addresses and in other dialects.
+
+A photo taken for another is a photo lost, and a photo not recognised is only there twice. So what
+several files of one telling have in common tells nothing of them, but for their place in it.
+"""
+
+import functools
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode, urlunsplit
+
+from viewer import quo
+from viewer.intake import naming
+from viewer.models import MediaAttachment
+
+# Parts of an address that mostly say who may read it and until when: two signed addresses of one
+# file differ in nothing else.
+_SIGNING = ("x-amz-", "x-goog-", "expires", "signature", "policy", "key-pair-id", "googleaccessid",
+            "awsaccesskeyid", "sig", "se", "sp", "sv", "sr", "st", "token", "hmac")  # fmt: skip
+# With one of these it is sure: such a store names a file by its path alone.
+_STORES = ("x-amz-", "x-goog-", "key-pair-id", "googleaccessid", "awsaccesskeyid")
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """By what a file of a telling is known again."""
+
+    exact: frozenset[str]  # its address, the provider's id of it
+    # What may be another's, too: its address without the signature, or its place among those of
+    # the same telling that have this in common, as `<what>#<place>/<how many>`.
+    loose: frozenset[str]
+
+
+def marks(items: Sequence[quo.MediaSeen]) -> list[Marks]:
+    """By what each file of one telling is known again."""
+    addresses = [_address(item.url) if item.url else None for item in items]
+    loose = [_digest(item.role, _path(item.url)) if item.url else None for item in items]
+    ids = [
+        _digest(item.role, f"id:{item.provider_id}") if item.provider_id or not item.url else None
+        for item in items
+    ]
+    found = []
+    for place, item in enumerate(items):
+        exact, vague = set(), set()
+        if (address := addresses[place]) is not None:
+            exact.add(_digest(item.role, address))
+        if (path := loose[place]) is not None:
+            vague.add(_told_apart(path, place, loose, addresses))
+        if (named := ids[place]) is not None:
+            if item.provider_id is None:  # announced, and nothing tells it from the next
+                count = sum(1 for other in ids[:place] if other == named)
+                exact.add(f"{named}#{count}" if count else named)
+            else:
+                told = _told_apart(named, place, ids, addresses)
+                (exact if told == named else vague).add(told)
+        found.append(Marks(frozenset(exact), frozenset(vague - exact)))
+    return found
+
+
+def _told_apart(
+    mark: str, place: int, all_marks: list[str | None], addresses: list[str | None]
+) -> str:
+    """The mark; where files with several addresses have it, with the place among them."""
+    sharing = dict.fromkeys(
+        address for other, address in zip(all_marks, addresses, strict=True)
+        if other == mark and address is not None
+    )  # fmt: skip
+    if len(sharing) < 2:
+        return mark
+    address = addresses[place]
+    return f"{mark}#{list(sharing).index(address) if address else 0}/{len(sharing)}"
+
+
+def alike(
+    rows: Sequence[MediaAttachment],
+    item: quo.MediaSeen,
+    marks: Marks,
+    others: Sequence[MediaAttachment] = (),
+) -> list[MediaAttachment]:
+    """The rows that are this file. `others` are of other files of the same telling."""
+    exact = [row for row in rows if is_exactly(row, marks)]
+    loose = [
+        row
+        for row in rows
+        if row not in exact
+        and row not in others
+        and not marks.loose.isdisjoint(_known(row))
+        and (not item.provider_id or row.provider_id in (None, item.provider_id))
+    ]
+    if exact:  # and what had its place in another telling, with a fresh signature
+        places = {mark for mark in marks.loose if "#" in mark}
+        moved = [row for row in loose if row.attempts == 0 and places & _known(row)]
+        return [row for row in exact + moved if not _are_apart(row, exact[0])]
+    return loose if len(loose) == 1 else []
+
+
+def is_exactly(row: MediaAttachment, marks: Marks) -> bool:
+    return not marks.exact.isdisjoint(_known(row))
+
+
+def remember(row: MediaAttachment, marks: Marks, rows: Sequence[MediaAttachment]) -> None:
+    """This file was told so; a place that is another row's stays its own."""
+    places = {mark for mark in marks.loose if "#" in mark}
+    if places:
+        places -= {key for other in rows if other is not row for key in other.members("keys")}
+    row.add("keys", *marks.exact, *places, *(key for key in marks.loose if "#" not in key))
+
+
+def address_count(items: Sequence[quo.MediaSeen]) -> Counter[str]:
+    """How many files of each role have an address of their own."""
+    return Counter(role for role, _ in {(i.role.value, _address(i.url)) for i in items if i.url})
+
+
+def set_source_keys(rows: Sequence[MediaAttachment]) -> None:
+    """What is unique among a message's files, and the same whatever came first."""
+    wanted = {id(row): _own_marks(row) for row in rows if row.attempts == 0}
+    common = Counter(marks[0] for marks in wanted.values())
+    taken = {row.source_key for row in rows if row.attempts}
+    for row in rows:
+        if row.attempts == 0:
+            first, *more = wanted[id(row)]
+            free = [mark for mark in more if mark not in taken]
+            is_own = common[first] == 1 and first not in taken
+            row.source_key = first if is_own else next(iter(free), uuid.uuid4().hex)
+            taken.add(row.source_key)
+
+
+def _own_marks(row: MediaAttachment) -> list[str]:
+    url = row.openphone_url
+    named = f"id:{row.provider_id}"
+    told = [_path(url), _address(url)] if url else [named, *row.members("keys")]
+    return [_digest(row.role, one) for one in told]
+
+
+def _known(row: MediaAttachment) -> set[str]:
+    """All by which this row was ever known."""
+    known = {row.source_key, *row.members("keys")}
+    if row.openphone_url:  # rows from before kept no addresses
+        known.add(_digest(row.role, _address(row.openphone_url)))
+    return known
+
+
+def _are_apart(one: MediaAttachment, other: MediaAttachment) -> bool:
+    """Whether one telling named both."""
+    mine, theirs = _places(one), _places(other)
+    return any(mine[group] != theirs[group] for group in mine.keys() & theirs.keys())
+
+
+def _places(row: MediaAttachment) -> dict[tuple[str, str], str]:
+    split = [key.replace("/", "#").split("#") for key in row.members("keys") if "/" in key]
+    return {(mark, count): place for mark, place, count in split}
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(role: str, told: str) -> str:
+    return hashlib.sha256(f"{role} {told}".encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _address(url: str) -> str:
+    """What asks for this file: all of it, but for a signature that surely is nothing more."""
+    parts = naming.split(url)
+    names = [name for name, _ in parse_qsl(parts.query)] if parts else []
+    return _path(url) if any(_is_one_of(_STORES, name) for name in names) else _without((), url)
+
+
+def _path(url: str) -> str:
+    """An address without the parts that mostly say who may read it and until when."""
+    return _without(_SIGNING, url)
+
+
+def _without(left_out: tuple[str, ...], url: str) -> str:
+    parts = naming.split(url)
+    if parts is None:
+        return url
+    query = [
+        (name, value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        if not _is_one_of(left_out, name)
+    ]
+    return urlunsplit(
+        (parts.scheme.lower(), parts.netloc.lower(), parts.path, urlencode(query), "")
+    )
+
+
+def _is_one_of(marks: tuple[str, ...], name: str) -> bool:
+    return any(
+        name.lower() == mark or (mark.endswith("-") and name.lower().startswith(mark))
+        for mark in marks
+    )

@@ -1,0 +1,34 @@
+"""How far long work has come, so that it goes on where it was stopped, and what it found."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from viewer.extensions import Model, db, now
+
+
+class Checkpoint(Model):
+    """One thing that the catch-up remembers: how far a list is read, what the last run said."""
+
+    __tablename__ = "catch_up_marks"
+
+    name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    value: Mapped[str] = mapped_column(sa.Text)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+    said: Mapped[str | None] = mapped_column(sa.Text)  # a sentence for the status page
+
+    @classmethod
+    def read(cls, name: str) -> str | None:
+        mark = db.session.get(cls, name, populate_existing=True)
+        return mark.value if mark else None
+
+    @classmethod
+    def write(cls, name: str, value: str, said: str | None = None) -> None:
+        # merge() finds a row that this very transaction has just made, too.
+        db.session.merge(cls(name=name, value=value, updated_at=now(), said=said))
+
+    @classmethod
+    def forget(cls, name: str) -> None:
+        db.session.execute(sa.delete(cls).filter_by(name=name))

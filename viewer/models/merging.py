@@ -1,0 +1,47 @@
+"""Rows that several deliveries tell about, in any order.
+
+Each field remembers the moment its value was said: a later saying replaces it, an earlier one only
+fills a blank. So the row is the same in every order of arrival.
+"""
+
+from datetime import datetime
+from typing import Any, Self
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+
+class LastWriteWins:
+    """Fields that several deliveries tell about, each with the moment of its best telling."""
+
+    # {field: moment}, and {set: its members} for what is gathered.
+    said: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+    def merge(self, said_at: datetime, **values: Any) -> None:
+        """Take what this delivery says. None says nothing."""
+        stamp = said_at.isoformat(timespec="microseconds")
+        for name, value in values.items():
+            if value is not None:
+                self._take(name, stamp, value)
+
+    def merge_from(self, other: Self) -> None:
+        """Take all that was ever said of `other`, which proved to be the same thing."""
+        for name, told in other.said.items():
+            if isinstance(told, str):
+                self._take(name, told, getattr(other, name))
+            else:
+                self.add(name, *told)
+
+    def add(self, name: str, *values: str) -> None:
+        """Add to a set of what all deliveries together named; it only ever grows."""
+        self.said = {**(self.said or {}), name: sorted({*self.members(name), *values})}
+
+    def members(self, name: str) -> list[str]:
+        found: list[str] = (self.said or {}).get(name, [])
+        return found
+
+    def _take(self, name: str, stamp: str, value: Any) -> None:
+        # Two different sayings of one moment: the larger wins, so that order never matters.
+        said = self.said or {}
+        if (stamp, str(value)) >= (said.get(name, ""), str(getattr(self, name))):
+            setattr(self, name, value)
+            self.said = {**said, name: stamp}

@@ -1,0 +1,235 @@
+"""Keep the search's entries: what was said in each message, who is in each conversation.
+
+Called wherever such words change: by ingest, and by whoever edits a caption. What was there before
+there was a search, or before its words were folded in another way, is read by `fill`, little by
+little, on whichever host. Nothing here commits but `fill`.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from viewer import quo
+from viewer.extensions import db, lock
+from viewer.models import (
+    Checkpoint,
+    Contact,
+    ContactNumber,
+    Conversation,
+    MediaAttachment,
+    Message,
+    SearchEntry,
+    Term,
+)
+from viewer.search.tokens import digits_of, endings_of, folded
+
+VERSION = "1"  # of how entries are made: another one, and everything is read anew
+MARK = "search"
+EVERY = 60.0  # seconds until somebody looks whether anything is left to be read
+AT_ONCE = 200  # rows; a webhook waits for the database no longer than these take
+PAUSE = 0.05  # seconds in which others may write
+
+
+def index_messages(messages: Collection[Message]) -> None:
+    """What was said in them is found from now on."""
+    captions = _captions([message.id for message in messages])
+    _keep(
+        SearchEntry.message_id,
+        {message.id: message for message in messages},
+        lambda message: SearchEntry.of_message(
+            message, _said(message, captions.get(message.id, []))
+        ),
+    )
+
+
+def index_conversations(conversations: Collection[Conversation]) -> None:
+    """Whoever takes part in them is found from now on, by name, company and number."""
+    numbers = {number for row in conversations for number in row.numbers}
+    called = _called(numbers)
+    _keep(
+        SearchEntry.conversation_id,
+        {row.id: row for row in conversations},
+        lambda row: SearchEntry.of_people(row, " ".join(_people(row.numbers, called))),
+    )
+
+
+def index_people(numbers: Iterable[str]) -> None:
+    """These people are called something else now."""
+    found: set[int] = set()
+    for digits in {digits_of(number) for number in numbers if quo.is_number(number)}:
+        found |= set(
+            SearchEntry.matching(
+                [Term((digits,))], first=SearchEntry.PEOPLE, below=1 << 62, limit=10_000
+            )
+        )
+    if found:
+        entries = sa.select(SearchEntry.conversation_id).where(SearchEntry.id.in_(found))
+        index_conversations(
+            db.session.scalars(sa.select(Conversation).where(Conversation.id.in_(entries))).all()
+        )
+
+
+def spoken(message: Message) -> list[tuple[str, str]]:
+    """Everything that was said in a message: what kind of words, and the words."""
+    lines = [line.get("text") for line in message.transcript or () if isinstance(line, dict)]
+    parts = (
+        ("", [message.body]),
+        ("Voicemail", [message.voicemail_transcript]),
+        ("Summary", [*(message.summary or ()), *(message.next_steps or ())]),
+        ("Transcript", lines),
+    )
+    told = ((kind, " ".join(str(part) for part in said if part)) for kind, said in parts)
+    return [(kind, words) for kind, words in told if words]
+
+
+def is_complete() -> bool:
+    """Whether everything was read that was there before."""
+    return Checkpoint.read(MARK) == VERSION
+
+
+def start_over() -> None:
+    """Read everything anew. What can be found goes on being found."""
+    Checkpoint.forget(MARK)
+
+
+def fill(told: Callable[[int], None] = lambda rows: None) -> int:
+    """Read what nobody has read yet; how many rows. Commits after every few of them.
+
+    Interrupted, it goes on where it was; what arrives meanwhile is indexed by ingest.
+    """
+    read = 0
+    while not is_complete():
+        db.session.rollback()
+        lock("ingest")  # which writes the same entries
+        rows = _next_rows()
+        db.session.commit()
+        read += rows
+        told(rows)
+        time.sleep(PAUSE)
+    db.session.rollback()
+    return read
+
+
+def _next_rows() -> int:
+    """Index some rows, and remember how far that goes: "1 messages 7f3c…"."""
+    version, kind, last = [*(Checkpoint.read(MARK) or "").split(), "", "", ""][:3]
+    if version != VERSION:
+        kind, last = "people", ""
+    model, index = (
+        (Conversation, index_conversations) if kind == "people" else (Message, index_messages)
+    )
+    after = uuid.UUID(last) if last else uuid.UUID(int=0)
+    rows: Sequence[Any] = db.session.scalars(
+        sa.select(model).where(model.id > after).order_by(model.id).limit(AT_ONCE)
+    ).all()
+    index(rows)
+    if rows:
+        mark = f"{VERSION} {kind} {rows[-1].id}"
+    else:
+        mark = f"{VERSION} messages" if kind == "people" else VERSION
+    Checkpoint.write(MARK, mark)
+    return len(rows)
+
+
+def _said(message: Message, captions: list[str]) -> str:
+    return folded("\n".join([*(words for _, words in spoken(message)), *captions]))
+
+
+def _captions(ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
+    media = MediaAttachment
+    found: dict[uuid.UUID, list[str]] = {}
+    for message_id, caption in db.session.execute(
+        sa.select(media.message_id, media.caption)
+        .where(media.message_id.in_(ids), media.caption.is_not(None))
+        .where(media.state != media.State.TRASHED)
+        .order_by(media.position)
+    ):
+        found.setdefault(message_id, []).append(caption or "")
+    return found
+
+
+def _called(numbers: Collection[str]) -> dict[str, list[str]]:
+    """What these numbers' people are called: names and companies."""
+    found: dict[str, list[str]] = {}
+    for number, contact in db.session.execute(
+        sa.select(ContactNumber.number, Contact)
+        .join(Contact)
+        .where(ContactNumber.number.in_(numbers), Contact.deleted.is_(False))
+        .order_by(Contact.first_name, Contact.id)
+    ):
+        names = (contact.first_name, contact.last_name, contact.company)
+        found.setdefault(number, []).append(folded(" ".join(filter(None, names))))
+    return found
+
+
+def _people(numbers: Iterable[str], called: dict[str, list[str]]) -> Iterable[str]:
+    for number in numbers:
+        yield from called.get(number, ())
+        yield folded(quo.display(number))
+        if quo.is_number(number):
+            yield number.removeprefix("+")
+            yield from endings_of(digits_of(number))
+
+
+def _keep(subject: Any, rows: dict[uuid.UUID, Any], make: Callable[[Any], SearchEntry]) -> None:
+    """Write the entries that are new, and those whose words or time are others now."""
+    wanted = {row_id: make(row) for row_id, row in rows.items()}
+    db.session.flush()
+    known = {
+        entry[0]: entry
+        for entry in db.session.execute(
+            sa.select(subject, SearchEntry.id, SearchEntry.words, SearchEntry.at).where(
+                subject.in_(wanted)
+            )
+        )
+    }
+    changed = {
+        row_id: entry
+        for row_id, entry in wanted.items()
+        if row_id not in known or not _is_same(entry, known[row_id])
+    }
+    if stale := [known[row_id].id for row_id in changed if row_id in known]:
+        db.session.execute(sa.delete(SearchEntry).where(SearchEntry.id.in_(stale)))
+    fresh = [entry for entry in changed.values() if entry.words]
+    _part(fresh)
+    if fresh:
+        db.session.execute(
+            sa.insert(SearchEntry),
+            [
+                {
+                    "id": entry.id,
+                    "message_id": entry.message_id,
+                    "conversation_id": entry.conversation_id,
+                    "at": entry.at,
+                    "words": entry.words,
+                }
+                for entry in fresh
+            ],
+        )
+
+
+def _is_same(entry: SearchEntry, known: Any) -> bool:
+    """Whether the entry that there is will do: two of one moment may have had to make room."""
+    return bool(entry.words == known.words and 0 <= known.id - entry.id < 1000)
+
+
+def _part(entries: list[SearchEntry]) -> None:
+    """Give each an id that nobody has: its own, or the next that is free."""
+    taken: set[int] = set()
+    waiting = entries
+    while waiting:
+        wanted = [entry.id for entry in waiting]
+        taken |= set(
+            db.session.scalars(sa.select(SearchEntry.id).where(SearchEntry.id.in_(wanted)))
+        )
+        again = []
+        for entry in waiting:
+            if entry.id in taken:
+                entry.id += 1
+                again.append(entry)
+            else:
+                taken.add(entry.id)
+        waiting = again

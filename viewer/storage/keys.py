@@ -1,0 +1,65 @@
+"""Every family of keys, in one place.
+
+  2025/01/15/617-555-0123/messages/1736977200_photo.jpg   an original: its stem is made by naming
+  …_photo_thumb.jpg, _preview.jpg, _full.jpg, _playable.* its derivatives, beside it
+  shared/1/<id>-whole.jpg, -plays.mp4                     a clean copy for strangers, made on demand
+  quarantine/<id>.jpg                                     the bytes of a purged original
+  rejected/<id>                                           an error page that came in place of a file
+
+Until November 2026 error pages were kept under `evidence/`, where they stay; no row names them.
+What is still being written or decoded has no key: it lies in the workspace, under a name that
+begins with a dot.
+"""
+
+import re
+import uuid
+from pathlib import PurePosixPath
+
+# Every segment: no leading dot, and nothing that a file system or a URL treats specially.
+_KEY = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,200}(/(?!\.)[A-Za-z0-9._-]{1,200})*")
+_LONGEST = 500  # characters
+
+# What follows the original's stem. Originals have no second underscore, so none has such a name.
+_ENDINGS = {
+    "thumbnail": "_thumb",
+    "preview": "_preview",
+    "full": "_full",
+    "playable": "_playable",
+}
+
+# Changes when cleaning does: copies made by an earlier way are made again.
+_CLEANING = 1
+
+
+def check_key(key: str) -> str:
+    """The key itself. Raises ValueError for one that we would never have chosen."""
+    if not is_key(key):
+        raise ValueError(f"not a key: {key!r}")
+    return key
+
+
+def is_key(key: str) -> bool:
+    return len(key) <= _LONGEST and _KEY.fullmatch(key) is not None
+
+
+def stem(original: str) -> str:
+    """The key without its extension: what derivatives are named after."""
+    return original.rpartition(".")[0]
+
+
+def derivative(original: str, name: str, extension: str) -> str:
+    """`name` is thumbnail, preview, full or playable."""
+    return f"{stem(original)}{_ENDINGS[name]}.{extension}"
+
+
+def shared(media_id: uuid.UUID, use: str, extension: str) -> str:
+    """`use` is whole (the file as a download) or plays."""
+    return f"shared/{_CLEANING}/{media_id}-{use}.{extension}"
+
+
+def quarantined(media_id: uuid.UUID, original: str) -> str:
+    return f"quarantine/{media_id}{PurePosixPath(original).suffix}"
+
+
+def rejected(media_id: uuid.UUID) -> str:
+    return f"rejected/{media_id}"

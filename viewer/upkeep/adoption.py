@@ -1,0 +1,156 @@
+"""Take a folder without a marker for this database's own, after a look at what is in it.
+
+For photos that were moved by hand (`cp -r media/* …` leaves the marker behind), and for databases
+that are older than markers. The folder is compared with the rows: the size of every file, and the
+checksum of a sample. Nothing in it is written but the marker.
+"""
+
+import logging
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from viewer.extensions import db, lock
+from viewer.models import MediaAttachment, StoreIdentity
+from viewer.storage import Missing, StorageError, Store, checksum
+from viewer.upkeep.identity import UnusableStore, WrongStore
+
+log = logging.getLogger(__name__)
+
+SAMPLE = 200  # files whose checksum is compared
+# One file in so many may be missing or different, and one in any case: a folder of years has its
+# scars. A folder of somebody else, or a copy that was broken off, has far more.
+TOLERATED = 100
+
+State = MediaAttachment.State
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A file that should be there."""
+
+    key: str
+    size: int
+    sha256: str
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What was found where files should be."""
+
+    expected: int = 0
+    same_size: int = 0
+    hashed: int = 0  # of those with the right size
+    missing: list[str] = field(default_factory=list)  # keys
+    different: list[str] = field(default_factory=list)  # by size or by checksum
+
+    @property
+    def bad(self) -> int:
+        return len(self.missing) + len(self.different)
+
+    @property
+    def tolerated(self) -> int:
+        return max(1, self.expected // TOLERATED)
+
+
+def check_marker(store: Store) -> None:
+    """Raises WrongStore where there is nothing to adopt: the folder has a marker, or cannot be."""
+    try:
+        found, is_empty = store.identity(), store.is_empty()
+    except StorageError as trouble:
+        raise UnusableStore(f"The media folder {store.address} cannot be used. {trouble}") from None
+    known = db.session.scalar(sa.select(StoreIdentity.id))
+    db.session.commit()
+    if found is not None and found == str(known):
+        raise WrongStore(f"The media folder {store.address} is this database's own already.")
+    if found is not None:
+        raise WrongStore(
+            f"The media folder {store.address} has the marker of another database. Set MEDIA_ROOT "
+            "to this database's folder, or DATABASE_URL to the database that goes with this one."
+        )
+    if is_empty:
+        raise WrongStore(
+            f"The media folder {store.address} is empty: is its disk mounted? There is nothing to "
+            "adopt in it."
+        )
+
+
+def expected_files() -> list[Expected]:
+    """Every original that should be here. What is known to be damaged proves nothing."""
+    media = MediaAttachment
+    found = db.session.execute(
+        sa.select(media.file_path, media.file_size, media.sha256).where(
+            media.state.in_((State.STORED, State.TRASHED)),
+            media.downloaded_at.is_not(None),
+            media.purged_at.is_(None),
+            media.sha256.is_not(None),
+            media.file_size.is_not(None),
+        )
+    ).all()
+    db.session.commit()  # reading files takes a while
+    return [Expected(key, size or 0, sha256 or "") for key, size, sha256 in found]
+
+
+def compare(
+    store: Store, files: list[Expected], sample: int, advance: Callable[[int], None]
+) -> Comparison:
+    """Compare every size, and the checksums of so many files. Raises Unavailable."""
+    found = Comparison(expected=len(files))
+    here: list[Expected] = []
+    for one in files:
+        try:
+            size = store.stat(one.key).size
+        except Missing:
+            found.missing.append(one.key)
+        else:
+            if size == one.size:
+                here.append(one)
+            else:
+                found.different.append(one.key)
+        advance(1)
+    found.same_size = len(here)
+    for one in random.sample(here, min(sample, len(here))):
+        found.hashed += 1
+        try:
+            if checksum(store, one.key).sha256 != one.sha256:
+                found.different.append(one.key)
+        except Missing:
+            found.missing.append(one.key)
+        advance(1)
+    return found
+
+
+def check_comparison(found: Comparison, lost: int) -> None:
+    """Raises WrongStore unless enough of the files are there. `lost`: so many are known to be."""
+    allowed = max(found.tolerated, lost)
+    if found.expected == 0:
+        raise WrongStore(
+            "This database has no files yet, so nothing shows that the folder is its own. "
+            "Set MEDIA_ROOT to an empty folder."
+        )
+    if found.bad > allowed or found.bad >= found.expected:
+        raise WrongStore(
+            f"Not adopted: {found.bad} of {found.expected} files are missing or different, and at "
+            f"most {allowed} may be (one in {TOLERATED}, or one). Finish the copy, or set "
+            "MEDIA_ROOT to the folder with the photos. Files that are lost for good can be "
+            f"restored from the backup first, or left out: --lost {found.bad}"
+        )
+
+
+def adopt(store: Store) -> uuid.UUID:
+    """Write the marker. Commits. Raises WrongStore."""
+    lock("store identity")
+    known = db.session.scalar(sa.select(StoreIdentity))
+    if known is None:
+        known = StoreIdentity(id=uuid.uuid4())
+        db.session.add(known)
+    db.session.commit()
+    try:
+        store.mark(str(known.id))
+    except StorageError as trouble:
+        raise UnusableStore(f"The media folder {store.address} cannot be used. {trouble}") from None
+    log.warning("store=%s adopted at %s", known.id, store.address)
+    return known.id

@@ -1,0 +1,9 @@
+"""Who may come in, and who did what."""
+
+from flask import Blueprint
+
+from viewer.web.accounts import account, audit_log, users
+
+bp = Blueprint("accounts", __name__)
+for part in (account, audit_log, users):
+    bp.register_blueprint(part.bp)

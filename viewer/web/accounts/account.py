@@ -1,0 +1,311 @@
+"""The door for people: login, logout, invitations, and what each may change about their account."""
+
+import math
+import uuid
+from datetime import timedelta
+
+import sqlalchemy as sa
+from flask import (
+    Blueprint,
+    abort,
+    flash,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from werkzeug.wrappers import Response
+
+from viewer.extensions import db
+from viewer.models import ApiToken, User, UserSession
+from viewer.office import accounts, audit, throttle
+from viewer.web import access, devices
+
+bp = Blueprint("account", __name__)
+
+Page = tuple[str, int]
+
+WRONG_PASSWORD = "That is not your password."  # noqa: S105
+NOT_THE_SAME = "The two are not the same."
+NO_INVITATION = (
+    "This invitation was used already, or is older than a week. Ask an owner for a new one."
+)
+
+
+# -- the door --------------------------------------------------------------------------------------
+
+
+@bp.get("/login")
+def login() -> str | Response:
+    """The form, unless somebody is logged in already."""
+    if access.current_user():
+        return redirect(access.local_path(request.args.get("next")))
+    return render_template("accounts/login.html", email="", next=request.args.get("next", ""))
+
+
+@bp.post("/login")
+def enter() -> str | Response | Page:
+    """Log in. The answer is the same for a wrong password and for a name nobody has."""
+    email, password = request.form.get("email", ""), request.form.get("password", "")
+    user = accounts.find(email)
+    known_hash = user.password_hash if user and user.is_enabled else None
+    budget = devices.allowances(email, user)
+    try:
+        is_last = throttle.take(*budget)
+    except throttle.TooMany as refusal:
+        db.session.rollback()
+        return _too_many(refusal, "accounts/login.html", email=email, next=_next())
+    db.session.commit()  # nobody waits for the database while this hashes
+    is_right = accounts.matches(known_hash, password)
+    if user is None or not is_right or not accounts.still(user, known_hash):
+        audit.count_failed_login(user, must_wait=is_last)
+        db.session.commit()
+        flash("That e-mail address and password do not belong together.", "error")
+        return render_template("accounts/login.html", email=email, next=_next()), 401
+    throttle.succeeded(*budget)
+    return _welcome(user, access.local_path(_next()), "login")
+
+
+def _welcome(user: User, address: str, action: str) -> Response:
+    access.start_session(user)
+    audit.note(action, by=user)
+    db.session.commit()
+    response = redirect(address, 303)
+    response.headers["Clear-Site-Data"] = '"storage"'  # what another person kept on this device
+    devices.remember(response, user)
+    return response
+
+
+def _next() -> str:
+    return request.form.get("next", "")
+
+
+def _too_many(refusal: throttle.TooMany, template: str, **words: object) -> Response:
+    flash(
+        f"{_wait(refusal)} If it is urgent: a device where you logged in before may still work, and"
+        " an owner can give you a link by which you choose a new password.",
+        "error",
+    )
+    response = make_response(render_template(template, **words), 429)
+    response.headers["Retry-After"] = str(math.ceil(refusal.wait.total_seconds()))
+    return response
+
+
+def _wait(refusal: throttle.TooMany) -> str:
+    minutes = math.ceil(refusal.wait / timedelta(minutes=1))
+    return (
+        "That was wrong too often. Wait"
+        f" {'a minute' if minutes == 1 else f'{minutes} minutes'}, then try again."
+    )
+
+
+@bp.post("/logout")
+def logout() -> Response:
+    """Log out on this device, and forget on it what was kept for bad links."""
+    audit.note("logout")
+    access.end_session()
+    db.session.commit()
+    return _goodbye()
+
+
+def _goodbye() -> Response:
+    response = redirect(url_for(".login"), 303)
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return response
+
+
+# -- invitations -----------------------------------------------------------------------------------
+
+
+@bp.get("/invitations/<token>")
+def invitation(token: str) -> Response:
+    """Where somebody chooses a password. Looking at it uses nothing up: messengers look, too."""
+    user = accounts.invited(token)
+    if user is None:
+        abort(404, NO_INVITATION)
+    return _of_invitation(user)
+
+
+@bp.post("/invitations/<token>")
+def accept(token: str) -> Response:
+    """Choose a password, once, and be logged in."""
+    invited = accounts.invited(token)
+    if invited is None:
+        abort(404, NO_INVITATION)
+    db.session.rollback()  # nobody waits for the database while this hashes
+    chosen, errors = _new_password()
+    if chosen is None:
+        return _of_invitation(invited, errors)
+    user = accounts.accept(token, chosen)
+    if user is None:
+        db.session.rollback()
+        abort(404, NO_INVITATION)
+    return secretive(_welcome(user, url_for("conversations.inbox.show"), "login"))
+
+
+def _of_invitation(user: User, errors: dict[str, str] | None = None) -> Response:
+    page = render_template(
+        "accounts/invitation.html", invited=user, errors=errors or {}, shortest=accounts.SHORTEST
+    )
+    return secretive(make_response(page, 400 if errors else 200))
+
+
+def secretive(response: Response) -> Response:
+    """The address, or the page, holds a secret: neither is told to others or kept."""
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _new_password() -> tuple[str | None, dict[str, str]]:
+    """The hash of the one that was typed twice; or what is wrong, by field."""
+    password = request.form.get("new_password", "")
+    if password != request.form.get("repeated", ""):
+        return None, {"repeated": NOT_THE_SAME}
+    try:
+        return accounts.hash_password(password), {}
+    except accounts.Refused as refusal:
+        return None, {"new_password": str(refusal)}
+
+
+# -- one's own account -----------------------------------------------------------------------------
+
+
+@bp.get("/account")
+def show() -> Response:
+    """Who I am here, where I am logged in, which programs act for me."""
+    return _own_page()
+
+
+@bp.post("/account/password")
+def change_password() -> Response:
+    """Another password; every other device is logged out."""
+    user = access.the_user()
+    known_hash = user.password_hash
+    if wrong := _wrong_password(user):
+        return _own_page("password", {"password": wrong})
+    chosen, errors = _new_password()
+    if chosen is None:
+        return _own_page("password", errors)
+    if not accounts.still(user, known_hash):
+        return _own_page("password", {"password": WRONG_PASSWORD})
+    accounts.set_password(user, chosen)
+    access.start_session(user)
+    db.session.commit()
+    flash("Your password is changed, and every other device is logged out.", "done")
+    return redirect(url_for(".show"), 303)
+
+
+@bp.post("/account/devices/<uuid:session_id>/logout")
+def end_device(session_id: uuid.UUID) -> Response:
+    """Log out on another device, or on this one."""
+    here = access.current_session()
+    if here is not None and here.id == session_id:
+        return logout()
+    if accounts.end_session(access.the_user(), session_id):
+        audit.note("logout", "on another device")
+    db.session.commit()
+    flash("That device is logged out.", "done")
+    return redirect(url_for(".show", _anchor="devices"), 303)
+
+
+@bp.post("/account/devices/logout")
+def end_everywhere() -> Response:
+    """Log out on every device, this one too."""
+    audit.note("logout", "on every device")
+    accounts.end_sessions(access.the_user())
+    access.end_session()
+    db.session.commit()
+    return _goodbye()
+
+
+@bp.post("/account/tokens")
+def add_token() -> Response:
+    """A token for a program: shown now, never again. It takes the password, so that whoever finds
+    an open browser cannot stay for good."""
+    user = access.the_user()
+    if wrong := _wrong_password(user):
+        return _own_page("token", {"password": wrong})
+    try:
+        token = accounts.add_token(user, request.form.get("name", ""))
+    except accounts.Refused as refusal:
+        return _own_page("token", {"name": str(refusal)})
+    db.session.commit()
+    return _own_page(token=token)
+
+
+@bp.post("/account/tokens/<uuid:token_id>/revoke")
+def revoke_token(token_id: uuid.UUID) -> Response:
+    """What uses it is refused from now on."""
+    accounts.revoke_token(access.the_user(), token_id)
+    db.session.commit()
+    flash("That token opens nothing any more.", "done")
+    return redirect(url_for(".show", _anchor="tokens"), 303)
+
+
+def _wrong_password(user: User) -> str | None:
+    """What to say if it is not really them. Ends the transaction: this hashes."""
+    budget = throttle.Allowance(f"password:{user.id}", free=10, memory=timedelta(days=1))
+    try:
+        throttle.take(budget)
+    except throttle.TooMany as refusal:
+        db.session.rollback()
+        return _wait(refusal)
+    known_hash = user.password_hash
+    db.session.commit()
+    if not accounts.matches(known_hash, request.form.get("password", "")):
+        return WRONG_PASSWORD
+    throttle.succeeded(budget)
+    db.session.commit()
+    return None
+
+
+def _own_page(
+    form: str = "", errors: dict[str, str] | None = None, token: str | None = None
+) -> Response:
+    """`form` is the one with `errors`; `token` a secret to be shown this once."""
+    user = access.the_user()
+    sessions = db.session.scalars(
+        sa.select(UserSession)
+        .filter_by(user_id=user.id)
+        .order_by(UserSession.seen_at.desc(), UserSession.id)
+        .limit(100)
+    ).all()
+    tokens = db.session.scalars(
+        sa.select(ApiToken).filter_by(user_id=user.id).order_by(ApiToken.created_at, ApiToken.id)
+    ).all()
+    page = render_template(
+        "accounts/account.html",
+        sessions=sessions,
+        here=access.current_session(),
+        tokens=tokens,
+        token=token,
+        form=form,
+        errors=errors or {},
+        token_name=request.form.get("name", "") if form == "token" else "",
+        shortest=accounts.SHORTEST,
+    )
+    response = make_response(page, 400 if errors else 200)
+    return secretive(response) if token else response
+
+
+@bp.app_template_filter("device")
+def device_words(agent: str | None) -> str:
+    """“Chrome on Android”, from what a browser says of itself."""
+    said = agent or ""
+    browser = next((name for sign, name in BROWSERS if sign in said), "A browser")
+    system = next((name for sign, name in SYSTEMS if sign in said), None)
+    return f"{browser} on {system}" if system else browser
+
+
+# In this order: each pretends to be those below it.
+BROWSERS = (
+    ("Edg", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox", "Firefox"), ("FxiOS", "Firefox"), ("CriOS", "Chrome"), ("Chrome", "Chrome"),
+    ("Safari", "Safari"), ("curl/", "curl"),
+)  # fmt: skip
+SYSTEMS = (
+    ("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"),
+    ("CrOS", "ChromeOS"), ("Macintosh", "Mac"), ("Linux", "Linux"),
+)  # fmt: skip

@@ -1,0 +1,187 @@
+"""Who did what, and when: for the owner."""
+
+import itertools
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Blueprint, abort, current_app, render_template, request, url_for
+
+from viewer.config import settings
+from viewer.extensions import db
+from viewer.models import AuditEntry
+from viewer.office import audit
+from viewer.web.access import Role, needs
+from viewer.web.formatting import local
+
+bp = Blueprint("audit_log", __name__, url_prefix="/trail")
+
+PAGE = 100
+
+# Actions as a person would say them; one that is missing here is shown as it is written.
+WORDS = {
+    "login": "Logged in",
+    "login.failed": "Wrong password",
+    "logout": "Logged out",
+    "password.change": "New password",
+    "user.add": "Added a user",
+    "user.role": "Changed a role",
+    "user.invite": "Made an invitation",
+    "user.disable": "Disabled a user",
+    "user.enable": "Enabled a user",
+    "token.add": "Made an API token",
+    "token.revoke": "Revoked an API token",
+    "media.retry": "Tried a file again",
+    "link": "Linked a file",
+    "link.caption": "Captioned a link",
+    "unlink": "Unlinked a file",
+    "needed": "Took a file as needed after all",
+    "not_needed": "Marked a file as not needed",
+    "caption": "Captioned a file",
+    "check": "Checked a file",
+    "trash": "Put a file in the trash",
+    "restore": "Took a file out of the trash",
+    "purge": "Deleted a file for good",
+    "download": "Downloaded",
+    "record.create": "Made a record",
+    "record.edit": "Changed a record",
+    "record.status": "Changed a status",
+    "record.archive": "Archived a record",
+    "record.unarchive": "Took a record out of the archive",
+    "share.create": "Made a share link",
+    "share.revoke": "Took back a share link",
+}
+# Where a subject can be looked at: its endpoint, and what that calls the id.
+PAGES = {
+    "user": ("accounts.users.show", "user_id"),
+    "conversation": ("conversations.pages.show", "conversation_id"),
+    "media": ("media.details.passport", "media_id"),
+    "record": ("work.records.show", "record_id"),
+    "share": ("sharing.manage.show", "share_id"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What of the trail is asked for. A date that is none is left out, and the form shows so."""
+
+    who: str
+    action: str
+    since: date | None
+    until: date | None  # inclusive
+
+    @classmethod
+    def asked(cls) -> "Filters":
+        asked = request.args
+        return cls(
+            asked.get("who", "").replace("\0", "")[:254],
+            asked.get("action", "").replace("\0", "")[:60],
+            _date(asked.get("since", "")),
+            _date(asked.get("until", "")),
+        )
+
+    @property
+    def words(self) -> dict[str, str | None]:
+        """As the address carries them."""
+        return {
+            "who": self.who or None,
+            "action": self.action or None,
+            "since": self.since.isoformat() if self.since else None,
+            "until": self.until.isoformat() if self.until else None,
+        }
+
+    @property
+    def is_narrow(self) -> bool:
+        return any(self.words.values())
+
+    def narrow(self, query: sa.Select[AuditEntry]) -> sa.Select[AuditEntry]:
+        if self.who:
+            query = query.where(AuditEntry.who == self.who)
+        if self.action:
+            query = query.where(AuditEntry.action == self.action)
+        if self.since:
+            query = query.where(AuditEntry.at >= _midnight(self.since))
+        if self.until:
+            query = query.where(AuditEntry.at < _midnight(self.until + timedelta(days=1)))
+        return query
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry, ready to be shown."""
+
+    entry: AuditEntry
+    what: str
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    date: date
+    lines: list[Row]
+
+
+@bp.get("")
+@needs(Role.OWNER)
+def index() -> str:
+    """The newest first, a page at a time; by person, action and day if asked."""
+    filters = Filters.asked()
+    query = filters.narrow(sa.select(AuditEntry).order_by(AuditEntry.id.desc()))
+    if before := request.args.get("before"):
+        query = query.where(AuditEntry.id < _place(before))
+    found = db.session.scalars(query.limit(PAGE + 1)).all()
+    lines = [_line(entry) for entry in found[:PAGE]]
+    days = [
+        Day(day, list(group))
+        for day, group in itertools.groupby(lines, key=lambda line: local(line.entry.at).date())
+    ]
+    return render_template(
+        "accounts/audit_log.html",
+        days=days,
+        older=found[PAGE - 1].id if len(found) > PAGE else None,
+        filters=filters,
+        people=_distinct(AuditEntry.who),
+        actions={action: WORDS.get(action, action) for action in _distinct(AuditEntry.action)},
+        nobody=audit.NOBODY,
+    )
+
+
+def _line(entry: AuditEntry) -> Row:
+    return Row(entry, WORDS.get(entry.action, entry.action), _page(entry))
+
+
+def _page(entry: AuditEntry) -> str | None:
+    endpoint, name = PAGES.get(entry.subject_type or "", ("", ""))
+    if endpoint not in current_app.view_functions or entry.subject_id is None:
+        return None
+    values: dict[str, Any] = {name: entry.subject_id}
+    return url_for(endpoint, **values)
+
+
+def _distinct(column: sa.orm.InstrumentedAttribute[str]) -> list[str]:
+    """Every value once, by as many steps along its index, however long the trail is."""
+    first = sa.select(sa.func.min(column).label("value"))
+    steps = first.cte(recursive=True)
+    following = sa.select(sa.func.min(column)).where(column > steps.c.value).scalar_subquery()
+    steps = steps.union_all(sa.select(following).where(steps.c.value.is_not(None)))
+    values = sa.select(steps.c.value).where(steps.c.value.is_not(None)).limit(1_000)
+    return [str(value) for value in db.session.scalars(values)]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), settings().zone).astimezone(UTC)
+
+
+def _date(words: str) -> date | None:
+    try:
+        found = date.fromisoformat(words)
+    except ValueError:
+        return None
+    return found if 1970 <= found.year <= 9000 else None
+
+
+def _place(words: str) -> int:
+    if not words.isdecimal() or len(words) > 18:
+        abort(400, "That is no place in this list.")
+    return int(words)

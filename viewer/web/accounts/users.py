@@ -1,0 +1,178 @@
+"""Who may come in: the owner's pages."""
+
+import uuid
+from datetime import datetime
+
+import sqlalchemy as sa
+from flask import (
+    Blueprint,
+    abort,
+    flash,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from werkzeug.wrappers import Response
+
+from viewer.extensions import db
+from viewer.models import User, UserSession
+from viewer.office import accounts
+from viewer.web.access import Role, needs
+from viewer.web.accounts.account import secretive
+
+bp = Blueprint("users", __name__, url_prefix="/users")
+
+# What each role may do, in the words of design.md; every page that offers a choice shows them.
+ROLES = {
+    Role.FIELD: "sees conversations, plays voicemails, links photos",
+    Role.OFFICE: "also edits quotes, appointments and invoices, shares, tries again",
+    Role.OWNER: "also manages users, status and storage",
+}
+
+
+@bp.get("")
+@needs(Role.OWNER)
+def index() -> Response:
+    """Everybody, who may come in first."""
+    return _list()
+
+
+@bp.post("")
+@needs(Role.OWNER)
+def add() -> Response:
+    """A new user, and the link by which they choose a password."""
+    role = _role()
+    if role is None:
+        return _list({"role": "Choose what they may do."})
+    try:
+        user = accounts.add(request.form.get("email", ""), role, request.form.get("name", ""))
+        token = accounts.invite(user)
+    except accounts.Refused as refusal:
+        db.session.rollback()
+        return _list({"email": str(refusal)})
+    db.session.commit()
+    return _show(user, token=token)
+
+
+@bp.get("/<uuid:user_id>")
+@needs(Role.OWNER)
+def show(user_id: uuid.UUID) -> Response:
+    """One of them: name and role, invitation, enabled or not."""
+    return _show(_find(user_id))
+
+
+@bp.post("/<uuid:user_id>")
+@needs(Role.OWNER)
+def change(user_id: uuid.UUID) -> Response:
+    """Another name or role; it holds from their next click on."""
+    user, role = _find(user_id), _role()
+    if role is None:
+        return _show(user, {"role": "Choose what they may do."})
+    try:
+        accounts.change(user, role=role, name=request.form.get("name", ""))
+    except accounts.Refused as refusal:
+        db.session.rollback()
+        return _show(user, {"role": str(refusal)})
+    db.session.commit()
+    flash("Saved.", "done")
+    return _back(user)
+
+
+@bp.post("/<uuid:user_id>/invitations")
+@needs(Role.OWNER)
+def invite(user_id: uuid.UUID) -> Response:
+    """A link to choose a password: the first, or one instead of a forgotten."""
+    user = _find(user_id)
+    try:
+        token = accounts.invite(user)
+    except accounts.Refused as refusal:
+        db.session.rollback()
+        return _show(user, {"invitation": str(refusal)})
+    db.session.commit()
+    return _show(user, token=token)
+
+
+@bp.post("/<uuid:user_id>/disable")
+@needs(Role.OWNER)
+def disable(user_id: uuid.UUID) -> Response:
+    """Close the door, at once and on every device."""
+    user = _find(user_id)
+    try:
+        accounts.disable(user)
+    except accounts.Refused as refusal:
+        db.session.rollback()
+        return _show(user, {"disable": str(refusal)})
+    db.session.commit()
+    flash(f"{user.title} is logged out everywhere and cannot log in.", "done")
+    return _back(user)
+
+
+@bp.post("/<uuid:user_id>/enable")
+@needs(Role.OWNER)
+def enable(user_id: uuid.UUID) -> Response:
+    """Open it again."""
+    user = _find(user_id)
+    accounts.enable(user)
+    db.session.commit()
+    flash(f"{user.title} may log in again.", "done")
+    return _back(user)
+
+
+def _find(user_id: uuid.UUID) -> User:
+    user = db.session.get(User, user_id)
+    if user is None:
+        abort(404, "There is no such user.")
+    return user
+
+
+def _role() -> Role | None:
+    try:
+        return Role(request.form.get("role", ""))
+    except ValueError:
+        return None
+
+
+def _back(user: User) -> Response:
+    return redirect(url_for(".show", user_id=user.id), 303)
+
+
+def _list(errors: dict[str, str] | None = None) -> Response:
+    users = db.session.scalars(
+        sa.select(User).order_by(User.disabled_at.is_not(None), User.email)
+    ).all()
+    page = render_template(
+        "accounts/users.html",
+        users=users,
+        seen=_last_seen([user.id for user in users]),
+        roles=ROLES,
+        errors=errors or {},
+        typed=request.form,
+    )
+    return make_response(page, 400 if errors else 200)
+
+
+def _show(user: User, errors: dict[str, str] | None = None, token: str | None = None) -> Response:
+    """`token` is an invitation's secret, to be shown this once."""
+    page = render_template(
+        "accounts/user.html",
+        person=user,
+        seen=_last_seen([user.id]).get(user.id),
+        roles=ROLES,
+        errors=errors or {},
+        chosen=_role() or user.role,
+        link=url_for("accounts.account.invitation", token=token, _external=True) if token else None,
+        days=accounts.INVITATION_LASTS.days,
+    )
+    response = make_response(page, 400 if errors else 200)
+    return secretive(response) if token else response
+
+
+def _last_seen(ids: list[uuid.UUID]) -> dict[uuid.UUID, datetime]:
+    rows = db.session.execute(
+        sa.select(UserSession.user_id, sa.func.max(UserSession.seen_at).label("seen_at"))
+        .where(UserSession.user_id.in_(ids))
+        .group_by(UserSession.user_id)
+    )
+    return {row.user_id: row.seen_at for row in rows}

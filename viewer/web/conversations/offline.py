@@ -1,0 +1,194 @@
+"""On a bad link, and on none: pages that say nothing new, and conversations kept on the device.
+
+Nothing is kept that nobody asked for. What is kept ends after a week, and with the login.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    current_app,
+    g,
+    jsonify,
+    render_template,
+    request,
+    session,
+    url_for,
+)
+
+from viewer import derive
+from viewer.extensions import db
+from viewer.models import Conversation, MediaAttachment, Message
+from viewer.office.names import names_of, title_of
+from viewer.web.conversations.pages import MESSAGES_PAGE
+from viewer.web.wording import plays
+
+bp = Blueprint("offline", __name__)
+
+MESSAGES = 200  # the newest ones, of a conversation that is kept: four pages
+DAYS = 7  # then what was kept is gone
+
+# For telling before what it will take: our copies of cracked walls had these sizes.
+THUMBNAIL = 27_000  # bytes
+PER_PIXEL = 0.17  # bytes of a preview
+PER_SECOND = 12_000  # bytes of a recording
+
+MediaType, State = MediaAttachment.MediaType, MediaAttachment.State
+
+
+def init_app(app: Flask) -> None:
+    app.after_request(_same_again)
+
+
+@bp.get("/conversations/<uuid:conversation_id>/pack")
+def pack(conversation_id: uuid.UUID) -> Response:
+    """What has to be kept on a device to read this conversation without a link, and its size."""
+    conversation = db.session.get(Conversation, conversation_id)
+    if conversation is None:
+        abort(404, "There is no such conversation.")
+    media = db.session.scalars(_newest_media(conversation.id))
+    copies = [copy for one in media for copy in _copies(one)]
+    response = jsonify(
+        id=str(conversation.id),
+        title=title_of(conversation, names_of(conversation.numbers)),
+        page=url_for("conversations.pages.show", conversation_id=conversation.id),
+        pages=MESSAGES // MESSAGES_PAGE,
+        days=DAYS,
+        size=sum(size for _, size in copies),
+        files=[address for address, _ in copies],
+        programs=_programs(),
+        offline=url_for(".show"),
+    )
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+@bp.get("/offline")
+def show() -> str:
+    """What this device keeps. The device knows; the page only asks it."""
+    return render_template("conversations/offline.html", days=DAYS)
+
+
+@bp.get("/service-worker.js")
+def worker() -> Response:
+    """The program that answers in our place where there is no link. It answers for all pages."""
+    program = Path(current_app.static_folder or "") / "service-worker.js"
+    response = Response(program.read_text(), mimetype="text/javascript")
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    return response.make_conditional(request.environ)  # type: ignore[return-value]
+
+
+@bp.get("/manifest.webmanifest")
+def manifest() -> Response:
+    """By which a phone installs the pages like a program."""
+
+    def icon(name: str, size: int, purpose: str) -> dict[str, str]:
+        address = url_for("static", filename=f"icons/{name}.png")
+        return {
+            "src": address,
+            "sizes": f"{size}x{size}",
+            "type": "image/png",
+            "purpose": purpose,
+        }
+
+    response = jsonify(
+        id="/",
+        name="Conversation viewer",
+        short_name="Viewer",
+        description="Photos and voicemails of the phone line",
+        start_url="/",
+        scope="/",
+        display="standalone",
+        background_color="#f4f2ee",
+        theme_color="#f4f2ee",
+        icons=[
+            icon("icon-192", 192, "any"),
+            icon("icon-512", 512, "any"),
+            icon("maskable-512", 512, "maskable"),
+        ],
+        shortcuts=[
+            {"name": "Photos", "url": url_for("media.gallery.everything")},
+            {"name": "Offline", "url": url_for(".show")},
+        ],
+    )
+    response.mimetype = "application/manifest+json"
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    return response.make_conditional(request)  # type: ignore[return-value]
+
+
+def _newest_media(conversation_id: uuid.UUID) -> sa.Select[MediaAttachment]:
+    newest = (
+        sa.select(Message.id)
+        .filter_by(conversation_id=conversation_id)
+        .order_by(Message.sent_at.desc(), Message.id.desc())
+        .limit(MESSAGES)
+        .subquery()
+    )
+    return (
+        sa.select(MediaAttachment)
+        .join(newest, MediaAttachment.message_id == newest.c.id)
+        .where(MediaAttachment.state == State.STORED)
+        .order_by(MediaAttachment.sent_at.desc(), MediaAttachment.id)
+    )
+
+
+def _copies(media: MediaAttachment) -> Iterator[tuple[str, int]]:
+    """Addresses of what is looked at and listened to, each with about its size in bytes."""
+    if media.thumbnail_path:
+        yield url_for("media.files.thumbnail", media_id=media.id), THUMBNAIL
+    if media.preview_path:
+        yield url_for("media.files.preview", media_id=media.id), _about(media)
+    if media.media_type is MediaType.AUDIO and plays(media):
+        size = int((media.duration_seconds or 0) * PER_SECOND) or media.file_size or 0
+        yield url_for("media.files.playable", media_id=media.id), size
+
+
+def _about(media: MediaAttachment) -> int:
+    width, height = media.width or 0, media.height or 0
+    shrunk = min(1.0, derive.PREVIEW_SIDE / max(width, height, 1))
+    return int(width * height * shrunk**2 * PER_PIXEL)
+
+
+def _programs() -> list[str]:
+    """Our modules, and those they may bring along: without them a kept page is only words."""
+    folder = Path(current_app.static_folder or "")
+    found = [
+        *folder.glob("js/*.js"),
+        *folder.glob("vendor/**/*.js"),
+        *folder.glob("vendor/**/*.css"),
+    ]
+    return [
+        url_for("static", filename=path.relative_to(folder).as_posix()) for path in sorted(found)
+    ]
+
+
+def _same_again(response: Response) -> Response:
+    """A page that says what it said the last time is not sent again.
+
+    Its form token differs each time and is left out of the comparison: the one that the browser
+    has still counts, as long as the login it belongs to, and that is compared.
+    """
+    if (
+        request.method not in ("GET", "HEAD")
+        or response.status_code != 200
+        or response.mimetype != "text/html"
+        or response.is_streamed
+        or "ETag" in response.headers
+        or response.cache_control.no_store
+    ):
+        return response
+    words = response.get_data()
+    if token := g.get("csrf_token"):
+        words = words.replace(token.encode(), b"")
+    digest = hashlib.sha256(str(session.get("csrf_token", "")).encode() + b"\0" + words)
+    response.set_etag(digest.hexdigest()[:32], weak=True)
+    return response.make_conditional(request)  # type: ignore[return-value]

@@ -1,0 +1,100 @@
+"""The conversation: what staff look at all day."""
+
+import uuid
+from datetime import date, datetime, time
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from viewer.config import settings
+from viewer.extensions import db, now
+from viewer.models import Conversation, ConversationAlias, Message
+from viewer.office.names import names_of, title_of
+from viewer.web.conversations import timeline
+from viewer.web.conversations.counts import counts_of
+from viewer.web.conversations.seen import seen
+from viewer.web.formatting import local
+from viewer.web.pagination import position
+
+bp = Blueprint("pages", __name__)
+
+MESSAGES_PAGE = 50
+
+
+@bp.get("/conversations/<uuid:conversation_id>")
+def show(conversation_id: uuid.UUID) -> str | Response:
+    """One conversation: the newest messages, at the bottom; others on demand."""
+    conversation = db.session.get(Conversation, conversation_id)
+    if conversation is None:
+        return _moved(conversation_id)
+    if wanted := request.args.get("on"):
+        return redirect(_address_of_day(conversation, wanted))
+    stretch = _stretch(conversation)
+    senders = {entry.message.sender for entry in stretch.entries if entry.message.sender}
+    names = names_of({*conversation.numbers, *senders})
+    return render_template(
+        "conversations/show.html",
+        conversation=conversation,
+        title=title_of(conversation, names),
+        names=names,
+        stretch=stretch,
+        etag=timeline.etag_of(stretch.entries, *_beyond(conversation, stretch)),
+        counts=counts_of([conversation.id])[conversation.id],
+        today=local(now()).date(),
+    )
+
+
+@bp.get("/messages/<uuid:message_id>")
+def at_message(message_id: uuid.UUID) -> Response:
+    """The page of its conversation where this message stands."""
+    message = db.session.get(Message, message_id)
+    if message is None:
+        abort(404, "There is no such message.")
+    place = position(message.sent_at, message.id)
+    on_first_page = timeline.is_among_newest(message, MESSAGES_PAGE)
+    return redirect(
+        url_for(
+            ".show",
+            conversation_id=message.conversation_id,
+            around=None if on_first_page else place,
+            _anchor=f"message-{message.id}",
+        )
+    )
+
+
+def _moved(conversation_id: uuid.UUID) -> Response:
+    """Two conversations that proved to be one have one page; the other's address leads there."""
+    alias = db.session.get(ConversationAlias, str(conversation_id))
+    if alias is None:
+        abort(404, "There is no such conversation.")
+    return redirect(url_for(".show", conversation_id=alias.conversation_id), 301)
+
+
+def _stretch(conversation: Conversation) -> timeline.Stretch:
+    """What the address asks for."""
+    for way in (timeline.before, timeline.after, timeline.around):
+        if place := request.args.get(way.__name__):
+            return way(conversation.id, place, MESSAGES_PAGE)
+    return timeline.newest(conversation.id, MESSAGES_PAGE, seen(conversation.id))
+
+
+def _beyond(conversation: Conversation, stretch: timeline.Stretch) -> list[object]:
+    """A page that ends before the newest message also tells whether there is a newer one."""
+    return [conversation.latest_at] if stretch.has_newer else []
+
+
+def _address_of_day(conversation: Conversation, wanted: str) -> str:
+    """Where the first message of that day, or of a later one, stands on top."""
+    try:
+        day = date.fromisoformat(wanted)
+        midnight = datetime.combine(day, time.min, settings().zone)
+        place = position(midnight, uuid.UUID(int=0))
+    except (ValueError, OverflowError):
+        abort(400, "That is no date. Write it as 2026-09-21.")
+    is_later = conversation.latest_at < midnight
+    return url_for(
+        ".show",
+        conversation_id=conversation.id,
+        after=None if is_later else place,
+        _anchor=None if is_later else "main",
+    )

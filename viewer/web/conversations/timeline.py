@@ -1,0 +1,298 @@
+"""A stretch of a conversation: which messages stand in it, and what is known of each by browsers.
+
+A version is a short digest of whatever the page says of a message, made from its rows. The
+versions of a stretch are its ETag, so a browser that asks for news says with it what it has, and
+is sent the rest. No column has to be kept up: whoever writes a row, and however, is noticed.
+"""
+
+import base64
+import hashlib
+import itertools
+import json
+import re
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Load, load_only, selectinload
+
+from viewer.extensions import db
+from viewer.models import MediaAttachment, MediaLink, Message, WorkRecord
+from viewer.web import wording
+from viewer.web.formatting import local
+from viewer.web.pagination import newer, older, position
+
+DIGEST = 4  # bytes of each message in an ETag: a change is overlooked once in four billion
+RUN = timedelta(minutes=10)  # what one person writes within, reads as one
+IN_SIGHT = 6  # messages, or photos, that a screen shows at once
+
+# What a version is made of. The rest of a row, its words above all, follows from these: what
+# deliveries told is `said`, with the moment of each telling.
+_TOLD = (Message.id, Message.conversation_id, Message.kind, Message.direction, Message.sender,
+         Message.colleague, Message.status, Message.error_code, Message.sent_at,
+         Message.said)  # fmt: skip
+_OF_A_FILE = (MediaAttachment.id, MediaAttachment.message_id, MediaAttachment.position,
+              MediaAttachment.role, MediaAttachment.media_type, MediaAttachment.state,
+              MediaAttachment.problem, MediaAttachment.copy_state, MediaAttachment.copy_problem,
+              MediaAttachment.thumbnail_path, MediaAttachment.preview_path,
+              MediaAttachment.playable_path, MediaAttachment.mime_type, MediaAttachment.file_name,
+              MediaAttachment.file_size, MediaAttachment.width, MediaAttachment.height,
+              MediaAttachment.duration_seconds, MediaAttachment.caption,
+              MediaAttachment.is_unfiled, MediaAttachment.not_needed_at,
+              MediaAttachment.created_at)  # fmt: skip
+_UNSHOWN = {"created_at", "message_id", "state"}  # of a file; its state is told apart below
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message as it stands in a timeline."""
+
+    message: Message
+    position: str
+    follows: bool  # goes on from the message above it: no name again
+    files: str  # id:version of each file shown
+    words: str  # version of what was said
+    version: bytes  # of all, also of what changes by itself: its receipt, its delivery
+    is_first_new: bool = False
+    is_seen_first: bool = False  # in sight where the page opens: its photos don't wait for that
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    date: date
+    entries: list[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Messages that follow each other, oldest first, and whether there are others around them."""
+
+    entries: list[Entry]
+    has_older: bool
+    has_newer: bool
+
+    @property
+    def days(self) -> list[Day]:
+        return days_of(self.entries)
+
+    @property
+    def first(self) -> str | None:
+        return self.entries[0].position if self.entries else None
+
+    @property
+    def last(self) -> str | None:
+        return self.entries[-1].position if self.entries else None
+
+
+def days_of(entries: Iterable[Entry]) -> list[Day]:
+    return [
+        Day(date, list(group))
+        for date, group in itertools.groupby(
+            entries, key=lambda entry: local(entry.message.sent_at).date()
+        )
+    ]
+
+
+def newest(conversation_id: uuid.UUID, size: int, new_since: datetime | None = None) -> Stretch:
+    found = _read(_of(conversation_id).order_by(*_DOWN).limit(size + 1))
+    return Stretch(
+        _in_sight(_entries(found[:size][::-1], new_since=new_since)),
+        has_older=len(found) > size,
+        has_newer=False,
+    )
+
+
+def before(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
+    query = _of(conversation_id).where(older(Message.sent_at, Message.id, place))
+    found = _read(query.order_by(*_DOWN).limit(size + 1))
+    return Stretch(
+        _entries(found[:size][::-1]),
+        has_older=len(found) > size,
+        has_newer=True,
+    )
+
+
+def after(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
+    query = _of(conversation_id).where(newer(Message.sent_at, Message.id, place))
+    found = _read(query.order_by(*_UP).limit(size + 1))
+    at_or_below = _of(conversation_id).where(~newer(Message.sent_at, Message.id, place))
+    return Stretch(
+        _entries(found[:size]),
+        has_older=db.session.scalar(sa.select(at_or_below.exists())) or False,
+        has_newer=len(found) > size,
+    )
+
+
+def around(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
+    """The message at this place in the middle, with as many above it as below."""
+    half = size // 2
+    above = _of(conversation_id).where(~newer(Message.sent_at, Message.id, place))
+    below = _of(conversation_id).where(newer(Message.sent_at, Message.id, place))
+    upper = _read(above.order_by(*_DOWN).limit(half + 1))
+    lower = _read(below.order_by(*_UP).limit(half + 1))
+    return Stretch(
+        _entries(upper[:half][::-1] + lower[:half]),
+        has_older=len(upper) > half,
+        has_newer=len(lower) > half,
+    )
+
+
+def is_among_newest(message: Message, size: int) -> bool:
+    """Whether fewer than `size` messages of its conversation are newer."""
+    newer_ones = (
+        _of(message.conversation_id)
+        .where(newer(Message.sent_at, Message.id, position(message.sent_at, message.id)))
+        .limit(size)
+        .subquery()
+    )
+    return (db.session.scalar(sa.select(sa.func.count()).select_from(newer_ones)) or 0) < size
+
+
+def watched(
+    conversation_id: uuid.UUID, since: str | None, until: str | None, limit: int
+) -> Stretch:
+    """What stands between two places now, the newest of it; told apart by versions only.
+
+    The places themselves belong to it. Words of messages are not read: `whole` reads them.
+    """
+    query = _of(conversation_id)
+    if since:
+        query = query.where(~older(Message.sent_at, Message.id, since))
+    if until:
+        query = query.where(~newer(Message.sent_at, Message.id, until))
+    found = _read(query.order_by(*_DOWN).limit(limit + 1), light=True)
+    return Stretch(
+        _entries(found[:limit][::-1], above=found[limit] if len(found) > limit else None),
+        has_older=len(found) > limit,
+        has_newer=until is not None,
+    )
+
+
+def whole(entries: Iterable[Entry]) -> None:
+    """Read the rest of these messages' rows, in one go."""
+    ids = [entry.message.id for entry in entries]
+    if ids:
+        _read(sa.select(Message).where(Message.id.in_(ids)))
+
+
+# --- Versions ------------------------------------------------------------------------------
+
+
+def etag_of(entries: Iterable[Entry], *more: object) -> str:
+    digests = [entry.version for entry in entries] + [_digest(one) for one in more]
+    return base64.urlsafe_b64encode(b"".join(digests)).decode().rstrip("=")
+
+
+def known_by(if_none_match: str) -> set[bytes]:
+    """The versions in all of the ETags with which a browser asks; nonsense is nothing."""
+    known: set[bytes] = set()
+    for tag in re.findall(r'"([\w-]*)(?::\w+)?"', if_none_match):
+        try:
+            found = base64.urlsafe_b64decode(tag + "=" * (-len(tag) % 4))
+        except ValueError:
+            continue
+        known.update(found[i : i + DIGEST] for i in range(0, len(found), DIGEST))
+    return known
+
+
+def digests_of(entries: Iterable[Entry], *more: object) -> set[bytes]:
+    return {entry.version for entry in entries} | {_digest(one) for one in more}
+
+
+def _digest(*told: object) -> bytes:
+    written = json.dumps(told, default=str, sort_keys=True)
+    return hashlib.blake2b(written.encode(), digest_size=DIGEST).digest()
+
+
+# --- Reading -------------------------------------------------------------------------------
+
+_DOWN = (Message.sent_at.desc(), Message.id.desc())
+_UP = (Message.sent_at, Message.id)
+
+
+def _of(conversation_id: uuid.UUID) -> sa.Select[Message]:
+    return sa.select(Message).filter_by(conversation_id=conversation_id)
+
+
+def _read(query: sa.Select[Message], *, light: bool = False) -> list[Message]:
+    """With their files, and what those are linked to: the same few queries for any number."""
+    options: list[Any] = [selectinload(Message.media)]
+    if light:
+        options = [load_only(*_TOLD), options[0].load_only(*_OF_A_FILE)]
+    links: Load = selectinload(Message.media).selectinload(MediaAttachment.links)  # type: ignore[assignment]
+    options.append(links.joinedload(MediaLink.record))
+    query = query.options(*options).execution_options(populate_existing=True)
+    return list(db.session.scalars(query))
+
+
+def _entries(
+    messages: Sequence[Message],
+    *,
+    above: Message | None = None,
+    new_since: datetime | None = None,
+) -> list[Entry]:
+    """Each with what the one above it leaves to say."""
+    is_new = (m for m in messages if new_since and m.is_incoming and m.sent_at >= new_since)
+    first_new = next(is_new, None)
+    return [
+        _entry(
+            message,
+            follows=previous is not None and _goes_on(previous, message),
+            is_first_new=message is first_new,
+        )
+        for previous, message in zip([above, *messages], messages, strict=False)
+    ]
+
+
+def _in_sight(entries: list[Entry]) -> list[Entry]:
+    """Marks what is seen where the page opens: from the first new message, else up from the end."""
+    first_new = next((i for i, entry in enumerate(entries) if entry.is_first_new), None)
+    order = range(len(entries))[::-1] if first_new is None else range(first_new, len(entries))
+    photos = 0
+    for index in order[:IN_SIGHT]:
+        photos += len(wording.shown(entries[index].message))
+        if photos > IN_SIGHT and index != order[0]:
+            break
+        entries[index] = replace(entries[index], is_seen_first=True)
+    return entries
+
+
+def _goes_on(above: Message, message: Message) -> bool:
+    return (
+        not (above.is_call or message.is_call)
+        and (above.direction, above.sender, above.colleague)
+        == (message.direction, message.sender, message.colleague)
+        and message.sent_at - above.sent_at < RUN
+        and local(above.sent_at).date() == local(message.sent_at).date()
+    )
+
+
+def _entry(message: Message, *, follows: bool, is_first_new: bool) -> Entry:
+    place = position(message.sent_at, message.id)
+    files = " ".join(f"{media.id.hex[:8]}:{_file(media)}" for media in wording.shown(message))
+    words = _digest(message.said, message.kind, message.direction, follows).hex()
+    receipt = wording.receipt(message)
+    return Entry(
+        message=message,
+        position=place,
+        follows=follows,
+        files=files,
+        words=words,
+        version=_digest(place, files, words, receipt and receipt.words, message.status),
+        is_first_new=is_first_new,
+    )
+
+
+def _file(media: MediaAttachment) -> str:
+    """Its version. Waiting and being downloaded look alike."""
+    state = "on its way" if media.is_on_its_way else media.state
+    shown = [getattr(media, column.key) for column in _OF_A_FILE if column.key not in _UNSHOWN]
+    links = [_link(link.record) for link in sorted(media.links, key=lambda link: str(link.id))]
+    return _digest(state, shown, links).hex()
+
+
+def _link(record: WorkRecord) -> tuple[object, ...]:
+    return record.id, record.number, record.title, record.visit, record.starts_at

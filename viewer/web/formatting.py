@@ -1,0 +1,140 @@
+"""How values read on a page: times in the display zone, numbers and sizes as people say them."""
+
+import zlib
+from datetime import date, datetime, timedelta
+
+from flask import Flask
+
+from viewer import quo
+from viewer.config import settings
+from viewer.extensions import now
+
+OLD = timedelta(days=7)  # in the tray
+
+
+def init_app(app: Flask) -> None:
+    for show in (
+        age,
+        clock,
+        day,
+        duration,
+        exact_time,
+        initial,
+        is_old,
+        quo.display,
+        shade,
+        short_day,
+        short_time,
+        size,
+        visit_time,
+    ):
+        app.add_template_filter(show, show.__name__)
+    app.add_template_filter(quo.is_number, "rings")
+
+
+def local(moment: datetime) -> datetime:
+    return moment.astimezone(settings().zone)
+
+
+def clock(moment: datetime) -> str:
+    """2:05 PM"""
+    return f"{local(moment):%I:%M %p}".lstrip("0")
+
+
+def day(when: date) -> str:
+    """Today, Yesterday, Monday, September 21, or with its year once that is another."""
+    today = local(now()).date()
+    if when == today:
+        return "Today"
+    if (today - when).days == 1:
+        return "Yesterday"
+    words = f"{when:%A, %B} {when.day}"
+    return words if when.year == today.year else f"{words}, {when.year}"
+
+
+def short_time(moment: datetime) -> str:
+    """What an inbox line has room for: 2:05 PM, Mon, Sep 21, 9/21/25."""
+    today, then = local(now()).date(), local(moment).date()
+    if then == today:
+        return clock(moment)
+    if 0 < (today - then).days < 7:
+        return f"{then:%a}"
+    if then.year == today.year:
+        return f"{then:%b} {then.day}"
+    return f"{then.month}/{then.day}/{then:%y}"
+
+
+def age(moment: datetime) -> str:
+    """How long ago, in one unit: 5 minutes, 3 days, 2 weeks, 7 months."""
+    minutes = max(0, int((now() - moment).total_seconds() // 60))
+    for unit, length in (
+        ("year", 525_600), ("month", 43_800), ("week", 10_080), ("day", 1_440), ("hour", 60),
+    ):  # fmt: skip
+        # 13 days say more than 1 week, 36 hours no more than 1 day.
+        if minutes >= length * (2 if unit in ("week", "month", "year") else 1):
+            count = minutes // length
+            return f"{count} {plural(count, unit)}"
+    return f"{minutes} {plural(minutes, 'minute')}"
+
+
+def is_old(moment: datetime) -> bool:
+    return now() - moment > OLD
+
+
+def visit_time(moment: datetime) -> str:
+    """Today 2:05 PM, Tomorrow 9:00 AM, Wed, Mar 12, 2:05 PM"""
+    then, today = local(moment), local(now()).date()
+    days = (then.date() - today).days
+    if days in (0, 1):
+        return f"{('Today', 'Tomorrow')[days]} {clock(moment)}"
+    year = "" if then.year == today.year else f", {then.year}"
+    return f"{then:%a, %b} {then.day}{year}, {clock(moment)}"
+
+
+def short_day(when: date | datetime) -> str:
+    """Mar 12, or with its year once that is another."""
+    when = local(when).date() if isinstance(when, datetime) else when
+    year = "" if when.year == local(now()).year else f", {when.year}"
+    return f"{when:%b} {when.day}{year}"
+
+
+def exact_time(moment: datetime) -> str:
+    """Monday, September 21, 2026, 2:05:09 PM EDT"""
+    here = local(moment)
+    return f"{here:%A, %B} {here.day}, {here.year}, {f'{here:%I:%M:%S %p %Z}'.lstrip('0')}"
+
+
+def duration(seconds: float | None) -> str:
+    """0:18, 1:02:05; a dash where nobody knows."""
+    if seconds is None:
+        return "–"
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def size(octets: int | None) -> str:
+    """340 kB, 2.1 MB, 84 GB"""
+    if octets is None:
+        return "–"
+    if octets < 1_000_000:
+        return f"{max(1, round(octets / 1000))} kB"
+    if octets < 1_000_000_000:
+        return f"{octets / 1_000_000:.1f} MB"
+    return f"{octets / 1_000_000_000:.{1 if octets < 10_000_000_000 else 0}f} GB"
+
+
+def plural(count: int, word: str) -> str:
+    """photo, for one; photos, for none and for many"""
+    return word if count == 1 else f"{word}s"
+
+
+def initial(name: str | None) -> str:
+    """The letter that stands for a person; # for a number without a name."""
+    return next((sign.upper() for sign in name or "" if sign.isalnum()), "#")
+
+
+def shade(number: str) -> int:
+    """Which of six colors a person has; the same on every page."""
+    return zlib.crc32(number.encode()) % 6

@@ -1,0 +1,9 @@
+"""Files: their bytes, the gallery, one file's story, the trash, the player."""
+
+from flask import Blueprint
+
+from viewer.web.media import details, files, gallery, player, slides, trash
+
+bp = Blueprint("media", __name__)
+for part in (details, files, gallery, player, slides, trash):
+    bp.register_blueprint(part.bp)

@@ -1,0 +1,236 @@
+"""The files themselves: originals, and the copies made of them.
+
+What is served never runs in our origin: the type is what the bytes are, only known pictures,
+sounds and films are shown in place, and everything else is a download.
+"""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, abort, current_app, redirect, request, url_for
+from werkzeug.datastructures import ContentRange
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import http_date, is_resource_modified, parse_date
+from werkzeug.wrappers import Response as BaseResponse
+
+from viewer import derive, jobs
+from viewer.extensions import db, media_store
+from viewer.intake import collect
+from viewer.models import MediaAttachment
+from viewer.office import audit
+from viewer.storage import Missing, Opened, Unavailable
+from viewer.web.access import Role, needs
+
+bp = Blueprint("files", __name__, url_prefix="/media")
+
+State = MediaAttachment.State
+CHUNK = 256 * 1024  # bytes
+COPY_TYPES = {"jpg": "image/jpeg", "mp4": "video/mp4", "m4a": "audio/mp4", "mp3": "audio/mpeg"}
+SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'"
+
+
+class TooEarly(HTTPException):
+    """425: we know this file, and it is not here yet. werkzeug has no class for it."""
+
+    code = 425
+
+
+@bp.get("/<uuid:media_id>")
+def original(media_id: uuid.UUID) -> Response:
+    """The bytes as sent. `?download` saves them under a name that tells where they are from."""
+    media = _find(media_id)
+    assert media.mime_type is not None  # noqa: S101 - stored rows have one
+    return _send(media, media.file_path, media.mime_type, f'"{media.sha256}"')
+
+
+@bp.get("/<uuid:media_id>/thumbnail")
+def thumbnail(media_id: uuid.UUID) -> Response:
+    """A small JPEG."""
+    return _send_copy(_find(media_id), "thumbnail")
+
+
+@bp.get("/<uuid:media_id>/preview")
+def preview(media_id: uuid.UUID) -> Response:
+    """A JPEG of about a screen's size."""
+    return _send_copy(_find(media_id), "preview")
+
+
+@bp.get("/<uuid:media_id>/full")
+def full(media_id: uuid.UUID) -> Response:
+    """Every pixel, in a form that browsers show: the original, or a JPEG as large as it."""
+    media = _find(media_id)
+    if derive.KINDS[media.mime_type or ""].browser_plays:
+        return original(media_id)
+    if (
+        media.full_path is None
+        and 0 < max(media.width or 0, media.height or 0) <= derive.PREVIEW_SIDE
+    ):
+        return _send_copy(media, "preview")  # a small one has all of it
+    if media.full_path is None and media.copy_state is not MediaAttachment.CopyState.DUE:
+        abort(404, "There is no full-size picture of this file. The original can be downloaded.")
+    return _send_copy(media, "full")
+
+
+@bp.get("/<uuid:media_id>/playable")
+def playable(media_id: uuid.UUID) -> Response:
+    """A copy that every browser plays; the original, where every browser plays that."""
+    media = _find(media_id)
+    if not media.has_playable and derive.KINDS[media.mime_type or ""].browser_plays:
+        return original(media_id)
+    return _send_copy(media, "playable")
+
+
+@bp.post("/<uuid:media_id>/attempts")
+@needs(Role.OFFICE)
+def retry(media_id: uuid.UUID) -> BaseResponse:
+    """Try again now. Pressing twice is fine."""
+    media = db.get_or_404(MediaAttachment, media_id)
+    collect.retry(media)
+    audit.note("media.retry", subject=("media", media.id))
+    db.session.commit()
+    jobs.enqueue(jobs.collect_media, media.id)
+    return redirect(
+        url_for(
+            "conversations.pages.show",
+            conversation_id=media.conversation_id,
+            _anchor=f"message-{media.message_id}",
+        ),
+        303,
+    )
+
+
+def _find(media_id: uuid.UUID) -> MediaAttachment:
+    """The row, if its bytes may be shown. 404 for the unknown, 425 for what is on its way."""
+    media = db.session.get(MediaAttachment, media_id)
+    if media is None or media.state is State.TRASHED:
+        abort(404, "There is no such file.")
+    if media.state is State.DAMAGED:
+        abort(410, "This file is damaged and is being repaired from the backup.")
+    if media.needs_attention:
+        abort(404, f"This file is not here yet: {media.problem}")
+    if not media.is_stored:
+        raise TooEarly("This file is on its way.")
+    return media
+
+
+def _send_copy(media: MediaAttachment, name: str) -> Response:
+    path: str | None = getattr(media, f"{name}_path")
+    if path is None:
+        if media.copy_state is MediaAttachment.CopyState.DUE:
+            raise TooEarly(f"The {name} is being made.")
+        abort(404, f"There is no {name} of this file.")
+    return _send(
+        media, path, COPY_TYPES[path.rpartition(".")[2]], f'"{(media.sha256 or "")[:32]}-{name}"'
+    )
+
+
+def _send(media: MediaAttachment, key: str, mime_type: str, etag: str) -> Response:
+    inline = mime_type in derive.INLINE_TYPES and "download" not in request.args
+    return send(
+        media,
+        key,
+        mime_type,
+        etag,
+        disposition=_disposition(media, key, inline=inline),
+        caching="private, max-age=31536000, immutable",
+    )
+
+
+def send(
+    media: MediaAttachment, key: str, mime_type: str, etag: str, *, disposition: str, caching: str
+) -> Response:
+    """A file, or a copy of it, whole or in part, so that nothing in it can run."""
+    try:
+        response = _answer(key, etag, media.downloaded_at or media.created_at)
+    except Missing:
+        current_app.logger.error("media=%s is not in the store", media.id)
+        abort(410, "This file is missing from the store.")
+    except Unavailable as trouble:
+        abort(503, str(trouble))
+    may_show = mime_type in derive.INLINE_TYPES
+    response.content_type = mime_type if may_show else "application/octet-stream"
+    response.headers["Content-Disposition"] = disposition
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = SANDBOX
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = caching
+    if response.status_code in (200, 206):
+        _hand_off(response, key)
+    return response
+
+
+def _hand_off(response: Response, key: str) -> None:
+    """Let the reverse proxy send the bytes, if it can reach them."""
+    location = media_store().handoff(key)
+    if location is None:
+        return
+    response.close()
+    # It answers Range and If-Range itself.
+    response.status_code, response.response = 200, []
+    for name in ("Content-Range", "Content-Length"):
+        response.headers.pop(name, None)
+    response.headers["X-Accel-Redirect"] = location
+
+
+def _answer(key: str, etag: str, modified: datetime) -> Response:
+    """200, 206, 304 or 416, as RFC 9110 says. Raises Missing, Unavailable."""
+    file = media_store().open(key)
+    headers = {
+        "ETag": etag,
+        "Last-Modified": http_date(modified.astimezone(UTC)),
+        "Accept-Ranges": "bytes",
+    }
+    if not is_resource_modified(request.environ, etag=etag.strip('"'), last_modified=modified):
+        file.close()
+        return Response(status=304, headers=headers)
+    may_be_part = request.method == "GET" and _range_applies(etag, modified)
+    wanted = request.range if may_be_part else None
+    # Several ranges at once would cost us and serve nobody: the whole is always a right answer.
+    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+        return _body(file, file.size, 200, headers)
+    file.close()
+    start, stop = _span(*wanted.ranges[0], file.size)
+    if start >= stop:
+        return Response(status=416, headers=headers | {"Content-Range": f"bytes */{file.size}"})
+    headers["Content-Range"] = ContentRange("bytes", start, stop, file.size).to_header()
+    return _body(media_store().open(key, start, stop - start), stop - start, 206, headers)
+
+
+def _range_applies(etag: str, modified: datetime) -> bool:
+    """If-Range: a range of another version would make a broken file."""
+    condition = request.headers.get("If-Range")
+    if condition is None:
+        return True
+    date = parse_date(condition)
+    # As written: a weak tag (W/"…") never promises the same bytes, and werkzeug drops its W/.
+    return condition == etag if date is None else modified.replace(microsecond=0) <= date
+
+
+def _span(first: int, end: int | None, size: int) -> tuple[int, int]:
+    """Where a range begins and ends in a file of this size; a negative first counts from its end.
+
+    Not werkzeug's range_for_length: it refuses the last 500 bytes of a file that has fewer.
+    """
+    return max(0, first + size) if first < 0 else first, size if end is None else min(end, size)
+
+
+def _body(file: Opened, length: int, status: int, headers: dict[str, str]) -> Response:
+    if request.method == "HEAD":
+        file.close()  # werkzeug closes nothing where it sends nothing
+    response = Response(_chunks(file), status=status, headers=headers, direct_passthrough=True)
+    response.content_length = length
+    response.call_on_close(file.close)  # a client that leaves before the first chunk
+    return response
+
+
+def _chunks(file: Opened) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _disposition(media: MediaAttachment, key: str, *, inline: bool) -> str:
+    # Our own path is plain ASCII by construction: nothing to encode, nothing to inject.
+    day, customer, name = "-".join(key.split("/")[:3]), key.split("/")[3], key.split("/")[-1]
+    return f'{"inline" if inline else "attachment"}; filename="{day}_{customer}_{name}"'

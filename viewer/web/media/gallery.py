@@ -1,0 +1,381 @@
+"""All files of a conversation or of the company as pictures, and what is done with many at once."""
+
+import itertools
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+import sqlalchemy as sa
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    flash,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from sqlalchemy.orm import defer, joinedload, selectinload
+from werkzeug.wrappers import Response as BaseResponse
+
+from viewer import quo
+from viewer.extensions import db
+from viewer.models import Conversation, ConversationAlias, MediaAttachment, MediaLink, Message, User
+from viewer.office import audit, filing
+from viewer.office.names import names_of, title_of
+from viewer.web import access
+from viewer.web.formatting import clock, local, plural
+from viewer.web.media import slides, zips
+from viewer.web.media.gallery_filters import FILED, KINDS, STATES, US, Narrowing
+from viewer.web.wording import what
+
+bp = Blueprint("gallery", __name__)
+
+PAGE = 48  # rows of two, three, four and six are all full
+COUNTED = 500  # "500+": nobody counts on
+SELECTED = 500  # files at once: as many as are linked or shared at once
+
+Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttachment.MediaType
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What can be done with the selected files: a form's button, sent with their ids."""
+
+    endpoint: str
+    words: str
+    icon: str
+    role: User.Role = User.Role.FIELD
+
+    @property
+    def url(self) -> str:
+        return url_for(self.endpoint)
+
+
+ACTIONS = (
+    Action("work.linking.choose", "Link to work", "linked"),
+    Action("media.gallery.zip", "Download", "download"),
+    Action("sharing.manage.new", "Share", "share", access.Role.OFFICE),
+    Action("work.unfiled.not_needed", "Not needed", "remove"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One file of the gallery, and what is said of it."""
+
+    media: MediaAttachment
+    who: str  # nothing, where there is nobody else
+    when: str
+    words: str  # what it is, for those who do not see it
+    uses: list[str]  # names of the records that it belongs to
+    message: str  # its place in the conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The files of one day or month."""
+
+    key: str
+    day: date
+    is_month: bool
+    tiles: list[Tile]
+
+
+@bp.get("/photos")
+def everything() -> str | tuple[str, int]:
+    """Everything that was sent, the newest first."""
+    return _show(Narrowing.read(request.args))
+
+
+@bp.get("/conversations/<uuid:conversation_id>/photos")
+def of_conversation(conversation_id: uuid.UUID) -> str | tuple[str, int] | BaseResponse:
+    """What was sent in one conversation, the newest first."""
+    conversation = db.session.get(Conversation, conversation_id)
+    if conversation is None:
+        alias = db.session.get(ConversationAlias, str(conversation_id))
+        if alias is None:
+            abort(404, "There is no such conversation.")
+        return redirect(url_for(".of_conversation", conversation_id=alias.conversation_id), 301)
+    return _show(Narrowing.read(request.args, conversation))
+
+
+@bp.get("/photos/ids")
+def ids() -> Response:
+    """The ids of all that can be selected with these filters, the newest first."""
+    query = (
+        _newest_first(sa.select(MediaAttachment.id), _narrowing())
+        .where(MediaAttachment.state == State.STORED)
+        .limit(SELECTED + 1)
+    )
+    found = db.session.scalars(query).all()
+    return jsonify(ids=[str(one) for one in found[:SELECTED]], more=len(found) > SELECTED)
+
+
+@bp.get("/photos/slides")
+def pictures() -> Response:
+    """Photos and videos with these filters, for the photo viewer."""
+    return slides.answer(*_narrowing().conditions(), newest_first=True)
+
+
+@bp.post("/photos/zip", endpoint="zip")
+def download() -> BaseResponse:
+    """The originals of the chosen files, or of a whole conversation, as one download."""
+    media = _chosen()
+    if not media:
+        flash("Select at least one file first.", "error")
+        return redirect(access.local_path(request.form.get("next") or url_for(".everything")), 303)
+    names = _names(media)
+    titles = {one.conversation_id: title_of(one.conversation, names) for one in media}
+    is_one = len(titles) == 1
+    entries = [_entry(one, "" if is_one else titles[one.conversation_id]) for one in media]
+    newest = f"{local(media[-1].sent_at):%Y-%m-%d}"
+    answer = zips.answer(
+        entries, f"{next(iter(titles.values())) if is_one else 'Photos'} {newest}.zip"
+    )
+    subject = ("conversation", media[0].conversation_id) if is_one else None
+    words = f"{len(media)} {plural(len(media), 'file')} as a ZIP"
+    audit.note("download", words, subject=subject)
+    db.session.commit()
+    return answer
+
+
+def _narrowing() -> Narrowing:
+    """The choices of an address that names its conversation as one of them."""
+    conversation = None
+    if conversation_id := request.args.get("conversation_id"):
+        conversation = db.get_or_404(Conversation, _uuid(conversation_id))
+    narrowing = Narrowing.read(request.args, conversation)
+    for words in narrowing.errors.values():
+        abort(400, words)
+    return narrowing
+
+
+def _show(narrowing: Narrowing) -> str | tuple[str, int]:
+    conversation = narrowing.conversation
+    found: list[MediaAttachment] = []
+    if not narrowing.errors:
+        query = _newest_first(sa.select(MediaAttachment), narrowing).options(
+            joinedload(MediaAttachment.message).load_only(
+                Message.kind, Message.direction, Message.sender
+            ),
+            joinedload(MediaAttachment.conversation),
+            selectinload(MediaAttachment.links).joinedload(MediaLink.record),
+            *(defer(column) for column in _UNSEEN),
+        )
+        if place := request.args.get("before"):
+            query = query.where(_after(place))
+        found = list(db.session.scalars(query.limit(PAGE + 1)))
+    page, has_older = found[:PAGE], len(found) > PAGE
+    names = _names(page, conversation)
+    by = request.args.get("by") or _fitting(page)
+    endpoint = ".of_conversation" if conversation else ".everything"
+    here: dict[str, Any] = {"conversation_id": conversation.id} if conversation else {}
+    answer = render_template(
+        "media/gallery.html",
+        conversation=conversation,
+        title=title_of(conversation, names) if conversation else "Photos",
+        groups=_groups(page, names, by, conversation),
+        narrowing=narrowing,
+        chosen=narrowing.chosen(names),
+        kinds={"": "All", **{word: words for word, (words, _) in KINDS.items()}},
+        filed=FILED,
+        states=STATES,
+        senders=_senders(conversation, names),
+        count=_count(narrowing),
+        link=lambda **changes: url_for(endpoint, **{**here, **narrowing.address(**changes)}),
+        older={"before": _place(page[-1]), "by": by} if has_older else None,
+        is_newest="before" not in request.args,
+        is_all_selected="all" in request.args.getlist("select"),
+        ids=url_for(".ids", **{**here, **narrowing.address()}),
+        slides=url_for(".pictures", **{**here, **narrowing.address()}),
+        actions=[one for one in ACTIONS if access.the_user().role.covers(one.role)],
+    )  # fmt: skip
+    return (answer, 400) if narrowing.errors else answer
+
+
+# What a tile shows nothing of.
+_UNSEEN = (MediaAttachment.openphone_url, MediaAttachment.peaks, MediaAttachment.said)
+
+
+def _newest_first(query: sa.Select[Any], narrowing: Narrowing) -> sa.Select[Any]:
+    # As the viewer swipes; the index brings them by time, the few of one message are sorted.
+    return query.where(*narrowing.conditions()).order_by(
+        *(column.desc() for column in slides.ORDER)
+    )
+
+
+def _place(media: MediaAttachment) -> str:
+    """The place of this file, for an address: it stays the same while the list grows."""
+    return f"{media.sent_at.timestamp():.6f}_{media.message_id.hex}_{media.position}_{media.id.hex}"
+
+
+def _after(place: str) -> sa.ColumnElement[bool]:
+    """What comes after this place. A place that cannot be is a 400."""
+    try:
+        stamp, message_id, number, media_id = place.split("_")
+        if len(number) > 9:
+            abort(400, "That is no place in this list.")
+        values = (
+            datetime.fromtimestamp(float(stamp), tz=UTC),
+            uuid.UUID(message_id),
+            int(number),
+            uuid.UUID(media_id),
+        )
+    except (ValueError, OverflowError, OSError):
+        abort(400, "That is no place in this list.")
+    here = sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(values, slides.ORDER, strict=True)))
+    return sa.tuple_(*slides.ORDER) < here
+
+
+def _count(narrowing: Narrowing) -> str:
+    """How many there are, in words; nobody counts on beyond five hundred."""
+    if narrowing.errors:
+        return ""
+    some = sa.select(sa.literal(1)).select_from(MediaAttachment).where(*narrowing.conditions())
+    found = db.session.scalar(
+        sa.select(sa.func.count()).select_from(some.limit(COUNTED + 1).subquery())
+    )
+    count = found or 0
+    word = {"photos": "photo", "videos": "video", "documents": "document"}.get(
+        narrowing.kind, "file"
+    )
+    if count > COUNTED:
+        return f"{COUNTED:,}+ {word}s"
+    return f"{count:,} {plural(count, word)}"
+
+
+def _names(
+    media: Iterable[MediaAttachment], conversation: Conversation | None = None
+) -> dict[str, str]:
+    numbers = set(conversation.numbers if conversation else ())
+    for one in media:
+        numbers.update(one.conversation.numbers, filter(None, [one.message.sender]))
+    return names_of(numbers)
+
+
+def _senders(conversation: Conversation | None, names: dict[str, str]) -> dict[str, str]:
+    """By whom a group's gallery can be narrowed; nobody chooses among one."""
+    if conversation is None or len(conversation.numbers) < 2:
+        return {}
+    people = {number: names.get(number) or quo.display(number) for number in conversation.numbers}
+    return {**people, US: "Us"}
+
+
+def _fitting(media: Sequence[MediaAttachment]) -> str:
+    """Whether days or months make fewer headings than pictures."""
+    days = {local(one.sent_at).date() for one in media}
+    return "month" if len(days) > 4 and len(media) < 3 * len(days) else "day"
+
+
+def _groups(
+    media: Iterable[MediaAttachment],
+    names: dict[str, str],
+    by: str,
+    conversation: Conversation | None,
+) -> list[Group]:
+    is_month = by == "month"
+
+    def first_day(one: MediaAttachment) -> date:
+        day = local(one.sent_at).date()
+        return day.replace(day=1) if is_month else day
+
+    return [
+        Group(
+            f"{day:%Y-%m}" if is_month else f"{day}",
+            day,
+            is_month,
+            [_tile(one, names, conversation, is_month=is_month) for one in tiles],
+        )
+        for day, tiles in itertools.groupby(media, key=first_day)
+    ]
+
+
+def _tile(
+    media: MediaAttachment,
+    names: dict[str, str],
+    conversation: Conversation | None,
+    *,
+    is_month: bool,
+) -> Tile:
+    message, here = media.message, local(media.sent_at)
+    day = f"{here:%b} {here.day}"
+    if message.is_incoming:
+        sender = message.sender or ""
+        who = names.get(sender) or (quo.display(sender) if sender else "Unknown caller")
+        by = f"from {who}"
+        if conversation and len(conversation.numbers) < 2:
+            who = ""  # the page is called so
+    else:
+        title = title_of(media.conversation, names)
+        who = "Sent by us" if conversation else f"To {title}"
+        by = f"to {title}"
+    return Tile(
+        media=media,
+        who=who,
+        when=day if is_month else clock(media.sent_at),
+        words=f"{what(media).capitalize()} {by}, {day}, {clock(media.sent_at)}",
+        uses=[filing.name_of(link.record) for link in media.links],
+        message=url_for(
+            "conversations.pages.show",
+            conversation_id=media.conversation_id,
+            _anchor=f"message-{media.message_id}",
+        ),
+    )
+
+
+def _chosen() -> list[MediaAttachment]:
+    """The files that a form names, or those of the conversation it names, the oldest first."""
+    query = (
+        sa.select(MediaAttachment)
+        .where(MediaAttachment.state != State.TRASHED)
+        .order_by(MediaAttachment.sent_at, MediaAttachment.position, MediaAttachment.id)
+        .options(
+            joinedload(MediaAttachment.message).load_only(Message.sender),
+            joinedload(MediaAttachment.conversation),
+        )
+    )
+    wanted = request.form.getlist("media")
+    if wanted:
+        query = query.where(MediaAttachment.id.in_({_uuid(one) for one in wanted}))
+    elif conversation_id := request.form.get("conversation_id"):
+        query = query.filter_by(conversation_id=_uuid(conversation_id))
+    else:
+        return []
+    return list(db.session.scalars(query))
+
+
+def _uuid(words: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(words)
+    except ValueError:
+        abort(400, "That is no file of ours.")
+
+
+def _entry(media: MediaAttachment, folder: str) -> zips.Entry:
+    """A file under a name by which it is found again: when, and what."""
+    path = PurePosixPath(media.file_path)
+    word = f"{what(media)} {media.position + 1}"
+    if media.media_type is MediaType.DOCUMENT and media.file_name:
+        word = PurePosixPath(media.file_name).stem
+    name = zips.safe_name(f"{local(media.sent_at):%Y-%m-%d %H.%M.%S} {word}{path.suffix}")
+    problem = None
+    if not media.is_stored:
+        problem = (
+            f"it needs attention: {media.problem or 'it is damaged'}"
+            if media.needs_attention
+            else "it is on its way"
+        )
+    return zips.Entry(
+        key=media.file_path,
+        name=f"{zips.safe_name(folder)}/{name}" if folder else name,
+        sha256=media.sha256,
+        at=media.sent_at,
+        size=media.file_size,
+        problem=problem,
+    )

@@ -1,0 +1,204 @@
+"""What the photo viewer shows: all pictures of a conversation, a page of the list at a time."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, abort, jsonify, request, url_for
+from sqlalchemy.orm import InstrumentedAttribute, joinedload, selectinload
+
+from viewer import derive, quo
+from viewer.extensions import db, now
+from viewer.models import Conversation, MediaAttachment, MediaLink
+from viewer.office import filing
+from viewer.office.names import names_of
+from viewer.web.access import Role, the_user
+from viewer.web.formatting import clock, day, exact_time, local
+from viewer.web.pagination import moment_of
+from viewer.web.wording import plays
+
+bp = Blueprint("slides", __name__)
+
+PAGE = 40
+
+Media = MediaAttachment
+# In time order; photos of one message in the order they were sent.
+ORDER: tuple[InstrumentedAttribute[Any], ...] = (
+    Media.sent_at,
+    Media.message_id,
+    Media.position,
+    Media.id,
+)
+Condition = sa.ColumnElement[bool]
+
+
+@bp.get("/conversations/<uuid:conversation_id>/slides")
+def of_conversation(conversation_id: uuid.UUID) -> Response:
+    """Photos and videos of a conversation: a page of the list, around, before or after one."""
+    if db.session.get(Conversation, conversation_id) is None:
+        abort(404, "There is no such conversation.")
+    return answer(Media.conversation_id == conversation_id)
+
+
+def answer(*conditions: Condition, newest_first: bool = False) -> Response:
+    """The page of slides that the address asks for, of the media that fulfil these conditions.
+
+    ?around=<id> has a slide in its middle, ?before= and ?after= go on from a page, ?at=end has the
+    last ones. With the `as_of` of the first answer the list stays the same while photos arrive.
+    """
+    moment = _moment()
+    wanted = (
+        *conditions,
+        Media.state == Media.State.STORED,
+        # Said by what they are not, so that both databases walk the index of the list's order.
+        Media.media_type.not_in((Media.MediaType.AUDIO, Media.MediaType.DOCUMENT)),
+        Media.thumbnail_path.is_not(None),
+        Media.downloaded_at <= moment,
+    )
+    found = _page(wanted, newest_first=newest_first)
+    first = _count(*wanted, _beyond(found[0], forward=newest_first)) + 1 if found else 0
+    total = _count(*wanted)
+    response = jsonify(
+        total=total,
+        first=first,
+        before=found[0].id if first > 1 else None,
+        after=found[-1].id if found and first + len(found) - 1 < total else None,
+        as_of=moment.isoformat(),
+        slides=describe_all(found),
+    )
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def describe_all(media: Sequence[MediaAttachment]) -> list[dict[str, Any]]:
+    """Slides, with the names of those who sent them."""
+    names = names_of({one.message.sender for one in media if one.message.sender})
+    return [describe(one, names) for one in media]
+
+
+def describe(media: MediaAttachment, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """One slide. Reads `message` and `links.record`: load them for all at once (`LOADED`)."""
+    sender = sender_of(media, names or {})
+    kind = media.media_type.value
+    may_share = the_user().role.covers(Role.OFFICE)
+    return {
+        "id": str(media.id),
+        "kind": kind,
+        "placeholder": media.placeholder,
+        "thumbnail": url_for("media.files.thumbnail", media_id=media.id),
+        "preview": url_for(
+            "media.files.preview" if media.preview_path else "media.files.full", media_id=media.id
+        ),
+        "full": _full(media),
+        "video": url_for("media.files.playable", media_id=media.id)
+        if kind == "video" and plays(media)
+        else None,
+        "width": media.width,
+        "height": media.height,
+        "alt": media.caption or f"{kind.capitalize()} from {sender}",
+        "sender": sender,
+        "time": f"{day(local(media.sent_at).date())}, {clock(media.sent_at)}",
+        "exact_time": exact_time(media.sent_at),
+        "caption": media.caption,
+        "message": f"message-{media.message_id}",
+        "message_url": url_for("conversations.pages.at_message", message_id=media.message_id),
+        "download_url": url_for("media.files.original", media_id=media.id, download=1),
+        "page_url": url_for("media.details.passport", media_id=media.id),
+        "link_url": url_for("work.linking.choose", media=media.id),
+        "share_url": url_for("sharing.manage.new", media=media.id) if may_share else None,
+        "uses": [
+            {
+                "label": filing.name_of(link.record),
+                "url": url_for("work.records.show", record_id=link.record_id),
+            }
+            for link in media.links
+        ],
+    }
+
+
+LOADED = (
+    joinedload(Media.message),
+    selectinload(Media.links).joinedload(MediaLink.record),
+)
+
+
+@bp.app_template_filter()
+def sender_of(media: MediaAttachment, names: Mapping[str, str]) -> str:
+    """Whom the photo is from, as in "from Dana Whitfield"."""
+    message = media.message
+    if not message.is_incoming:
+        return "us"
+    if message.sender is None:
+        return "an unknown number"
+    return names.get(message.sender) or quo.display(message.sender)
+
+
+def _full(media: MediaAttachment) -> str | None:
+    """Where every pixel is, if that is more than the preview has and a browser can show it."""
+    if media.media_type is not Media.MediaType.PHOTO:
+        return None
+    if max(media.width or 0, media.height or 0) <= derive.PREVIEW_SIDE:
+        return None
+    if derive.KINDS[media.mime_type or ""].browser_plays:
+        return url_for("media.files.original", media_id=media.id)
+    is_coming = media.copy_state is Media.CopyState.DUE
+    if media.full_path is None and not is_coming:
+        return None
+    return url_for("media.files.full", media_id=media.id)
+
+
+def _page(wanted: Sequence[Condition], *, newest_first: bool) -> list[MediaAttachment]:
+    """The slides asked for, in the order of the list."""
+    forward = not newest_first
+    if wish := request.args.get("around"):
+        middle = _place(wish, wanted)
+        half = PAGE // 2
+        earlier = _from(middle, wanted, half, forward=not forward)
+        return [*reversed(earlier), middle, *_from(middle, wanted, half, forward=forward)]
+    if wish := request.args.get("after"):
+        return _from(_place(wish, ()), wanted, PAGE, forward=forward)
+    if wish := request.args.get("before"):
+        return _from(_place(wish, ()), wanted, PAGE, forward=not forward)[::-1]
+    if request.args.get("at") == "end":
+        return _from(None, wanted, PAGE, forward=not forward)[::-1]
+    return _from(None, wanted, PAGE, forward=forward)
+
+
+def _from(
+    place: MediaAttachment | None, wanted: Sequence[Condition], count: int, *, forward: bool
+) -> list[MediaAttachment]:
+    """So many beyond a place, the nearest first; from the end of the list without a place."""
+    query = sa.select(Media).where(*wanted).options(*LOADED).limit(count)
+    if place is not None:
+        query = query.where(_beyond(place, forward=forward))
+    return list(db.session.scalars(query.order_by(*(c if forward else c.desc() for c in ORDER))))
+
+
+def _beyond(place: MediaAttachment, *, forward: bool) -> Condition:
+    here = sa.tuple_(*(sa.literal(getattr(place, c.key), c.type) for c in ORDER))
+    ours = sa.tuple_(*ORDER)
+    return ours > here if forward else ours < here
+
+
+def _place(wish: str, wanted: Sequence[Condition]) -> MediaAttachment:
+    try:
+        media_id = uuid.UUID(wish)
+    except ValueError:
+        abort(400, "That is no place in this list.")
+    found = db.session.scalar(
+        sa.select(Media).where(Media.id == media_id, *wanted).options(*LOADED)
+    )
+    if found is None:
+        abort(404, "That photo is not in this list.")
+    return found
+
+
+def _count(*wanted: Condition) -> int:
+    return db.session.scalar(sa.select(sa.func.count()).select_from(Media).where(*wanted)) or 0
+
+
+def _moment() -> datetime:
+    wish = request.args.get("as_of")
+    return moment_of(wish) if wish else now()

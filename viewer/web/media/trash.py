@@ -1,0 +1,152 @@
+"""The trash: put a file away, restore it, delete for good what lay there long enough."""
+
+import uuid
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from viewer.extensions import db, lock, now
+from viewer.models import MediaAttachment
+from viewer.office import filing, trash
+from viewer.office.names import names_of, title_of
+from viewer.search import indexing
+from viewer.storage import StorageError
+from viewer.web import pagination
+from viewer.web.access import Role, needs, the_user
+from viewer.web.formatting import plural
+from viewer.web.media import files
+from viewer.web.media.details import find_file, to_details
+from viewer.web.wording import what
+
+bp = Blueprint("trash", __name__)
+
+State = MediaAttachment.State
+PAGE = 40
+
+
+@bp.get("/trash")
+@needs(Role.OFFICE)
+def show() -> str:
+    """What was put away, for how long it is kept, and what was deleted for good."""
+    show = request.args.get("show", "")
+    if show not in ("", "deleted"):
+        abort(404, "There is no such list.")
+    before = request.args.get("before")
+    place = (
+        pagination.older(MediaAttachment.trashed_at, MediaAttachment.id, before)  # type: ignore[arg-type]
+        if before
+        else None
+    )
+    found = trash.in_trash(PAGE + 1, place, purged=show == "deleted")
+    page = found[:PAGE]
+    ids = {media.conversation_id: media.conversation for media in page}
+    names = names_of(number for one in ids.values() for number in one.numbers)
+    uses = filing.uses_of([media.id for media in page])
+    last = page[-1] if len(found) > PAGE else None
+    return render_template(
+        "media/trash.html",
+        files=page,
+        show=show,
+        titles={key: title_of(one, names) for key, one in ids.items()},
+        uses={key: [filing.name_of(link.record) for link in some] for key, some in uses.items()},
+        kept=trash.KEPT,
+        kept_until=trash.kept_until,
+        now=now(),
+        purgeable=len(trash.purgeable()) if the_user().role.covers(Role.OWNER) else 0,
+        older=pagination.position(last.trashed_at, last.id) if last and last.trashed_at else None,
+    )
+
+
+@bp.get("/trash/<uuid:media_id>/thumbnail")
+@needs(Role.OFFICE)
+def thumbnail(media_id: uuid.UUID) -> Response:
+    """The one picture of a file in the trash that anybody is shown: what is it?"""
+    media = db.session.get(MediaAttachment, media_id)
+    if (
+        media is None
+        or media.state is not State.TRASHED
+        or media.purged_at is not None
+        or media.thumbnail_path is None
+    ):
+        abort(404, "There is no such picture in the trash.")
+    return files.send(
+        media,
+        media.thumbnail_path,
+        "image/jpeg",
+        f'"{(media.sha256 or "")[:32]}-trashed"',
+        disposition="inline",
+        caching="private, no-store",
+    )
+
+
+@bp.post("/media/<uuid:media_id>/trash")
+@needs(Role.OFFICE)
+def put_in_trash(media_id: uuid.UUID) -> Response | str:
+    """Put a file away. Where it is used, that is said first, and asked."""
+    media = find_file(media_id)
+    uses = trash.uses(media)
+    if uses and "sure" not in request.form and media.state is not State.TRASHED:
+        return render_template(
+            "media/confirm_trash.html",
+            media=media,
+            links=[filing.name_of(link.record) for link in uses.links],
+            evidence=uses.evidence,
+            shares=uses.shares,
+            kept=trash.KEPT,
+        )
+    lock("ingest")
+    try:
+        trash.trash(media, the_user())
+    except trash.Refused as refusal:
+        db.session.rollback()
+        flash(str(refusal), "error")
+        return to_details(media)
+    indexing.index_messages([media.message])  # without its caption
+    db.session.commit()
+    flash(f"The {what(media)} is in the trash. Its bytes are kept; it can be restored.", "done")
+    return redirect(url_for(".show"), 303)
+
+
+@bp.post("/media/<uuid:media_id>/restoration")
+@needs(Role.OFFICE)
+def restore(media_id: uuid.UUID) -> Response:
+    """Bring a file back to where it was."""
+    media = find_file(media_id)
+    lock("ingest")
+    try:
+        trash.restore(media, the_user())
+    except trash.Refused as refusal:
+        db.session.rollback()
+        flash(str(refusal), "error")
+        return redirect(url_for(".show"), 303)
+    indexing.index_messages([media.message])
+    db.session.commit()
+    flash(f"The {what(media)} is back where it was.", "done")
+    return to_details(media)
+
+
+@bp.post("/trash/purges")
+@needs(Role.OWNER)
+def purge() -> Response:
+    """Delete for good: the file that is named, or everything whose time is over."""
+    if "sure" not in request.form:
+        flash("Nothing was deleted: say that you are sure.", "error")
+        return redirect(url_for(".show"), 303)
+    named = request.form.get("media")
+    try:
+        ids = [uuid.UUID(named)] if named else trash.purgeable()
+    except ValueError:
+        abort(404, "There is no such file.")
+    user = the_user()
+    try:
+        count = trash.purge(ids, user)
+    except StorageError as trouble:
+        flash(f"{trouble} The rest is done the next time.", "error")
+        return redirect(url_for(".show"), 303)
+    if count:
+        flash(f"{count} {plural(count, 'file')} deleted for good.", "done")
+    else:
+        flash(
+            "Nothing was deleted: it is in use, was restored, or its time is not over yet.", "error"
+        )
+    return redirect(url_for(".show"), 303)

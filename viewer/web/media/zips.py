@@ -1,0 +1,301 @@
+"""Originals as a ZIP, streamed: never whole in memory or on disk, however much it is.
+
+Stored, not deflated: photos do not get smaller, and so the length is known before the first byte.
+The standard library writes it: zipstream-ng gives every file the moment of the download as its
+date, and a photo's date is when it was sent.
+
+    return zips.answer(
+        [zips.Entry(media.file_path, "Basement/crack.jpg", media.sha256, media.sent_at)],
+        "Dana Whitfield.zip",
+        {"README.txt": "What this is.\\n"},
+    )
+
+What is known to be absent is listed in MISSING.txt. What turns out to be absent or altered while
+it is read breaks the connection off: a download that failed is better than an archive that lies.
+"""
+
+import hashlib
+import logging
+import re
+import struct
+import unicodedata
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import cast
+from urllib.parse import quote
+
+from flask import Response, abort
+
+from viewer.extensions import media_store, now
+from viewer.storage import Missing, StorageError, Store, Unavailable
+from viewer.web.formatting import local
+
+log = logging.getLogger(__name__)
+
+CHUNK = 256 * 1024  # bytes
+SUMS, MISSING = "SHA256SUMS", "MISSING.txt"
+
+# What zipfile decides by; with the sizes of its structures, all that the length depends on.
+_LARGE = 2**31 - 1  # bytes, in the directory at the end
+_MANY = 2**16 - 1  # files
+_LARGE_ON_THE_WAY = 2**30  # bytes, before and behind a file: ours to choose, and well below
+
+_UNSAFE = re.compile(r'[<>:"|?*\\/]')  # Windows has no such names
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
+_LONGEST = 100  # characters of a name: some folders and a user's desktop fit into Windows' 260
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of the store, and what it is called in the archive."""
+
+    key: str
+    name: str  # "/" between folders; it is made safe, and other than all others, on the way
+    sha256: str | None  # what it must be; None: nobody knows, the archive says what it is
+    at: datetime  # the date it has once unpacked
+    size: int | None = None  # what it must be, where that is known
+    problem: str | None = None  # why it is not to be had: then it is only listed in MISSING.txt
+
+
+class BrokenOff(Exception):
+    """The archive cannot be what was promised."""
+
+
+def answer(
+    entries: Iterable[Entry], file_name: str, texts: Mapping[str, str] | None = None
+) -> Response:
+    """These files, and `texts` (name and words), as a download that is called `file_name`.
+
+    404 if there is none of them, 503 if the store does not answer.
+    """
+    store = media_store()
+    members, missing = _plan(store, list(entries), texts or {})
+    if not any(isinstance(member, _Original) for member in members):
+        reasons = ", ".join(sorted(set(missing.values()))) or "none was chosen"
+        abort(404, f"There is no file to download: {reasons}.")
+    # Made here: when the bytes flow, the request is over, and with it whatever depends on it.
+    infos = [_info(member) for member in members]
+    response = Response(_stream(store, members, infos), mimetype="application/zip")
+    response.direct_passthrough = True
+    response.content_length = _length(members)
+    response.headers["Content-Disposition"] = _disposition(file_name)
+    response.headers["Cache-Control"] = "private, no-store"
+    response.headers["Accept-Ranges"] = "none"
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would keep it on its disk
+    return response
+
+
+def safe_name(words: str) -> str:
+    """One name that Windows, macOS and sha256sum take, as near to `words` as can be."""
+    words = unicodedata.normalize("NFC", words)
+    # Also what nobody sees, such as the marks that make "gpj.exe" read "exe.jpg".
+    words = "".join(sign for sign in words if sign.isprintable())
+    words = _UNSAFE.sub("-", words).strip(". ")
+    words = re.sub("^-", "_", words)  # "-" is no file to sha256sum, and "-rf" an option to others
+    if len(words) > _LONGEST:
+        suffix = PurePosixPath(words).suffix[:10]
+        words = words[: _LONGEST - len(suffix)].rstrip(". ") + suffix
+    return _DEVICES.sub(r"\1_", words) if _DEVICES.match(words) else words or "_"
+
+
+@dataclass(frozen=True, slots=True)
+class _Original:
+    """A file of the store, in its place in the archive."""
+
+    name: str
+    at: datetime
+    size: int
+    key: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """Words of ours, in their place."""
+
+    name: str
+    at: datetime
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+
+@dataclass(slots=True)
+class _Sums:
+    """SHA256SUMS: its size is known before its lines are."""
+
+    at: datetime
+    names: list[str]
+    lines: list[str] = field(default_factory=list)
+    name: str = SUMS
+
+    @property
+    def size(self) -> int:
+        return sum(64 + 2 + len(name.encode()) + 1 for name in self.names)
+
+
+_Member = _Original | _Text | _Sums
+
+
+def _plan(
+    store: Store, entries: list[Entry], texts: Mapping[str, str]
+) -> tuple[list[_Member], dict[str, str]]:
+    """What will be in the archive, and what is missing and why."""
+    moment = now()
+    names = _unique([SUMS, MISSING, *texts, *(entry.name for entry in entries)])[2:]
+    members: list[_Member] = [
+        _Text(name, moment, words.encode())
+        for name, words in zip(names, texts.values(), strict=False)
+    ]
+    missing: dict[str, str] = {}
+    for entry, name in zip(entries, names[len(texts) :], strict=True):
+        size, problem = _look(store, entry)
+        if problem:
+            missing[name] = problem
+        else:
+            members.append(_Original(name, entry.at, size, entry.key, entry.sha256))
+    if missing:
+        members.insert(0, _Text(MISSING, moment, _list(missing).encode()))
+    members.append(_Sums(moment, [member.name for member in members]))
+    return members, missing
+
+
+def _look(store: Store, entry: Entry) -> tuple[int, str | None]:
+    """Its size, or why it is not to be had."""
+    if entry.problem:
+        return 0, entry.problem
+    try:
+        size = store.stat(entry.key).size
+    except Missing:
+        log.error("zip: %s is not in the store", entry.key)
+        return 0, "it is missing from the store"
+    except Unavailable as trouble:
+        abort(503, str(trouble))
+    if entry.size is not None and size != entry.size:
+        log.error("zip: %s has %d bytes, not %d", entry.key, size, entry.size)
+        return 0, "it is damaged in the store"
+    return size, None
+
+
+def _list(missing: Mapping[str, str]) -> str:
+    lines = "".join(f"{name}: {problem}\r\n" for name, problem in missing.items())
+    return f"These files were asked for and are not in this archive:\r\n\r\n{lines}"
+
+
+def _unique(names: list[str]) -> list[str]:
+    """These names, made safe, and none like another, also where upper and lower case are one."""
+    safe = ["/".join(safe_name(part) for part in name.split("/") if part) or "_" for name in names]
+    taken = {str(folder).casefold() for name in safe for folder in PurePosixPath(name).parents}
+    found = []
+    for name in safe:
+        path, number = PurePosixPath(name), 1
+        while name.casefold() in taken:
+            number += 1
+            name = str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
+        taken.add(name.casefold())
+        found.append(name)
+    return found
+
+
+def _length(members: list[_Member]) -> int:
+    """How many bytes the archive will have."""
+    position = directory = 0
+    for member in members:
+        name, stamp = len(member.name.encode()), len(_stamp(member.at))
+        directory += 46 + name + stamp
+        if extra := 16 * (member.size > _LARGE) + 8 * (position > _LARGE):
+            directory += 4 + extra
+        is_large = member.size > _LARGE_ON_THE_WAY
+        position += 30 + name + stamp + 20 * is_large + member.size + (24 if is_large else 16)
+    needs_more = len(members) > _MANY or position > _LARGE or directory > _LARGE
+    return position + directory + 22 + 76 * needs_more
+
+
+def _stream(store: Store, members: list[_Member], infos: list[zipfile.ZipInfo]) -> Iterator[bytes]:
+    sink, sums = _Sink(), cast("_Sums", members[-1])
+    with zipfile.ZipFile(sink, "w") as archive:
+        for member, info in zip(members, infos, strict=True):
+            digest, size = hashlib.sha256(), 0
+            is_large = member.size > _LARGE_ON_THE_WAY
+            with archive.open(info, "w", force_zip64=is_large) as inside:
+                for chunk in _chunks(store, member):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    inside.write(chunk)
+                    yield sink.take()
+            _check(member, size, digest.hexdigest())
+            sums.lines.append(f"{digest.hexdigest()}  {member.name}\n")
+    yield sink.take()
+
+
+def _chunks(store: Store, member: _Member) -> Iterator[bytes]:
+    if isinstance(member, _Text):
+        yield member.content
+        return
+    if isinstance(member, _Sums):
+        yield "".join(member.lines).encode()
+        return
+    try:
+        # One byte more than promised is enough to know.
+        with store.open(member.key, length=member.size + 1) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except StorageError as trouble:
+        log.error("zip: %s broke off: %s", member.key, trouble)
+        raise BrokenOff(member.key) from trouble
+
+
+def _check(member: _Member, size: int, sha256: str) -> None:
+    """Before a word more is sent. Too late to say so on a page: the download has to fail."""
+    expected = member.sha256 if isinstance(member, _Original) else None
+    if size != member.size or expected not in (None, sha256):
+        log.error("zip: %s broke off: its bytes are not those that were stored", member.name)
+        raise BrokenOff(member.name)
+
+
+def _info(member: _Member) -> zipfile.ZipInfo:
+    here = local(member.at)
+    info = zipfile.ZipInfo(member.name)
+    info.date_time = (
+        min(max(here.year, 1980), 2107), here.month, here.day, here.hour, here.minute, here.second
+    )  # fmt: skip
+    info.file_size = member.size
+    info.external_attr = 0o100644 << 16
+    info.extra = _stamp(member.at)
+    return info
+
+
+def _stamp(at: datetime) -> bytes:
+    """The moment, whatever the zone of who unpacks: the plain field is a wall clock's."""
+    seconds = min(max(int(at.timestamp()), 0), 2**31 - 1)
+    return struct.pack("<HHBl", 0x5455, 5, 1, seconds)
+
+
+def _disposition(file_name: str) -> str:
+    safe = safe_name(file_name)
+    plain = unicodedata.normalize("NFKD", safe).encode("ascii", "ignore").decode()
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(safe, safe='')}"
+
+
+class _Sink:
+    """Where zipfile writes: it holds one chunk, until that is taken."""
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes, /) -> int:
+        self._held.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def take(self) -> bytes:
+        held, self._held = b"".join(self._held), []
+        return held

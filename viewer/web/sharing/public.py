@@ -1,0 +1,341 @@
+"""What people without an account see: the pages and files behind a link.
+
+The secret in the address is all they have. A wrong one, a revoked one and none at all look the
+same; nothing here leads to any other page, and no file goes out but by its place behind its link.
+"""
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from flask_wtf.csrf import ValidationError, validate_csrf
+from itsdangerous import BadData, URLSafeTimedSerializer
+from werkzeug.exceptions import HTTPException, ServiceUnavailable, TooManyRequests
+from werkzeug.wrappers import Response as BaseResponse
+
+from viewer.config import settings
+from viewer.extensions import begin_writing, db, now
+from viewer.models import MediaAttachment, Share, ShareItem, Throttle, fingerprint
+from viewer.office import sharing, throttle
+from viewer.office.throttle import Allowance
+from viewer.storage import StorageError
+from viewer.web import access
+from viewer.web.devices import client_network
+from viewer.web.formatting import plural
+from viewer.web.media import files as files
+from viewer.web.wording import plays, what
+
+bp = Blueprint("public", __name__, url_prefix="/s")
+
+MediaType = MediaAttachment.MediaType
+
+UNLOCKED_FOR = timedelta(hours=12)
+NOTHING_HERE = "There is nothing here. Perhaps the link was cut off, or was taken back."
+TOO_OFTEN = "That was too often for now. Please wait a few minutes, then try again."
+AT_WORK = "Too many files are being prepared. Please try again in a moment."
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One file behind a link, and those beside it."""
+
+    number: int  # as it is counted on the page
+    count: int
+    item: ShareItem
+    before: int | None  # positions
+    after: int | None
+
+
+@bp.get("/<token>")
+def page(token: str) -> Response | str:
+    """All of it: photos, films, recordings."""
+    share = _find(token)
+    _count_use()
+    if _is_locked(share):
+        return render_template("sharing/locked.html", token=token, wrong=None)
+    if _is_a_view():
+        begin_writing()
+        sharing.count_view(share)
+        db.session.commit()
+    items = sharing.shown(share)
+    is_sound = {item.position: item.media.media_type is MediaType.AUDIO for item in items}
+    return render_template(
+        "sharing/page.html",
+        token=token,
+        share=share,
+        items=items,
+        seen=[item for item in items if not is_sound[item.position]],
+        heard=[item for item in items if is_sound[item.position]],
+    )
+
+
+@bp.post("/<token>")
+def unlock(token: str) -> Response | BaseResponse | tuple[str, int]:
+    """Say the passphrase. Who said it right is not asked again for a while."""
+    share = _find(token)
+    if share.passphrase_hash is None:
+        return redirect(url_for(".page", token=token), 303)
+    try:
+        validate_csrf(request.form.get("csrf_token"))
+    except ValidationError:
+        abort(400, "This page was open for too long. Please load it again.")
+    tries = (
+        Allowance(
+            f"shared-by:{client_network()}", free=20, memory=timedelta(hours=1), is_shared=True
+        ),
+        Allowance(f"shared-to:{share.id}", free=10, memory=timedelta(hours=6)),
+    )
+    try:
+        throttle.take(*tries)
+    except throttle.TooMany as refusal:
+        db.session.rollback()
+        raise TooManyRequests(TOO_OFTEN, retry_after=_seconds(refusal.wait)) from None
+    db.session.commit()  # nobody waits for the database while this hashes
+    if not sharing.is_passphrase(share, request.form.get("passphrase", "")):
+        wrong = "That is not the passphrase. Capitals and extra spaces make no difference."
+        return render_template("sharing/locked.html", token=token, wrong=wrong), 401
+    throttle.succeeded(*tries)
+    db.session.commit()
+    response = redirect(url_for(".page", token=token), 303)
+    response.set_cookie(
+        _cookie(),
+        _serializer().dumps(_proof(share)),
+        max_age=UNLOCKED_FOR,
+        secure=current_app.config["SESSION_COOKIE_SECURE"],
+        httponly=True,
+        samesite="Lax",
+        path=url_for(".page", token=token),  # no other link's business
+    )
+    return response
+
+
+# Its token is checked above. The usual check asks for a referrer, too, and these pages send none.
+access.csrf.exempt(unlock)
+
+
+@bp.get("/<token>/<int:position>")
+def one(token: str, position: int) -> str:
+    """One photo, as large as the screen."""
+    share = _open(token)
+    items = sharing.shown(share)
+    places = [item.position for item in items]
+    if position not in places:
+        abort(404)
+    index = places.index(position)
+    place = Place(
+        number=index + 1,
+        count=len(items),
+        item=items[index],
+        before=places[index - 1] if index else None,
+        after=places[index + 1] if index + 1 < len(places) else None,
+    )
+    return render_template("sharing/one.html", token=token, share=share, place=place)
+
+
+@bp.get("/<token>/<int:position>/thumbnail")
+def thumbnail(token: str, position: int) -> Response:
+    """A small JPEG, made by us without the sender's details."""
+    return _send_small(_item(token, position), "thumbnail")
+
+
+@bp.get("/<token>/<int:position>/picture")
+def picture(token: str, position: int) -> Response:
+    """A JPEG of about a screen's size, made by us without the sender's details."""
+    return _send_small(_item(token, position), "preview")
+
+
+@bp.get("/<token>/<int:position>/play")
+def play(token: str, position: int) -> Response:
+    """A recording or film that every browser plays, cleaned."""
+    media = _item(token, position)
+    if media.media_type is MediaType.PHOTO or not plays(media):
+        abort(404)
+    return _send_clean(media, position, to_play=True)
+
+
+@bp.get("/<token>/<int:position>/download")
+def download(token: str, position: int) -> Response:
+    """The whole file at full size, cleaned."""
+    media = _item(token, position)
+    if "Range" not in request.headers:
+        _count_use()
+    return _send_clean(media, position, to_play=False)
+
+
+@bp.app_template_filter()
+def contents(items: Sequence[ShareItem]) -> str:
+    """12 photos and 1 voicemail"""
+    kinds = Counter(what(item.media) for item in items)
+    parts = [f"{count} {plural(count, kind)}" for kind, count in kinds.items()]
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+# --- Who may -------------------------------------------------------------------------------
+
+
+def _find(token: str) -> Share:
+    """The link that this is the secret of; 410 once it has expired, 404 for all the rest."""
+    guesses = Allowance(f"shared-guess:{client_network()}", free=30, memory=timedelta(hours=1))
+    share = sharing.find(token)
+    if share is None:
+        _count_guess(guesses)
+        abort(404)
+    if share.has_expired:
+        abort(410, "This link has expired. Ask the person who sent it for a new one.")
+    return share
+
+
+def _open(token: str) -> Share:
+    """The same, and if it has a passphrase, it was said."""
+    share = _find(token)
+    if _is_locked(share):
+        abort(404)
+    return share
+
+
+def _item(token: str, position: int) -> MediaAttachment:
+    media = sharing.item(_open(token), position)
+    if media is None:
+        abort(404)
+    return media
+
+
+def _is_locked(share: Share) -> bool:
+    if share.passphrase_hash is None:
+        return False
+    try:
+        found = _serializer().loads(
+            request.cookies.get(_cookie(), ""), max_age=int(UNLOCKED_FOR.total_seconds())
+        )
+    except BadData:
+        return True
+    return bool(found != _proof(share))
+
+
+def _proof(share: Share) -> list[str]:
+    return [str(share.id), fingerprint(share.passphrase_hash or "")]
+
+
+def _cookie() -> str:
+    return "__Secure-shared" if current_app.config["SESSION_COOKIE_SECURE"] else "shared"
+
+
+def _serializer() -> URLSafeTimedSerializer:
+    keys = [*settings().secret_key_fallbacks, current_app.config["SECRET_KEY"]]  # newest last
+    return URLSafeTimedSerializer(keys, salt="shared")
+
+
+def _is_a_view() -> bool:
+    """Whether a customer looks: not one of us, nor a machine that only asks what there is."""
+    ahead = "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
+    return request.method == "GET" and not ahead and access.current_user() is None
+
+
+# --- How often -----------------------------------------------------------------------------
+
+
+def _count_use() -> None:
+    """429 for an address that asks for too many pages and files."""
+    begin_writing()
+    is_fine = sharing.count_use(client_network())
+    db.session.commit()
+    if not is_fine:
+        raise TooManyRequests(TOO_OFTEN, retry_after=_seconds(sharing.WINDOW))
+
+
+def _count_guess(guesses: Allowance) -> None:
+    """429 for an address that guesses secrets; then it writes nothing either."""
+    row = db.session.get(Throttle, guesses.key)
+    if row is not None and row.until is not None:
+        left = row.until - now()
+        if timedelta() < left <= throttle.LONGEST_WAIT:
+            raise TooManyRequests(TOO_OFTEN, retry_after=_seconds(left))
+    begin_writing()
+    with contextlib.suppress(throttle.TooMany):
+        throttle.take(guesses)
+    db.session.commit()
+
+
+def _seconds(wait: timedelta) -> int:
+    return math.ceil(wait.total_seconds())
+
+
+# --- Files ---------------------------------------------------------------------------------
+
+
+def _send_small(media: MediaAttachment, name: str) -> Response:
+    path: str | None = getattr(media, f"{name}_path")
+    if path is None:
+        abort(404)
+    return _send(media, path, "image/jpeg", name, "inline")
+
+
+def _send_clean(media: MediaAttachment, position: int, *, to_play: bool) -> Response:
+    db.session.commit()  # nobody waits for the database while a copy is made
+    try:
+        copy = sharing.clean_copy(media, to_play=to_play)
+    except sharing.NotClean:
+        abort(404)
+    except sharing.Busy:
+        raise ServiceUnavailable(AT_WORK, retry_after=5) from None
+    except StorageError as trouble:
+        raise ServiceUnavailable(str(trouble), retry_after=60) from None
+    if to_play:
+        return _send(media, copy.key, copy.mime_type, "plays", "inline")
+    # Our own words: the original's name may tell who took it, ours tells whose it is.
+    ending = copy.key.rpartition(".")[2]
+    name = f"{what(media).replace(' ', '-')}-{position}.{ending}"
+    return _send(
+        media, copy.key, copy.mime_type, f"whole-{ending}", f'attachment; filename="{name}"'
+    )
+
+
+def _send(
+    media: MediaAttachment, key: str, mime_type: str, version: str, disposition: str
+) -> Response:
+    # The original's hash would recognise it elsewhere: the tag is made of our own id.
+    etag = f'"{fingerprint(f"{media.id} {version}")[:32]}"'
+    return files.send(
+        media, key, mime_type, etag, disposition=disposition, caching="private, max-age=3600"
+    )
+
+
+# --- What holds for every answer -----------------------------------------------------------
+
+
+@bp.after_request
+def _keep_private(response: Response) -> Response:
+    headers = response.headers
+    headers["X-Robots-Tag"] = "noindex, nofollow"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers.setdefault("Cache-Control", "private, no-store")
+    if response.status_code >= 400:
+        headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+@bp.errorhandler(HTTPException)
+def _say(error: HTTPException) -> Response | HTTPException:
+    """The same calm page for all that is not here."""
+    if error.code is None or error.code < 400:
+        return error
+    words = NOTHING_HERE if error.code == 404 else error.description
+    response = make_response(render_template("sharing/closed.html", words=words), error.code)
+    for name, value in error.get_headers():
+        if name == "Retry-After":
+            response.headers[name] = value
+    return response

@@ -1,0 +1,427 @@
+"""Work: quotes, appointments and invoices, each for the customer of a conversation."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from viewer.extensions import db, now
+from viewer.models import (
+    AuditEntry,
+    Conversation,
+    MediaAttachment,
+    MediaLink,
+    SearchEntry,
+    User,
+    WorkRecord,
+)
+from viewer.office import customers, evidence, filing, records, worklist
+from viewer.search import query
+from viewer.web.access import Role, needs, the_user
+from viewer.web.formatting import local, plural
+from viewer.web.media import slides
+from viewer.web.work.forms import RecordForm, blank, filled, read_day
+from viewer.web.work.linking import link_along
+from viewer.web.work.selection import find_record
+
+bp = Blueprint("records", __name__)
+
+Kind = WorkRecord.Kind
+Status = WorkRecord.Status
+Answer = str | Response | tuple[str, int]
+
+# The word in an address, one of them, several.
+KINDS = {
+    "quotes": (Kind.QUOTE, "quote", "Quotes"),
+    "appointments": (Kind.APPOINTMENT, "appointment", "Appointments"),
+    "invoices": (Kind.INVOICE, "invoice", "Invoices"),
+}
+WORDS = {kind: word for word, (kind, _, _) in KINDS.items()}
+_KIND = "any(quotes,appointments,invoices):word"
+
+SHOWN = {worklist.OPEN: "Open", worklist.ALL: "All", worklist.ARCHIVED: "Archived"}
+# What a button says that makes it so: forwards, and back.
+STEPS = {
+    (Kind.QUOTE, Status.SENT): "Mark as sent",
+    (Kind.QUOTE, Status.APPROVED): "Approved",
+    (Kind.QUOTE, Status.DECLINED): "Declined",
+    (Kind.QUOTE, Status.DRAFT): "Back to draft",
+    (Kind.APPOINTMENT, Status.DONE): "Done",
+    (Kind.APPOINTMENT, Status.CANCELED): "Canceled",
+    (Kind.APPOINTMENT, Status.PLANNED): "Back to planned",
+    (Kind.INVOICE, Status.SENT): "Mark as sent",
+    (Kind.INVOICE, Status.PAID): "Paid",
+    (Kind.INVOICE, Status.VOID): "Void",
+    (Kind.INVOICE, Status.DRAFT): "Back to draft",
+}
+ALONG = ("media", "caption")  # of files that are linked to a new record
+CUSTOMERS = 12  # to choose from; whoever is not among them is searched for
+HISTORY = 50  # lines
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record in a list."""
+
+    record: WorkRecord
+    customer: str
+    files: list[str]  # 3 photos
+
+    def facts(self, *, hides_customer: bool = False) -> str:
+        """What tells it from others, but for its name and status."""
+        place = self.record.place if self.record.starts_at else None
+        return " · ".join(
+            filter(None, ("" if hides_customer else self.customer, place, *self.files))
+        )
+
+
+# --- The list ------------------------------------------------------------------------------
+
+
+@bp.get("/work", defaults={"word": None})
+@bp.get(f"/work/<{_KIND}>")
+def index(word: str | None) -> str:
+    """Work of all kinds, or of one: what is open first of all."""
+    kind = KINDS[word][0] if word else None
+    conversation = _customer(request.args.get("customer"))
+    typed = request.args.get("q", "").strip()
+    is_narrow = bool(typed or conversation)
+    show = request.args.get("show") or (worklist.ALL if is_narrow else worklist.OPEN)
+    if show not in worklist.choices(kind):
+        abort(404, "There is no such filter.")
+    wanted = worklist.Wanted(kind, show, query.read(typed) if typed else None, conversation)
+    try:
+        page = worklist.page(wanted, request.args.get("after"))
+    except worklist.NoSuchPlace as reason:
+        abort(400, str(reason))
+    kept = {"q": typed or None, "customer": conversation.id if conversation else None}
+    return render_template(
+        "work/index.html",
+        lines=_lines(page.records),
+        after=page.after,
+        is_first="after" not in request.args,
+        word=word,
+        kinds=[(None, "All"), *((one, many) for one, (_, _, many) in KINDS.items())],
+        singular=KINDS[word][1] if word else None,
+        chips=[(one, SHOWN.get(one) or one.capitalize()) for one in worklist.choices(kind)],
+        show=show,
+        typed=typed,
+        kept={name: value for name, value in kept.items() if value},
+        customer=customers.of(conversation) if conversation else None,
+    )
+
+
+@bp.get("/conversations/<uuid:conversation_id>/work")
+def of_conversation(conversation_id: uuid.UUID) -> str:
+    """Everything that was done, or is to be, for this customer."""
+    conversation = _customer(str(conversation_id))
+    assert conversation is not None  # noqa: S101 - or it is a 404
+    wanted = worklist.Wanted(show=worklist.ALL, conversation=conversation)
+    try:
+        page = worklist.page(wanted, request.args.get("after"))
+    except worklist.NoSuchPlace as reason:
+        abort(400, str(reason))
+    return render_template(
+        "work/of_conversation.html",
+        conversation=conversation,
+        customer=customers.of(conversation),
+        lines=_lines(page.records),
+        after=page.after,
+        kinds=KINDS,
+    )
+
+
+def _lines(found: Sequence[WorkRecord]) -> list[Row]:
+    called = customers.called([record.conversation for record in found])
+    counts = worklist.counts(found)
+    return [
+        Row(
+            record,
+            called[record.conversation_id].name,
+            [
+                f"{count}\N{NO-BREAK SPACE}{plural(count, word)}"
+                for word, count in counts.get(record.id, {}).items()
+            ],
+        )
+        for record in found
+    ]
+
+
+# --- A record ------------------------------------------------------------------------------
+
+
+@bp.get("/work/<uuid:record_id>")
+def show(record_id: uuid.UUID) -> str:
+    """What it is, what may become of it, its photos and voicemails, what was done."""
+    record = find_record(record_id)
+    links = filing.links_of(record)
+    kept = evidence.of(record)
+    return render_template(
+        "work/show.html",
+        record=record,
+        word=WORDS[record.kind],
+        customer=customers.of(record.conversation),
+        links=links,
+        steps=[(status, STEPS[record.kind, status]) for status in records.steps(record)],
+        kept=kept,
+        difference=evidence.difference(kept[0], links)
+        if kept and record.status is not Status.DRAFT
+        else None,
+        history=_history(record),
+        today=local(now()).date(),
+    )
+
+
+@bp.get("/work/<uuid:record_id>/slides")
+def pictures(record_id: uuid.UUID) -> Any:
+    """Its photos and videos, for the photo viewer."""
+    record = find_record(record_id)
+    return slides.answer(MediaAttachment.links.any(MediaLink.record_id == record.id))
+
+
+@bp.post("/work/<uuid:record_id>/status")
+@needs(Role.OFFICE)
+def step(record_id: uuid.UUID) -> Response:
+    """It becomes `status`. Pressing twice is fine."""
+    record = find_record(record_id, to_change=True)
+    before = record.status
+    try:
+        status = Status(request.form.get("status", ""))
+    except ValueError:
+        abort(400, "There is no such status.")
+    typed = request.form.get("sent_on", "").strip()
+    try:
+        sent_on = read_day(typed) if typed else None
+        records.step(record, status, by=the_user(), sent_on=sent_on)
+    except (records.OutOfStep, records.Invalid, ValueError) as reason:
+        db.session.rollback()
+        flash(str(reason), "error")
+        return redirect(url_for(".show", record_id=record_id), 303)
+    db.session.commit()
+    if record.status is not before:
+        flash(f"{records.describe(record)} is {record.status} now.", "done")
+    return redirect(url_for(".show", record_id=record.id), 303)
+
+
+@bp.post("/work/<uuid:record_id>/archive")
+@needs(Role.OFFICE)
+def archive(record_id: uuid.UUID) -> Response:
+    """Out of the way. Twice is fine."""
+    record = find_record(record_id, to_change=True)
+    records.archive(record)
+    db.session.commit()
+    flash(f"{records.describe(record)} is archived. A search still finds it.", "done")
+    return redirect(url_for(".show", record_id=record.id), 303)
+
+
+@bp.post("/work/<uuid:record_id>/unarchive")
+@needs(Role.OFFICE)
+def unarchive(record_id: uuid.UUID) -> Response:
+    """Back among the others. Twice is fine."""
+    record = find_record(record_id, to_change=True)
+    records.unarchive(record)
+    db.session.commit()
+    flash(f"{records.describe(record)} is back from the archive.", "done")
+    return redirect(url_for(".show", record_id=record.id), 303)
+
+
+def _history(record: WorkRecord) -> list[tuple[AuditEntry, str]]:
+    """What was done, the newest first, and who did it."""
+    rows = db.session.execute(
+        sa.select(AuditEntry, User.name)
+        .outerjoin(User, User.id == AuditEntry.user_id)
+        .where(AuditEntry.subject_id == record.id)
+        .order_by(AuditEntry.at.desc(), AuditEntry.id.desc())
+        .limit(HISTORY)
+    )
+    return [(entry, name or entry.who) for entry, name in rows]
+
+
+# --- Writing -------------------------------------------------------------------------------
+
+
+@bp.route(f"/work/<{_KIND}>/new", methods=["GET", "POST"])
+@needs(Role.OFFICE)
+def new(word: str) -> str:
+    """First for whom, then what. Posted, it carries files along that are to be linked."""
+    conversation = _customer(request.values.get("conversation"))
+    kind = KINDS[word][0]
+    if conversation is None:
+        return _choose_customer(word, request.args.get("q", ""), kept=[])
+    form = blank(kind)
+    form["id"].data, form["conversation"].data = str(uuid.uuid4()), str(conversation.id)
+    if "number" in form:
+        form["number"].data = records.next_number(kind)
+    return _form(form, conversation)
+
+
+@bp.post(f"/work/<{_KIND}>")
+@needs(Role.OFFICE)
+def create(word: str) -> Answer:
+    """A new record. Pressing twice makes one, going back and correcting it too."""
+    kind = KINDS[word][0]
+    form = blank(kind)
+    conversation = _customer(form["conversation"].data)
+    if conversation is None:
+        abort(400, "A record needs its customer.")
+    record_id = _uuid(form["id"].data)
+    try:
+        record = records.create(
+            kind, conversation, form.checked(), by=the_user(), record_id=record_id
+        )
+    except records.Invalid as invalid:
+        form.refuse(invalid.errors)
+        return _form(form, conversation), 422
+    except records.Overtaken as other:
+        return _overtaken(form, find_record(record_id), conversation, other)
+    link_along(record)
+    db.session.commit()
+    flash(f"{records.describe(record)} is saved.", "done")
+    return redirect(url_for(".show", record_id=record.id), 303)
+
+
+@bp.get("/work/<uuid:record_id>/edit")
+@needs(Role.OFFICE)
+def edit(record_id: uuid.UUID) -> str:
+    record = find_record(record_id)
+    return _form(filled(record), record.conversation, record)
+
+
+@bp.post("/work/<uuid:record_id>")
+@needs(Role.OFFICE)
+def save(record_id: uuid.UUID) -> Answer:
+    """What was edited; unless somebody else was faster, who must not be overwritten unseen."""
+    record = find_record(record_id, to_change=True)
+    form = filled(record)
+    conversation = _customer(form["conversation"].data) or record.conversation
+    try:
+        records.change(record, form.checked(), conversation=conversation, seen=form["seen"].data)
+    except records.Invalid as invalid:
+        form.refuse(invalid.errors)
+        return _form(form, conversation, record), 422
+    except records.Overtaken as other:
+        return _overtaken(form, record, conversation, other)
+    db.session.commit()
+    flash(f"{records.describe(record)} is saved.", "done")
+    return redirect(url_for(".show", record_id=record.id), 303)
+
+
+def _overtaken(
+    form: RecordForm, record: WorkRecord, conversation: Conversation, other: records.Overtaken
+) -> Answer:
+    """What was typed, beside what is saved; saving it now means it."""
+    theirs = _theirs(form, record, conversation)
+    form["seen"].data = records.version(record)
+    return _form(form, conversation, record, overtaken=other, theirs=theirs), 409
+
+
+def _theirs(form: RecordForm, record: WorkRecord, conversation: Conversation) -> dict[str, str]:
+    """What is saved now, of the fields in which something else was typed."""
+    typed = form.checked()
+    found = {
+        name: records.shown(getattr(record, name))
+        for name in form.names()
+        if typed[name] != getattr(record, name)
+    }
+    if conversation.id != record.conversation_id:
+        found["conversation"] = customers.of(record.conversation).name
+    return found
+
+
+def _form(
+    form: RecordForm,
+    conversation: Conversation,
+    record: WorkRecord | None = None,
+    *,
+    overtaken: records.Overtaken | None = None,
+    theirs: dict[str, str] | None = None,
+) -> str:
+    return render_template(
+        "work/form.html",
+        form=form,
+        word=WORDS[form.kind],
+        record=record,
+        customer=customers.of(conversation),
+        visits=records.VISITS,
+        zone=f"{local(now()):%Z}",
+        overtaken=overtaken,
+        theirs=theirs or {},
+        along=request.form.getlist("media"),
+    )
+
+
+# --- For whom ------------------------------------------------------------------------------
+
+
+@bp.post(f"/work/<{_KIND}>/customer")
+@needs(Role.OFFICE)
+def choose_customer(word: str) -> str:
+    """Another customer; what was typed so far goes along."""
+    form = blank(KINDS[word][0])
+    along = [(name, one) for name in ALONG for one in request.form.getlist(name)]
+    return _choose_customer(word, request.form.get("q", ""), kept=form.kept() + along)
+
+
+@bp.post(f"/work/<{_KIND}>/form")
+@needs(Role.OFFICE)
+def go_on(word: str) -> str:
+    """Back in the form, with another customer."""
+    form = blank(KINDS[word][0])
+    chosen = request.form.get("customer")
+    conversation = _customer(chosen or form["conversation"].data)
+    if conversation is None:
+        abort(400, "A record needs its customer.")
+    form["conversation"].data = str(conversation.id)
+    # A record that is being edited has a version; one that is new has none.
+    record_id = _uuid(form["id"].data) if form["seen"].data else None
+    return _form(form, conversation, records.find(record_id) if record_id else None)
+
+
+def _choose_customer(word: str, typed: str, kept: list[tuple[str, str]]) -> str:
+    return render_template(
+        "work/customer.html",
+        word=word,
+        singular=KINDS[word][1],
+        typed=typed,
+        kept=kept,
+        found=_customers(typed),
+    )
+
+
+def _customers(typed: str) -> list[customers.Customer]:
+    """Those who wrote or called last; with words, those whom the search knows by them."""
+    wanted = sa.select(Conversation)
+    if typed.strip():
+        ids = query.search(query.read(typed), people=True, limit=CUSTOMERS)
+        wanted = wanted.join(SearchEntry, SearchEntry.conversation_id == Conversation.id).where(
+            SearchEntry.id.in_(ids)
+        )
+    rows = db.session.scalars(
+        wanted.order_by(Conversation.latest_at.desc(), Conversation.id.desc()).limit(CUSTOMERS)
+    ).all()
+    called = customers.called(rows)
+    return [called[row.id] for row in rows]
+
+
+# --- What a request names ------------------------------------------------------------------
+
+
+def _customer(wanted: str | None) -> Conversation | None:
+    """The conversation of this id; None if none is named. 404 for one that nobody knows."""
+    if not wanted:
+        return None
+    conversation = customers.find(_uuid(wanted))
+    if conversation is None:
+        abort(404, "There is no such conversation.")
+    return conversation
+
+
+def _uuid(words: str | None) -> uuid.UUID:
+    try:
+        return uuid.UUID(words or "")
+    except ValueError:
+        abort(400, "That is no id of ours.")

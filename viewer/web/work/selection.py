@@ -1,0 +1,144 @@
+"""What the forms of linking name: files, a record, where to go afterwards; and how it is said."""
+
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from flask import abort, flash, redirect, render_template, request, url_for
+from markupsafe import Markup
+from sqlalchemy.orm import joinedload
+from werkzeug.wrappers import Response
+
+from viewer.extensions import db
+from viewer.models import Conversation, MediaAttachment, WorkRecord
+from viewer.office import records
+from viewer.office.names import titles_of
+from viewer.web.access import local_path
+from viewer.web.pagination import moment_of
+from viewer.web.work.wording import page_of
+
+MOST = 500  # files at once
+LONGEST_CAPTION = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The files that a form or an address names."""
+
+    media: list[MediaAttachment]  # oldest first
+    left_out: int  # unknown, not here yet, or in the trash
+
+    @property
+    def customers(self) -> list[Conversation]:
+        """Who sent them, the one of most files first."""
+        senders = [one.conversation for one in self.media]
+        return sorted(dict.fromkeys(senders), key=lambda one: -senders.count(one))
+
+
+def chosen_files(*, also_put_away: bool = False) -> Chosen:
+    """`media`, repeated; where none is ticked, all that were `shown`; or those of a `message`.
+
+    Only what is stored, unless what is damaged or in the trash is meant, too.
+    """
+    ids = read_ids(request.values.getlist("media") or request.values.getlist("shown"))
+    if len(ids) > MOST:
+        abort(400, f"Choose at most {MOST} files at once.")
+    is_wanted: sa.ColumnElement[bool] = MediaAttachment.id.in_(ids)
+    if message := request.values.get("message"):
+        is_wanted |= MediaAttachment.message_id.in_(read_ids([message]))
+    if not also_put_away:
+        is_wanted &= MediaAttachment.state == MediaAttachment.State.STORED
+    found = db.session.scalars(
+        sa.select(MediaAttachment)
+        .where(is_wanted)
+        .order_by(MediaAttachment.sent_at, MediaAttachment.position, MediaAttachment.id)
+        .options(joinedload(MediaAttachment.conversation))
+    ).all()
+    known = {one.id for one in found}
+    return Chosen(list(found), sum(one not in known for one in ids))
+
+
+def nothing_chosen(chosen: Chosen) -> Response:
+    """Without files there is nothing to do; say why and go back."""
+    flash(
+        "None of these files is here yet, so they can't be linked."
+        if chosen.left_out or "message" in request.values
+        else "Choose at least one photo first.",
+        "error",
+    )
+    return redirect(next_address() or url_for("conversations.inbox.show"), 303)
+
+
+def asked_record() -> WorkRecord:
+    return find_record(next(iter(read_ids([request.form.get("record", "")]))))
+
+
+def find_record(record_id: uuid.UUID, *, to_change: bool = False) -> WorkRecord:
+    """The record of this id, locked where it is going to change; 404 where there is none."""
+    record = records.find(record_id, to_change=to_change)
+    if record is None:
+        abort(404, "There is no such record.")
+    return record
+
+
+def read_ids(words: Iterable[str]) -> list[uuid.UUID]:
+    try:
+        return list(dict.fromkeys(uuid.UUID(one) for one in words))
+    except ValueError:
+        abort(400, "That is no file or record of ours.")
+
+
+def read_caption() -> str | None:
+    return short_caption(request.form.get("caption", "")) or None
+
+
+def short_caption(words: str) -> str:
+    words = one_line(words)
+    if len(words) > LONGEST_CAPTION:
+        abort(400, f"A caption has at most {LONGEST_CAPTION} characters.")
+    return words
+
+
+def one_line(words: str) -> str:
+    return " ".join(words.replace("\0", "").split())  # PostgreSQL takes no NUL
+
+
+def read_number(name: str) -> int | None:
+    value = request.form.get(name, "")
+    return int(value) if re.fullmatch("[0-9]{1,9}", value) else None
+
+
+def read_moment() -> datetime:
+    return moment_of(request.form.get("at", ""))
+
+
+def next_address() -> str | None:
+    wanted = request.values.get("next")
+    return local_path(wanted) if wanted else None
+
+
+def goal_of(record: WorkRecord) -> str:
+    return next_address() or page_of(record)
+
+
+def back_to(conversation: Conversation) -> str:
+    return next_address() or url_for("conversations.pages.show", conversation_id=conversation.id)
+
+
+def titles_by_id(conversations: Iterable[Conversation]) -> dict[uuid.UUID, str]:
+    rows = list(dict.fromkeys(conversations))
+    return {one.id: title for one, title in zip(rows, titles_of(rows), strict=True)}
+
+
+# --- Words -----------------------------------------------------------------------------------
+
+
+def flash_with_undo(
+    words: str, undo: str, show: WorkRecord | None = None, **fields: object
+) -> None:
+    """Say what was done, with a button that undoes it; perhaps with a way to the record."""
+    page = render_template("work/_undo.html", words=words, undo=undo, record=show, fields=fields)
+    flash(Markup(page))  # noqa: S704 - our own template, which escapes
