@@ -142,6 +142,10 @@ def _safe_headers(response: Response) -> Response:
         headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     if response.mimetype == "text/html":
         headers.setdefault("Cache-Control", "private, no-cache")
+    if "X-Accel-Redirect" in headers:
+        # nginx copies Cache-Control to its own answer, also to a 404 where the file is not there.
+        # It does not know this name, so the site sets Cache-Control from it with the file only.
+        headers["X-Media-Cache-Control"] = headers.pop("Cache-Control")
     return response
 
 
