@@ -9,7 +9,7 @@ from viewer import schedule
 from viewer.config import settings
 from viewer.demo.rest import Workspace, stamp
 from viewer.extensions import db, now
-from viewer.intake import catch_up, subscription
+from viewer.intake import catch_up, rest_client, subscription
 from viewer.models import Checkpoint, MediaAttachment, ScheduledTask, WebhookEvent
 from viewer.quo import rest
 from viewer.upkeep import health
