@@ -1,4 +1,4 @@
-"""The photo viewer, the whole way: from a signed webhook to the pixel of a hairline crack."""
+"""The lightbox, the whole way: from a signed webhook to the pixel of a hairline crack."""
 
 import io
 import re
