@@ -21,7 +21,7 @@ async function more(link) {
     const known = groups.querySelector(`:scope > [data-group="${group.dataset.group}"] > ul`);
     const added = known ? [...group.querySelector("ul").children] : [group];
     (known ?? groups).append(...added);
-    for (const element of added) document.dispatchEvent(new CustomEvent("viewer:appended", { detail: element }));
+    for (const element of added) document.dispatchEvent(new CustomEvent("content:added", { detail: element }));
   }
   if (document.activeElement === link) groups.querySelector(`[data-tile="${first}"] a`)?.focus({ preventScroll: true });
   const next = page.querySelector("[data-older]");

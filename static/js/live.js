@@ -120,7 +120,7 @@ function refresh(list, fresh) {
       if (mine.contains(focused)) shown.querySelector("a, button")?.focus({ preventScroll: true });
       mine.remove();
     }
-    if (shown !== mine) document.dispatchEvent(new CustomEvent("viewer:appended", { detail: shown }));
+    if (shown !== mine) document.dispatchEvent(new CustomEvent("content:added", { detail: shown }));
   }
   for (const gone of here.values()) gone.remove();
 }

@@ -6,7 +6,7 @@
 // and a small bar follows where its player is out of sight. Lines of <dl data-transcript="its id">
 // with data-start seek in it. Without this module the plain <audio> plays.
 //
-// Hears on the document: `player:toggle`, `lightbox:opened`, `lightbox:closed`, `viewer:appended`.
+// Hears on the document: `player:toggle`, `lightbox:opened`, `lightbox:closed`, `content:added`.
 // Tells: `player:bar`, when the bar has come or gone.
 
 import { drawing } from "./icons.js";
@@ -545,7 +545,7 @@ function dressAll(root) {
   for (const player of root.querySelectorAll?.("[data-player]") ?? []) dress(player);
 }
 
-document.addEventListener("viewer:appended", ({ detail }) => {
+document.addEventListener("content:added", ({ detail }) => {
   dressAll(detail instanceof Node ? detail : document);
   show();
 });

@@ -39,5 +39,5 @@ document.addEventListener("keydown", (event) => {
 // Also after "back": the browser restores ticks without a word.
 const tellAll = () => document.querySelectorAll("form[data-ticks]").forEach(tell);
 window.addEventListener("pageshow", tellAll);
-document.addEventListener("viewer:appended", tellAll);
+document.addEventListener("content:added", tellAll);
 tellAll();

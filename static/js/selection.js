@@ -126,7 +126,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-document.addEventListener("viewer:appended", () => {
+document.addEventListener("content:added", () => {
   for (const form of document.querySelectorAll("form[data-selection]")) {
     for (const field of form.querySelectorAll(HELD)) {
       const check = form.querySelector(`${CHECKS}[value="${CSS.escape(field.value)}"]`);

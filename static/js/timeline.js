@@ -47,7 +47,7 @@ function sectionOf(day) {
 }
 
 export function say(element) {
-  document.dispatchEvent(new CustomEvent("viewer:appended", { detail: element }));
+  document.dispatchEvent(new CustomEvent("content:added", { detail: element }));
 }
 
 export function announce(words) {

@@ -268,7 +268,7 @@ def test_opening_any_address_of_any_file_runs_nothing(sent, app, trap):
                 assert status is None or status < 500, address
                 opened[f"{rule.endpoint} {name}"] = status
 
-    originals = {name: opened[f"media.original {name}"] for name in sent}
+    originals = {name: opened[f"media.files.original {name}"] for name in sent}
     assert originals == {name: 200 if name in SHOWN else None for name in sent}
 
 

@@ -533,7 +533,7 @@ def test_arriving_photos_disturb_nothing_that_is_open(four, page, deliver, work,
     work()
 
     page.evaluate(
-        "() => document.dispatchEvent(new CustomEvent('viewer:appended', {detail: document.body}))"
+        "() => document.dispatchEvent(new CustomEvent('content:added', {detail: document.body}))"
     )
     page.keyboard.press("ArrowLeft")
     counted(page, 3)

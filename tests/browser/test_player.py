@@ -537,7 +537,7 @@ def test_what_is_appended_later_has_a_player_too(called, page):
             audio.src = '/media/x/playable';
             player.replaceChildren(audio);
             document.querySelector('.timeline').append(copy);
-            document.dispatchEvent(new CustomEvent('viewer:appended', { detail: copy }));
+            document.dispatchEvent(new CustomEvent('content:added', { detail: copy }));
         }"""
     )
 

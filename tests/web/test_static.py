@@ -52,3 +52,24 @@ def test_no_line_of_a_template_is_longer_than_a_screen():
     ]
 
     assert too_long == []
+
+
+def test_every_file_that_a_template_names_is_there():
+    """Also in the lists that a template walks through: `for sheet in ("base", "page")`."""
+    named, lists = (
+        re.compile(r"filename='([^'~]+\.\w+)'"),
+        re.compile(r"for (sheet|module|below) in \(([^)]+)\)"),
+    )
+    folders = {"sheet": ("css", "css"), "module": ("js", "js"), "below": ("js", "js")}
+    wanted = set()
+    for file in TEMPLATES:
+        text = file.read_text()
+        wanted |= set(named.findall(text))
+        for kind, names in lists.findall(text):
+            folder, ending = folders[kind]
+            wanted |= {f"{folder}/{name}.{ending}" for name in re.findall(r'"(\w+)"', names)}
+        for names in re.findall(r"stylesheet\(([^)]+)\)", text):
+            wanted |= {f"css/{name}.css" for name in re.findall(r'"(\w+)"', names)}
+
+    assert len(wanted) > 25
+    assert {name for name in wanted if not (ROOT / "static" / name).is_file()} == set()
