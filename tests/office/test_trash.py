@@ -17,8 +17,17 @@ from tests.support.pictures import picture
 from tests.support.stored_files import keep, stored_bytes
 from viewer import commands
 from viewer.extensions import db, media_store, now
-from viewer.models import AuditEntry, Evidence, EvidenceItem, MediaAttachment, MediaLink, User
+from viewer.models import (
+    AuditEntry,
+    Evidence,
+    EvidenceItem,
+    MediaAttachment,
+    MediaLink,
+    Message,
+    User,
+)
 from viewer.office import accounts, filing, sharing, trash
+from viewer.search import query
 from viewer.storage import Missing, Unavailable
 from viewer.upkeep import identity
 
@@ -414,6 +423,40 @@ def test_a_caption_is_one_line_and_its_changes_are_told(anna):
     told = db.session.scalars(sa.select(AuditEntry.words).filter_by(action="caption")).all()
     assert told == ["East wall", "taken away", "x" * 300]
     assert fresh(media).caption == "x" * 300
+
+
+@BOTH
+def test_the_search_follows_a_caption_its_trash_and_its_restoration(anna):
+    media = keep()
+    found = []
+
+    for change in (
+        lambda: trash.set_caption(media, "East wall"),
+        lambda: trash.trash(media, anna),
+        lambda: trash.restore(media, anna),
+        lambda: trash.set_caption(media, ""),
+    ):
+        change()
+        db.session.commit()
+        found.append(query.search(query.read("east wall"), limit=9) != [])
+
+    assert found == [True, False, True, False]
+
+
+@BOTH
+def test_a_caption_does_not_undo_what_ingest_just_told_the_search(anna):
+    media = keep()
+    assert media.message.body != "A new leak"
+    with db.engine.connect() as ingest:  # as it commits while the page holds the older row
+        if db.engine.dialect.name == "sqlite":
+            db.session.rollback()
+        ingest.execute(sa.update(Message).values(body="A new leak"))
+        ingest.commit()
+
+    trash.set_caption(media, "East wall")
+    db.session.commit()
+
+    assert query.search(query.read("leak wall"), limit=9) != []
 
 
 def test_originals_are_the_same_bytes_after_everything(anna):

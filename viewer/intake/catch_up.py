@@ -28,7 +28,7 @@ from sqlalchemy.orm import selectinload
 
 from viewer import quo
 from viewer.config import settings
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.failpoint import failpoint
 from viewer.intake import file_matching, ingest
 from viewer.models import Checkpoint, MediaAttachment, Message, PhoneLine, WebhookEvent
@@ -164,7 +164,7 @@ def freshen(media_id: uuid.UUID, client: rest.Client) -> bool:
     if found is None:
         return False
     item, marks = found
-    lock("ingest")
+    lock(Lock.INGEST)
     media = db.session.get_one(MediaAttachment, media_id, populate_existing=True)
     failures, since, later = media.failures, media.first_failed_at, media.next_attempt_at
     is_fresh = _freshen(media, item)
@@ -322,7 +322,7 @@ class _Run:
         """First of all: whoever is not us in a message is the customer."""
         self._enter("lines")
         lines = self.client.phone_numbers()
-        lock("ingest")
+        lock(Lock.INGEST)
         for line in lines:
             line_id, number = quo.identifier(line.get("id")), quo.canonical(line["phoneNumber"])
             ingest.learn_line(line_id, number)
@@ -339,7 +339,7 @@ class _Run:
             return
         for page in self.client.contacts():
             seen = [self._understood("contact", item) for item in page]
-            lock("ingest")
+            lock(Lock.INGEST)
             for contact in seen:
                 if contact is not None:
                     ingest.take(contact, now())
@@ -382,7 +382,7 @@ class _Run:
         known = _known(ids)
         db.session.commit()
         parts = [part for item in page.items for part in self._parts(listing, item, known)]
-        lock("ingest")
+        lock(Lock.INGEST)
         known = _known(ids)  # a webhook may have brought some meanwhile
         for seen in parts:
             self._take(seen, known.get(seen.provider_id))
@@ -577,7 +577,7 @@ class _Run:
         """What was asked for by itself."""
         for seen in told:
             if isinstance(seen, quo.MessageSeen | quo.CallSeen):
-                lock("ingest")
+                lock(Lock.INGEST)
                 self._take(seen, _known([seen.provider_id]).get(seen.provider_id))
                 self._commit_page(0)
 
@@ -653,7 +653,7 @@ class _Run:
 
     def _keep_unanswered(self) -> None:
         if self._unanswered:
-            lock("ingest")
+            lock(Lock.INGEST)
         for question in self._unanswered:
             question.save()
         self._unanswered.clear()

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from viewer import quo
 from viewer.config import settings
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.failpoint import failpoint
 from viewer.intake import file_matching, naming
 from viewer.models import (
@@ -52,7 +52,7 @@ STATUS_ORDER = (
 
 def ingest(event_id: uuid.UUID) -> list[uuid.UUID]:
     """Read one event. The media that are now to be collected."""
-    lock("ingest")
+    lock(Lock.INGEST)
     event = db.session.get(WebhookEvent, event_id, populate_existing=True)
     if event is None or event.state is not WebhookEvent.State.RECEIVED:
         return []

@@ -10,7 +10,7 @@ from sqlalchemy import String
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from viewer.extensions import Model, db, lock, now
+from viewer.extensions import Lock, Model, db, lock, now
 
 _LONGEST_ID = 255
 
@@ -114,7 +114,7 @@ class RefusedDelivery(Model):
     def add(cls, reason: str, count: int, header_names: str) -> None:
         """So many more of this reason in this hour."""
         moment = now()
-        lock("refused")
+        lock(Lock.REFUSED_DELIVERIES)
         hour = moment.replace(minute=0, second=0, microsecond=0)
         row = db.session.get(cls, (reason, hour), populate_existing=True)
         if row is None:

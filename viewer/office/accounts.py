@@ -14,7 +14,7 @@ import argon2
 import sqlalchemy as sa
 from sqlalchemy.engine import CursorResult
 
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import ApiToken, Invitation, User, UserSession, fingerprint, new_token
 from viewer.office import audit, throttle
 
@@ -139,7 +139,7 @@ def enable(user: User) -> None:
 
 def _leave_an_owner(user: User) -> None:
     """Raises Refused if nobody but this user could manage users."""
-    lock("owners")  # two owners who demote each other at one moment
+    lock(Lock.OWNERS)  # two owners who demote each other at one moment
     db.session.refresh(user)
     if user.role is not User.Role.OWNER or not user.is_enabled:
         return

@@ -5,7 +5,7 @@ import uuid
 import sqlalchemy as sa
 from flask import g, has_request_context, request
 
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import AuditEntry, User
 
 SYSTEM = "system"
@@ -35,7 +35,7 @@ def count_failed_login(user: User | None, *, must_wait: bool) -> None:
     A line for every guess would let a stranger fill the table. The name that nobody has is not
     kept: it may be a password, typed into the wrong field. Does not commit.
     """
-    lock("failed logins")
+    lock(Lock.FAILED_LOGINS)
     action, user_id = "login.failed", user.id if user else None
     entry = db.session.scalar(
         sa.select(AuditEntry)

@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
 from viewer.config import settings
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import (
     STATUSES,
     AuditEntry,
@@ -129,7 +129,7 @@ def create(
     clean = checked(kind, values)
     chosen = clean.get("number")
     if "number" in clean and not chosen:
-        lock(f"next {kind}")  # one after the other; those who choose do not ask
+        lock(Lock.NEXT_NUMBER, kind)  # one after the other; those who choose do not ask
     for _ in range(TRIES):
         number = chosen or (next_number(kind) if "number" in clean else None)
         record = WorkRecord(

@@ -20,7 +20,7 @@ from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
 from viewer import derive
 from viewer.config import settings
-from viewer.extensions import db, lock, media_store, now, spool
+from viewer.extensions import Lock, db, lock, media_store, now, spool
 from viewer.models import (
     MediaAttachment,
     Share,
@@ -246,7 +246,7 @@ def count_use(network: str) -> bool:
     A window of ten minutes, kept in a row, so it works without Redis. Does not commit.
     """
     key, moment = f"shared:{network}", now()
-    lock("shared")
+    lock(Lock.SHARE_REQUESTS)
     row = db.session.get(Throttle, key, populate_existing=True)
     if row is None:
         _forget_old_uses(moment)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import Throttle
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
@@ -41,7 +41,7 @@ def take(*allowances: Allowance) -> bool:
 
     Raises TooMany if one of them is used up, and then counts nothing. Does not commit.
     """
-    lock("throttle")
+    lock(Lock.THROTTLE)
     moment = now()
     rows = _rows(allowances)
     waits = [wait for row in rows.values() if (wait := _left(row, moment))]
@@ -68,7 +68,7 @@ def succeeded(*allowances: Allowance) -> None:
 
     Does not commit.
     """
-    lock("throttle")
+    lock(Lock.THROTTLE)
     rows = _rows(allowances)
     for allowance in allowances:
         row = rows.get(allowance.key)

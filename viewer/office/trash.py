@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
 
-from viewer.extensions import db, media_store, now
+from viewer.extensions import Lock, db, lock, media_store, now
 from viewer.failpoint import failpoint
 from viewer.models import (
     Evidence,
@@ -27,6 +27,7 @@ from viewer.models import (
     WebhookEvent,
 )
 from viewer.office import audit, filing, sharing
+from viewer.search import indexing
 from viewer.storage import Missing, StorageError, checksum, keys
 
 log = logging.getLogger(__name__)
@@ -48,12 +49,24 @@ class Refused(Exception):
 
 def set_caption(media: MediaAttachment, caption: str) -> None:
     """What people call it, on one line; nothing takes it away. Raises Refused. Does not commit."""
+    _hold_for_indexing(media)
     words = " ".join(caption.replace("\0", "").split())
     if len(words) > LONGEST_CAPTION:
         raise Refused(f"A caption has at most {LONGEST_CAPTION} characters; this has {len(words)}.")
     if words != (media.caption or ""):
         media.caption = words or None
         audit.note("caption", words or "taken away", subject=("media", media.id))
+        indexing.index_messages([media.message])
+
+
+def _hold_for_indexing(media: MediaAttachment) -> None:
+    """Ingest writes the same search entries: wait for it, then read again what it may have changed.
+
+    First of all locks, as ingest takes it. Held until this transaction ends.
+    """
+    lock(Lock.INGEST)
+    db.session.refresh(media)
+    db.session.refresh(media.message)
 
 
 # --- Check ---------------------------------------------------------------------------------
@@ -146,6 +159,7 @@ def trash(media: MediaAttachment, by: User) -> None:
 
     Raises Refused for what is not here yet, or damaged. Does not commit.
     """
+    _hold_for_indexing(media)
     done = db.session.execute(
         sa.update(MediaAttachment)
         .where(
@@ -157,6 +171,7 @@ def trash(media: MediaAttachment, by: User) -> None:
     db.session.refresh(media)
     if done.rowcount:  # type: ignore[attr-defined]
         audit.note("trash", media.caption or "", by=by, subject=("media", media.id))
+        indexing.index_messages([media.message])  # without its caption
     elif media.state is State.DAMAGED:
         raise Refused("This file is damaged; it can be put in the trash once it is repaired.")
     elif media.state is not State.TRASHED:
@@ -168,6 +183,7 @@ def restore(media: MediaAttachment, by: User) -> None:
 
     Raises Refused for what was purged. Does not commit.
     """
+    _hold_for_indexing(media)
     done = db.session.execute(
         sa.update(MediaAttachment)
         .where(
@@ -188,6 +204,7 @@ def restore(media: MediaAttachment, by: User) -> None:
     db.session.refresh(media)
     if done.rowcount:  # type: ignore[attr-defined]
         audit.note("restore", by=by, subject=("media", media.id))
+        indexing.index_messages([media.message])
     elif media.purged_at is not None:
         raise Refused("This file was deleted for good.")
 

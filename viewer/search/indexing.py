@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from viewer import quo
-from viewer.extensions import db, lock
+from viewer.extensions import Lock, db, lock
 from viewer.models import (
     Checkpoint,
     Contact,
@@ -103,7 +103,7 @@ def fill(told: Callable[[int], None] = lambda rows: None) -> int:
     read = 0
     while not is_complete():
         db.session.rollback()
-        lock("ingest")  # which writes the same entries
+        lock(Lock.INGEST)  # which writes the same entries
         rows = _next_rows()
         db.session.commit()
         read += rows

@@ -9,11 +9,10 @@ from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
 from viewer import derive
-from viewer.extensions import db, lock, media_store, spool
+from viewer.extensions import db, media_store, spool
 from viewer.models import AuditEntry, MediaAttachment
 from viewer.office import filing, sharing, trash
 from viewer.office.names import names_of, title_of
-from viewer.search import indexing
 from viewer.storage import StorageError, decoder_workspace
 from viewer.web.access import Role, needs, the_user
 
@@ -120,13 +119,11 @@ def _camera(media: MediaAttachment) -> derive.Described | None:
 @bp.post("/media/<uuid:media_id>/caption")
 def caption(media_id: uuid.UUID) -> Response | tuple[str, int]:
     """What people call it."""
-    lock("ingest")  # which writes the search's entries, too
     media, words = find_file(media_id), request.form.get("caption", "")
     try:
         trash.set_caption(media, words)
     except trash.Refused as refusal:
         return _passport(media, words, str(refusal)), 422
-    indexing.index_messages([media.message])
     db.session.commit()
     flash("The caption is kept." if media.caption else "There is no caption now.", "done")
     return to_details(media)

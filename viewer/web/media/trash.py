@@ -5,11 +5,10 @@ import uuid
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from viewer.extensions import db, lock, now
+from viewer.extensions import db, now
 from viewer.models import MediaAttachment
 from viewer.office import filing, trash
 from viewer.office.names import names_of, title_of
-from viewer.search import indexing
 from viewer.storage import StorageError
 from viewer.web import pagination
 from viewer.web.access import Role, needs, the_user
@@ -94,14 +93,12 @@ def put_in_trash(media_id: uuid.UUID) -> Response | str:
             shares=uses.shares,
             kept=trash.KEPT,
         )
-    lock("ingest")
     try:
         trash.trash(media, the_user())
     except trash.Refused as refusal:
         db.session.rollback()
         flash(str(refusal), "error")
         return to_details(media)
-    indexing.index_messages([media.message])  # without its caption
     db.session.commit()
     flash(f"The {what(media)} is in the trash. Its bytes are kept; it can be restored.", "done")
     return redirect(url_for(".show"), 303)
@@ -112,14 +109,12 @@ def put_in_trash(media_id: uuid.UUID) -> Response | str:
 def restore(media_id: uuid.UUID) -> Response:
     """Bring a file back to where it was."""
     media = find_file(media_id)
-    lock("ingest")
     try:
         trash.restore(media, the_user())
     except trash.Refused as refusal:
         db.session.rollback()
         flash(str(refusal), "error")
         return redirect(url_for(".show"), 303)
-    indexing.index_messages([media.message])
     db.session.commit()
     flash(f"The {what(media)} is back where it was.", "done")
     return to_details(media)
