@@ -534,11 +534,8 @@ def _file(rows: list[MediaAttachment], message: Message) -> None:
         else ()
     )
     for row in rows:
-        row.is_unfiled = (
-            message.is_incoming
-            and row.role is MediaAttachment.Role.ATTACHMENT
-            and row.not_needed_at is None
-            and row.id not in linked
+        row.is_unfiled = row.waits_in_tray(
+            is_incoming=message.is_incoming, is_linked=row.id in linked
         )
 
 

@@ -25,9 +25,6 @@ SOON = timedelta(days=2)
 SUGGESTED, SUGGESTED_ELSEWHERE = 8, 4
 CONSIDERED = 200  # records of a customer, newest first
 
-# As the partial index says it: SQLite takes the index only for the same words.
-UNFILED = sa.text("media_attachments.is_unfiled AND media_attachments.state = 'stored'")
-
 
 class NotStored(Exception):
     """Some of the files are not ours yet, or were put away."""
@@ -239,22 +236,20 @@ def _number(links: Sequence[MediaLink]) -> None:
 
 
 def _settle(files: Sequence[MediaAttachment]) -> None:
-    """Say of each whether it waits in the tray. Ingest says the same of what arrives."""
-    waiting = set(
-        db.session.scalars(
-            sa.select(MediaAttachment.id)
-            .join(MediaAttachment.message)
-            .where(
-                MediaAttachment.id.in_([one.id for one in files]),
-                MediaAttachment.role == MediaAttachment.Role.ATTACHMENT,
-                MediaAttachment.not_needed_at.is_(None),
-                Message.direction == Message.Direction.INCOMING,
-                ~MediaAttachment.links.any(),
-            )
+    """Say of each whether it waits in the tray."""
+    facts = db.session.execute(
+        sa.select(
+            MediaAttachment.id,
+            Message.direction == Message.Direction.INCOMING,
+            MediaAttachment.links.any(),
         )
+        .join(MediaAttachment.message)
+        .where(MediaAttachment.id.in_([one.id for one in files]))
     )
+    known = {media_id: (is_incoming, is_linked) for media_id, is_incoming, is_linked in facts}
     for one in files:
-        one.is_unfiled = one.id in waiting
+        is_incoming, is_linked = known[one.id]
+        one.is_unfiled = one.waits_in_tray(is_incoming=bool(is_incoming), is_linked=is_linked)
 
 
 # --- The tray --------------------------------------------------------------------------------
@@ -296,7 +291,12 @@ def waiting(_user: User) -> int:
 
 def count_unfiled(most: int) -> int:
     """How many files wait in the tray; counting ends at `most`."""
-    some = sa.select(sa.literal(1)).select_from(MediaAttachment).where(UNFILED).limit(most)
+    some = (
+        sa.select(sa.literal(1))
+        .select_from(MediaAttachment)
+        .where(MediaAttachment.is_in("unfiled"))
+        .limit(most)
+    )
     return db.session.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
 
 
@@ -305,7 +305,7 @@ def unfiled(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttach
     return list(
         db.session.scalars(
             sa.select(MediaAttachment)
-            .where(UNFILED, *conditions)
+            .where(MediaAttachment.is_in("unfiled"), *conditions)
             .order_by(MediaAttachment.sent_at, MediaAttachment.id)
             .limit(limit)
             .options(joinedload(MediaAttachment.conversation))

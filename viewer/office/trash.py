@@ -26,6 +26,7 @@ from viewer.models import (
     User,
     WebhookEvent,
 )
+from viewer.models.media import LONGEST_CAPTION
 from viewer.office import audit, filing, sharing
 from viewer.search import indexing
 from viewer.storage import Missing, StorageError, checksum, keys
@@ -33,7 +34,6 @@ from viewer.storage import Missing, StorageError, checksum, keys
 log = logging.getLogger(__name__)
 
 KEPT = timedelta(days=35)  # in the trash, at least
-LONGEST_CAPTION = 300  # characters
 DAMAGE = "The bytes in the store are not those that came."
 LOSS = "The file is missing from the store."
 
@@ -216,17 +216,13 @@ def in_trash(
     gone = MediaAttachment.purged_at
     query = (
         sa.select(MediaAttachment)
-        .where(_IN_TRASH, gone.is_not(None) if purged else gone.is_(None))
+        .where(MediaAttachment.is_in("trash"), gone.is_not(None) if purged else gone.is_(None))
         .order_by(MediaAttachment.trashed_at.desc(), MediaAttachment.id.desc())
         .options(joinedload(MediaAttachment.conversation))
     )
     if after is not None:
         query = query.where(after)
     return list(db.session.scalars(query.limit(limit)))
-
-
-# As the partial index says it: SQLite takes the index only for the same words.
-_IN_TRASH = sa.text("media_attachments.state = 'trashed'")
 
 
 def kept_until(media: MediaAttachment) -> datetime:
@@ -242,7 +238,7 @@ def purgeable() -> list[uuid.UUID]:
     return list(
         db.session.scalars(
             sa.select(MediaAttachment.id)
-            .where(_IN_TRASH, *_may_be_purged())
+            .where(MediaAttachment.is_in("trash"), *_may_be_purged())
             .order_by(MediaAttachment.trashed_at, MediaAttachment.id)
         )
     )
@@ -301,7 +297,7 @@ def _finish() -> None:
     """Let the bytes follow their rows. Commits after each."""
     for media in db.session.scalars(
         sa.select(MediaAttachment).where(
-            _IN_TRASH,
+            MediaAttachment.is_in("trash"),
             MediaAttachment.purged_at.is_not(None),
             MediaAttachment.quarantined_at.is_(None),
         )

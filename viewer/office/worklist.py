@@ -4,7 +4,6 @@ Every question has an index that begins where the page begins: the list is as qu
 hundred-thousandth record as with the first.
 """
 
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from viewer.models import (
     WorkEntry,
     WorkRecord,
 )
+from viewer.models.indexes import condition_on
 from viewer.models.searching import as_fts5, as_tsquery
 
 Kind = WorkRecord.Kind
@@ -134,12 +134,9 @@ def _narrowed(wanted: Wanted) -> sa.Select[Any]:
     return query
 
 
-def _of_records(condition: str) -> sa.TextClause:
-    return sa.text(re.sub(r"\b(archived_at|status)\b", r"work_records.\1", condition))
-
-
-_ARCHIVED, _NOT_ARCHIVED, _TO_DO = map(
-    _of_records, (WorkRecord.ARCHIVED, WorkRecord.NOT_ARCHIVED, WorkRecord.TO_DO)
+_ARCHIVED, _NOT_ARCHIVED, _TO_DO = (
+    condition_on(WorkRecord, condition)
+    for condition in (WorkRecord.ARCHIVED, WorkRecord.NOT_ARCHIVED, WorkRecord.TO_DO)
 )
 
 

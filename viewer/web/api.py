@@ -20,6 +20,7 @@ from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
+from viewer.models.media import LONGEST_CAPTION
 from viewer.office import filing
 from viewer.office.names import names_of, title_of
 from viewer.web.access import csrf, the_user
@@ -69,7 +70,9 @@ class RecordQuery(ListQuery):
 
 
 class LinkBody(Asked):
-    caption: str | None = Field(None, max_length=300, description="Of this file, in this record.")
+    caption: str | None = Field(
+        None, max_length=LONGEST_CAPTION, description="Of this file, in this record."
+    )
 
 
 # --- What goes out ---------------------------------------------------------------------------
@@ -275,7 +278,7 @@ def list_media() -> Response:
     if asked.kind:
         query = query.where(MediaAttachment.media_type == asked.kind)
     if asked.is_unfiled:
-        query = query.where(filing.UNFILED)
+        query = query.where(MediaAttachment.is_in("unfiled"))
     elif asked.is_unfiled is False:
         query = query.where(MediaAttachment.is_unfiled.is_(False))
     page, more = _page(query, (MediaAttachment.sent_at, MediaAttachment.id), asked)

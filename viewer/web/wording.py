@@ -11,6 +11,7 @@ from flask import Flask
 from viewer import derive
 from viewer.extensions import now
 from viewer.models import MediaAttachment, Message, WorkRecord
+from viewer.models.media import LONGEST_CAPTION
 from viewer.office.filing import name_of
 from viewer.web.formatting import duration
 
@@ -48,6 +49,7 @@ def init_app(app: Flask) -> None:
     for show in (what, kind, named, in_short, delivery, has_failed, call_title, receipt, shown,
                  plays, is_tile, columns, brings, fitted, used_in):  # fmt: skip
         app.add_template_filter(show, show.__name__)
+    app.jinja_env.globals["longest_caption"] = LONGEST_CAPTION
 
 
 def what(media: MediaAttachment) -> str:

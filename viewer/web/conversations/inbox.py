@@ -15,7 +15,6 @@ from werkzeug.wrappers import Response
 from viewer import quo
 from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, Message, PhoneLine, Unread
-from viewer.models.media import PARTS
 from viewer.office import filing, reading
 from viewer.office.names import names_of, title_of, titles_of
 from viewer.web.access import the_user
@@ -193,8 +192,8 @@ def _having(word: str) -> sa.Select[uuid.UUID]:
     """The conversations that a filter lets through."""
     if word == "unread":
         return sa.select(Unread.conversation_id).where(Unread.user_id == the_user().id)
-    part = PARTS["voicemails" if word == "voicemail" else word]
-    return sa.select(MediaAttachment.conversation_id).where(sa.text(part))
+    part = "voicemails" if word == "voicemail" else word
+    return sa.select(MediaAttachment.conversation_id).where(MediaAttachment.is_in(part))
 
 
 def _are_few(those: sa.Select[uuid.UUID]) -> bool:

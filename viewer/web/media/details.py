@@ -65,7 +65,6 @@ def _passport(media: MediaAttachment, caption: str | None = None, error: str | N
         names=names,
         caption=media.caption or "" if caption is None else caption,
         error=error,
-        most_caption=trash.LONGEST_CAPTION,
         is_office=is_office,
         deliveries=deliveries,
         copies=_copies(media),

@@ -28,22 +28,12 @@ KINDS = {
 }
 
 
-def _words(condition: str) -> Condition:
-    """As the index says it: SQLite takes a partial index only for its own words."""
-    return sa.and_(sa.text(condition))
-
-
 FILED: dict[str, tuple[str, Condition]] = {
-    "linked": ("Linked to work", _words("media_attachments.linked_at IS NOT NULL")),
-    "unfiled": (
-        "Unfiled",
-        _words("media_attachments.is_unfiled AND media_attachments.state = 'stored'"),
-    ),
-    "not-needed": ("Not needed", _words("media_attachments.not_needed_at IS NOT NULL")),
+    "linked": ("Linked to work", MediaAttachment.is_in("linked")),
+    "unfiled": ("Unfiled", MediaAttachment.is_in("unfiled")),
+    "not-needed": ("Not needed", MediaAttachment.is_in("not_needed")),
 }
-_UNSETTLED = _words(
-    "media_attachments.state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
-)
+_UNSETTLED = MediaAttachment.is_in("unsettled")
 STATES: dict[str, tuple[str, Condition]] = {
     "safe": ("Safe", MediaAttachment.state == State.STORED),
     "waiting": (

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, WorkRecord
+from viewer.models.media import LONGEST_CAPTION
 from viewer.office import records
 from viewer.office.names import titles_of
 from viewer.web.access import local_path
@@ -21,7 +22,6 @@ from viewer.web.pagination import moment_of
 from viewer.web.work.wording import page_of
 
 MOST = 500  # files at once
-LONGEST_CAPTION = 300
 
 
 @dataclass(frozen=True, slots=True)
