@@ -25,7 +25,7 @@ from tests.support.pictures import picture
 from viewer.extensions import db, now
 from viewer.models import AuditEntry, MediaAttachment, MediaLink, Message, User, WorkRecord
 from viewer.office import accounts, filing
-from viewer.web.pagination import newer, position
+from viewer.web.pagination import Cursor, newer
 
 PLACE = (MediaAttachment.sent_at, MediaAttachment.id)
 State, Status = MediaAttachment.State, WorkRecord.Status
@@ -393,7 +393,7 @@ def test_the_tray_begins_with_the_oldest_and_goes_on_where_it_stopped(anna):
     db.session.commit()
 
     page = filing.unfiled(3)
-    rest = filing.unfiled(3, newer(*PLACE, position(page[-1].sent_at, page[-1].id)))
+    rest = filing.unfiled(3, newer(*PLACE, Cursor(page[-1].sent_at, page[-1].id).encode()))
 
     assert set(ids(page[:2])) == set(ids(early))
     assert set(ids([*page[2:], *rest])) == set(ids(late))
@@ -419,7 +419,7 @@ def test_the_tray_is_counted_and_listed_by_its_index():
     )
     filing.count_unfiled(100)
     filing.unfiled(60)
-    filing.unfiled(60, newer(*PLACE, position(NOW, uuid.uuid4())))
+    filing.unfiled(60, newer(*PLACE, Cursor(NOW, uuid.uuid4()).encode()))
     filing.not_needed(60)
     plans = [plan(statement) for statement in asked[:4]]
 

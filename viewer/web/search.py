@@ -1,9 +1,8 @@
 """The search page: people first, then messages, with what was found marked."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from flask import Blueprint, abort, render_template, request
@@ -15,6 +14,7 @@ from viewer.models import Contact, ContactNumber, Conversation, Message, SearchE
 from viewer.office.names import names_of, title_of
 from viewer.search import indexing, query
 from viewer.web.date_range import read_span
+from viewer.web.pagination import Cursor
 
 bp = Blueprint("search", __name__)
 
@@ -44,7 +44,7 @@ def show() -> str:
     asked, kind = request.args.get("q", ""), request.args.get("show", "")
     if kind not in ("", "people"):
         abort(404, "There is no such list.")
-    terms, span, before = query.read(asked), read_span(request.args), _place()
+    terms, span, before = query.read(asked), read_span(request.args), _before()
     people = messages = None
     if terms and kind == "people":
         people = query.search(terms, people=True, below=before, limit=HITS_PAGE + 1)
@@ -166,14 +166,13 @@ def _best_part(message: Message, terms: Sequence[Term]) -> tuple[str, str]:
     )
 
 
-def _place() -> int | None:
-    """Which entry the page goes on below."""
-    if not (place := request.args.get("before")):
+def _before() -> int | None:
+    """The entry after which the page begins."""
+    if not (cursor := request.args.get("before")):
         return None
-    if not re.fullmatch("[0-9]{1,19}", place):
-        abort(400, "That is no place in this list.")
-    return min(int(place), 2 * SearchEntry.PEOPLE)
+    [entry_id] = Cursor.decode(cursor, (SearchEntry.id,)).key
+    return cast(int, entry_id)
 
 
-def _older(found: Sequence[int] | None) -> int | None:
-    return found[HITS_PAGE - 1] if found and len(found) > HITS_PAGE else None
+def _older(found: Sequence[int] | None) -> str | None:
+    return Cursor(found[HITS_PAGE - 1]).encode() if found and len(found) > HITS_PAGE else None

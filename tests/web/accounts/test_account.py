@@ -1149,7 +1149,7 @@ def test_the_trail_pages_without_gap_or_repeat(history, log_in):
         ("action=share.add&since=2026-09-23", 98),
         ("action=share.add&until=2026-09-23", 3),
         ("action=share.add&since=2026-09-23&until=2026-09-23", 1),
-        ("action=share.add&since=2026-09-24&until=2026-09-23", 0),
+        ("action=share.add&since=2026-09-24&until=2026-09-23", 2),  # turned
         ("who=%00&action=%00", None),
         ("since=yesterday&until=9999-12-31&action=login", 100),
         ("who=' OR 1=1 --", 0),

@@ -21,7 +21,7 @@ from viewer.web.access import the_user
 from viewer.web.conversations.counts import counts_of
 from viewer.web.date_range import Span, read_span
 from viewer.web.formatting import plural
-from viewer.web.pagination import older, position
+from viewer.web.pagination import next_cursor, older
 
 bp = Blueprint("inbox", __name__)
 
@@ -105,15 +105,15 @@ def show() -> str:
 def listed() -> dict[str, Any]:
     """What the address asks for, as _list.html needs it."""
     chosen = _choice()
-    place = request.args.get("before")
-    found = db.session.scalars(_narrowed(chosen, place).limit(INBOX_PAGE + 1)).all()
+    cursor = request.args.get("before")
+    found = db.session.scalars(_narrowed(chosen, cursor).limit(INBOX_PAGE + 1)).all()
     page = found[:INBOX_PAGE]
     return {
         "lines": _lines(page),
         "filters": FILTERS,
         "chosen": chosen,
-        "is_first": not place,
-        "older": position(page[-1].latest_at, page[-1].id) if len(found) > INBOX_PAGE else None,
+        "is_first": not cursor,
+        "older": next_cursor(found, INBOX_PAGE, Conversation.latest_at, Conversation.id),
     }
 
 
@@ -151,8 +151,8 @@ def _choice() -> Choice:
     )
 
 
-def _narrowed(chosen: Choice, place: str | None) -> sa.Select[Conversation]:
-    """The conversations, newest first, from this place on.
+def _narrowed(chosen: Choice, cursor: str | None) -> sa.Select[Conversation]:
+    """The conversations, newest first, from this cursor on.
 
     What is frequent is met by walking the inbox and looking what each conversation has. What is
     seldom would be looked for through all of it: there we begin with the few that have it.
@@ -160,12 +160,9 @@ def _narrowed(chosen: Choice, place: str | None) -> sa.Select[Conversation]:
     query = sa.select(Conversation.id, Conversation.latest_at)
     if chosen.line:
         query = query.where(Conversation.line == chosen.line)
-    if chosen.span.begin:
-        query = query.where(Conversation.latest_at >= chosen.span.begin)
-    if chosen.span.end:
-        query = query.where(Conversation.latest_at < chosen.span.end)
-    if place:
-        query = query.where(older(Conversation.latest_at, Conversation.id, place))
+    query = query.where(*chosen.span.conditions(Conversation.latest_at))
+    if cursor:
+        query = query.where(older(Conversation.latest_at, Conversation.id, cursor))
     few = False
     for word in chosen.shown:
         those = _having(word)

@@ -14,7 +14,7 @@ from viewer.web.conversations import timeline
 from viewer.web.conversations.counts import counts_of
 from viewer.web.conversations.seen import seen
 from viewer.web.formatting import local
-from viewer.web.pagination import position
+from viewer.web.pagination import Cursor
 
 bp = Blueprint("pages", __name__)
 
@@ -50,13 +50,13 @@ def at_message(message_id: uuid.UUID) -> Response:
     message = db.session.get(Message, message_id)
     if message is None:
         abort(404, "There is no such message.")
-    place = position(message.sent_at, message.id)
+    cursor = Cursor(message.sent_at, message.id).encode()
     on_first_page = timeline.is_among_newest(message, MESSAGES_PAGE)
     return redirect(
         url_for(
             ".show",
             conversation_id=message.conversation_id,
-            around=None if on_first_page else place,
+            around=None if on_first_page else cursor,
             _anchor=f"message-{message.id}",
         )
     )
@@ -73,8 +73,8 @@ def _moved(conversation_id: uuid.UUID) -> Response:
 def _stretch(conversation: Conversation) -> timeline.Stretch:
     """What the address asks for."""
     for way in (timeline.before, timeline.after, timeline.around):
-        if place := request.args.get(way.__name__):
-            return way(conversation.id, place, MESSAGES_PAGE)
+        if cursor := request.args.get(way.__name__):
+            return way(conversation.id, cursor, MESSAGES_PAGE)
     return timeline.newest(conversation.id, MESSAGES_PAGE, seen(conversation.id))
 
 
@@ -88,13 +88,13 @@ def _address_of_day(conversation: Conversation, wanted: str) -> str:
     try:
         day = date.fromisoformat(wanted)
         midnight = datetime.combine(day, time.min, settings().zone)
-        place = position(midnight, uuid.UUID(int=0))
+        cursor = Cursor(midnight, uuid.UUID(int=0)).encode()
     except (ValueError, OverflowError):
         abort(400, "That is no date. Write it as 2026-09-21.")
     is_later = conversation.latest_at < midnight
     return url_for(
         ".show",
         conversation_id=conversation.id,
-        after=None if is_later else place,
+        after=None if is_later else cursor,
         _anchor=None if is_later else "main",
     )

@@ -23,7 +23,7 @@ from viewer.extensions import db
 from viewer.models import MediaAttachment, MediaLink, Message, WorkRecord
 from viewer.web import wording
 from viewer.web.formatting import local
-from viewer.web.pagination import newer, older, position
+from viewer.web.pagination import Cursor, newer, older
 
 DIGEST = 4  # bytes of each message in an ETag: a change is overlooked once in four billion
 RUN = timedelta(minutes=10)  # what one person writes within, reads as one
@@ -51,7 +51,7 @@ class Entry:
     """One message as it stands in a timeline."""
 
     message: Message
-    position: str
+    cursor: str
     follows: bool  # goes on from the message above it: no name again
     files: str  # id:version of each file shown
     words: str  # version of what was said
@@ -80,11 +80,11 @@ class Stretch:
 
     @property
     def first(self) -> str | None:
-        return self.entries[0].position if self.entries else None
+        return self.entries[0].cursor if self.entries else None
 
     @property
     def last(self) -> str | None:
-        return self.entries[-1].position if self.entries else None
+        return self.entries[-1].cursor if self.entries else None
 
 
 def days_of(entries: Iterable[Entry]) -> list[Day]:
@@ -105,8 +105,8 @@ def newest(conversation_id: uuid.UUID, size: int, new_since: datetime | None = N
     )
 
 
-def before(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
-    query = _of(conversation_id).where(older(Message.sent_at, Message.id, place))
+def before(conversation_id: uuid.UUID, cursor: str, size: int) -> Stretch:
+    query = _of(conversation_id).where(older(Message.sent_at, Message.id, cursor))
     found = _read(query.order_by(*_DOWN).limit(size + 1))
     return Stretch(
         _entries(found[:size][::-1]),
@@ -115,10 +115,10 @@ def before(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
     )
 
 
-def after(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
-    query = _of(conversation_id).where(newer(Message.sent_at, Message.id, place))
+def after(conversation_id: uuid.UUID, cursor: str, size: int) -> Stretch:
+    query = _of(conversation_id).where(newer(Message.sent_at, Message.id, cursor))
     found = _read(query.order_by(*_UP).limit(size + 1))
-    at_or_below = _of(conversation_id).where(~newer(Message.sent_at, Message.id, place))
+    at_or_below = _of(conversation_id).where(~newer(Message.sent_at, Message.id, cursor))
     return Stretch(
         _entries(found[:size]),
         has_older=db.session.scalar(sa.select(at_or_below.exists())) or False,
@@ -126,11 +126,11 @@ def after(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
     )
 
 
-def around(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
-    """The message at this place in the middle, with as many above it as below."""
+def around(conversation_id: uuid.UUID, cursor: str, size: int) -> Stretch:
+    """The message at this cursor in the middle, with as many above it as below."""
     half = size // 2
-    above = _of(conversation_id).where(~newer(Message.sent_at, Message.id, place))
-    below = _of(conversation_id).where(newer(Message.sent_at, Message.id, place))
+    above = _of(conversation_id).where(~newer(Message.sent_at, Message.id, cursor))
+    below = _of(conversation_id).where(newer(Message.sent_at, Message.id, cursor))
     upper = _read(above.order_by(*_DOWN).limit(half + 1))
     lower = _read(below.order_by(*_UP).limit(half + 1))
     return Stretch(
@@ -144,7 +144,7 @@ def is_among_newest(message: Message, size: int) -> bool:
     """Whether fewer than `size` messages of its conversation are newer."""
     newer_ones = (
         _of(message.conversation_id)
-        .where(newer(Message.sent_at, Message.id, position(message.sent_at, message.id)))
+        .where(newer(Message.sent_at, Message.id, _cursor_of(message)))
         .limit(size)
         .subquery()
     )
@@ -154,9 +154,9 @@ def is_among_newest(message: Message, size: int) -> bool:
 def watched(
     conversation_id: uuid.UUID, since: str | None, until: str | None, limit: int
 ) -> Stretch:
-    """What stands between two places now, the newest of it; told apart by versions only.
+    """What stands between two cursors now, the newest of it; told apart by versions only.
 
-    The places themselves belong to it. Words of messages are not read: `whole` reads them.
+    Their messages themselves belong to it. Words of messages are not read: `whole` reads them.
     """
     query = _of(conversation_id)
     if since:
@@ -271,19 +271,23 @@ def _goes_on(above: Message, message: Message) -> bool:
 
 
 def _entry(message: Message, *, follows: bool, is_first_new: bool) -> Entry:
-    place = position(message.sent_at, message.id)
+    cursor = _cursor_of(message)
     files = " ".join(f"{media.id.hex[:8]}:{_file(media)}" for media in wording.shown(message))
     words = _digest(message.said, message.kind, message.direction, follows).hex()
     receipt = wording.receipt(message)
     return Entry(
         message=message,
-        position=place,
+        cursor=cursor,
         follows=follows,
         files=files,
         words=words,
-        version=_digest(place, files, words, receipt and receipt.words, message.status),
+        version=_digest(cursor, files, words, receipt and receipt.words, message.status),
         is_first_new=is_first_new,
     )
+
+
+def _cursor_of(message: Message) -> str:
+    return Cursor(message.sent_at, message.id).encode()
 
 
 def _file(media: MediaAttachment) -> str:

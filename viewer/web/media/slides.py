@@ -12,11 +12,13 @@ from sqlalchemy.orm import InstrumentedAttribute, joinedload, selectinload
 from viewer import derive, quo
 from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, MediaLink
+from viewer.models.indexes import beyond
 from viewer.office import filing
 from viewer.office.names import names_of
 from viewer.web.access import Role, the_user
+from viewer.web.date_range import read_moment
 from viewer.web.formatting import clock, day, exact_time, local
-from viewer.web.pagination import moment_of
+from viewer.web.pagination import Cursor
 from viewer.web.wording import plays
 
 bp = Blueprint("slides", __name__)
@@ -153,40 +155,35 @@ def _page(wanted: Sequence[Condition], *, newest_first: bool) -> list[MediaAttac
     """The slides asked for, in the order of the list."""
     forward = not newest_first
     if wish := request.args.get("around"):
-        middle = _place(wish, wanted)
+        middle = _media_at(wish, wanted)
         half = PAGE // 2
         earlier = _from(middle, wanted, half, forward=not forward)
         return [*reversed(earlier), middle, *_from(middle, wanted, half, forward=forward)]
     if wish := request.args.get("after"):
-        return _from(_place(wish, ()), wanted, PAGE, forward=forward)
+        return _from(_media_at(wish, ()), wanted, PAGE, forward=forward)
     if wish := request.args.get("before"):
-        return _from(_place(wish, ()), wanted, PAGE, forward=not forward)[::-1]
+        return _from(_media_at(wish, ()), wanted, PAGE, forward=not forward)[::-1]
     if request.args.get("at") == "end":
         return _from(None, wanted, PAGE, forward=not forward)[::-1]
     return _from(None, wanted, PAGE, forward=forward)
 
 
 def _from(
-    place: MediaAttachment | None, wanted: Sequence[Condition], count: int, *, forward: bool
+    start: MediaAttachment | None, wanted: Sequence[Condition], count: int, *, forward: bool
 ) -> list[MediaAttachment]:
-    """So many beyond a place, the nearest first; from the end of the list without a place."""
+    """So many beyond this one, the nearest first; from the end of the list without one."""
     query = sa.select(Media).where(*wanted).options(*LOADED).limit(count)
-    if place is not None:
-        query = query.where(_beyond(place, forward=forward))
+    if start is not None:
+        query = query.where(_beyond(start, forward=forward))
     return list(db.session.scalars(query.order_by(*(c if forward else c.desc() for c in ORDER))))
 
 
-def _beyond(place: MediaAttachment, *, forward: bool) -> Condition:
-    here = sa.tuple_(*(sa.literal(getattr(place, c.key), c.type) for c in ORDER))
-    ours = sa.tuple_(*ORDER)
-    return ours > here if forward else ours < here
+def _beyond(media: MediaAttachment, *, forward: bool) -> Condition:
+    return beyond(ORDER, Cursor.of_row(media, ORDER).key, forward=forward)
 
 
-def _place(wish: str, wanted: Sequence[Condition]) -> MediaAttachment:
-    try:
-        media_id = uuid.UUID(wish)
-    except ValueError:
-        abort(400, "That is no place in this list.")
+def _media_at(wish: str, wanted: Sequence[Condition]) -> MediaAttachment:
+    [media_id] = Cursor.decode(wish, (Media.id,)).key
     found = db.session.scalar(
         sa.select(Media).where(Media.id == media_id, *wanted).options(*LOADED)
     )
@@ -201,4 +198,4 @@ def _count(*wanted: Condition) -> int:
 
 def _moment() -> datetime:
     wish = request.args.get("as_of")
-    return moment_of(wish) if wish else now()
+    return read_moment(wish) if wish else now()

@@ -31,17 +31,13 @@ def show() -> str:
     if show not in ("", "deleted"):
         abort(404, "There is no such list.")
     before = request.args.get("before")
-    place = (
-        pagination.older(MediaAttachment.trashed_at, MediaAttachment.id, before)  # type: ignore[arg-type]
-        if before
-        else None
-    )
-    found = trash.in_trash(PAGE + 1, place, purged=show == "deleted")
+    key = MediaAttachment.trashed_at, MediaAttachment.id
+    after = pagination.older(*key, before) if before else None
+    found = trash.in_trash(PAGE + 1, after, purged=show == "deleted")
     page = found[:PAGE]
     ids = {media.conversation_id: media.conversation for media in page}
     names = names_of(number for one in ids.values() for number in one.numbers)
     uses = filing.uses_of([media.id for media in page])
-    last = page[-1] if len(found) > PAGE else None
     return render_template(
         "media/trash.html",
         files=page,
@@ -52,7 +48,7 @@ def show() -> str:
         kept_until=trash.kept_until,
         now=now(),
         purgeable=len(trash.purgeable()) if the_user().role.covers(Role.OWNER) else 0,
-        older=pagination.position(last.trashed_at, last.id) if last and last.trashed_at else None,
+        older=pagination.next_cursor(found, PAGE, *key),
     )
 
 

@@ -94,7 +94,7 @@ def index() -> str:
         states=STATES,
         state=state,
         whose=whose,
-        older=pagination.position(page[-1].created_at, page[-1].id) if len(found) > PAGE else None,
+        older=pagination.next_cursor(found, PAGE, Share.created_at, Share.id),
     )
 
 

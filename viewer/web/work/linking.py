@@ -11,7 +11,7 @@ from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
 from viewer.office import filing, money, records, worklist
 from viewer.search import query
 from viewer.web.access import Role, needs, the_user
-from viewer.web.pagination import older, position
+from viewer.web.pagination import next_cursor, older
 from viewer.web.work.selection import (
     Chosen,
     asked_record,
@@ -206,8 +206,8 @@ def pick(record_id: uuid.UUID) -> str:
     Older pages are posted for, so that what is ticked on this one goes along.
     """
     record = find_record(record_id)
-    place = request.args.get("before")
-    conditions = [older(MediaAttachment.sent_at, MediaAttachment.id, place)] if place else []
+    cursor, key = request.args.get("before"), (MediaAttachment.sent_at, MediaAttachment.id)
+    conditions = [older(*key, cursor)] if cursor else []
     found = filing.to_pick(record, PICK_PAGE + 1, *conditions)
     page = found[:PICK_PAGE]
     shown = {one.id for one in page}
@@ -220,8 +220,8 @@ def pick(record_id: uuid.UUID) -> str:
         linked={one.media_id for one in filing.links_of(record)},
         ticked=set(ticked) & shown,
         elsewhere=[one for one in ticked if one not in shown],
-        older=position(page[-1].sent_at, page[-1].id) if len(found) > PICK_PAGE else None,
-        is_first=place is None,
+        older=next_cursor(found, PICK_PAGE, *key),
+        is_first=cursor is None,
     )
 
 

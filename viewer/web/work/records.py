@@ -24,6 +24,7 @@ from viewer.search import query
 from viewer.web.access import Role, needs, the_user
 from viewer.web.formatting import local, plural
 from viewer.web.media import slides
+from viewer.web.pagination import Cursor
 from viewer.web.work.forms import RecordForm, blank, filled, read_day
 from viewer.web.work.linking import link_along
 from viewer.web.work.selection import find_record
@@ -94,15 +95,12 @@ def index(word: str | None) -> str:
     if show not in worklist.choices(kind):
         abort(404, "There is no such filter.")
     wanted = worklist.Wanted(kind, show, query.read(typed) if typed else None, conversation)
-    try:
-        page = worklist.page(wanted, request.args.get("after"))
-    except worklist.NoSuchPlace as reason:
-        abort(400, str(reason))
+    page, after = _page(wanted)
     kept = {"q": typed or None, "customer": conversation.id if conversation else None}
     return render_template(
         "work/index.html",
         lines=_lines(page.records),
-        after=page.after,
+        after=after,
         is_first="after" not in request.args,
         word=word,
         kinds=[(None, "All"), *((one, many) for one, (_, _, many) in KINDS.items())],
@@ -121,18 +119,23 @@ def of_conversation(conversation_id: uuid.UUID) -> str:
     conversation = _customer(str(conversation_id))
     assert conversation is not None  # noqa: S101 - or it is a 404
     wanted = worklist.Wanted(show=worklist.ALL, conversation=conversation)
-    try:
-        page = worklist.page(wanted, request.args.get("after"))
-    except worklist.NoSuchPlace as reason:
-        abort(400, str(reason))
+    page, after = _page(wanted)
     return render_template(
         "work/of_conversation.html",
         conversation=conversation,
         customer=customers.of(conversation),
         lines=_lines(page.records),
-        after=page.after,
+        after=after,
         kinds=KINDS,
     )
+
+
+def _page(wanted: worklist.Wanted) -> tuple[worklist.Page, str | None]:
+    """The page that the address asks for, and the cursor of the next."""
+    after = request.args.get("after")
+    key = None if after is None else Cursor.decode(after, wanted.sort_key).key
+    page = worklist.page(wanted, key)
+    return page, Cursor(*page.last).encode() if page.last else None
 
 
 def _lines(found: Sequence[WorkRecord]) -> list[Row]:

@@ -17,8 +17,8 @@ from viewer.models import Conversation, MediaAttachment, WorkRecord
 from viewer.models.media import LONGEST_CAPTION
 from viewer.office import records
 from viewer.office.names import titles_of
+from viewer.web import date_range
 from viewer.web.access import local_path
-from viewer.web.pagination import moment_of
 from viewer.web.work.wording import page_of
 
 MOST = 500  # files at once
@@ -112,7 +112,7 @@ def read_number(name: str) -> int | None:
 
 
 def read_moment() -> datetime:
-    return moment_of(request.form.get("at", ""))
+    return date_range.read_moment(request.form.get("at", ""))
 
 
 def next_address() -> str | None:
