@@ -55,7 +55,7 @@ lock: ## resolve the requirements anew; ARGS=--upgrade moves what may move
 setup: $(VENV)/.dev ## only install
 
 clean: ## forget the environment and the demo's data
-	rm -rf $(VENV) var/demo
+	rm -rf $(VENV) var/demo*
 
 # The environment, from complete and hashed lists, so nothing is resolved: pip below 23.3 resolves
 # extras anew and then refuses what is not in the list. `pip check` says what a list would lack.

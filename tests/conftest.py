@@ -7,9 +7,11 @@ provider  an HTTP server on loopback that serves media and counts who asks
 message   composes payloads
 """
 
+import atexit
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -119,6 +121,10 @@ def _translate_once() -> Callable[[sa.Engine], None]:
     return share
 
 
+# A developer's .env beside wsgi.py says where their own photos are.
+os.environ["VIEWER_HOME"] = tempfile.mkdtemp(prefix="viewer-tests-")
+atexit.register(shutil.rmtree, os.environ["VIEWER_HOME"], ignore_errors=True)
+
 _compile_once()
 _share_translations = _translate_once()
 
@@ -191,7 +197,7 @@ def settings(tmp_path: Path, database_url: str, valkey_url: str) -> dict[str, An
         "DATA_DIR": tmp_path,
         "DATABASE_URL": database_url,
         "REDIS_URL": valkey_url,
-        "SECRET_KEY": "test",
+        "SECRET_KEY": "a key for the tests",
         "QUO_WEBHOOK_SECRETS": f"{SECRET},{LEGACY_SECRET}",
         "QUO_NUMBERS": OUR_NUMBER,
         "MEDIA_HOSTS": "127.0.0.1",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.webhooks import SECRET
-from viewer import create_app
+from viewer import config, create_app
 from viewer.config import BadSetting, Settings, read
 
 
@@ -19,6 +19,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever this machine has set, and whatever stands in its .env, is not ours."""
     for name in [*Settings.model_fields, "VIEWER_FAILPOINTS"]:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VIEWER_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
 
@@ -37,7 +38,46 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("QUO_WEBHOOK_SECRETS", f"{SECRET},sesame!", "webhook secret 2 of 2 is not base64"),
         ("QUO_WEBHOOK_SECRETS", f"{SECRET},whsec_", "webhook secret 2 of 2 is empty"),
         ("QUO_NUMBERS", "+1 617 555 0100, front desk", "'front desk' is not a phone number"),
+        ("REDIS_URL", "unix://var/sesame.sock", "unix:///"),
+        ("QUO_API_KEY", "Bearer sesame", "without Bearer"),
+        ("QUO_API_KEY", "bearersesame", "without Bearer"),
+        ("QUO_API_KEY", "sesame sesame", "must not contain spaces"),
+        ("QUO_API_KEY", "sesame\n", "must not contain spaces"),
+        ("QUO_API_KEY", "sesamé", "ASCII"),
         ("QUO_API_URL", "api.quo.com", "https://"),
+        ("QUO_API_URL", "https://", "has no host"),
+        ("QUO_API_URL", "https:///v1", "has no host"),
+        ("QUO_API_URL", "https://api quo.com", "has no host"),
+        ("QUO_API_URL", "https://.quo.com", "has no host"),
+        ("QUO_API_URL", "https://user:sesame@api.quo.com", "must not hold a user"),
+        ("QUO_API_URL", "https://api.quo.com?key=sesame", "a query"),
+        ("QUO_API_URL", "https://api.quo.com#sesame", "a fragment"),
+        ("QUO_API_URL", "https://api.quo.com:sesame", "is not an address"),
+        ("QUO_API_URL", "https://api.quo.com/a b", "must not contain spaces"),
+        ("PUBLIC_URL", "viewer.example", "https://"),
+        ("PUBLIC_URL", "https://", "has no host"),
+        ("PUBLIC_URL", "https://viewer.example/photos", "without a path"),
+        ("PUBLIC_URL", "https://viewer.example//", "without a path"),
+        ("PUBLIC_URL", "https://user:sesame@viewer.example", "must not hold a user"),
+        ("TRUSTED_HOSTS", "https://x", "'https://x' is not a host name"),
+        ("TRUSTED_HOSTS", "viewer.example:8443", "is not a host name"),
+        ("TRUSTED_HOSTS", "viewer.example/", "is not a host name"),
+        ("TRUSTED_HOSTS", "a.example b.example", "separated by commas"),
+        ("TRUSTED_HOSTS", "*", "is not a host name"),
+        ("TRUSTED_HOSTS", "[::1]", "is not a host name"),
+        ("MEDIA_HOSTS", "a b", "'a b' is not a host name"),
+        ("MEDIA_HOSTS", "m.openph.one:443", "is not a host name"),
+        ("MEDIA_HOSTS", "user:sesame@m.openph.one", "'m.openph.one' is not a host name"),
+        ("MEDIA_HOSTS", "..quo.com", "is not a host name"),
+        ("MEDIA_HOSTS", "quo.com.", "is not a host name"),
+        ("SILENCE_HOURS", "inf", "less than or equal to"),
+        ("SILENCE_HOURS", "nan", "less than or equal to"),
+        ("SESSION_IDLE_HOURS", "nan", "less than or equal to"),
+        ("SESSION_IDLE_HOURS", "inf", "less than or equal to"),
+        ("SESSION_DAYS", "inf", "less than or equal to"),
+        ("TRANSFER_SECONDS", "inf", "less than or equal to"),
+        ("DATA_DIR", "~nobody-by-this-name/viewer", "no home folder"),
+        ("MEDIA_ROOT", "~nobody-by-this-name/photos", "no home folder"),
         ("MEDIA_HOSTS", "https://m.openph.one/", "is not a host name"),
         ("MEDIA_HOSTS", "*.openphone.com", "is not a host name"),
         ("MEDIA_HOSTS", "user@m.openph.one", "is not a host name"),
@@ -184,6 +224,214 @@ def test_everything_lies_under_the_data_dir_unless_told_otherwise(tmp_path):
     assert found.database_url == f"sqlite:///{tmp_path}/here/viewer.db"
     assert found.redis_url == f"unix://{tmp_path}/here/valkey.sock"
     assert read({"MEDIA_ROOT": "there"}).media_root == tmp_path / "there"
+
+
+# --- Whose folder --------------------------------------------------------------------------
+
+
+def test_env_file_and_relative_paths_belong_to_viewer_home_wherever_we_start(tmp_path, monkeypatch):
+    (tmp_path / "house").mkdir()
+    (tmp_path / "house" / ".env").write_text("DATABASE_URL=sqlite:///rows/viewer.db\n")
+    (tmp_path / ".env").write_text("WORKERS=7\n")
+    monkeypatch.setenv("VIEWER_HOME", str(tmp_path / "house"))
+
+    found = read({"MEDIA_ROOT": "photos"})
+
+    assert found.WORKERS == 2
+    assert found.data_dir == tmp_path / "house" / "var"
+    assert found.media_root == tmp_path / "house" / "photos"
+    assert found.database_url == f"sqlite:///{tmp_path}/house/rows/viewer.db"
+
+
+def test_without_viewer_home_it_is_the_folder_of_the_checkout(monkeypatch):
+    monkeypatch.delenv("VIEWER_HOME")
+
+    assert config.home() == Path(__file__).resolve().parent.parent
+
+
+def test_as_a_wheel_it_is_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("VIEWER_HOME")
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "wsgi.py").write_text("of another package")
+    monkeypatch.setattr(config, "CHECKOUT", tmp_path / "site-packages")
+
+    assert config.home() == tmp_path
+
+
+def test_a_tilde_is_the_users_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    (tmp_path / "me").mkdir()
+    monkeypatch.setenv("VIEWER_HOME", "~")
+
+    found = read(
+        {"DATA_DIR": "~/data", "MEDIA_ROOT": "~/photos", "DATABASE_URL": "sqlite:///~/rows.db"}
+    )
+
+    assert config.home() == tmp_path / "me"
+    assert found.data_dir == tmp_path / "me" / "data"
+    assert found.media_root == tmp_path / "me" / "photos"
+    assert found.database_url == f"sqlite:///{tmp_path}/me/rows.db"
+
+
+def test_a_dot_is_a_folder_too(tmp_path):
+    assert read({"MEDIA_ROOT": "."}).media_root == tmp_path
+
+
+@pytest.mark.parametrize("made", [None, "file"])
+def test_a_home_that_is_no_folder_is_named(made, tmp_path, monkeypatch):
+    if made:
+        (tmp_path / "house").write_text("in the way")
+    monkeypatch.setenv("VIEWER_HOME", str(tmp_path / "house"))
+
+    with pytest.raises(BadSetting, match=r"^VIEWER_HOME: .*/house is not a folder"):
+        read()
+
+
+def test_an_env_file_that_is_not_text_is_named(tmp_path):
+    (tmp_path / ".env").write_bytes(b"WORKERS=\xff\n")
+
+    with pytest.raises(BadSetting, match=r"/\.env cannot be read: is not text"):
+        read()
+
+
+def test_a_folder_is_new_until_something_is_kept_in_it(tmp_path):
+    found = read({"DATA_DIR": "here"})
+    before = config.is_new(found)
+    found.data_dir.mkdir()
+    for name in (config.VIEWER_LOCK, config.PARTS_LOCK):
+        (found.data_dir / name).touch()
+    with_locks = config.is_new(found)
+    found.secret_key()
+
+    assert (before, with_locks, config.is_new(found)) == (True, True, False)
+
+
+# --- Misspelt names ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WORKER", "WORKERS"),
+        ("WOKRERS", "WORKERS"),
+        ("QUO_WEBHOOK_SECRET", "QUO_WEBHOOK_SECRETS"),
+        ("QUO_SECRET", "QUO_WEBHOOK_SECRETS"),
+        ("QUO_KEY", "QUO_API_KEY"),
+        ("QUO_PHONE_NUMBERS", "QUO_NUMBERS"),
+        ("DATABASE_URI", "DATABASE_URL"),
+        ("MEDIA_HOST", "MEDIA_HOSTS"),
+        ("TRUSTED_HOST", "TRUSTED_HOSTS"),
+        ("SESSION_DAY", "SESSION_DAYS"),
+        ("LOG_LEVELS", "LOG_LEVEL"),
+        ("DATA_DIRS", "DATA_DIR"),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_misspelt_name_of_ours_is_refused(name, meant, place, tmp_path, monkeypatch):
+    if place == "file":
+        (tmp_path / ".env").write_text(f"{name}=sesame\n")
+    else:
+        monkeypatch.setenv(name, "sesame")
+
+    with pytest.raises(BadSetting) as problem:
+        read()
+    assert str(problem.value) == f"{name}: there is no such setting; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # With a word of theirs before or behind.
+        "SECRET_KEY_BASE", "APP_SECRET_KEY", "DJANGO_SECRET_KEY", "FLASK_SECRET_KEY",
+        "DATABASE_URL_TEST", "TEST_DATABASE_URL", "RQ_REDIS_URL", "REDIS_TLS_URL",
+        "DD_LOG_LEVEL", "RUST_LOG_LEVEL", "TF_LOG_LEVEL", "XDG_DATA_DIRS", "PG_DATA_DIR",
+        "PIP_TRUSTED_HOST", "WORKERS_DIR", "GUNICORN_WORKERS", "X_DATA_DIR",
+        # A second one of another program.
+        "REDIS_URL2", "REDIS_URL_2", "DATABASE_URL1", "WORKERS2",
+        # Common names that look like ours from afar.
+        "DATABASE_HOST", "DATABASE_NAME", "DATABASE_PORT", "REDIS_HOST", "REDIS_PORT", "MEDIA_URL",
+        "STATIC_ROOT", "ALLOWED_HOSTS", "PROXY_HOST", "PROXY_PORT", "HTTP_PROXY", "NO_PROXY",
+        "API_KEY", "API_URL", "BASE_URL", "LOGLEVEL", "DATADIR", "TZ", "LOGNAME", "WORKSPACE",
+        "VIRTUAL_ENV", "WEB_CONCURRENCY", "PGDATA", "HOME", "DISPLAY",
+        # Of continuous integration, containers and our own deployment.
+        "CI", "CI_SERVER_URL", "GITHUB_SERVER_URL", "GITHUB_WORKSPACE", "RUNNER_DEBUG",
+        "VIEWER_PORT", "VIEWER_SERVICE_HOST", "VIEWER_VERSION", "VIEWER_ENVIRONMENT",
+        "VIEWER_NOTHING_SKIPPED",
+        "COMPOSE_PROFILES", "POSTGRES_PASSWORD", "POSTGRES_DB", "PUBLIC_HOST",
+    ],
+)  # fmt: skip
+def test_names_of_other_programs_are_left_alone(name, monkeypatch):
+    monkeypatch.setenv(name, "theirs")
+
+    assert read() == Settings()
+
+
+def test_beside_the_setting_itself_a_similar_name_is_somebody_elses(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE_URI", "theirs")
+    (tmp_path / ".env").write_text("DATABASE_URL=sqlite:///ours.db\n")
+
+    assert read().database_url == f"sqlite:///{tmp_path}/ours.db"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("workers=3", "workers: there is no such setting; did you mean WORKERS?"),
+        ("LOGLEVEL=DEBUG", "did you mean LOG_LEVEL?"),
+        ("VIEWER_HOME=/srv", "VIEWER_HOME: belongs in the environment"),
+    ],
+)
+def test_in_the_env_file_less_is_believed_to_be_for_others(line, words, tmp_path):
+    (tmp_path / ".env").write_text(f"{line}\nPOSTGRES_PASSWORD=x\nDD_LOG_LEVEL=x\n")
+
+    with pytest.raises(BadSetting) as problem:
+        read()
+
+    assert words in str(problem.value)
+    assert len(str(problem.value).splitlines()) == 1
+
+
+def test_misspelt_names_and_wrong_values_are_named_together(monkeypatch):
+    monkeypatch.setenv("WORKER", "9")
+    monkeypatch.setenv("TZ_DISPLAY", "Boston")
+
+    with pytest.raises(BadSetting) as problem:
+        read()
+
+    assert [line.partition(":")[0] for line in str(problem.value).splitlines()] == [
+        "WORKER",
+        "TZ_DISPLAY",
+    ]
+
+
+# --- Keys and addresses --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
+def test_a_short_key_is_refused_in_production(name):
+    with pytest.raises(BadSetting, match=rf"^{name}: a key needs at least 16 bytes"):
+        read({name: "x" * 15, "VIEWER_ENV": "production"})
+
+    assert read({name: "x" * 16, "VIEWER_ENV": "production"})
+    assert read({name: "x"})
+
+
+def test_an_empty_key_file_stops_the_boot(tmp_path):
+    (tmp_path / "secret_key").write_text("")
+
+    with pytest.raises(BadSetting, match=r"^DATA_DIR: .*/secret_key is empty"):
+        create_app({"DATA_DIR": tmp_path})
+
+
+def test_the_public_address_must_be_one_that_opens():
+    assert read({"PUBLIC_URL": "https://viewer.example/"}).PUBLIC_URL == "https://viewer.example"
+    assert read({"PUBLIC_URL": "http://127.0.0.1:8000"}).PUBLIC_URL == "http://127.0.0.1:8000"
+    assert read({"PUBLIC_URL": "https://a.b.example", "TRUSTED_HOSTS": "x.example,.b.example"})
+    assert read({"PUBLIC_URL": "https://b.example", "TRUSTED_HOSTS": ".b.example"})
+    with pytest.raises(BadSetting, match=r"^PUBLIC_URL: TRUSTED_HOSTS lacks its host b.example"):
+        read({"PUBLIC_URL": "https://b.example", "TRUSTED_HOSTS": "a.b.example,.c.example"})
+    with pytest.raises(BadSetting, match=r"^PUBLIC_URL: must begin with https:// in production"):
+        read({"PUBLIC_URL": "http://viewer.example", "VIEWER_ENV": "production"})
 
 
 @pytest.mark.proof

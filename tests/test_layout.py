@@ -40,7 +40,8 @@ def test_one_module_reads_the_environment_and_few_hand_it_on():
         file.relative_to(ROOT / "viewer").as_posix()
         for file in (ROOT / "viewer").rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Attribute | ast.Name | ast.alias)
+        # A plain `environ` is a request's; an alias is `from os import environ`.
+        if isinstance(node, ast.Attribute | ast.alias)
         and ast.unparse(node) in ("os.environ", "os.getenv", "environ", "getenv")
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import wait_until
+from viewer import supervise
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.proof
@@ -47,6 +48,15 @@ supervise.GRACE, supervise.LAST_GRACE, supervise.LONGEST_PAUSE = 1.0, 0.5, 0.6
 def made(name, rank, *words):
     return supervise.Part(name, [sys.executable, "-c", part, name, folder, *words], rank=rank)
 parts = [made("cellar", 0), made("middle", 1), made("roof", 2)]
+if {"hopeless", "spare"} & set(sys.argv):
+    dying = (
+        "import os, sys; notes = open(sys.argv[1] + '/notes', 'a');"
+        "print('started dud', os.getpid(), file=notes, flush=True); sys.exit(3)"
+    )
+    command = [sys.executable, "-c", dying, folder]
+    parts.append(supervise.Part("dud", command, rank=1, is_vital="hopeless" in sys.argv))
+if "killed" in sys.argv:
+    supervise.TRIES = 2
 if "stubborn" in sys.argv:
     parts.append(made("mule", 1, "stubborn"))
 sys.exit(supervise.run(parts))
@@ -58,11 +68,13 @@ class Host:
 
     def __init__(self, folder: Path, *words: str) -> None:
         self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HOST, str(folder), PART, *words],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            start_new_session=True,
-        )
+        with (folder / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", HOST, str(folder), PART, *words],
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                start_new_session=True,
+                stderr=log,
+            )
 
     def notes(self, what: str) -> list[tuple[str, int]]:
         path = self.folder / "notes"
@@ -162,3 +174,36 @@ def test_ctrl_c_reaches_only_the_supervisor(host):
 
     assert running.process.wait(60) == 0
     assert [name for name, _ in running.notes("ended")] == ["roof", "middle", "cellar"]
+
+
+def test_a_part_that_never_lived_is_given_up_and_the_others_are_stopped_in_order(host):
+    running = host("hopeless")
+
+    assert running.process.wait(60) == 1
+    assert len([name for name, _ in running.notes("started") if name == "dud"]) == supervise.TRIES
+    assert [name for name, _ in running.notes("ended")] == ["roof", "middle", "cellar"]
+    assert running.alive() == []
+    [reason] = [
+        line for line in (running.folder / "log").read_text().splitlines() if "never" in line
+    ]
+    assert "dud" in reason
+
+
+def test_a_part_that_the_others_can_do_without_is_tried_for_ever(host):
+    running = host("spare")
+
+    running.wait_for("started", 3 + supervise.TRIES + 2)
+
+    assert running.process.poll() is None
+    assert {name for name, _pid in running.alive()} == {"cellar", "middle", "roof"}
+
+
+def test_a_part_that_others_kill_is_never_given_up(host):
+    running = host("killed")  # which has two tries only
+    for count in range(3, 7):
+        running.wait_for("started", count)
+        os.kill(running.notes("started")[-1][1], signal.SIGKILL)
+
+    running.wait_for("started", 7)
+
+    assert running.process.poll() is None

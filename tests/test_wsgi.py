@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import flask_migrate
 import pytest
 import requests
 
@@ -114,8 +115,19 @@ def test_a_first_start_marks_the_folder_whatever_server_it_is(app, environ, tmp_
     assert (tmp_path / "media" / ".viewer-store").is_file()
 
 
-def test_another_schema_is_refused_with_one_sentence(settings, environ, tmp_path):
-    environ["DATABASE_URL"] = f"sqlite:///{tmp_path / 'empty.db'}"
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [
+        (None, "viewer: There is no database yet"),
+        ("0013", "viewer: The database is at version 0013 and this code needs "),
+    ],
+)
+def test_another_schema_is_refused_with_one_sentence(revision, words, environ, tmp_path):
+    environ["DATABASE_URL"] = f"sqlite:///{tmp_path / 'other.db'}"
+    if revision:
+        with create_app({"DATABASE_URL": environ["DATABASE_URL"]}).app_context():
+            flask_migrate.upgrade(revision=revision)
+            db.engine.dispose()
 
     said = subprocess.run(
         [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket",
@@ -125,7 +137,7 @@ def test_another_schema_is_refused_with_one_sentence(settings, environ, tmp_path
 
     assert said.returncode != 0
     assert "Traceback" not in said.stderr
-    assert said.stderr.startswith("viewer: The database is at version none and this code needs ")
+    assert said.stderr.startswith(words)
     assert len(said.stderr.splitlines()) == 1
 
 

@@ -2,24 +2,42 @@
 
 A wrong value stops the boot with a `BadSetting` that names the setting and never shows a secret.
 The README lists them all; `viewer settings` prints what is in force.
+
+Relative paths (DATA_DIR, MEDIA_ROOT, a SQLite file) and `.env` belong to one folder, `home()`,
+whatever the current folder is: the same command must not open another database by the accident of
+a `cd`. It is, in this order:
+
+1. VIEWER_HOME, where the environment has it;
+2. in a checkout (also installed with `pip install -e`), the folder of wsgi.py;
+3. the current folder: a viewer installed as a wheel has no folder of its own to keep things in.
+
+A `~` at the beginning of a path is expanded: `.env` and systemd units have no shell to do it.
+A name that is nearly one of ours stops the boot too (`_misspellings`).
 """
 
 import contextlib
+import difflib
 import ipaddress
 import os
 import re
 import secrets
 import tempfile
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import SplitResult, urlsplit
 
 import redis
 from flask import Flask, current_app
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -27,6 +45,14 @@ from viewer import failpoint, quo
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
+
+HOME = "VIEWER_HOME"  # read before any setting: it says where `.env` is
+CHECKOUT = Path(__file__).resolve().parent.parent  # of a wheel: site-packages
+
+VIEWER_LOCK, PARTS_LOCK = "viewer.lock", "parts.lock"  # in DATA_DIR (host_lock.py)
+
+# Under 16 bytes a signing key can be guessed offline from one cookie.
+SHORTEST_KEY = 16  # bytes
 
 # Where the provider was seen to keep media (quo.md, section 4).
 PROVIDER_MEDIA_HOSTS = (
@@ -65,7 +91,7 @@ class BadSetting(Exception):
 
 
 class Settings(BaseSettings):
-    """What the environment says, or a `.env` where we are started. Fields are the variables."""
+    """What the environment says, or the `.env` in `home()`. Fields are the variables."""
 
     model_config = SettingsConfigDict(
         case_sensitive=True, extra="ignore", frozen=True, env_ignore_empty=True
@@ -73,7 +99,7 @@ class Settings(BaseSettings):
 
     VIEWER_ENV: Literal["production", "development"] = "development"
     DATA_DIR: Path = Path("var")
-    MEDIA_ROOT: Path = Path()  # default: DATA_DIR/media
+    MEDIA_ROOT: Path | None = None  # default: DATA_DIR/media
     DATABASE_URL: SecretStr = SecretStr("")  # default: SQLite at DATA_DIR/viewer.db
     REDIS_URL: SecretStr = SecretStr("")  # default: the embedded Valkey on a socket in DATA_DIR
     SECRET_KEY: SecretStr = SecretStr("")  # default: made once, kept in DATA_DIR/secret_key
@@ -90,12 +116,14 @@ class Settings(BaseSettings):
     RECORDING_MAX_MB: int = Field(default=250, ge=1, le=10_000)
     TRANSFER_SECONDS: float = Field(default=300, gt=0, le=3_600)  # one whole download
     WORKERS: int = Field(default=2, ge=1, le=64)  # that collect, in `viewer up`
+    PUBLIC_URL: str = ""  # the address people open, for links made where no browser asks
     TRUSTED_HOSTS: CommaSeparated = ()  # empty: any Host header
     PROXY_HOPS: int = Field(default=0, ge=0, le=5)  # reverse proxies in front, exactly
     X_ACCEL_PREFIX: str = ""  # nginx serves files under this internal location
     TZ_DISPLAY: str = "America/New_York"
     BUSINESS_HOURS: str = "mon-fri 8-18"  # in TZ_DISPLAY: when silence means something
-    SILENCE_HOURS: float = Field(default=10, ge=0)  # of business without a webhook; 0: never
+    # of business without a webhook; 0: never
+    SILENCE_HOURS: float = Field(default=10, ge=0, le=8_760)
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(
@@ -111,6 +139,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("DATA_DIR", "MEDIA_ROOT")
+    @classmethod
+    def _real_path(cls, value: Path | None) -> Path | None:
+        return None if value is None else _absolute(value)
 
     @field_validator("DATABASE_URL")
     @classmethod
@@ -133,8 +166,21 @@ class Settings(BaseSettings):
         if value.get_secret_value():
             try:
                 redis.from_url(value.get_secret_value()).close()  # it connects when first used
+                parts = urlsplit(value.get_secret_value())
             except ValueError:
                 raise ValueError("must be redis://…, rediss://… or unix://…") from None
+            if parts.scheme == "unix" and parts.hostname:  # the client would drop that folder
+                raise ValueError("must name the socket by its whole path: unix:///…")
+        return value
+
+    @field_validator("QUO_API_KEY")
+    @classmethod
+    def _bare_key(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value()
+        if key.lower().startswith("bearer"):
+            raise ValueError("must be the key alone, without Bearer: the provider takes it raw")
+        if not all("!" <= sign <= "~" for sign in key):
+            raise ValueError("must not contain spaces, line breaks or signs beyond ASCII")
         return value
 
     @field_validator("X_ACCEL_PREFIX")
@@ -160,13 +206,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{given!r} is not a phone number")
         return numbers
 
-    @field_validator("MEDIA_HOSTS")
+    @field_validator("MEDIA_HOSTS", "TRUSTED_HOSTS")
     @classmethod
     def _plain_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for host in value:
-            if "/" in host or "@" in host or "*" in host or not host.strip("."):
+            if not _HOST.fullmatch(host):
                 raise ValueError(
-                    f"{host!r} is not a host name; '.example.com' means its subdomains"
+                    f"{_without_userinfo(host)!r} is not a host name: names only, without https://,"
+                    " port or path, separated by commas; '.example.com' means its subdomains"
                 )
         return tuple(host.lower() for host in value)
 
@@ -188,8 +235,14 @@ class Settings(BaseSettings):
     @field_validator("QUO_API_URL")
     @classmethod
     def _http_base(cls, value: str) -> str:
-        if not value.startswith(("https://", "http://")):
-            raise ValueError("must begin with https://")
+        _parts_of_address(value)
+        return value.rstrip("/")
+
+    @field_validator("PUBLIC_URL")
+    @classmethod
+    def _address_of_ours(cls, value: str) -> str:
+        if value and _parts_of_address(value).path not in ("", "/"):
+            raise ValueError("must be https:// and a host, without a path")
         return value.rstrip("/")
 
     @model_validator(mode="after")
@@ -201,21 +254,55 @@ class Settings(BaseSettings):
                 raise ValueError(f"{failpoint.VARIABLE} is for the crash tests, not production")
         return self
 
+    @model_validator(mode="after")
+    def _strong_keys_in_production(self) -> Self:
+        if self.VIEWER_ENV == "production":
+            for name, keys in (
+                ("SECRET_KEY", [self.SECRET_KEY] if self.SECRET_KEY.get_secret_value() else []),
+                ("SECRET_KEY_FALLBACKS", self.SECRET_KEY_FALLBACKS),  # it accepts them all the same
+            ):
+                if any(len(key.get_secret_value().encode()) < SHORTEST_KEY for key in keys):
+                    raise ValueError(
+                        f"{name}: a key needs at least {SHORTEST_KEY} bytes; leave SECRET_KEY empty"
+                        " and a good one is made"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _links_that_open(self) -> Self:
+        parts = urlsplit(self.PUBLIC_URL)
+        if self.PUBLIC_URL and self.TRUSTED_HOSTS and not self.trusts(parts.hostname or ""):
+            raise ValueError(
+                f"PUBLIC_URL: TRUSTED_HOSTS lacks its host {parts.hostname}, so no link would open"
+            )
+        if self.VIEWER_ENV == "production" and parts.scheme == "http":
+            raise ValueError("PUBLIC_URL: must begin with https:// in production")
+        return self
+
+    def trusts(self, host: str) -> bool:
+        """Whether a request for this host is one for us."""
+        return not self.TRUSTED_HOSTS or any(
+            host == name.removeprefix(".") or (name.startswith(".") and host.endswith(name))
+            for name in self.TRUSTED_HOSTS
+        )
+
     @property
     def data_dir(self) -> Path:
-        return self.DATA_DIR.absolute()
+        return _absolute(self.DATA_DIR)
 
     @property
     def media_root(self) -> Path:
-        given = self.MEDIA_ROOT
-        return self.data_dir / "media" if given == Path() else given.absolute()
+        return self.data_dir / "media" if self.MEDIA_ROOT is None else _absolute(self.MEDIA_ROOT)
 
     @property
     def database_url(self) -> str:
         url = self.DATABASE_URL.get_secret_value() or f"sqlite:///{self.data_dir / 'viewer.db'}"
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
-            return url
+            if (parsed.database or "").startswith("file:"):
+                return url  # a URI: SQLite reads it by rules of its own
+            file = str(_absolute(Path(parsed.database or "")))
+            return parsed.set(database=file).render_as_string(hide_password=False)
         # "postgres://" and bare "postgresql://" both mean the driver we ship.
         return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
@@ -257,15 +344,60 @@ class Settings(BaseSettings):
                 os.fsync(fresh.fileno())  # never a name without its key, also after a power cut
                 with contextlib.suppress(FileExistsError):
                     os.link(fresh.name, kept)  # of two first starts one wins, both use its key
-        return kept.read_text()
+        key = kept.read_text(errors="replace")
+        if not key.strip():
+            raise BadSetting(
+                f"DATA_DIR: {kept} is empty; restore it, or remove it: a new key is made then,"
+                " and everybody logs in again"
+            )
+        return key
+
+
+def home() -> Path:
+    """The folder that `.env` and relative paths belong to. Raises BadSetting."""
+    given = os.environ.get(HOME)
+    if given:
+        folder = _expanded(Path(given), HOME).absolute()
+        if not folder.is_dir():
+            raise BadSetting(f"{HOME}: {folder} is not a folder")
+        return folder
+    # Both names: site-packages may hold a wsgi.py of somebody else.
+    is_checkout = all((CHECKOUT / name).is_file() for name in ("wsgi.py", "pyproject.toml"))
+    return CHECKOUT if is_checkout else Path.cwd()
+
+
+def env_file() -> Path:
+    """Where settings are read from beside the environment; it need not exist."""
+    return home() / ".env"
 
 
 def read(overrides: Mapping[str, Any] | None = None) -> Settings:
     """The settings: `overrides`, then the environment, `.env`, defaults. Raises BadSetting."""
+    file = env_file()
     try:
-        return Settings(_env_file=".env", **(overrides or {}))  # type: ignore[call-arg]
+        in_file = DotEnvSettingsSource(Settings, env_file=file).env_vars
+        misspelt = list(_misspellings(in_file))
+        found = Settings(_env_file=file, **(overrides or {}))  # type: ignore[call-arg]
     except ValidationError as error:
-        raise BadSetting("\n".join(_in_words(error))) from None
+        raise BadSetting("\n".join([*misspelt, *_in_words(error)])) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not text in UTF-8"
+        raise BadSetting(f"{file} cannot be read: {reason}") from None
+    if misspelt:
+        raise BadSetting("\n".join(misspelt))
+    return found
+
+
+def is_new(found: Settings) -> bool:
+    """Whether nothing was ever kept in DATA_DIR."""
+    try:
+        names = {path.name for path in found.data_dir.iterdir()}
+        names = {name for name in names if not name.startswith("demo")}  # beside it, in var/
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # whoever uses it next says what is wrong
+    return names <= {VIEWER_LOCK, PARTS_LOCK}
 
 
 def init_app(app: Flask, overrides: Mapping[str, Any] | None, root: Path) -> None:
@@ -295,6 +427,7 @@ def settings() -> Settings:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether this host name or address is this machine itself."""
     if host == "localhost":
         return True
     try:
@@ -306,6 +439,101 @@ def is_loopback(host: str) -> bool:
 def _in_words(error: ValidationError) -> list[str]:
     # Never error.errors()["input"]: it may be a secret.
     return [
-        ": ".join([*(str(part) for part in problem["loc"][:1]), problem["msg"]])
+        ": ".join(
+            [
+                *(str(part) for part in problem["loc"][:1]),
+                problem["msg"].removeprefix("Value error, "),
+            ]
+        )
         for problem in error.errors(include_input=False, include_url=False)
     ]
+
+
+# --- Paths and addresses -------------------------------------------------------------------
+
+# A name or an IPv4 address; a dot in front for subdomains. Underscores: compose names its services.
+_HOST = re.compile(r"\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
+
+
+def _absolute(path: Path) -> Path:
+    return home() / _expanded(path)
+
+
+def _expanded(path: Path, name: str = "") -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # ~somebody, or a user without a home
+        words = f"{path} begins with ~, and that user has no home folder here"
+        raise (BadSetting(f"{name}: {words}") if name else ValueError(words)) from None
+
+
+def _without_userinfo(host: str) -> str:
+    return host.rpartition("@")[2]
+
+
+def _parts_of_address(value: str) -> SplitResult:
+    """The parts of an http address that paths may be added to. Raises ValueError."""
+    try:
+        parts = urlsplit(value)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("is not an address such as https://host.example") from None
+    if parts.scheme not in ("https", "http"):
+        raise ValueError("must begin with https://")
+    if "@" in parts.netloc or "?" in value or "#" in value:  # its words are not shown: a password
+        raise ValueError("must not hold a user, a password, a query or a fragment")
+    if not (_HOST.fullmatch(host) or _is_ip(host)) or host.startswith("."):
+        raise ValueError("has no host, or not one such as host.example")
+    if re.search(r"[\s\\]", value):
+        raise ValueError("must not contain spaces")
+    return parts
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+# --- Misspelt names ------------------------------------------------------------------------
+
+OURS_BESIDE = frozenset({HOME, failpoint.VARIABLE})  # names of ours that are not settings
+NOT_OURS = frozenset({"PROXY_HOST"})  # near one of ours, and set by many for other programs
+CLOSE, CLOSE_FOR_QUO = 0.85, 0.6  # difflib's ratio; nobody else's names begin with QUO_
+
+
+def _misspellings(in_file: Mapping[str, str | None]) -> Iterator[str]:
+    """A sentence for each name that must be a misspelt one of ours.
+
+    The environment is shared with other programs: there a name counts only if it has as many words
+    as ours (RQ_REDIS_URL, LOGLEVEL and SECRET_KEY_BASE are theirs), and if the setting itself is
+    not given (then REDIS_URI beside REDIS_URL is for somebody else). Names in `.env` are meant for
+    us, unless they are one of ours with words added.
+    """
+    names = list(Settings.model_fields)
+    given = set(os.environ) | set(in_file)
+    if in_file.get(HOME) is not None:
+        yield f"{HOME}: belongs in the environment: it says where .env is"
+    for name in sorted(given - set(names) - OURS_BESIDE - NOT_OURS):
+        meant = _nearest(name.upper() if name in in_file else name, names)
+        if meant is None or (name not in in_file and _is_others(name, meant, given)):
+            continue
+        yield f"{name}: there is no such setting; did you mean {meant}?"
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    is_quo = name.startswith("QUO_")
+    candidates = [one for one in names if one.startswith("QUO_")] if is_quo else names
+    found = difflib.get_close_matches(name, candidates, 1, CLOSE_FOR_QUO if is_quo else CLOSE)
+    if not found:
+        return None
+    added = re.search(rf"(^|_){found[0]}(_|\d*$)", name)
+    return None if added and name != found[0] else found[0]
+
+
+def _is_others(name: str, meant: str, given: Set[str]) -> bool:
+    if name.startswith("QUO_"):
+        return False
+    return name.count("_") != meant.count("_") or meant in given

@@ -2,7 +2,8 @@
 
 Each part is a child in a session of its own. What it starts itself stays in that session, also an
 RQ work horse, which leaves the process group: so a part is ended whole. A part that dies is started
-again, a little later each time.
+again, a little later each time. One that never came up, but ended itself each time, ends the whole
+host: a port that is taken or a setting that is wrong stays so.
 
 If this process is killed, two things end the parts: the kernel tells each of them
 (PR_SET_PDEATHSIG), and the heir, this file run as a program of its own, ends what is still there
@@ -29,6 +30,12 @@ GRACE = 10.0  # seconds a part has to finish what it does, before it is told aga
 LAST_GRACE = 3.0  # and then it is killed
 LONGEST_PAUSE = 15.0  # seconds between two starts of a part that keeps dying
 HEALTHY_AFTER = 10.0  # seconds of life that make the next pause short again
+LIVED_AFTER = 30.0  # seconds of life after which a part is never given up: a web server that finds
+# its port taken tries for some seconds before it ends
+TRIES = 5  # starts of a part that never lived
+
+# How others end a part. It says nothing about whether the part can run.
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 _PR_SET_PDEATHSIG = 1
 # Loaded here: between fork and exec, with threads about, nothing may load anything.
@@ -43,31 +50,48 @@ class Part:
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
     rank: int = 1
+    is_vital: bool = True  # whether the host ends if this part never comes up
     process: subprocess.Popen[str] | None = None
     started: float = 0.0
     pause: float = 0.5
     again_at: float = 0.0
+    failures: int = 0  # starts in a row that it ended itself
+    has_lived: bool = False
+
+    @property
+    def is_hopeless(self) -> bool:
+        return self.is_vital and not self.has_lived and self.failures >= TRIES
 
 
-def run(parts: Sequence[Part]) -> int:
-    """Run the parts until SIGINT or SIGTERM. Returns the exit code for the shell."""
-    stop = threading.Event()
+def run(parts: Sequence[Part], inherited: Sequence[int] = ()) -> int:
+    """Run the parts until SIGINT or SIGTERM, or until one never lives. Returns the exit code.
+
+    The heir keeps the descriptors `inherited` open: locks that are free once every part has ended.
+    """
+    stop, code = threading.Event(), 0
 
     def asked(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, asked)
-    with _heir() as heir:
+    with _heir(inherited) as heir:
         try:
             while not stop.is_set():
                 for part in parts:
                     _look_after(part, heir)
+                if hopeless := next((part for part in parts if part.is_hopeless), None):
+                    log.error(
+                        "%s never came up: it ended %d times by itself; what it said is above",
+                        hopeless.name, hopeless.failures,
+                    )  # fmt: skip
+                    code = 1
+                    break
                 stop.wait(0.2)
         finally:
             log.info("stopping")
             _stop(parts)
-    return 0
+    return code
 
 
 def _look_after(part: Part, heir: "Heir") -> None:
@@ -76,6 +100,8 @@ def _look_after(part: Part, heir: "Heir") -> None:
         lived = time.monotonic() - part.started
         part.pause = 0.5 if lived > HEALTHY_AFTER else min(part.pause * 2, LONGEST_PAUSE)
         part.again_at = time.monotonic() + part.pause
+        part.failures = 0 if process.returncode in _KILLED else part.failures + 1
+        part.has_lived |= lived > LIVED_AFTER
         log.warning("%s ended with %s; again in %.1f s", part.name, process.returncode, part.pause)
         _kill_session(process.pid)
         heir.forget(process.pid)
@@ -190,12 +216,13 @@ class Heir:
 
 
 @contextlib.contextmanager
-def _heir() -> Iterator[Heir]:
+def _heir(inherited: Sequence[int]) -> Iterator[Heir]:
     process = subprocess.Popen(
         # -I: our folder's modules must not stand in for the library's.
         [sys.executable, "-I", __file__],
         stdin=subprocess.PIPE,
         start_new_session=True,
+        pass_fds=inherited,
         text=True,
     )
     try:

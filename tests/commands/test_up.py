@@ -3,15 +3,19 @@
 import os
 import signal
 import threading
+from contextlib import closing
 from io import BytesIO
 
+import flask_migrate
 import pytest
 from PIL import Image
 
-from tests.support.hosts import still_alive
+from tests.support.hosts import Up, still_alive
 from tests.support.pictures import picture
 from tests.support.servers import wait_until
 from tests.support.webhooks import SECRET
+from viewer import create_app
+from viewer.extensions import db, sqlite
 
 pytestmark = pytest.mark.proof  # whole hosts, started and killed
 
@@ -83,3 +87,46 @@ def test_killed_in_the_middle_nothing_runs_on_and_the_next_start_finishes(
     assert half_done == [("downloading",)]
     assert still_alive(family) == {}
     assert list((tmp_path / "media" / ".incoming").iterdir()) == []
+
+
+def test_a_second_one_on_the_same_folder_harms_nothing(up, provider, message, tmp_path):
+    host = up()
+
+    second = Up(tmp_path)
+    ended = second.process.wait(60)
+
+    assert ended == 1
+    [said] = [line for line in (tmp_path / "log").read_text().splitlines() if "in use by" in line]
+    assert f"pid {host.process.pid} on" in said
+    text = message(media=[provider.serve(picture(), content_type="image/jpeg")])
+    provider.deliver(f"{host.url}/webhooks/quo", text.payload(), secret=SECRET)
+    wait_until(lambda: host.thumbnail_of("Here is the crack") is not None)
+    assert host.answers()  # its queue, too
+
+
+def test_one_that_was_killed_may_be_started_at_once_on_the_same_port(up, tmp_path):
+    host = up()
+    host.process.kill()
+    host.process.wait()  # its parts still run: nobody waits for them
+
+    again = Up(tmp_path, port=host.port).wait()
+    left = {pid for pid in host.family() if pid != host.process.pid}
+    again.process.send_signal(signal.SIGTERM)
+
+    assert again.process.wait(90) == 0
+    assert left == set()
+
+
+def test_an_old_database_is_copied_before_it_is_migrated(up, tmp_path):
+    app = create_app({"DATA_DIR": tmp_path})
+    with app.app_context():
+        flask_migrate.upgrade(revision="0013")
+        db.engine.dispose()
+
+    host = up()
+
+    [copy] = (tmp_path / "snapshots").iterdir()
+    with closing(sqlite.connect(copy)) as connection:
+        before = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    assert before == [("0013",)]
+    assert host.rows("SELECT version_num FROM alembic_version") != before

@@ -123,7 +123,7 @@ def test_a_new_password_ends_sessions_and_the_wait_of_strangers(olivia, run, set
 
 def test_an_invitation_is_a_link_that_opens(olivia, run, settings):
     code, output = run("invite", "olivia@crack.example")
-    [path] = re.findall(r"https://YOUR-HOST(/invitations/\S+)", output)
+    [path] = re.findall(r"once: (/invitations/\S+)", output)
     app = create_app(settings)
 
     assert code == 0
@@ -132,6 +132,15 @@ def test_an_invitation_is_a_link_that_opens(olivia, run, settings):
     assert "olivia@crack.example" in answer.text
     with app.app_context():
         db.engine.dispose()
+
+
+def test_an_invitation_is_a_whole_address_where_ours_is_known(olivia, run, monkeypatch):
+    without = run("invite", "olivia@crack.example")[1]
+    monkeypatch.setenv("PUBLIC_URL", "https://photos.example/")
+    known = run("invite", "olivia@crack.example")[1]
+
+    assert "PUBLIC_URL is not set" in without
+    assert re.fullmatch(r"Within 7 days, once: https://photos\.example/invitations/\S+\n", known)
 
 
 def test_an_invitation_adds_somebody_only_if_told_their_role(run, look):

@@ -23,11 +23,15 @@ class Up:
     """`viewer up` on a port and in a folder of its own."""
 
     def __init__(
-        self, data_dir: Path, command: Sequence[str] = staff.COMMAND, **settings: str
+        self,
+        data_dir: Path,
+        port: int = 0,
+        command: Sequence[str] = staff.COMMAND,
+        **settings: str,
     ) -> None:
         self.data_dir, self.command = data_dir, command
         with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+            self.port = port or free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         empty = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "MEDIA_ROOT"), "")
         with (data_dir / "log").open("a") as log:

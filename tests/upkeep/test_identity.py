@@ -155,10 +155,10 @@ def test_a_folder_that_cannot_be_used_stops_the_start_with_a_sentence(
     with pytest.raises(identity.UnusableStore) as problem:
         identity.ensure()
 
-    assert str(problem.value).startswith(f"The media folder {media} cannot be used. The ")
+    assert str(problem.value).startswith(f"MEDIA_ROOT: {media} cannot be used: ")
     assert str(problem.value).count("\n") == 0
     if kind == "read-only":
-        assert str(problem.value).endswith("The disk for photos is read-only.")
+        assert str(problem.value).endswith("Read-only file system")
         monkeypatch.undo()
         identity.ensure()  # once it may be written to
         assert media_store().identity() is not None

@@ -442,8 +442,38 @@ def test_a_host_that_is_not_ours_gets_no_page(host, settings, app):
     assert ask_host(ours, "/login", "viewer.example").status_code == 200
 
 
-def ask_host(client: FlaskClient, path: str, host: str) -> Any:
-    environ = {"HTTP_HOST": host.encode().decode("latin-1")}
+@pytest.mark.parametrize("hops", [0, 1])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "[::1]:8000"])
+@pytest.mark.parametrize("trusted", ["viewer.example", ".viewer.example,other.example"])
+def test_a_monitor_on_this_machine_is_answered_whatever_hosts_are_trusted(
+    host, trusted, hops, settings, app
+):
+    given = settings | {"TRUSTED_HOSTS": trusted, "PROXY_HOPS": hops}
+    ours = create_app(given).test_client()
+
+    for peer, is_admitted in (("127.0.0.1", True), ("::1", True), ("203.0.113.9", False)):
+        answer = ask_host(ours, "/healthz", host, peer)
+        assert (answer.status_code != 400, answer.is_json) == (is_admitted, is_admitted)
+        assert ask_host(ours, "/login", host, peer).status_code == 400
+    assert ask_host(ours, "/metrics", host, "127.0.0.1").status_code in (302, 401)
+    assert ask_host(ours, "/healthz", "evil.example", "127.0.0.1").status_code == 400
+
+
+def test_what_a_proxy_on_this_machine_passes_on_is_no_monitor(settings, app):
+    given = settings | {"TRUSTED_HOSTS": "viewer.example", "PROXY_HOPS": 1}
+    ours = create_app(given).test_client()
+
+    def is_answered(host: str) -> bool:
+        headers = {"X-Forwarded-Host": host, "X-Forwarded-For": "203.0.113.9"}
+        return contextvars.Context().run(ours.get, "/healthz", headers=headers).is_json
+
+    assert is_answered("viewer.example")
+    assert not is_answered("evil.example")
+    assert not is_answered("127.0.0.1")
+
+
+def ask_host(client: FlaskClient, path: str, host: str, peer: str = "203.0.113.9") -> Any:
+    environ = {"HTTP_HOST": host.encode().decode("latin-1"), "REMOTE_ADDR": peer}
     return contextvars.Context().run(client.get, path, environ_overrides=environ)
 
 

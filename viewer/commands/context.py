@@ -2,33 +2,113 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import click
+import flask_migrate
+import sqlalchemy as sa
 from flask import Flask
 
-from viewer import create_app, valkey
-from viewer.config import BadSetting
+from viewer import config, create_app, host_lock, valkey
+from viewer.config import BadSetting, Settings
 from viewer.extensions import UnsafeDatabase, db
-from viewer.upkeep import identity, schema
+from viewer.upkeep import identity, schema, snapshots
+
+
+class CannotStart(Exception):
+    """Something that a setting names does not work. The message names that setting."""
+
 
 # What stops a start, in one line for the person who started it.
 PROBLEMS = (
     BadSetting,
+    CannotStart,
     UnsafeDatabase,
+    host_lock.AlreadyRunning,
     identity.WrongStore,
     schema.WrongSchema,
+    snapshots.NoSnapshot,
     valkey.SocketPathTooLong,
 )
 
 
 @contextmanager
-def opened_app() -> Iterator[Flask]:
-    """An application whose code, database and media folder belong together."""
-    app = create_app()
+def opened_app(*, may_create: bool = False) -> Iterator[Flask]:
+    """An application whose code, database and media folder belong together.
+
+    `may_create`: a database that does not exist yet is made.
+    """
+    app = new_app()
+    found = config.read()
     with app.app_context():
-        schema.check()
-        identity.ensure()
+        with in_one_sentence(found):
+            if may_create and schema.versions().is_new:
+                with host_lock.hold(found.data_dir):
+                    migrate(found)
+            schema.check()
+            identity.ensure()
         try:
             yield app
         finally:
             db.session.remove()
             db.engine.dispose()
+
+
+def new_app() -> Flask:
+    """An application, not yet checked. Says so if this start makes a new installation."""
+    found = config.read()
+    is_new = config.is_new(found)
+    with in_one_sentence(found):
+        app = create_app()
+    if is_new:
+        _tell_of_new_installation(found)
+    return app
+
+
+def migrate(found: Settings) -> None:
+    """Bring the database to the version of this code; of a SQLite file keep a copy first.
+
+    For the one who holds the host's lock. Raises WrongSchema, NoSnapshot.
+    """
+    versions = schema.versions()
+    if versions.are_equal:
+        return
+    schema.must_be_known(versions)
+    if versions.found is not None and db.engine.dialect.name == "sqlite":
+        path = snapshots.take(found.data_dir, versions.found)
+        click.echo(f"The database as it was before its migration is kept in {path}", err=True)
+    flask_migrate.upgrade()
+
+
+def _tell_of_new_installation(found: Settings) -> None:
+    words = f"New installation: DATA_DIR {found.data_dir} was empty."
+    here = Path.cwd() / ".env"
+    if here.is_file() and here != config.env_file():
+        words += f" {here} was not read, but {config.env_file()}; VIEWER_HOME chooses the folder."
+    click.echo(words, err=True)
+
+
+@contextmanager
+def in_one_sentence(found: Settings) -> Iterator[None]:
+    """What the database refuses is said in one line that names the setting. Raises CannotStart."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise CannotStart(f"DATABASE_URL: {_database(found)}: {_first_line(error)}") from error
+    except ImportError as error:
+        raise CannotStart(
+            f"DATABASE_URL: the driver for PostgreSQL is not installed ({error}); the extra"
+            " `postgres` brings it"
+        ) from error
+
+
+def _database(found: Settings) -> str:
+    """Which database, without its password."""
+    url = sa.engine.make_url(found.database_url)
+    if url.get_backend_name() == "sqlite":
+        return f"{url.database} cannot be used"
+    return f"the database {url.database} cannot be used"
+
+
+def _first_line(error: sa.exc.DBAPIError) -> str:
+    return str(error.orig).strip().partition("\n")[0]

@@ -1,20 +1,22 @@
 """`viewer demo`: the whole viewer with a stand-in of the phone provider."""
 
 import base64
+import itertools
 import os
 import shutil
 import sys
 import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import flask_migrate
 import requests
 
-from viewer import create_app
-from viewer.commands.serve import run_host
-from viewer.config import read
+from viewer import create_app, host_lock
+from viewer.commands.context import CannotStart, migrate
+from viewer.commands.serve import PORT, must_be_free, run_host
+from viewer.config import HOME, PARTS_LOCK, VIEWER_LOCK, Settings, home, read
 from viewer.demo import company
 from viewer.demo import rest as demo_rest
 from viewer.demo.provider import Provider
@@ -22,53 +24,111 @@ from viewer.extensions import db
 from viewer.models import User
 from viewer.office import accounts
 
-DEMO_FOLDER = Path("var/demo")
 DEMO_API_KEY = "demo-key"
 DEMO_PASSWORD = "show-me-the-cracks"  # noqa: S105 - of made-up people on 127.0.0.1
-DEMO_PROVIDER_PORT = 8199  # always the same: media addresses of an earlier demo go on working
+DEMO_PROVIDER_PORT = 8199  # if it is free: media addresses of an earlier demo go on working
+KEPT_SETTINGS = frozenset({"LOG_LEVEL", "TZ_DISPLAY", "WORKERS"})  # the demo makes all others
 
 
 @click.command()
-@click.option("--port", default=8000, show_default=True)
+@click.option("--port", type=PORT, default=8000, show_default=True)
+@click.option(
+    "--provider-port",
+    type=PORT,
+    help=f"Of the stand-in; without it {DEMO_PROVIDER_PORT}, or a free one.",
+)
 @click.option("--keep", is_flag=True, help="Keep the data in var/demo for the next time.")
-def demo(port: int, keep: bool) -> None:
-    """A lively little company: everything runs, with a stand-in of the phone provider."""
-    if not keep:
-        shutil.rmtree(DEMO_FOLDER, ignore_errors=True)
-    secrets = company.Secrets(standard=f"whsec_{_fresh_key()}", legacy=_fresh_key())
-    os.environ |= {
-        "DATA_DIR": str(DEMO_FOLDER),
-        "QUO_WEBHOOK_SECRETS": f"{secrets.standard},{secrets.legacy}",
-        "QUO_NUMBERS": "+16175550100",
-        "MEDIA_HOSTS": "127.0.0.1",
-        "MEDIA_ALLOW_LOOPBACK": "1",
-        "QUO_API_KEY": DEMO_API_KEY,
-        "QUO_API_URL": f"http://127.0.0.1:{DEMO_PROVIDER_PORT}/api",
-        "VIEWER_ENV": "development",
-    }
-    for name in ("DATABASE_URL", "REDIS_URL", "MEDIA_ROOT"):
-        os.environ[name] = ""  # the embedded defaults, whatever this machine has set
-    _hire_demo_staff()
-    base, stop = f"http://127.0.0.1:{port}", threading.Event()
-    with Provider(port=DEMO_PROVIDER_PORT) as provider:
+def demo(port: int, provider_port: int | None, keep: bool) -> None:
+    """A lively little company: everything runs, with a stand-in of the phone provider.
+
+    Beside a demo that runs, another one has a folder of its own; give it a --port.
+    """
+    must_be_free("127.0.0.1", port)
+    with ExitStack() as stack:
+        provider = stack.enter_context(_provider(provider_port))
+        folder, parts_lock = _take_folder(stack, home() / "var", keep=keep)
+        secrets = company.Secrets(standard=f"whsec_{_fresh_key()}", legacy=_fresh_key())
+        # Nothing of what this machine has set: a demo in the real database would stay there.
+        for name in set(Settings.model_fields) - KEPT_SETTINGS:
+            os.environ.pop(name, None)
+        os.environ |= {
+            HOME: str(folder),  # so that no .env is read either
+            "DATA_DIR": str(folder),
+            "QUO_WEBHOOK_SECRETS": f"{secrets.standard},{secrets.legacy}",
+            "QUO_NUMBERS": "+16175550100",
+            "MEDIA_HOSTS": "127.0.0.1",
+            "MEDIA_ALLOW_LOOPBACK": "1",
+            "QUO_API_KEY": DEMO_API_KEY,
+            "QUO_API_URL": f"{provider.url}/api",
+            "VIEWER_ENV": "development",
+        }
+        _hire_demo_staff()
+        base, stop = f"http://127.0.0.1:{port}", threading.Event()
         player = threading.Thread(
             target=_play, args=(provider, base, secrets, stop), name="provider", daemon=True
         )
         player.start()
-        code = run_host(read(), "127.0.0.1", port)
+        code = run_host(read(), "127.0.0.1", port, parts_lock)
         stop.set()
     sys.exit(code)
+
+
+def _take_folder(stack: ExitStack, parent: Path, *, keep: bool) -> tuple[Path, int]:
+    """The demo's folder, locked, and emptied unless it is kept; beside another demo, the next one.
+
+    Kept data is in one place only: while another demo has it, that is said instead.
+    """
+    for number in itertools.count(1):
+        folder = parent / ("demo" if number == 1 else f"demo-{number}")
+        try:
+            parts_lock = stack.enter_context(host_lock.hold(folder))
+        except host_lock.AlreadyRunning:
+            if keep:
+                raise
+            continue
+        if not keep:
+            try:
+                _empty(folder)
+            except OSError as error:
+                words = f"the data of an earlier demo in {folder} cannot be removed"
+                raise CannotStart(f"{words}: {error.strerror}") from None
+        return folder, parts_lock
+    raise AssertionError("numbers do not end")
+
+
+def _empty(folder: Path) -> None:
+    """Remove everything but the locks: whoever comes next must find the ones that we hold."""
+    for path in folder.iterdir():
+        if path.name in (VIEWER_LOCK, PARTS_LOCK):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _provider(port: int | None) -> Provider:
+    """The stand-in, on the port that was asked for, else on its usual one or a free one."""
+    if port is not None:
+        must_be_free("127.0.0.1", port, option="--provider-port")
+        return Provider(port=port)
+    try:
+        must_be_free("127.0.0.1", DEMO_PROVIDER_PORT)
+    except CannotStart:
+        return Provider()
+    return Provider(port=DEMO_PROVIDER_PORT)
 
 
 def _hire_demo_staff() -> None:
     """One user of each role, all with one password that is printed."""
     with create_app().app_context():
-        flask_migrate.upgrade()
+        migrate(read())
         password = accounts.hash_password(DEMO_PASSWORD)
         for name, role in (("Olivia", "owner"), ("Omar", "office"), ("Fay", "field")):
             if accounts.find(f"{role}@demo.example") is None:
                 accounts.add(f"{role}@demo.example", User.Role(role), name, password)
         db.session.commit()
+        db.engine.dispose()
 
 
 def _fresh_key() -> str:

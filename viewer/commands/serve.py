@@ -1,52 +1,94 @@
 """`viewer up`, and its parts: web, work, schedule."""
 
+import contextlib
+import errno
+import os
 import signal
+import socket
 import sys
 import threading
 from types import FrameType
 from typing import Any
 
 import click
-import flask_migrate
 import sqlalchemy as sa
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from viewer import create_app, jobs, supervise, valkey
+from viewer import host_lock, jobs, supervise, valkey
 from viewer import schedule as clock
-from viewer.commands.context import opened_app
+from viewer.commands.context import (
+    PROBLEMS,
+    CannotStart,
+    in_one_sentence,
+    migrate,
+    new_app,
+    opened_app,
+)
 from viewer.config import Settings, is_loopback, read
 from viewer.extensions import db, spool
 from viewer.models import User
 from viewer.upkeep import identity
 
+PORT = click.IntRange(1, 65_535)
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
+@click.option("--port", type=PORT, default=8000, show_default=True)
 def up(host: str, port: int) -> None:
     """Run everything on this host; Ctrl-C stops it."""
-    sys.exit(run_host(read(), host, port))
+    found = read()
+    with host_lock.hold(found.data_dir) as parts_lock:
+        sys.exit(run_host(found, host, port, parts_lock))
 
 
-def run_host(settings: Settings, host: str, port: int) -> int:
+def run_host(settings: Settings, host: str, port: int, parts_lock: int) -> int:
+    """Run all parts until told to stop; the exit code. For the one who holds the host's lock."""
+    must_be_free(host, port)
+    app = new_app()
+    parts = _parts(settings, host, port)
     if not is_loopback(host) and settings.VIEWER_ENV != "production":
         click.echo(
             f"Note: {host} is not this machine alone, and without VIEWER_ENV=production the"
             " login's cookie also travels over plain http.",
             err=True,
         )
-    with create_app().app_context():
-        flask_migrate.upgrade()
+    with app.app_context(), in_one_sentence(settings):
+        migrate(settings)
         identity.ensure()
+        if settings.media_root.exists() and not os.access(settings.media_root, os.W_OK):
+            # No reason to stay down: deliveries are kept, photos wait, and those here are shown.
+            click.echo(f"Note: MEDIA_ROOT {settings.media_root} is read-only now.", err=True)
         if db.session.scalar(sa.select(User.id).limit(1)) is None:
             click.echo("Nobody can log in yet: viewer user add EMAIL --role owner", err=True)
-    parts = _parts(settings, host, port)
+        db.session.remove()
+        db.engine.dispose()
     try:
-        return supervise.run(parts)
+        return supervise.run(parts, inherited=[parts_lock])
     finally:
-        with opened_app():
+        # A disk or database that is gone by now does not make a clean end an error.
+        with contextlib.suppress(*PROBLEMS), opened_app():
             spool().tidy(older_than=0)  # every writer is gone: no half file stays
+
+
+def must_be_free(host: str, port: int, option: str = "--port") -> None:
+    """Raises CannotStart: everything else would run, and the web server restart for ever."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET  # as the web server chooses
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)  # some systems say only now that somebody else does
+        except socket.gaierror as error:
+            raise CannotStart(f"--host: {host} is not known here: {error.strerror}") from None
+        except PermissionError:
+            raise CannotStart(f"{option}: only root may serve on port {port}") from None
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                words = f"{option}: another program serves on {host} port {port}; choose another"
+                raise CannotStart(words) from None
+            raise CannotStart(f"--host: cannot serve on {host}: {error.strerror}") from None
 
 
 def _parts(settings: Settings, host: str, port: int) -> list[supervise.Part]:
@@ -63,8 +105,13 @@ def _parts(settings: Settings, host: str, port: int) -> list[supervise.Part]:
         supervise.Part("copies", ours("work", jobs.COPIES), rank=2),
     ]
     if not settings.REDIS_URL.get_secret_value():
-        command = valkey.command(settings.data_dir, settings.embedded_redis_socket)
-        parts.insert(0, supervise.Part("valkey", command, rank=0))
+        try:
+            command = valkey.command(settings.data_dir, settings.embedded_redis_socket)
+        except OSError as error:
+            words = f"DATA_DIR: {settings.data_dir}/valkey cannot be used"
+            raise CannotStart(f"{words}: {error.strerror}") from None
+        # Without reminders deliveries are still kept and pages shown: no reason to end the host.
+        parts.insert(0, supervise.Part("valkey", command, rank=0, is_vital=False))
     return parts
 
 
@@ -84,11 +131,13 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
-@click.option("--processes", default=2, show_default=True)
-@click.option("--threads", default=8, show_default=True)
+@click.option("--port", type=PORT, default=8000, show_default=True)
+@click.option("--processes", type=click.IntRange(1, 64), default=2, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 256), default=8, show_default=True)
 def web(host: str, port: int, processes: int, threads: int) -> None:
     """Serve the pages and the webhook."""
+    with opened_app():  # else each of its processes would say what is wrong, in its own way
+        pass
     _Gunicorn(
         {
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",

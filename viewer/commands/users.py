@@ -8,6 +8,7 @@ import click
 import sqlalchemy as sa
 
 from viewer.commands.context import opened_app
+from viewer.config import settings
 from viewer.extensions import db
 from viewer.models import User
 from viewer.office import accounts
@@ -28,7 +29,7 @@ def users() -> None:
 def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
     """Let somebody in."""
     chosen = _password(from_stdin=password_stdin)
-    with opened_app(), _refusals():
+    with opened_app(may_create=True), _refusals():
         user = accounts.add(email, User.Role(role), name, accounts.hash_password(chosen))
         db.session.commit()
         click.echo(f"{user.email} is a user with the role {user.role}")
@@ -39,13 +40,19 @@ def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
 @click.option("--role", type=click.Choice(ROLES), help="Add them with it, if need be.")
 def invite_user(email: str, role: str | None) -> None:
     """Print a link by which somebody chooses a password: the first, or one that was forgotten."""
-    with opened_app(), _refusals():
+    with opened_app(may_create=role is not None), _refusals():
         if role is not None and accounts.find(email) is None:
             accounts.add(email, User.Role(role))
         token = accounts.invite(_user(email))
         db.session.commit()
-        days = accounts.INVITATION_LASTS.days
-        click.echo(f"Within {days} days, once: https://YOUR-HOST/invitations/{token}")
+        days, address = accounts.INVITATION_LASTS.days, settings().PUBLIC_URL
+        click.echo(f"Within {days} days, once: {address}/invitations/{token}")
+        if not address:
+            click.echo(
+                "Put this viewer's address before it, such as https://viewer.example: PUBLIC_URL is"
+                " not set, and only a browser's request would tell it.",
+                err=True,
+            )
 
 
 @users.command("enable")

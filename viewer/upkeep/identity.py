@@ -33,11 +33,12 @@ def ensure() -> None:
         known = db.session.scalar(sa.select(StoreIdentity))
         if known is None or found != str(known.id):
             known = _introduce(store)
+        db.session.commit()
+        media_store().expect(str(known.id))
     except StorageError as trouble:
         db.session.rollback()
-        raise UnusableStore(f"The media folder {store.address} cannot be used. {trouble}") from None
-    db.session.commit()
-    media_store().expect(str(known.id))
+        reason = getattr(trouble.__cause__, "strerror", None) or trouble
+        raise UnusableStore(f"MEDIA_ROOT: {store.address} cannot be used: {reason}") from trouble
 
 
 def _introduce(store: Store) -> StoreIdentity:

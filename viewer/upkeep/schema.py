@@ -1,5 +1,8 @@
 """Code and database fit together, or nothing starts."""
 
+from dataclasses import dataclass
+
+import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import current_app
@@ -11,13 +14,47 @@ class WrongSchema(Exception):
     """The database is of another version than the code."""
 
 
-def check() -> None:
-    """Raises WrongSchema. Half of a deployment must not write rows the other half cannot read."""
-    needed = ScriptDirectory(str(current_app.config["ROOT"] / "migrations")).get_current_head()
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The schema revision that the database has, and the one that this code needs."""
+
+    found: str | None
+    needed: str | None
+    is_new: bool  # a database without any table
+    is_known: bool  # whether this code has a migration that leads to `found`
+
+    @property
+    def are_equal(self) -> bool:
+        return self.found == self.needed
+
+
+def versions() -> Versions:
+    scripts = ScriptDirectory(str(current_app.config["ROOT"] / "migrations"))
     with db.engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
-    if found != needed:
+        is_new = found is None and not sa.inspect(connection).get_table_names()
+    is_known = found is None or found in {one.revision for one in scripts.walk_revisions()}
+    return Versions(found, scripts.get_current_head(), is_new, is_known)
+
+
+def check() -> None:
+    """Raises WrongSchema. Half of a deployment must not write rows the other half cannot read."""
+    known = versions()
+    if known.are_equal:
+        return
+    must_be_known(known)
+    if known.is_new:
+        raise WrongSchema("There is no database yet. Make it with: viewer db upgrade")
+    raise WrongSchema(
+        f"The database is at version {known.found or 'none'} and this code needs {known.needed}. "
+        "Stop every viewer that uses it, then migrate with: viewer db upgrade"
+    )
+
+
+def must_be_known(known: Versions) -> None:
+    """Raises WrongSchema for a database that newer code has migrated."""
+    if not known.is_known:
         raise WrongSchema(
-            f"The database is at version {found or 'none'} and this code needs {needed}. "
-            "Migrate with: flask --app wsgi db upgrade"
+            f"The database is at version {known.found}, which this code does not know: newer code"
+            " has migrated it. Install that code again, or go back to a copy from before."
         )

@@ -5,11 +5,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, abort, current_app, render_template, request, url_for
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 
+from viewer.config import settings
 from viewer.models import User
 from viewer.office import filing, reading
 from viewer.web import access
@@ -53,6 +55,14 @@ ITEMS = (
     Item("work.records.index", "Work", "work", also=("work.evidence", "work.linking")),
     Item("status.show", "Status", "status", Role.OFFICE),
 )
+
+
+def absolute_url(endpoint: str, **values: Any) -> str:
+    """An address for people elsewhere; without PUBLIC_URL under the host that was asked."""
+    base = settings().PUBLIC_URL
+    return (
+        base + url_for(endpoint, **values) if base else url_for(endpoint, **values, _external=True)
+    )
 
 
 def static_address(folder: Path) -> str:

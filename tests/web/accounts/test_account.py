@@ -616,7 +616,7 @@ def test_a_new_secret_key_keeps_everybody_in_while_the_old_one_is_a_fallback(
             other.client.set_cookie(cookie.key, cookie.value)
         return other
 
-    rotated = with_keys(SECRET_KEY="new", SECRET_KEY_FALLBACKS="test")
+    rotated = with_keys(SECRET_KEY="new", SECRET_KEY_FALLBACKS=settings["SECRET_KEY"])
     assert rotated.is_in
     assert not with_keys(SECRET_KEY="new").is_in
     rotated.get("/account")
@@ -854,6 +854,15 @@ def test_an_owner_adds_somebody_who_chooses_a_password(boss, visitor):
     assert [(e.who, e.words) for e in trail("user.add")][-1] == (
         OWNER, "fay@crack.example as field",
     )  # fmt: skip
+
+
+def test_an_invitation_has_the_public_address_where_that_is_known(settings, request):
+    settings["PUBLIC_URL"] = "https://photos.example"
+    boss = request.getfixturevalue("boss")
+
+    shown = boss.post("/users", email="fay@crack.example", role="field")
+
+    assert re.search(r'value="https://photos\.example/invitations/[\w-]{43}"', shown.text)
 
 
 def test_an_invitation_works_once_and_looking_at_it_uses_nothing_up(boss, visitor, caplog):

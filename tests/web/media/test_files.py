@@ -3,27 +3,18 @@
 import io
 import os
 import re
-import shutil
-import socket
-import subprocess
-import threading
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
-import requests
 import sqlalchemy as sa
-from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.http import http_date, parse_options_header
 
 from tests.support.pictures import picture
-from tests.support.servers import wait_until
 from tests.support.sounds import tone
 from viewer.demo.provider import Answer
 from viewer.extensions import db, media_store
@@ -392,117 +383,16 @@ def test_nginx_is_told_the_file_and_every_safe_header(accelerated, photo, client
             assert answer.mimetype == "image/jpeg"
             assert answer.headers["Content-Disposition"].startswith("inline;")
             assert "Content-Range" not in answer.headers
-            assert is_safe(answer.headers)
+            assert "Cache-Control" not in answer.headers  # nginx would also say it with a 404
+            assert is_safe(
+                {**answer.headers, "Cache-Control": answer.headers["X-Media-Cache-Control"]}
+            )
 
 
 def test_nginx_is_told_nothing_about_what_is_not_to_be_served(accelerated, put, client):
     media = put(state=State.TRASHED)
 
     assert "X-Accel-Redirect" not in client.get(f"/media/{media.id}").headers
-
-
-NGINX = """
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-{user}
-events {{ worker_connections 64; }}
-http {{
-  access_log off; default_type application/octet-stream;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{ proxy_pass http://127.0.0.1:{behind}; }}
-    location /stored/ {{
-      internal;
-      alias {media}/;
-      # nginx keeps type, disposition and caching of our answer, and drops the rest: said again.
-      etag off;
-      add_header ETag $upstream_http_etag;
-      add_header X-Content-Type-Options $upstream_http_x_content_type_options always;
-      add_header Content-Security-Policy $upstream_http_content_security_policy always;
-      add_header Cross-Origin-Resource-Policy $upstream_http_cross_origin_resource_policy always;
-    }}
-  }}
-}}
-"""
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_: Any) -> None: ...
-
-
-@pytest.fixture
-def nginx(app: Flask, tmp_path: Path) -> Iterator[str]:
-    """A real nginx before the application; its address."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        pytest.skip("nginx is not installed; CI has it")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    behind = make_server("127.0.0.1", 0, app, handler_class=_Quiet)
-    thread = threading.Thread(target=behind.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    (tmp_path / "nginx").mkdir()
-    (tmp_path / "nginx.conf").write_text(
-        NGINX.format(
-            folder=tmp_path / "nginx", port=port, behind=behind.server_port,
-            media=tmp_path / "media", user="user root;" if os.getuid() == 0 else "",
-        )
-    )  # fmt: skip
-    process = subprocess.Popen(
-        [program, "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)],
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return requests.get(f"{url}/login", timeout=5).ok
-        except requests.RequestException:
-            return False
-
-    try:
-        wait_until(answers)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-        behind.shutdown()
-        thread.join()
-        behind.server_close()
-
-
-def test_through_a_real_nginx_come_the_same_bytes_parts_and_headers(
-    accelerated, photo, nginx, client
-):
-    address = f"{nginx}/media/{photo.id}"
-    cookies = {"viewer": client.get_cookie("viewer").value}
-
-    def get(**headers: str) -> requests.Response:
-        return requests.get(address, headers=headers, cookies=cookies, timeout=60)
-
-    etag = f'"{photo.sha256}"'
-    whole, part = get(), get(Range="bytes=100-199")
-    tail = get(Range="bytes=-500")
-    beyond = get(Range=f"bytes={SIZE}-")
-    same, other = (get(**{"Range": "bytes=5-9", "If-Range": tag}) for tag in (etag, '"another"'))
-    known = get(**{"If-None-Match": etag})
-    direct = requests.get(f"{nginx}/stored/{photo.file_path}", timeout=60)
-
-    assert (whole.status_code, whole.content) == (200, PHOTO)
-    assert (part.status_code, part.content) == (206, PHOTO[100:200])
-    assert part.headers["Content-Range"] == f"bytes 100-199/{SIZE}"
-    assert (tail.status_code, tail.content) == (206, PHOTO[-500:])
-    assert (beyond.status_code, known.status_code) == (416, 304)
-    assert (same.status_code, same.content) == (206, PHOTO[5:10])
-    assert (other.status_code, other.content) == (200, PHOTO)
-    assert direct.status_code == 404  # the store itself has no door
-    for answer in (whole, part, tail):
-        assert is_safe(answer.headers)
-        assert answer.headers["ETag"] == etag
-        assert answer.headers["Content-Type"] == "image/jpeg"
-        assert answer.headers["Content-Disposition"].startswith("inline;")
-        assert "X-Accel-Redirect" not in answer.headers
 
 
 def test_the_original_is_never_opened_for_writing(photo, tmp_path):

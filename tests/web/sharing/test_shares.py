@@ -492,6 +492,13 @@ def test_the_address_is_shown_once_and_kept_nowhere(share, log_in):
     assert token not in everything
 
 
+def test_the_address_is_the_public_one_where_that_is_known(settings, request):
+    settings["PUBLIC_URL"] = "https://photos.example"
+    share = request.getfixturevalue("share")
+
+    assert re.fullmatch(r"https://photos\.example/s/[\w-]{43,}", share(keep()))
+
+
 def test_the_last_day_that_was_chosen_is_the_last_on_which_it_works(share, anonymous, log_in):
     with time_machine.travel(datetime(2026, 9, 21, 16, 0, tzinfo=UTC), tick=False) as clock:
         media = small(keep(), picture())

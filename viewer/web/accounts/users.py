@@ -21,6 +21,7 @@ from viewer.models import User, UserSession
 from viewer.office import accounts
 from viewer.web.access import Role, needs
 from viewer.web.accounts.account import secretive
+from viewer.web.layout import absolute_url
 
 bp = Blueprint("users", __name__, url_prefix="/users")
 
@@ -162,7 +163,7 @@ def _show(user: User, errors: dict[str, str] | None = None, token: str | None = 
         roles=ROLES,
         errors=errors or {},
         chosen=_role() or user.role,
-        link=url_for("accounts.account.invitation", token=token, _external=True) if token else None,
+        link=absolute_url("accounts.account.invitation", token=token) if token else None,
         days=accounts.INVITATION_LASTS.days,
     )
     response = make_response(page, 400 if errors else 200)

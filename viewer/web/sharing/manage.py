@@ -15,6 +15,7 @@ from viewer.office import filing, sharing
 from viewer.web import pagination
 from viewer.web.access import Role, needs, the_user
 from viewer.web.formatting import local
+from viewer.web.layout import absolute_url
 
 bp = Blueprint("manage", __name__, url_prefix="/shares")
 
@@ -163,7 +164,7 @@ def show(share_id: uuid.UUID) -> Response:
     address = None
     if kept_id == str(share.id):
         session.pop("share")
-        address = url_for("sharing.public.page", token=token, _external=True)
+        address = absolute_url("sharing.public.page", token=token)
     page = render_template("sharing/show.html", share=share, address=address)
     response = Response(page, content_type="text/html; charset=utf-8")
     if address:

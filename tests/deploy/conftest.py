@@ -1,0 +1,150 @@
+"""The files of deploy/, before a real viewer in processes of its own."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from flask import Flask
+
+from tests.support import staff
+from tests.support.pictures import picture
+from tests.support.servers import wait_until
+from viewer.extensions import db
+from viewer.models import MediaAttachment
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+HOST = "localhost"  # what the tests call viewer.example.com
+PHOTO = picture(1200, 900)
+
+
+def program(name: str) -> str:
+    """Where this program is. Without it the test is skipped; CI has it and skips nothing."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed; CI has it")
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def replaced(text: str, *pairs: tuple[str, str]) -> str:
+    """The text with a name, a port or a path replaced; each of them must be in it."""
+    for known, ours in pairs:
+        assert known in text, f"{known} is not in it"
+        text = text.replace(known, ours)
+    return text
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start a program that ends with the test; what it says goes to a log."""
+    with ExitStack() as stack:
+
+        def launch(*command: str, **words: Any) -> subprocess.Popen[bytes]:
+            log = stack.enter_context((tmp_path / f"{Path(command[0]).name}.log").open("ab"))
+            process = subprocess.Popen(command, stdout=log, stderr=log, **words)
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            return process
+
+        yield launch
+
+
+@pytest.fixture
+def environment(app: Flask, settings: dict[str, Any], tmp_path: Path) -> dict[str, str]:
+    """Of a production host, over database and folder of the application here; an owner is hired."""
+    ours = {
+        "VIEWER_ENV": "production",
+        "MEDIA_ALLOW_LOOPBACK": "",
+        "PROXY_HOPS": "1",
+        "TRUSTED_HOSTS": HOST,
+        "PYTHONPATH": str(ROOT),
+    }
+    made = os.environ | {name: str(value) for name, value in settings.items()} | ours
+    staff.hire(made, cwd=tmp_path)
+    return made
+
+
+@pytest.fixture
+def photo(
+    environment: object, deliver: Any, work: Any, provider: Any, message: Any
+) -> MediaAttachment:
+    """One that came home the whole way."""
+    deliver(message(media=[provider.serve(PHOTO, content_type="image/jpeg")]).payload())
+    work()
+    [media] = db.session.scalars(db.select(MediaAttachment))
+    db.session.expunge(media)  # whoever reads it locks no database that others write to
+    db.session.rollback()
+    return media
+
+
+@pytest.fixture
+def start_web(
+    environment: dict[str, str], start: Callable[..., Any], tmp_path: Path
+) -> Callable[..., int]:
+    """Start `viewer web` with these settings; its port."""
+
+    def launch(**words: str) -> int:
+        port = free_port()
+        start(
+            sys.executable, "-m", "viewer", "web", "--port", str(port),
+            env=environment | words, cwd=tmp_path,
+        )  # fmt: skip
+        return port
+
+    return launch
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with certificate and key of our host, which `requests` trusts."""
+    made = tmp_path / "fullchain.pem"
+    subprocess.run(
+        [program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}",
+         "-keyout", str(tmp_path / "privkey.pem"), "-out", str(made)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(made))
+    return tmp_path
+
+
+def answers(url: str, **headers: str) -> Callable[[], bool]:
+    """Whether a viewer does, there."""
+
+    def ask() -> bool:
+        try:
+            return requests.get(f"{url}/login", headers=headers, timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    return ask
+
+
+@dataclass(frozen=True)
+class Site:
+    """A proxy before a viewer, and a browser in which the owner has logged in through it."""
+
+    url: str
+    browser: requests.Session
+
+    @classmethod
+    def enter(cls, url: str) -> "Site":
+        wait_until(answers(url))
+        return cls(url, staff.enter(url))
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        return self.browser.get(self.url + path, headers=headers, timeout=60)

@@ -1,0 +1,109 @@
+"""deploy/caddy/Caddyfile, in a real Caddy with TLS before a real `viewer web`."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import SECRET
+from tests.deploy.conftest import (
+    DEPLOY,
+    HOST,
+    PHOTO,
+    Site,
+    free_port,
+    program,
+    replaced,
+)
+from tests.payloads import signed
+from tests.support.servers import wait_until
+from viewer.extensions import db
+from viewer.models import MediaAttachment, WebhookEvent
+
+pytestmark = pytest.mark.proof  # whole servers, started and stopped
+
+FILE = DEPLOY / "caddy" / "Caddyfile"
+MIB = 1024 * 1024
+
+# What a machine's own Caddyfile says for all its sites: here no port 80, and no trust store.
+AROUND = """{{
+    admin off
+    auto_https disable_redirects
+    skip_install_trust
+    default_bind 127.0.0.1
+    local_certs
+}}
+import {folder}/site
+"""
+
+
+@pytest.fixture
+def site(
+    photo: MediaAttachment,
+    start: Callable[..., Any],
+    start_web: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Site:
+    caddy, behind, secure = program("caddy"), start_web(), free_port()
+    folder = tmp_path / "caddy"
+    folder.mkdir()
+    (folder / "site").write_text(
+        replaced(
+            FILE.read_text(),
+            ("viewer.example.com {", f"{HOST}:{secure} {{"),
+            ("reverse_proxy 127.0.0.1:8000", f"reverse_proxy 127.0.0.1:{behind}"),
+        )
+    )
+    (folder / "Caddyfile").write_text(AROUND.format(folder=folder))
+    start(
+        caddy, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile"),
+        env=os.environ | {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
+    )  # fmt: skip
+    authority = folder / "caddy/pki/authorities/local/root.crt"
+    wait_until(authority.exists)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+    return Site.enter(f"https://{HOST}:{secure}")
+
+
+def test_caddy_understands_the_site_as_it_is(tmp_path):
+    found = subprocess.run(
+        [program("caddy"), "validate", "--adapter", "caddyfile", "--config", str(FILE)],
+        env=os.environ | {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert found.returncode == 0, found.stderr
+    assert "Valid configuration" in found.stdout + found.stderr
+    assert '"level":"warn"' not in found.stderr  # such as: is not formatted as Caddy does
+
+
+def test_photos_pages_and_webhooks_pass_through_it(site, photo, message):
+    thumbnail = site.get(f"/media/{photo.id}/thumbnail")
+    part = site.get(f"/media/{photo.id}", Range="bytes=100-199")
+    known = site.get(f"/media/{photo.id}", **{"If-None-Match": f'"{photo.sha256}"'})
+    inbox = site.get("/", **{"X-Forwarded-Host": "elsewhere.example"})
+    body, passed = signed(message(text="more").payload(), "standard", SECRET)
+    delivery = requests.post(f"{site.url}/webhooks/quo", data=body, headers=passed, timeout=60)
+    large, headers = signed(body.ljust(MIB + 1), "standard", SECRET)
+    with requests.post(  # streamed: the end of a refusal may be cut off
+        f"{site.url}/webhooks/quo", data=large, headers=headers, timeout=60, stream=True
+    ) as too_large:
+        refused = too_large.status_code
+
+    assert (thumbnail.status_code, thumbnail.headers["Content-Type"]) == (200, "image/jpeg")
+    assert thumbnail.content[:2] == b"\xff\xd8"
+    assert "immutable" in thumbnail.headers["Cache-Control"]
+    assert (part.status_code, part.content) == (206, PHOTO[100:200])
+    assert known.status_code == 304
+    assert (inbox.status_code, delivery.status_code) == (200, 204)
+    assert inbox.headers["Strict-Transport-Security"]  # it knows that it is reached over https
+    # The viewer refuses it by its length while Caddy still sends: whichever Caddy notices first.
+    assert refused in (413, 502)
+    kept = {row.delivery_id for row in db.session.scalars(db.select(WebhookEvent))}
+    assert passed["webhook-id"] in kept
+    assert headers["webhook-id"] not in kept

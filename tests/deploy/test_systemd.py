@@ -1,0 +1,90 @@
+"""deploy/systemd/: units that systemd takes, with nothing open that need not be."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.conftest import DEPLOY, ROOT, program, replaced
+
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+PROGRAMS = "/opt/viewer/.venv/bin"  # where the units look for `viewer`
+MOST_EXPOSED = "1.5"  # of 10, as `systemd-analyze security` counts
+# Which of our own commands a unit starts is for it alone; what it may do is the same for all.
+OWN = re.compile(r"^(ExecStart=.*|Conflicts=.*|Description=.*|#.*|)\n", re.MULTILINE)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> list[str]:
+    """The units, with the viewer where it is here."""
+    paths = []
+    for unit in UNITS:
+        # An instance of it, where it is a template.
+        path = tmp_path / unit.name.replace("@", "@intake-1")
+        path.write_text(replaced(unit.read_text(), (PROGRAMS, str(Path(sys.executable).parent))))
+        paths.append(str(path))
+    return paths
+
+
+def analyze(*words: str) -> subprocess.CompletedProcess[str]:
+    # Without a locale and a terminal, it says the same everywhere.
+    return subprocess.run(
+        [program("systemd-analyze"), "--no-pager", *words],
+        capture_output=True, text=True, env=os.environ | {"LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+
+
+def test_systemd_understands_every_line(installed):
+    found = analyze("verify", *installed)
+
+    assert len(installed) == 4
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_nothing_is_open_that_need_not_be(installed):
+    for unit in installed:
+        found = analyze(
+            "security", "--offline=true", f"--threshold={MOST_EXPOSED.replace('.', '')}", unit
+        )
+
+        assert found.returncode == 0, found.stdout
+
+
+def test_what_may_be_done_is_the_same_in_all_units():
+    first, *others = (OWN.sub("", unit.read_text()) for unit in UNITS)
+
+    assert "ProtectSystem=strict\n" in first
+    assert "SystemCallFilter=" in first
+    assert [other for other in others if other != first] == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "instance", "words"),
+    [
+        ("viewer.service", "", "up --host 127.0.0.1 --port 8000"),
+        ("viewer-web.service", "", "web --host 127.0.0.1 --port 8000"),
+        ("viewer-schedule.service", "", "schedule"),
+        ("viewer-work@.service", "intake-1", "work intake"),
+        ("viewer-work@.service", "copies-12", "work copies"),
+        ("viewer-work@.service", "copies", "work copies"),
+    ],
+)
+def test_each_unit_starts_a_command_of_ours(unit, instance, words, tmp_path):
+    [started] = re.findall(r"^ExecStart=(.*)$", (DEPLOY / "systemd" / unit).read_text(), re.M)
+    # As systemd reads it: its own signs are written twice, and %i is the instance.
+    ours = replaced(started, (f"{PROGRAMS}/viewer", "echo"))
+    for sign, meaning in (("%%", "%"), ("$$", "$"), ("%i", instance)):
+        ours = ours.replace(sign, meaning)
+
+    said = subprocess.run(shlex.split(ours), check=True, capture_output=True, text=True).stdout
+    known = subprocess.run(
+        [sys.executable, "-m", "viewer", *words.split(), "--help"],
+        env={"PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path)}, cwd=tmp_path, capture_output=True,
+    )  # fmt: skip
+
+    assert said == f"{words}\n"
+    assert known.returncode == 0

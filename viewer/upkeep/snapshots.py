@@ -1,0 +1,79 @@
+"""Copies of a SQLite database from before its migrations.
+
+One for each schema revision, the newest three: a start that fails again and again must not push
+out the copy of an earlier version.
+"""
+
+import contextlib
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from viewer.extensions import db
+
+KEPT = 3
+_NAME = re.compile(r"viewer-(?P<revision>[\w.-]+)-(?P<taken>\d{8}T\d{6}Z)\.db")
+
+
+class NoSnapshot(Exception):
+    """No copy could be made, so nothing was migrated."""
+
+
+def folder_of(data_dir: Path) -> Path:
+    return data_dir / "snapshots"
+
+
+def take(data_dir: Path, revision: str) -> Path:
+    """Copy the database as it is, whole and durably; drop what is too old. Raises NoSnapshot."""
+    folder = folder_of(data_dir)
+    path = folder / f"viewer-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
+    part = path.with_suffix(".part")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)  # customers' words: for this user alone
+        _vacuum_into(part)
+        _fsync(part)
+        part.replace(path)
+        _fsync(folder)
+        _fsync(data_dir)
+    except (db.engine.dialect.loaded_dbapi.Error, OSError) as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
+        raise NoSnapshot(
+            f"DATA_DIR: no copy of the database could be made in {folder} ({reason}), so it was not"
+            " migrated. A copy needs as much free space as the database has."
+        ) from error
+    _drop_old(folder, path)
+    return path
+
+
+def _vacuum_into(path: Path) -> None:
+    path.unlink(missing_ok=True)  # of an attempt that died: SQLite writes into no file with content
+    # Through the driver: the engine would begin a transaction, in which SQLite does not VACUUM.
+    with contextlib.closing(db.engine.raw_connection()) as connection:
+        driver: Any = connection.driver_connection
+        driver.execute("VACUUM INTO ?", (str(path),))
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _drop_old(folder: Path, newest: Path) -> None:
+    """Keep the newest of each revision, and of those the newest three."""
+    found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    # By name also those of one second have an order, and ours comes first in any case.
+    found.sort(key=lambda one: (one[1] == newest, one[0]["taken"], one[1].name), reverse=True)
+    kept: set[str] = set()
+    for match, path in found:
+        if match["revision"] in kept or len(kept) == KEPT:
+            path.unlink(missing_ok=True)
+        kept.add(match["revision"])
+    for part in folder.glob("viewer-*.part"):
+        part.unlink(missing_ok=True)
