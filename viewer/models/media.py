@@ -31,6 +31,9 @@ PARTS = {
     "to_collect": "state IN ('pending', 'downloading', 'needs_attention')",
     "to_derive": "copy_state = 'due'",
 }
+# Files that are selected, linked or shared at once. So many are a day's work, are named in one form
+# of 45 kB, and are read by one query without a page of their own.
+MOST_FILES = 500
 LONGEST_CAPTION = 300  # characters; of a file, and of its link to a work record
 
 _SWIPED = ("sent_at", "message_id", "position", "id")

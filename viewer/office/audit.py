@@ -8,8 +8,52 @@ from flask import g, has_request_context, request
 from viewer.extensions import Lock, db, lock, now
 from viewer.models import AuditEntry, User
 
+# Every action, as the audit log says it, and as the page of its subject does.
+ACTIONS = {
+    "login": ("Logged in", ""),
+    "login.failed": ("Wrong password", ""),
+    "logout": ("Logged out", ""),
+    "password.change": ("New password", ""),
+    "user.add": ("Added a user", ""),
+    "user.role": ("Changed a role", ""),
+    "user.invite": ("Made an invitation", ""),
+    "user.disable": ("Disabled a user", ""),
+    "user.enable": ("Enabled a user", ""),
+    "token.add": ("Made an API token", ""),
+    "token.revoke": ("Revoked an API token", ""),
+    "media.retry": ("Tried a file again", "Tried again"),
+    "link": ("Linked a file", "Linked"),
+    "link.caption": ("Captioned a link", "Caption of a link"),
+    "unlink": ("Unlinked a file", "Unlinked"),
+    "needed": ("Took a file as needed after all", "Marked as needed after all"),
+    "not_needed": ("Marked a file as not needed", "Marked as not needed"),
+    "caption": ("Captioned a file", "Caption"),
+    "check": ("Checked a file", "Checked"),
+    "trash": ("Put a file in the trash", "Put in the trash"),
+    "restore": ("Took a file out of the trash", "Restored"),
+    "purge": ("Deleted a file for good", "Deleted for good"),
+    "download": ("Downloaded", ""),
+    "record.create": ("Made a record", "Made"),
+    "record.edit": ("Changed a record", "Edited"),
+    "record.status": ("Changed a status", "Status"),
+    "record.archive": ("Archived a record", "Archived"),
+    "record.unarchive": ("Took a record out of the archive", "Back from the archive"),
+    "share.create": ("Made a share link", ""),
+    "share.revoke": ("Took back a share link", ""),
+}
+
 SYSTEM = "system"
 NOBODY = "nobody we know"
+
+
+def describe_action(action: str) -> str:
+    """In the list of everything. An action that no code of today knows reads as it is written."""
+    return ACTIONS[action][0] if action in ACTIONS else action
+
+
+def describe_action_here(action: str) -> str:
+    """On the page of what it was done to."""
+    return (ACTIONS[action][1] if action in ACTIONS else "") or describe_action(action)
 
 
 def note(

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from viewer import quo
-from viewer.extensions import db
-from viewer.models import Conversation, ConversationAlias
+from viewer.models import Conversation
 from viewer.office.names import names_of, title_of
 
 
@@ -24,14 +23,6 @@ class Customer:
     def words(self) -> str:
         """Dana Whitfield, (617) 555-0123"""
         return ", ".join(filter(None, (self.name, self.numbers)))
-
-
-def find(conversation_id: uuid.UUID) -> Conversation | None:
-    """The conversation, also by the id it had before it proved to be one with another."""
-    conversation = db.session.get(Conversation, conversation_id)
-    if conversation is None and (alias := db.session.get(ConversationAlias, str(conversation_id))):
-        conversation = db.session.get(Conversation, alias.conversation_id)
-    return conversation
 
 
 def of(conversation: Conversation) -> Customer:

@@ -33,6 +33,7 @@ from viewer.models import (
     WorkRecord,
 )
 from viewer.office import audit, evidence, money
+from viewer.plurals import counted
 from viewer.search import tokens
 
 Kind = WorkRecord.Kind
@@ -278,8 +279,7 @@ def send(record: WorkRecord, *, by: User | None = None, sent_on: date | None = N
     before = record.status
     record.status, record.sent_at = Status.SENT, _sent_at(record, sent_on)
     kept = evidence.take(record, by)
-    files = len(kept.items)
-    _note_step(record, before, f"with {files} file{'s' if files != 1 else ''}")
+    _note_step(record, before, f"with {counted(len(kept.items), 'file')}")
 
 
 def _sent_at(record: WorkRecord, sent_on: date | None) -> datetime:

@@ -31,13 +31,14 @@ from viewer.models import (
     fingerprint,
     new_token,
 )
+from viewer.models.media import MOST_FILES
 from viewer.office import accounts, audit, filing
+from viewer.plurals import counted
 from viewer.storage import Missing, Occupied, decoder_workspace, keys, make_durable
 
 log = logging.getLogger(__name__)
 
 LONGEST = timedelta(days=366)
-MOST_FILES = 200
 LONGEST_TITLE = 200
 SHORTEST_PASSPHRASE, LONGEST_PASSPHRASE = 6, 200  # characters
 
@@ -120,10 +121,9 @@ def create(
         items=[ShareItem(media_id=one.id, position=place) for place, one in enumerate(media, 1)],
     )
     db.session.add(share)
-    files = f"{len(media)} file{'s' if len(media) != 1 else ''}"
     audit.note(
         "share.create",
-        f"“{title}”, {files}, until {expires_at:%Y-%m-%d %H:%M} UTC",
+        f"“{title}”, {counted(len(media), 'file')}, until {expires_at:%Y-%m-%d %H:%M} UTC",
         by=by,
         subject=("share", share.id),
     )

@@ -1,6 +1,7 @@
 """What a message, a call or a file is called on a page."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from viewer.extensions import now
 from viewer.models import MediaAttachment, Message, WorkRecord
 from viewer.models.media import LONGEST_CAPTION
 from viewer.office.filing import name_of
+from viewer.plurals import plural
 from viewer.web.formatting import duration
 
 State, MediaType, Role = MediaAttachment.State, MediaAttachment.MediaType, MediaAttachment.Role
@@ -134,10 +136,7 @@ def _cut(words: str) -> str:
 
 def _files(media: Sequence[MediaAttachment]) -> str:
     kinds = [what(one) for one in media]
-    return ", ".join(
-        f"{kinds.count(kind)} {kind}{'s' if kinds.count(kind) > 1 else ''}"
-        for kind in dict.fromkeys(kinds)
-    )
+    return ", ".join(f"{count} {plural(count, kind)}" for kind, count in Counter(kinds).items())
 
 
 def has_failed(message: Message) -> bool:
@@ -173,7 +172,7 @@ def receipt(message: Message) -> Receipt | None:
     safe = sum(one.is_stored for one in media)
     word = what(media[0]) if len({what(one) for one in media}) == 1 else "file"
     if safe == len(media):
-        words = f"{word} safe" if safe == 1 else f"{safe} of {safe} {word}s safe"
+        words = f"{word} safe" if safe == 1 else f"{safe} of {safe} {plural(safe, word)} safe"
         return Receipt(words.capitalize(), "safe")
     troubled = sum(one.needs_attention for one in media)
     waiting = [one for one in media if one.is_on_its_way]
@@ -181,7 +180,7 @@ def receipt(message: Message) -> Receipt | None:
         if troubled:
             return Receipt(f"{word} needs attention".capitalize(), "attention")
         return Receipt(f"{word} on its way{_since(media[0].created_at)}".capitalize(), "waiting")
-    parts = [f"{safe} of {len(media)} {word}{'s' if len(media) > 1 else ''} safe"]
+    parts = [f"{safe} of {len(media)} {plural(len(media), word)} safe"]
     if waiting:
         parts.append(f"{len(waiting)} on its way{_since(min(m.created_at for m in waiting))}")
     if troubled:

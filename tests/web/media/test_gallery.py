@@ -402,7 +402,7 @@ def test_the_ids_of_all_that_match_are_told(client, mixed, monkeypatch):
 
     everything = client.get("/photos/ids").json
     hers = client.get(f"/photos/ids?conversation_id={dana}&kind=photos&filed=unfiled").json
-    monkeypatch.setattr(gallery, "SELECTED", 2)
+    monkeypatch.setattr(gallery, "MOST_FILES", 2)
     newest = client.get("/photos/ids").json
 
     assert set(everything["ids"]) == {

@@ -20,39 +20,6 @@ bp = Blueprint("audit_log", __name__, url_prefix="/trail")
 
 PAGE = 100
 
-# Actions as a person would say them; one that is missing here is shown as it is written.
-WORDS = {
-    "login": "Logged in",
-    "login.failed": "Wrong password",
-    "logout": "Logged out",
-    "password.change": "New password",
-    "user.add": "Added a user",
-    "user.role": "Changed a role",
-    "user.invite": "Made an invitation",
-    "user.disable": "Disabled a user",
-    "user.enable": "Enabled a user",
-    "token.add": "Made an API token",
-    "token.revoke": "Revoked an API token",
-    "media.retry": "Tried a file again",
-    "link": "Linked a file",
-    "link.caption": "Captioned a link",
-    "unlink": "Unlinked a file",
-    "needed": "Took a file as needed after all",
-    "not_needed": "Marked a file as not needed",
-    "caption": "Captioned a file",
-    "check": "Checked a file",
-    "trash": "Put a file in the trash",
-    "restore": "Took a file out of the trash",
-    "purge": "Deleted a file for good",
-    "download": "Downloaded",
-    "record.create": "Made a record",
-    "record.edit": "Changed a record",
-    "record.status": "Changed a status",
-    "record.archive": "Archived a record",
-    "record.unarchive": "Took a record out of the archive",
-    "share.create": "Made a share link",
-    "share.revoke": "Took back a share link",
-}
 # Where a subject can be looked at: its endpoint, and what that calls the id.
 PAGES = {
     "user": ("accounts.users.show", "user_id"),
@@ -133,13 +100,13 @@ def index() -> str:
         older=next_cursor(found, PAGE, AuditEntry.id),
         filters=filters,
         people=_distinct(AuditEntry.who),
-        actions={action: WORDS.get(action, action) for action in _distinct(AuditEntry.action)},
+        actions={action: audit.describe_action(action) for action in _distinct(AuditEntry.action)},
         nobody=audit.NOBODY,
     )
 
 
 def _line(entry: AuditEntry) -> Row:
-    return Row(entry, WORDS.get(entry.action, entry.action), _page(entry))
+    return Row(entry, audit.describe_action(entry.action), _page(entry))
 
 
 def _page(entry: AuditEntry) -> str | None:

@@ -17,10 +17,10 @@ from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, Message, PhoneLine, Unread
 from viewer.office import filing, reading
 from viewer.office.names import names_of, title_of, titles_of
+from viewer.plurals import plural
 from viewer.web.access import the_user
 from viewer.web.conversations.counts import counts_of
 from viewer.web.date_range import Span, read_span
-from viewer.web.formatting import plural
 from viewer.web.pagination import next_cursor, older
 
 bp = Blueprint("inbox", __name__)

@@ -8,13 +8,14 @@ from werkzeug.wrappers import Response
 
 from viewer.config import settings
 from viewer.extensions import db, now
-from viewer.models import Conversation, ConversationAlias, Message
+from viewer.models import Conversation, Message
 from viewer.office.names import names_of, title_of
 from viewer.web.conversations import timeline
 from viewer.web.conversations.counts import counts_of
 from viewer.web.conversations.seen import seen
 from viewer.web.formatting import local
 from viewer.web.pagination import Cursor
+from viewer.web.redirects import find_conversation
 
 bp = Blueprint("pages", __name__)
 
@@ -24,9 +25,7 @@ MESSAGES_PAGE = 50
 @bp.get("/conversations/<uuid:conversation_id>")
 def show(conversation_id: uuid.UUID) -> str | Response:
     """One conversation: the newest messages, at the bottom; others on demand."""
-    conversation = db.session.get(Conversation, conversation_id)
-    if conversation is None:
-        return _moved(conversation_id)
+    conversation = find_conversation(conversation_id)
     if wanted := request.args.get("on"):
         return redirect(_address_of_day(conversation, wanted))
     stretch = _stretch(conversation)
@@ -60,14 +59,6 @@ def at_message(message_id: uuid.UUID) -> Response:
             _anchor=f"message-{message.id}",
         )
     )
-
-
-def _moved(conversation_id: uuid.UUID) -> Response:
-    """Two conversations that proved to be one have one page; the other's address leads there."""
-    alias = db.session.get(ConversationAlias, str(conversation_id))
-    if alias is None:
-        abort(404, "There is no such conversation.")
-    return redirect(url_for(".show", conversation_id=alias.conversation_id), 301)
 
 
 def _stretch(conversation: Conversation) -> timeline.Stretch:

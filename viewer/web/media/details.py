@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from viewer import derive
 from viewer.extensions import db, media_store, spool
 from viewer.models import AuditEntry, MediaAttachment
-from viewer.office import filing, sharing, trash
+from viewer.office import audit, filing, sharing, trash
 from viewer.office.names import names_of, title_of
 from viewer.storage import StorageError, decoder_workspace
 from viewer.web.access import Role, needs, the_user
@@ -73,24 +73,9 @@ def _passport(media: MediaAttachment, caption: str | None = None, error: str | N
         shares=shares,
         checks=[entry for entry in history if entry.action == "check"],
         history=history,
-        actions=ACTIONS,
+        describe_action=audit.describe_action_here,
         kept_until=trash.kept_until(media),
     )
-
-
-# What the trail's words for actions read like on a page.
-ACTIONS = {
-    "caption": "Caption",
-    "check": "Checked",
-    "trash": "Put in the trash",
-    "restore": "Restored",
-    "purge": "Deleted for good",
-    "link": "Linked",
-    "unlink": "Unlinked",
-    "not_needed": "Marked as not needed",
-    "needed": "Marked as needed after all",
-    "retry": "Tried again",
-}
 
 
 def _copies(media: MediaAttachment) -> list[Copy]:

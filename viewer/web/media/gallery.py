@@ -25,22 +25,24 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import quo
 from viewer.extensions import db
-from viewer.models import Conversation, ConversationAlias, MediaAttachment, MediaLink, Message, User
+from viewer.models import Conversation, MediaAttachment, MediaLink, Message, User
 from viewer.models.indexes import beyond
+from viewer.models.media import MOST_FILES
 from viewer.office import audit, filing
 from viewer.office.names import names_of, title_of
+from viewer.plurals import counted, plural
 from viewer.web import access
-from viewer.web.formatting import clock, local, plural
+from viewer.web.formatting import clock, local
 from viewer.web.media import slides, zips
 from viewer.web.media.gallery_filters import FILED, KINDS, STATES, US, Narrowing
 from viewer.web.pagination import Cursor, next_cursor
+from viewer.web.redirects import find_conversation
 from viewer.web.wording import what
 
 bp = Blueprint("gallery", __name__)
 
 PAGE = 48  # rows of two, three, four and six are all full
 COUNTED = 500  # "500+": nobody counts on
-SELECTED = 500  # files at once: as many as are linked or shared at once
 
 Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttachment.MediaType
 
@@ -96,15 +98,9 @@ def everything() -> str:
 
 
 @bp.get("/conversations/<uuid:conversation_id>/photos")
-def of_conversation(conversation_id: uuid.UUID) -> str | BaseResponse:
+def of_conversation(conversation_id: uuid.UUID) -> str:
     """What was sent in one conversation, the newest first."""
-    conversation = db.session.get(Conversation, conversation_id)
-    if conversation is None:
-        alias = db.session.get(ConversationAlias, str(conversation_id))
-        if alias is None:
-            abort(404, "There is no such conversation.")
-        return redirect(url_for(".of_conversation", conversation_id=alias.conversation_id), 301)
-    return _show(Narrowing.read(request.args, conversation))
+    return _show(Narrowing.read(request.args, find_conversation(conversation_id)))
 
 
 @bp.get("/photos/ids")
@@ -113,10 +109,10 @@ def ids() -> Response:
     query = (
         _newest_first(sa.select(MediaAttachment.id), _narrowing())
         .where(MediaAttachment.state == State.STORED)
-        .limit(SELECTED + 1)
+        .limit(MOST_FILES + 1)
     )
     found = db.session.scalars(query).all()
-    return jsonify(ids=[str(one) for one in found[:SELECTED]], more=len(found) > SELECTED)
+    return jsonify(ids=[str(one) for one in found[:MOST_FILES]], more=len(found) > MOST_FILES)
 
 
 @bp.get("/photos/slides")
@@ -223,8 +219,8 @@ def _count(narrowing: Narrowing) -> str:
         narrowing.kind, "file"
     )
     if count > COUNTED:
-        return f"{COUNTED:,}+ {word}s"
-    return f"{count:,} {plural(count, word)}"
+        return f"{COUNTED:,}+ {plural(COUNTED, word)}"
+    return counted(count, word)
 
 
 def _names(

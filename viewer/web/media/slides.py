@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, joinedload, selectinload
 
 from viewer import derive, quo
 from viewer.extensions import db, now
-from viewer.models import Conversation, MediaAttachment, MediaLink
+from viewer.models import MediaAttachment, MediaLink
 from viewer.models.indexes import beyond
 from viewer.office import filing
 from viewer.office.names import names_of
@@ -19,6 +19,7 @@ from viewer.web.access import Role, the_user
 from viewer.web.date_range import read_moment
 from viewer.web.formatting import clock, day, exact_time, local
 from viewer.web.pagination import Cursor
+from viewer.web.redirects import find_conversation
 from viewer.web.wording import plays
 
 bp = Blueprint("slides", __name__)
@@ -39,8 +40,7 @@ Condition = sa.ColumnElement[bool]
 @bp.get("/conversations/<uuid:conversation_id>/slides")
 def of_conversation(conversation_id: uuid.UUID) -> Response:
     """Photos and videos of a conversation: a page of the list, around, before or after one."""
-    if db.session.get(Conversation, conversation_id) is None:
-        abort(404, "There is no such conversation.")
+    find_conversation(conversation_id)
     return answer(Media.conversation_id == conversation_id)
 
 

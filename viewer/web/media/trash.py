@@ -9,10 +9,10 @@ from viewer.extensions import db, now
 from viewer.models import MediaAttachment
 from viewer.office import filing, trash
 from viewer.office.names import names_of, title_of
+from viewer.plurals import plural
 from viewer.storage import StorageError
 from viewer.web import pagination
 from viewer.web.access import Role, needs, the_user
-from viewer.web.formatting import plural
 from viewer.web.media import files
 from viewer.web.media.details import find_file, to_details
 from viewer.web.wording import what

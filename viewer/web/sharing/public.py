@@ -32,10 +32,10 @@ from viewer.extensions import begin_writing, db, now
 from viewer.models import MediaAttachment, Share, ShareItem, Throttle, fingerprint
 from viewer.office import sharing, throttle
 from viewer.office.throttle import Allowance
+from viewer.plurals import plural
 from viewer.storage import StorageError
 from viewer.web import access
 from viewer.web.devices import client_network
-from viewer.web.formatting import plural
 from viewer.web.media import files as files
 from viewer.web.wording import plays, what
 

@@ -11,9 +11,10 @@ from viewer.extensions import db
 from viewer.models import Evidence, EvidenceItem, MediaAttachment
 from viewer.office import evidence, filing, trash
 from viewer.office.names import names_of
+from viewer.plurals import plural
 from viewer.storage import Unavailable
 from viewer.web.access import Role, needs, the_user
-from viewer.web.formatting import local, plural
+from viewer.web.formatting import local
 from viewer.web.media import zips
 from viewer.web.wording import what
 from viewer.web.work.selection import find_record

@@ -19,10 +19,11 @@ from viewer.models import (
     User,
     WorkRecord,
 )
-from viewer.office import customers, evidence, filing, records, worklist
+from viewer.office import audit, customers, evidence, filing, records, worklist
+from viewer.plurals import plural
 from viewer.search import query
 from viewer.web.access import Role, needs, the_user
-from viewer.web.formatting import local, plural
+from viewer.web.formatting import local
 from viewer.web.media import slides
 from viewer.web.pagination import Cursor
 from viewer.web.work.forms import RecordForm, blank, filled, read_day
@@ -170,6 +171,7 @@ def show(record_id: uuid.UUID) -> str:
         customer=customers.of(record.conversation),
         links=links,
         steps=[(status, STEPS[record.kind, status]) for status in records.steps(record)],
+        describe_action=audit.describe_action_here,
         kept=kept,
         difference=evidence.difference(kept[0], links)
         if kept and record.status is not Status.DRAFT
@@ -417,7 +419,7 @@ def _customer(wanted: str | None) -> Conversation | None:
     """The conversation of this id; None if none is named. 404 for one that nobody knows."""
     if not wanted:
         return None
-    conversation = customers.find(_uuid(wanted))
+    conversation = Conversation.find(_uuid(wanted))
     if conversation is None:
         abort(404, "There is no such conversation.")
     return conversation

@@ -14,14 +14,12 @@ from werkzeug.wrappers import Response
 
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, WorkRecord
-from viewer.models.media import LONGEST_CAPTION
+from viewer.models.media import LONGEST_CAPTION, MOST_FILES
 from viewer.office import records
 from viewer.office.names import titles_of
 from viewer.web import date_range
 from viewer.web.access import local_path
 from viewer.web.work.wording import page_of
-
-MOST = 500  # files at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,8 @@ def chosen_files(*, also_put_away: bool = False) -> Chosen:
     Only what is stored, unless what is damaged or in the trash is meant, too.
     """
     ids = read_ids(request.values.getlist("media") or request.values.getlist("shown"))
-    if len(ids) > MOST:
-        abort(400, f"Choose at most {MOST} files at once.")
+    if len(ids) > MOST_FILES:
+        abort(400, f"Choose at most {MOST_FILES} files at once.")
     is_wanted: sa.ColumnElement[bool] = MediaAttachment.id.in_(ids)
     if message := request.values.get("message"):
         is_wanted |= MediaAttachment.message_id.in_(read_ids([message]))
