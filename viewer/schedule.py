@@ -12,7 +12,7 @@ from flask import Flask
 
 from viewer import jobs
 from viewer.extensions import db
-from viewer.intake import catch_up, sweep
+from viewer.intake import catch_up, rest_client, sweep
 from viewer.models import ScheduledTask
 from viewer.quo import rest
 from viewer.search import indexing
@@ -43,7 +43,7 @@ def run(app: Flask, stop: threading.Event) -> None:
         Task("statistics", analyze.EVERY, 600, analyze.refresh),
     ]
     with app.app_context():
-        if catch_up.is_configured():
+        if rest_client.is_configured():
             tasks.append(Task("catch_up", catch_up.EVERY, 1800, _catch_up))
     threads = [
         threading.Thread(target=_keep_doing, args=(app, task, stop), name=task.name, daemon=True)
@@ -101,7 +101,7 @@ def _tidy() -> str:
 
 
 def _catch_up() -> str:
-    client = catch_up.new_client()
+    client = rest_client.new_client()
     if client is None:
         return "there is no API key"
     with client:

@@ -13,8 +13,9 @@ from tests.conftest import BOTH
 from tests.support.pictures import picture
 from viewer.demo.rest import Workspace, stamp
 from viewer.extensions import db, now
-from viewer.intake import catch_up as catching
-from viewer.intake.catch_up import LAST_RUN, SUBSCRIPTION, catch_up, fresh_address, freshen
+from viewer.intake import addresses, questions, rest_client, subscription
+from viewer.intake.addresses import freshen
+from viewer.intake.catch_up import LAST_RUN, catch_up
 from viewer.models import (
     Checkpoint,
     Contact,
@@ -34,7 +35,7 @@ HOOK = {
     "id": "12",
     "status": "enabled",
     "url": "https://viewer.example.com/webhooks/quo",
-    "events": sorted(catching.NEEDED_NEW),
+    "events": sorted(subscription.NEEDED_NEW),
 }
 State = MediaAttachment.State
 
@@ -334,10 +335,11 @@ def test_a_text_that_was_delivered_meanwhile_says_so(api, text, app):
 
 ONE_RUN = """
 from viewer import create_app
+from viewer.config import settings
 from viewer.intake import catch_up
 from viewer.quo import rest
 with create_app().app_context():
-    base = catch_up.settings().QUO_API_URL
+    base = settings().QUO_API_URL
     with rest.Client("test-key-1", base, per_second=1000) as client:
         catch_up.catch_up(client)
 """
@@ -555,7 +557,7 @@ def test_somebody_anonymous_does_not_keep_everybody_else(kind, run_at, workspace
 
     first = run_at(moment, timedelta(0))
     told = [row.provider_id[-1] for row in rows(Message)]
-    for age in catching.ASK_AT:
+    for age in questions.ASK_AT:
         last = run_at(moment, age)
 
     assert told == ["2"]
@@ -668,6 +670,12 @@ def test_a_dead_address_is_replaced_at_once_but_not_for_ever(
 
     assert paces == [True, True, True, False, False]
     assert media.failures == 5
+
+
+def fresh_address(media: MediaAttachment, client: rest.Client) -> str | None:
+    """Where the provider has this file now; None if it says nothing new."""
+    found = addresses.find_again(media, client)
+    return found[0].url if found else None
 
 
 def test_a_fresh_address_is_found_by_the_place_of_the_file(
@@ -783,8 +791,8 @@ def test_a_subscription_that_would_not_deliver_is_reported(api, workspace, app, 
 
     summary = catch_up(api)
 
-    assert mark(SUBSCRIPTION).value == value
-    assert summary.problems == ([] if value == "good" else [mark(SUBSCRIPTION).said])
+    assert mark(subscription.CHECKPOINT).value == value
+    assert summary.problems == ([] if value == "good" else [mark(subscription.CHECKPOINT).said])
 
 
 def test_an_older_subscription_counts(api, workspace, app):
@@ -806,7 +814,7 @@ def test_a_webhook_that_the_api_does_not_show_is_no_alarm_while_it_delivers(
 
     summary = catch_up(api)
 
-    assert mark(SUBSCRIPTION).value == "unseen"
+    assert mark(subscription.CHECKPOINT).value == "unseen"
     assert summary.problems == []
 
 
@@ -895,4 +903,4 @@ def test_nobody_waits_for_the_provider_inside_a_transaction(
 
 
 def test_without_a_key_there_is_no_client(app):
-    assert catching.new_client() is None
+    assert rest_client.new_client() is None

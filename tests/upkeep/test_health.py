@@ -9,7 +9,7 @@ from viewer import schedule
 from viewer.config import settings
 from viewer.demo.rest import Workspace, stamp
 from viewer.extensions import db, now
-from viewer.intake import catch_up
+from viewer.intake import catch_up, rest_client, subscription
 from viewer.models import Checkpoint, MediaAttachment, ScheduledTask, WebhookEvent
 from viewer.quo import rest
 from viewer.upkeep import health
@@ -154,7 +154,7 @@ def workspace():
                 "id": "12",
                 "status": "enabled",
                 "url": "https://viewer.example.com/webhooks/quo",
-                "events": sorted(catch_up.NEEDED_NEW),
+                "events": sorted(subscription.NEEDED_NEW),
             }
         ],
     )
@@ -168,7 +168,7 @@ def catch_up_at(settings, workspace, provider, request, time_machine_at, monkeyp
     request.getfixturevalue("app")
     task = schedule.Task("catch_up", catch_up.EVERY, 1800, schedule._catch_up)
     client = rest.Client(KEY, url, per_second=10_000, pauses=())
-    monkeypatch.setattr(catch_up, "new_client", lambda: client)
+    monkeypatch.setattr(rest_client, "new_client", lambda: client)
 
     def run(moment: datetime) -> set[str]:
         with time_machine_at(moment):

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from viewer import jobs
 from viewer.commands.context import opened_app
 from viewer.extensions import db
-from viewer.intake import catch_up, collect, derivatives
+from viewer.intake import catch_up, collect, derivatives, rest_client
 from viewer.models import Conversation, MediaAttachment, Message, WebhookEvent
 from viewer.office import trash
 from viewer.quo import rest
@@ -23,7 +23,7 @@ def catch_up_now(since: datetime | None) -> None:
     """Bring home over REST what no webhook brought; the first time, everything there is."""
     with opened_app():
         try:
-            client = catch_up.new_client()
+            client = rest_client.new_client()
         except rest.Refused as refusal:
             raise click.ClickException(refusal.reason) from None
         if client is None:

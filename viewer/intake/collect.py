@@ -31,7 +31,7 @@ from viewer import derive
 from viewer.config import Settings, settings
 from viewer.extensions import db, media_store, now, spool
 from viewer.failpoint import failpoint
-from viewer.intake import catch_up, fetch
+from viewer.intake import addresses, fetch, rest_client
 from viewer.models import MediaAttachment
 from viewer.quo import rest
 from viewer.storage import Missing, Occupied, Part, StorageError, Store, Unavailable, checksum, keys
@@ -387,11 +387,11 @@ def _failed(
 def _freshen(claim: Claim) -> bool:
     """Whether the provider had another address: tried at once a few times, then at the pace."""
     try:
-        client = catch_up.new_client()
+        client = rest_client.new_client()
         if client is None:
             return False
         with client:
-            return catch_up.freshen(claim.media_id, client)
+            return addresses.freshen(claim.media_id, client)
     except rest.RestError as trouble:
         log.warning("media=%s has no fresh address: %s", claim.media_id, trouble.reason)
         return False

@@ -1,6 +1,6 @@
 """How far long work has come, so that it goes on where it was stopped, and what it found."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy import String
@@ -25,6 +25,10 @@ class Checkpoint(Model):
         return mark.value if mark else None
 
     @classmethod
+    def read_moment(cls, name: str) -> datetime | None:
+        return parse_moment(cls.read(name))
+
+    @classmethod
     def write(cls, name: str, value: str, said: str | None = None) -> None:
         # merge() finds a row that this very transaction has just made, too.
         db.session.merge(cls(name=name, value=value, updated_at=now(), said=said))
@@ -32,3 +36,14 @@ class Checkpoint(Model):
     @classmethod
     def forget(cls, name: str) -> None:
         db.session.execute(sa.delete(cls).filter_by(name=name))
+
+
+def parse_moment(value: object) -> datetime | None:
+    """ISO 8601 as a moment, UTC where it names no zone; None for whatever else it is."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from viewer.config import BusinessHours, Settings, settings
 from viewer.extensions import db, media_store, now
-from viewer.intake import catch_up, collect
+from viewer.intake import catch_up, collect, rest_client, subscription
 from viewer.models import Checkpoint, MediaAttachment, RefusedDelivery, ScheduledTask, WebhookEvent
 from viewer.plurals import counted
 
@@ -126,7 +126,7 @@ def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Healt
         last_event=db.session.scalar(
             # What was read out of the provider's log proves no webhook.
             sa.select(sa.func.max(WebhookEvent.received_at)).where(
-                WebhookEvent.scheme != catch_up.LOG_SCHEME
+                WebhookEvent.scheme != subscription.LOG_SCHEME
             )
         ),
         subscription=_subscription(moment),
@@ -152,7 +152,7 @@ def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Healt
 
 
 def _subscription(moment: datetime) -> Checkpoint | None:
-    mark = db.session.get(Checkpoint, catch_up.SUBSCRIPTION)
+    mark = db.session.get(Checkpoint, subscription.CHECKPOINT)
     return mark if mark and moment - mark.updated_at <= SUBSCRIPTION_KNOWN else None
 
 
@@ -182,7 +182,7 @@ def _duties(current: Settings) -> list[Watched]:
             timedelta(seconds=60),
         )
     ]
-    if catch_up.is_configured():
+    if rest_client.is_configured():
         watched.append(
             (
                 "catch_up",
