@@ -99,7 +99,7 @@ def test_what_is_restored_is_as_it_was(anna):
         for one in (fresh(media), fresh(lost))
     ]
     assert after == before
-    assert [use.record_id for use in filing.uses(media)] == [job.id]
+    assert [use.record_id for use in filing.links_from(media)] == [job.id]
     assert (media.trashed_at, media.trashed_by) == (None, None)
 
 
@@ -382,13 +382,13 @@ def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
     media = keep(picture())
     spoil(media, content)
 
-    trash.note_finding(media, trash.look(media))
+    trash.note_finding(media, trash.check_file(media))
     db.session.commit()
     row = fresh(media)
     found = row.state, row.problem
     spoil(media, b"") if content is not None else None
     (media_store().root / media.file_path).write_bytes(picture())
-    trash.note_finding(row, trash.look(row))
+    trash.note_finding(row, trash.check_file(row))
     db.session.commit()
 
     assert found == ((State.STORED, None) if problem is None else (State.DAMAGED, problem))
@@ -398,7 +398,7 @@ def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
 def test_a_check_of_what_was_put_away_meanwhile_marks_nothing(anna):
     media = keep()
     spoil(media, b"rot")
-    finding = trash.look(media)
+    finding = trash.check_file(media)
     trash.trash(media, anna)
     db.session.commit()
 
@@ -438,7 +438,7 @@ def test_the_search_follows_a_caption_its_trash_and_its_restoration(anna):
     ):
         change()
         db.session.commit()
-        found.append(query.search(query.read("east wall"), limit=9) != [])
+        found.append(query.search(query.read_terms("east wall"), limit=9) != [])
 
     assert found == [True, False, True, False]
 
@@ -456,7 +456,7 @@ def test_a_caption_does_not_undo_what_ingest_just_told_the_search(anna):
     trash.set_caption(media, "East wall")
     db.session.commit()
 
-    assert query.search(query.read("leak wall"), limit=9) != []
+    assert query.search(query.read_terms("leak wall"), limit=9) != []
 
 
 def test_originals_are_the_same_bytes_after_everything(anna):
@@ -464,7 +464,7 @@ def test_originals_are_the_same_bytes_after_everything(anna):
     was = stored_bytes(media)
 
     trash.set_caption(media, "East wall")
-    trash.note_finding(media, trash.look(media))
+    trash.note_finding(media, trash.check_file(media))
     sharing.clean_copy(media)
     with time_machine.travel(now() + timedelta(days=1)):
         trash.trash(media, anna)

@@ -23,7 +23,7 @@ class ScheduledTask(Model):
     said: Mapped[str | None] = mapped_column(sa.Text)  # one line about the last time
 
     @classmethod
-    def take(cls, name: str, holder: str, seconds: float, every: float) -> bool:
+    def take_lease(cls, name: str, holder: str, seconds: float, every: float) -> bool:
         """Whether `holder` may do it now: nobody is at it, and it was done `every` seconds ago."""
         lock(Lock.SCHEDULED_TASK, name)
         duty = db.session.get(cls, name, populate_existing=True)

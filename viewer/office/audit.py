@@ -69,7 +69,9 @@ def note(
     """
     user: User | None = by or (g.get("user") if has_request_context() else None)
     db.session.add(
-        _entry(action, user.email if user else SYSTEM, user.id if user else None, subject, words)
+        _new_entry(
+            action, user.email if user else SYSTEM, user.id if user else None, subject, words
+        )
     )
 
 
@@ -94,16 +96,16 @@ def count_failed_login(user: User | None, *, must_wait: bool) -> None:
     )
     if entry is None:
         subject = ("user", user.id) if user else None
-        entry = _entry(action, user.email if user else NOBODY, None, subject, "")
+        entry = _new_entry(action, user.email if user else NOBODY, None, subject, "")
         entry.times = 0
         db.session.add(entry)
     entry.times += 1
-    entry.address = _address()
+    entry.address = _client_address()
     if must_wait:
         entry.words = "Further tries had to wait."
 
 
-def _entry(
+def _new_entry(
     action: str,
     who: str,
     user_id: uuid.UUID | None,
@@ -118,9 +120,9 @@ def _entry(
         subject_type=kind,
         subject_id=identity,
         words=words.replace("\0", "")[:500],  # PostgreSQL takes no NUL
-        address=_address(),
+        address=_client_address(),
     )
 
 
-def _address() -> str | None:
+def _client_address() -> str | None:
     return (request.remote_addr or "")[:60] or None if has_request_context() else None

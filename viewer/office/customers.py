@@ -25,11 +25,11 @@ class Customer:
         return ", ".join(filter(None, (self.name, self.numbers)))
 
 
-def of(conversation: Conversation) -> Customer:
-    return called([conversation])[conversation.id]
+def customer_of(conversation: Conversation) -> Customer:
+    return customers_by_id([conversation])[conversation.id]
 
 
-def called(conversations: Sequence[Conversation]) -> dict[uuid.UUID, Customer]:
+def customers_by_id(conversations: Sequence[Conversation]) -> dict[uuid.UUID, Customer]:
     """These customers, with their names from the address book."""
     names = names_of({number for row in conversations for number in row.numbers})
     return {

@@ -86,7 +86,7 @@ def hash_passphrase(words: str) -> str:
 
 def is_passphrase(share: Share, words: str) -> bool:
     """Takes a tenth of a second on purpose: never inside a transaction."""
-    return accounts.matches(share.passphrase_hash, _as_heard(words)[:LONGEST_PASSPHRASE])
+    return accounts.password_matches(share.passphrase_hash, _as_heard(words)[:LONGEST_PASSPHRASE])
 
 
 def _as_heard(words: str) -> str:
@@ -158,7 +158,7 @@ def shares_of(media: MediaAttachment) -> list[Share]:
 OPEN, EXPIRED, REVOKED = "open", "expired", "revoked"
 
 
-def listed(
+def list_shares(
     state: str, by: User | None, after: sa.ColumnElement[bool] | None, limit: int
 ) -> list[Share]:
     """Links in this state, or in any; of this user, or of everybody; the newest first."""
@@ -185,14 +185,14 @@ def listed(
 # --- Opening a link ------------------------------------------------------------------------
 
 
-def find(token: str) -> Share | None:
+def find_share(token: str) -> Share | None:
     """The link with this secret, also if it has expired; not if it was revoked."""
     return db.session.scalar(
         sa.select(Share).where(Share.fingerprint == fingerprint(token), Share.revoked_at.is_(None))
     )
 
 
-def shown(share: Share) -> list[ShareItem]:
+def items_shown(share: Share) -> list[ShareItem]:
     """What can be seen behind it now, in order: what was trashed or damaged since is not there."""
     return list(
         db.session.scalars(

@@ -36,7 +36,7 @@ class TooMany(Exception):
         self.wait = wait
 
 
-def take(*allowances: Allowance) -> bool:
+def count_attempt(*allowances: Allowance) -> bool:
     """Count a try in each, before it is made. Whether it was the last one for a while.
 
     Raises TooMany if one of them is used up, and then counts nothing. Does not commit.
@@ -63,7 +63,7 @@ def take(*allowances: Allowance) -> bool:
     return ends
 
 
-def succeeded(*allowances: Allowance) -> None:
+def forget_failures(*allowances: Allowance) -> None:
     """The try was right: forget every failure, or, of what is shared, only this one.
 
     Does not commit.

@@ -80,7 +80,7 @@ class Finding(enum.StrEnum):
     MISSING = "missing"
 
 
-def look(media: MediaAttachment) -> Finding:
+def check_file(media: MediaAttachment) -> Finding:
     """Read all of the original again. Takes a while: hold no transaction open meanwhile.
 
     Raises Unavailable where the store says nothing, which is no word about the file.
@@ -128,7 +128,7 @@ class Uses:
         return bool(self.links or self.evidence or self.shares)
 
 
-def uses(media: MediaAttachment) -> Uses:
+def uses_of(media: MediaAttachment) -> Uses:
     evidence = db.session.scalars(
         sa.select(Evidence)
         .join(EvidenceItem)
@@ -136,7 +136,7 @@ def uses(media: MediaAttachment) -> Uses:
         .order_by(Evidence.taken_at.desc())
     )
     shares = [one for one in sharing.shares_of(media) if one.is_open]
-    return Uses(filing.uses(media), list(evidence), shares)
+    return Uses(filing.links_from(media), list(evidence), shares)
 
 
 def deliveries_of(media: MediaAttachment) -> list[WebhookEvent]:
@@ -267,7 +267,7 @@ def purge(ids: Iterable[uuid.UUID], by: User | None) -> int:
             count += 1
         db.session.commit()
         failpoint("purge.given_up")
-    _finish()
+    _finish_purges()
     return count
 
 
@@ -293,7 +293,7 @@ def _give_up(media_id: uuid.UUID, by: User | None) -> bool:
     return True
 
 
-def _finish() -> None:
+def _finish_purges() -> None:
     """Let the bytes follow their rows. Commits after each."""
     for media in db.session.scalars(
         sa.select(MediaAttachment).where(

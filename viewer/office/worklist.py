@@ -68,18 +68,18 @@ class Page:
     last: Key | None  # of its last record; None: there is no next page
 
 
-def choices(kind: Kind | None) -> tuple[str, ...]:
+def filter_choices(kind: Kind | None) -> tuple[str, ...]:
     """What `show` may be."""
     return (OPEN, *(STATUSES[kind] if kind else ()), ALL, ARCHIVED)
 
 
-def page(wanted: Wanted, after: Key | None = None) -> Page:
+def read_page(wanted: Wanted, after: Key | None = None) -> Page:
     """The first page, or the one after the record with this key."""
-    query = _narrowed(wanted)
+    query = _narrow_query(wanted)
     if wanted.terms is not None:
-        query = _searched(query, wanted.terms, after)
+        query = _search_query(query, wanted.terms, after)
     else:
-        query = _in_order(query, wanted, after)
+        query = _order_query(query, wanted, after)
     rows = db.session.execute(
         query.options(joinedload(WorkRecord.conversation)).limit(PAGE + 1)
     ).all()
@@ -91,7 +91,7 @@ def page(wanted: Wanted, after: Key | None = None) -> Page:
     return Page(found, tuple(getattr(found[-1], column.key) for column in wanted.sort_key))
 
 
-def counts(records: Sequence[WorkRecord]) -> dict[uuid.UUID, dict[str, int]]:
+def count_files(records: Sequence[WorkRecord]) -> dict[uuid.UUID, dict[str, int]]:
     """How many photos and voicemails each of these has, by one query."""
     media = MediaAttachment
     rows = db.session.execute(
@@ -118,7 +118,7 @@ def counts(records: Sequence[WorkRecord]) -> dict[uuid.UUID, dict[str, int]]:
     return found
 
 
-def _narrowed(wanted: Wanted) -> sa.Select[Any]:
+def _narrow_query(wanted: Wanted) -> sa.Select[Any]:
     query: sa.Select[Any] = sa.select(WorkRecord)
     if wanted.kind is not None:
         query = query.where(WorkRecord.kind == wanted.kind)
@@ -142,13 +142,15 @@ _ARCHIVED, _NOT_ARCHIVED, _TO_DO = (
 )
 
 
-def _in_order(query: sa.Select[Any], wanted: Wanted, after: Key | None) -> sa.Select[Any]:
+def _order_query(query: sa.Select[Any], wanted: Wanted, after: Key | None) -> sa.Select[Any]:
     columns, forward = wanted.sort_key, wanted.is_upwards
     query = query.order_by(*(one if forward else one.desc() for one in columns))
     return query if after is None else query.where(beyond(columns, after, forward=forward))
 
 
-def _searched(query: sa.Select[Any], terms: Sequence[Term], after: Key | None) -> sa.Select[Any]:
+def _search_query(
+    query: sa.Select[Any], terms: Sequence[Term], after: Key | None
+) -> sa.Select[Any]:
     """The newest first: their entries have the highest ids."""
     entry_id: sa.ColumnElement[Any] = sa.type_coerce(WorkEntry.id, sa.BigInteger)
     query = query.join(WorkEntry, WorkEntry.record_id == WorkRecord.id)
@@ -163,13 +165,13 @@ def _searched(query: sa.Select[Any], terms: Sequence[Term], after: Key | None) -
             sa.literal_column("work_words").bool_op("MATCH")(as_fts5(terms))
         )
     else:
-        query = query.where(_matched(terms))
+        query = query.where(_match_condition(terms))
     if after is not None:
         query = query.where(entry_id < after[0])
     return query.add_columns(entry_id.label("entry_id")).order_by(entry_id.desc())
 
 
-def _matched(terms: Sequence[Term]) -> sa.ColumnElement[bool]:
+def _match_condition(terms: Sequence[Term]) -> sa.ColumnElement[bool]:
     """The same for PostgreSQL, which cannot know how common a word is that begins like this.
 
     Few matches are taken from the index and sorted. Of many, the newest are soon found by going

@@ -44,7 +44,7 @@ def show() -> str:
     asked, kind = request.args.get("q", ""), request.args.get("show", "")
     if kind not in ("", "people"):
         abort(404, "There is no such list.")
-    terms, span, before = query.read(asked), read_span(request.args), _before()
+    terms, span, before = query.read_terms(asked), read_span(request.args), _before()
     people = messages = None
     if terms and kind == "people":
         people = query.search(terms, people=True, below=before, limit=HITS_PAGE + 1)
@@ -61,9 +61,9 @@ def show() -> str:
         terms=terms,
         kind=kind,
         span=span,
-        people=_people((people or [])[:most], terms),
+        people=_people_found((people or [])[:most], terms),
         has_more_people=people is not None and len(people) > most,
-        messages=_messages((messages or [])[:HITS_PAGE], terms),
+        messages=_messages_found((messages or [])[:HITS_PAGE], terms),
         older=_older(people if kind else messages),
         is_first=before is None,
         is_complete=indexing.is_complete(),
@@ -73,10 +73,10 @@ def show() -> str:
 # --- What a page says about what was found -------------------------------------------------
 
 
-def _people(ids: Sequence[int], terms: Sequence[Term]) -> list[PersonFound]:
+def _people_found(ids: Sequence[int], terms: Sequence[Term]) -> list[PersonFound]:
     conversations = [
         entry.conversation
-        for entry in _entries(ids, joinedload(SearchEntry.conversation))
+        for entry in _load_entries(ids, joinedload(SearchEntry.conversation))
         if entry.conversation
     ]
     numbers = {number for row in conversations for number in row.numbers}
@@ -109,10 +109,10 @@ def _companies(numbers: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _messages(ids: Sequence[int], terms: Sequence[Term]) -> list[MessageFound]:
+def _messages_found(ids: Sequence[int], terms: Sequence[Term]) -> list[MessageFound]:
     messages = [
         entry.message
-        for entry in _entries(
+        for entry in _load_entries(
             ids,
             joinedload(SearchEntry.message).joinedload(Message.conversation),
             joinedload(SearchEntry.message).selectinload(Message.media),
@@ -136,7 +136,7 @@ def _messages(ids: Sequence[int], terms: Sequence[Term]) -> list[MessageFound]:
     return found
 
 
-def _entries(ids: Sequence[int], *load: Any) -> Sequence[SearchEntry]:
+def _load_entries(ids: Sequence[int], *load: Any) -> Sequence[SearchEntry]:
     return db.session.scalars(
         sa.select(SearchEntry)
         .where(SearchEntry.id.in_(ids))
@@ -158,7 +158,7 @@ def _speaker(message: Message, names: dict[str, str]) -> str:
 def _best_part(message: Message, terms: Sequence[Term]) -> tuple[str, str]:
     """Of all that a message says, the part with most of what was looked for."""
     captions = [media.caption for media in message.media if media.caption]
-    parts = [*indexing.spoken(message), *(("Caption", caption) for caption in captions)]
+    parts = [*indexing.spoken_parts(message), *(("Caption", caption) for caption in captions)]
     return max(
         parts,
         key=lambda part: len({term for *_, term in query.hits(part[1], terms)}),

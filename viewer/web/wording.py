@@ -48,8 +48,8 @@ class Receipt:
 
 
 def init_app(app: Flask) -> None:
-    for show in (what, kind, named, in_short, delivery, has_failed, call_title, receipt, shown,
-                 plays, is_tile, columns, brings, fitted, used_in):  # fmt: skip
+    for show in (what, kind, named, in_short, delivery, has_failed, call_title, receipt,
+                 shown_files, plays, is_tile, columns, brings, fitted, used_in):  # fmt: skip
         app.add_template_filter(show, show.__name__)
     app.jinja_env.globals["longest_caption"] = LONGEST_CAPTION
 
@@ -77,14 +77,16 @@ def named(media: MediaAttachment) -> str | None:
     return None if _NUMBER_OF_A_FILE.fullmatch(PurePosixPath(name).stem) else name or None
 
 
-def shown(message: Message) -> list[MediaAttachment]:
+def shown_files(message: Message) -> list[MediaAttachment]:
     """The files of a message that are shown, in the order sent."""
     return [media for media in message.media if media.state is not State.TRASHED]
 
 
 def used_in(message: Message) -> list[tuple[WorkRecord, str]]:
     """The work that its files belong to, each with what people call it."""
-    records = {link.record.id: link.record for media in shown(message) for link in media.links}
+    records = {
+        link.record.id: link.record for media in shown_files(message) for link in media.links
+    }
     return [(one, name_of(one)) for one in sorted(records.values(), key=lambda r: r.created_at)]
 
 
@@ -116,7 +118,7 @@ def in_short(message: Message) -> str:
         words = call_title(message)
         said = message.voicemail_transcript or next(iter(message.summary or []), "")
         return _cut(f"{words}: {said}" if said else words)
-    words = (message.body or "").strip() or _files(shown(message)) or "Empty message"
+    words = (message.body or "").strip() or _files(shown_files(message)) or "Empty message"
     return _cut(words if message.is_incoming else f"You: {words}")
 
 
@@ -126,7 +128,7 @@ def brings(message: Message) -> str:
         return ""
     if message.is_call:
         return "voicemail" if call_title(message) == "Voicemail" else "call"
-    kinds = [what(one) for one in shown(message)]
+    kinds = [what(one) for one in shown_files(message)]
     return " ".join(kinds) if kinds and set(kinds) == {"photo"} else "message"
 
 
@@ -166,7 +168,7 @@ def call_title(message: Message) -> str:
 
 def receipt(message: Message) -> Receipt | None:
     """3 of 3 photos safe; 2 of 3, 1 on its way since 14 min; 1 needs attention."""
-    media = shown(message)
+    media = shown_files(message)
     if not media:
         return None
     safe = sum(one.is_stored for one in media)

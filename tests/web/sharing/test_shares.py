@@ -564,7 +564,7 @@ def test_a_records_files_are_offered_in_its_order_and_kept_in_it(log_in, anonymo
     message = factories.text(maria)
     files = [small(keep(picture(colour=c), message), picture(colour=c)) for c in ("red", "blue")]
     made = {link.media_id: link.id for link in filing.link(files, job, None)}
-    filing.reorder(job, [made[files[1].id], made[files[0].id]])
+    filing.reorder_links(job, [made[files[1].id], made[files[0].id]])
     db.session.commit()
 
     form = Page(office.get(f"/shares/new?record={job.id}").text)

@@ -89,7 +89,7 @@ def index() -> str:
     if before := request.args.get("before"):
         query = query.where(AuditEntry.id < Cursor.decode(before, (AuditEntry.id,)).key[0])
     found = db.session.scalars(query.limit(PAGE + 1)).all()
-    lines = [_line(entry) for entry in found[:PAGE]]
+    lines = [_row_of(entry) for entry in found[:PAGE]]
     days = [
         Day(day, list(group))
         for day, group in itertools.groupby(lines, key=lambda line: local(line.entry.at).date())
@@ -105,11 +105,11 @@ def index() -> str:
     )
 
 
-def _line(entry: AuditEntry) -> Row:
-    return Row(entry, audit.describe_action(entry.action), _page(entry))
+def _row_of(entry: AuditEntry) -> Row:
+    return Row(entry, audit.describe_action(entry.action), _page_of(entry))
 
 
-def _page(entry: AuditEntry) -> str | None:
+def _page_of(entry: AuditEntry) -> str | None:
     endpoint, name = PAGES.get(entry.subject_type or "", ("", ""))
     if endpoint not in current_app.view_functions or entry.subject_id is None:
         return None

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from viewer.office.names import names_of
 from viewer.web.conversations import timeline
-from viewer.web.conversations.inbox import listed
+from viewer.web.conversations.inbox import read_inbox
 from viewer.web.conversations.seen import seen
 from viewer.web.redirects import find_conversation
 
@@ -27,14 +27,14 @@ def conversation(conversation_id: uuid.UUID) -> BaseResponse:
     since, until = request.args.get("since"), request.args.get("until")
     if until is None:  # the page shows the newest; nobody asks for a page that is not looked at
         seen(row.id)
-    stretch = timeline.watched(row.id, since, until, WATCHED)
+    stretch = timeline.watched_stretch(row.id, since, until, WATCHED)
     beyond = [row.latest_at] if until else []
     known = timeline.known_by(request.headers.get("If-None-Match", ""))
     etag = timeline.etag_of(stretch.entries, *beyond)
     if known == timeline.digests_of(stretch.entries, *beyond):
         return _unchanged(etag)
     changed = [entry for entry in stretch.entries if entry.version not in known]
-    timeline.whole(changed)
+    timeline.load_whole(changed)
     senders = {entry.message.sender for entry in changed if entry.message.sender}
     html = render_template(
         "conversations/_news.html",
@@ -49,7 +49,7 @@ def conversation(conversation_id: uuid.UUID) -> BaseResponse:
 @bp.get("/inbox/news")
 def inbox() -> BaseResponse:
     """The list of the inbox as it is narrowed, alone."""
-    return fresh(render_template("conversations/_inbox_list.html", **listed()))
+    return fresh(render_template("conversations/_inbox_list.html", **read_inbox()))
 
 
 def fresh(html: str) -> BaseResponse:

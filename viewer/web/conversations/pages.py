@@ -37,7 +37,7 @@ def show(conversation_id: uuid.UUID) -> str | Response:
         title=title_of(conversation, names),
         names=names,
         stretch=stretch,
-        etag=timeline.etag_of(stretch.entries, *_beyond(conversation, stretch)),
+        etag=timeline.etag_of(stretch.entries, *_newest_beyond(conversation, stretch)),
         counts=counts_of([conversation.id])[conversation.id],
         today=local(now()).date(),
     )
@@ -69,7 +69,7 @@ def _stretch(conversation: Conversation) -> timeline.Stretch:
     return timeline.newest(conversation.id, MESSAGES_PAGE, seen(conversation.id))
 
 
-def _beyond(conversation: Conversation, stretch: timeline.Stretch) -> list[object]:
+def _newest_beyond(conversation: Conversation, stretch: timeline.Stretch) -> list[object]:
     """A page that ends before the newest message also tells whether there is a newer one."""
     return [conversation.latest_at] if stretch.has_newer else []
 

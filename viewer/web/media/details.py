@@ -54,7 +54,7 @@ def _passport(media: MediaAttachment, caption: str | None = None, error: str | N
     ).all()
     deliveries = trash.deliveries_of(media) if is_office else []
     shares = sharing.shares_of(media)
-    uses = filing.uses(media)
+    uses = filing.links_from(media)
     db.session.commit()  # nobody waits for the database while the store and a child are asked
     return render_template(
         "media/details.html",
@@ -122,7 +122,7 @@ def check(media_id: uuid.UUID) -> Response:
         abort(409, "There is nothing to check: the file is not in the store.")
     db.session.commit()  # nobody waits for the database while a film is read
     try:
-        finding = trash.look(media)
+        finding = trash.check_file(media)
     except StorageError as trouble:
         flash(f"It could not be checked now. {trouble}", "error")
         return to_details(media)

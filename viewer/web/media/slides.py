@@ -50,7 +50,7 @@ def answer(*conditions: Condition, newest_first: bool = False) -> Response:
     ?around=<id> has a slide in its middle, ?before= and ?after= go on from a page, ?at=end has the
     last ones. With the `as_of` of the first answer the list stays the same while photos arrive.
     """
-    moment = _moment()
+    moment = _as_of()
     wanted = (
         *conditions,
         Media.state == Media.State.STORED,
@@ -59,7 +59,7 @@ def answer(*conditions: Condition, newest_first: bool = False) -> Response:
         Media.thumbnail_path.is_not(None),
         Media.downloaded_at <= moment,
     )
-    found = _page(wanted, newest_first=newest_first)
+    found = _slides_asked(wanted, newest_first=newest_first)
     first = _count(*wanted, _beyond(found[0], forward=newest_first)) + 1 if found else 0
     total = _count(*wanted)
     response = jsonify(
@@ -151,24 +151,24 @@ def _full(media: MediaAttachment) -> str | None:
     return url_for("media.files.full", media_id=media.id)
 
 
-def _page(wanted: Sequence[Condition], *, newest_first: bool) -> list[MediaAttachment]:
+def _slides_asked(wanted: Sequence[Condition], *, newest_first: bool) -> list[MediaAttachment]:
     """The slides asked for, in the order of the list."""
     forward = not newest_first
     if wish := request.args.get("around"):
         middle = _media_at(wish, wanted)
         half = PAGE // 2
-        earlier = _from(middle, wanted, half, forward=not forward)
-        return [*reversed(earlier), middle, *_from(middle, wanted, half, forward=forward)]
+        earlier = _slides_from(middle, wanted, half, forward=not forward)
+        return [*reversed(earlier), middle, *_slides_from(middle, wanted, half, forward=forward)]
     if wish := request.args.get("after"):
-        return _from(_media_at(wish, ()), wanted, PAGE, forward=forward)
+        return _slides_from(_media_at(wish, ()), wanted, PAGE, forward=forward)
     if wish := request.args.get("before"):
-        return _from(_media_at(wish, ()), wanted, PAGE, forward=not forward)[::-1]
+        return _slides_from(_media_at(wish, ()), wanted, PAGE, forward=not forward)[::-1]
     if request.args.get("at") == "end":
-        return _from(None, wanted, PAGE, forward=not forward)[::-1]
-    return _from(None, wanted, PAGE, forward=forward)
+        return _slides_from(None, wanted, PAGE, forward=not forward)[::-1]
+    return _slides_from(None, wanted, PAGE, forward=forward)
 
 
-def _from(
+def _slides_from(
     start: MediaAttachment | None, wanted: Sequence[Condition], count: int, *, forward: bool
 ) -> list[MediaAttachment]:
     """So many beyond this one, the nearest first; from the end of the list without one."""
@@ -196,6 +196,6 @@ def _count(*wanted: Condition) -> int:
     return db.session.scalar(sa.select(sa.func.count()).select_from(Media).where(*wanted)) or 0
 
 
-def _moment() -> datetime:
+def _as_of() -> datetime:
     wish = request.args.get("as_of")
     return read_moment(wish) if wish else now()

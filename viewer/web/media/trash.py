@@ -79,7 +79,7 @@ def thumbnail(media_id: uuid.UUID) -> Response:
 def put_in_trash(media_id: uuid.UUID) -> Response | str:
     """Put a file away. Where it is used, that is said first, and asked."""
     media = find_file(media_id)
-    uses = trash.uses(media)
+    uses = trash.uses_of(media)
     if uses and "sure" not in request.form and media.state is not State.TRASHED:
         return render_template(
             "media/confirm_trash.html",

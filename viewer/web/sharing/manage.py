@@ -83,7 +83,7 @@ def index() -> str:
     if state not in STATES or whose not in ("", "mine"):
         abort(404, "There is no such list.")
     before = request.args.get("before")
-    found = sharing.listed(
+    found = sharing.list_shares(
         state,
         the_user() if whose else None,
         pagination.older(Share.created_at, Share.id, before) if before else None,

@@ -38,7 +38,7 @@ class Piece:
 @bp.get("/work/<uuid:record_id>/evidence")
 def newest(record_id: uuid.UUID) -> Response:
     """Of the last time that the quote was sent."""
-    found = evidence.of(find_record(record_id))
+    found = evidence.snapshots_of(find_record(record_id))
     if not found:
         abort(404, "This quote was not sent yet, so nothing was kept.")
     return redirect(url_for(".show", record_id=record_id, evidence_id=found[0].id))
@@ -49,7 +49,7 @@ def show(record_id: uuid.UUID, evidence_id: uuid.UUID) -> str:
     """What the quote was priced from, as it was; and plainly, what is otherwise now."""
     record, kept = find_record(record_id), _find_evidence(record_id, evidence_id)
     links = filing.links_of(record)
-    others = evidence.of(record)
+    others = evidence.snapshots_of(record)
     return render_template(
         "work/evidence.html",
         record=record,
@@ -162,7 +162,7 @@ def _file_name(item: EvidenceItem) -> str:
 
 
 def _find_evidence(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Evidence:
-    kept = evidence.find(record_id, evidence_id)
+    kept = evidence.find_snapshot(record_id, evidence_id)
     if kept is None:
         abort(404, "There is no such evidence.")
     return kept

@@ -93,9 +93,9 @@ def index(word: str | None) -> str:
     typed = request.args.get("q", "").strip()
     is_narrow = bool(typed or conversation)
     show = request.args.get("show") or (worklist.ALL if is_narrow else worklist.OPEN)
-    if show not in worklist.choices(kind):
+    if show not in worklist.filter_choices(kind):
         abort(404, "There is no such filter.")
-    wanted = worklist.Wanted(kind, show, query.read(typed) if typed else None, conversation)
+    wanted = worklist.Wanted(kind, show, query.read_terms(typed) if typed else None, conversation)
     page, after = _page(wanted)
     kept = {"q": typed or None, "customer": conversation.id if conversation else None}
     return render_template(
@@ -106,11 +106,11 @@ def index(word: str | None) -> str:
         word=word,
         kinds=[(None, "All"), *((one, many) for one, (_, _, many) in KINDS.items())],
         singular=KINDS[word][1] if word else None,
-        chips=[(one, SHOWN.get(one) or one.capitalize()) for one in worklist.choices(kind)],
+        chips=[(one, SHOWN.get(one) or one.capitalize()) for one in worklist.filter_choices(kind)],
         show=show,
         typed=typed,
         kept={name: value for name, value in kept.items() if value},
-        customer=customers.of(conversation) if conversation else None,
+        customer=customers.customer_of(conversation) if conversation else None,
     )
 
 
@@ -124,7 +124,7 @@ def of_conversation(conversation_id: uuid.UUID) -> str:
     return render_template(
         "work/of_conversation.html",
         conversation=conversation,
-        customer=customers.of(conversation),
+        customer=customers.customer_of(conversation),
         lines=_lines(page.records),
         after=after,
         kinds=KINDS,
@@ -135,13 +135,13 @@ def _page(wanted: worklist.Wanted) -> tuple[worklist.Page, str | None]:
     """The page that the address asks for, and the cursor of the next."""
     after = request.args.get("after")
     key = None if after is None else Cursor.decode(after, wanted.sort_key).key
-    page = worklist.page(wanted, key)
+    page = worklist.read_page(wanted, key)
     return page, Cursor(*page.last).encode() if page.last else None
 
 
 def _lines(found: Sequence[WorkRecord]) -> list[Row]:
-    called = customers.called([record.conversation for record in found])
-    counts = worklist.counts(found)
+    called = customers.customers_by_id([record.conversation for record in found])
+    counts = worklist.count_files(found)
     return [
         Row(
             record,
@@ -163,14 +163,14 @@ def show(record_id: uuid.UUID) -> str:
     """What it is, what may become of it, its photos and voicemails, what was done."""
     record = find_record(record_id)
     links = filing.links_of(record)
-    kept = evidence.of(record)
+    kept = evidence.snapshots_of(record)
     return render_template(
         "work/show.html",
         record=record,
         word=WORDS[record.kind],
-        customer=customers.of(record.conversation),
+        customer=customers.customer_of(record.conversation),
         links=links,
-        steps=[(status, STEPS[record.kind, status]) for status in records.steps(record)],
+        steps=[(status, STEPS[record.kind, status]) for status in records.steps_of(record)],
         describe_action=audit.describe_action_here,
         kept=kept,
         difference=evidence.difference(kept[0], links)
@@ -201,7 +201,7 @@ def step(record_id: uuid.UUID) -> Response:
     typed = request.form.get("sent_on", "").strip()
     try:
         sent_on = read_day(typed) if typed else None
-        records.step(record, status, by=the_user(), sent_on=sent_on)
+        records.take_step(record, status, by=the_user(), sent_on=sent_on)
     except (records.OutOfStep, records.Invalid, ValueError) as reason:
         db.session.rollback()
         flash(str(reason), "error")
@@ -320,7 +320,7 @@ def _overtaken(
 ) -> Answer:
     """What was typed, beside what is saved; saving it now means it."""
     theirs = _theirs(form, record, conversation)
-    form["seen"].data = records.version(record)
+    form["seen"].data = records.version_of(record)
     return _form(form, conversation, record, overtaken=other, theirs=theirs), 409
 
 
@@ -328,12 +328,12 @@ def _theirs(form: RecordForm, record: WorkRecord, conversation: Conversation) ->
     """What is saved now, of the fields in which something else was typed."""
     typed = form.checked()
     found = {
-        name: records.shown(getattr(record, name))
+        name: records.show_value(getattr(record, name))
         for name in form.names()
         if typed[name] != getattr(record, name)
     }
     if conversation.id != record.conversation_id:
-        found["conversation"] = customers.of(record.conversation).name
+        found["conversation"] = customers.customer_of(record.conversation).name
     return found
 
 
@@ -350,7 +350,7 @@ def _form(
         form=form,
         word=WORDS[form.kind],
         record=record,
-        customer=customers.of(conversation),
+        customer=customers.customer_of(conversation),
         visits=records.VISITS,
         zone=f"{local(now()):%Z}",
         overtaken=overtaken,
@@ -383,7 +383,7 @@ def go_on(word: str) -> str:
     form["conversation"].data = str(conversation.id)
     # A record that is being edited has a version; one that is new has none.
     record_id = _uuid(form["id"].data) if form["seen"].data else None
-    return _form(form, conversation, records.find(record_id) if record_id else None)
+    return _form(form, conversation, records.find_record(record_id) if record_id else None)
 
 
 def _choose_customer(word: str, typed: str, kept: list[tuple[str, str]]) -> str:
@@ -401,14 +401,14 @@ def _customers(typed: str) -> list[customers.Customer]:
     """Those who wrote or called last; with words, those whom the search knows by them."""
     wanted = sa.select(Conversation)
     if typed.strip():
-        ids = query.search(query.read(typed), people=True, limit=CUSTOMERS)
+        ids = query.search(query.read_terms(typed), people=True, limit=CUSTOMERS)
         wanted = wanted.join(SearchEntry, SearchEntry.conversation_id == Conversation.id).where(
             SearchEntry.id.in_(ids)
         )
     rows = db.session.scalars(
         wanted.order_by(Conversation.latest_at.desc(), Conversation.id.desc()).limit(CUSTOMERS)
     ).all()
-    called = customers.called(rows)
+    called = customers.customers_by_id(rows)
     return [called[row.id] for row in rows]
 
 

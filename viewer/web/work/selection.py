@@ -76,7 +76,7 @@ def asked_record() -> WorkRecord:
 
 def find_record(record_id: uuid.UUID, *, to_change: bool = False) -> WorkRecord:
     """The record of this id, locked where it is going to change; 404 where there is none."""
-    record = records.find(record_id, to_change=to_change)
+    record = records.find_record(record_id, to_change=to_change)
     if record is None:
         abort(404, "There is no such record.")
     return record

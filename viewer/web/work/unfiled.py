@@ -50,7 +50,7 @@ def show() -> str:
         return _not_needed_page()
     key = MediaAttachment.sent_at, MediaAttachment.id
     conditions = _after(key, newer)
-    found = filing.unfiled(TRAY_PAGE + 1, *conditions)
+    found = filing.list_unfiled(TRAY_PAGE + 1, *conditions)
     page = found[:TRAY_PAGE]
     return render_template(
         "work/unfiled.html",
@@ -64,7 +64,7 @@ def show() -> str:
 def _not_needed_page() -> str:
     key = MediaAttachment.not_needed_at, MediaAttachment.id
     conditions = _after(key, older)
-    found = filing.not_needed(TRAY_PAGE + 1, *conditions)
+    found = filing.list_not_needed(TRAY_PAGE + 1, *conditions)
     page = found[:TRAY_PAGE]
     return render_template(
         "work/not_needed.html",
