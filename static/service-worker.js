@@ -1,6 +1,6 @@
 // Answers for conversations that somebody chose to keep on this device ("Keep offline").
 //
-// A pack is a cache named "pack:<user>:<conversation>", filled by js/pack.js; its "/offline/meta"
+// A pack is a cache named "pack:<user>:<conversation>", filled by js/offline_copies.js; its "/offline/meta"
 // says whether it is whole and when it ends. Nothing else is ever kept, and what a pack does not
 // hold goes to the network as if nobody stood here.
 

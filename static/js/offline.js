@@ -5,7 +5,7 @@
 // <div data-packs>                            the list of what is kept, on the page "Offline"
 // <html data-kept="moment">                   a page that came from what is kept
 
-import { ago, canKeep, day, forget, keep, look, megabytes, packOf, packs, remove, Trouble, user } from "./pack.js";
+import { ago, canKeep, day, forget, keep, look, megabytes, packOf, packs, remove, Trouble, user } from "./offline_copies.js";
 
 const here = new Map(); // what there is to keep, by address
 

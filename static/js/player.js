@@ -6,10 +6,10 @@
 // and a small bar follows where its player is out of sight. Lines of <dl data-transcript="its id">
 // with data-start seek in it. Without this module the plain <audio> plays.
 //
-// Hears on the document: `player:toggle`, `viewer:opened`, `viewer:closed`, `viewer:appended`.
+// Hears on the document: `player:toggle`, `lightbox:opened`, `lightbox:closed`, `viewer:appended`.
 // Tells: `player:bar`, when the bar has come or gone.
 
-import { drawing } from "./drawings.js";
+import { drawing } from "./icons.js";
 
 const RATES = [1, 1.25, 1.5, 2];
 const STEP = 10; // seconds
@@ -25,7 +25,7 @@ const visible = new Set(); // players on screen
 let now = null; // { id, source, title, artist, duration, message, url }
 let problem = "";
 let rate = 1;
-let dialog = null; // the open photo viewer
+let dialog = null; // the open lightbox
 
 // ---- one sound -------------------------------------------------------------------------------
 
@@ -414,7 +414,7 @@ function showBar() {
   const wasAtEnd = page.scrollHeight - innerHeight - scrollY < 2;
   page.classList.toggle("has-player-bar", wanted);
   if (wanted && wasAtEnd) scrollTo(0, page.scrollHeight); // the bar covers nothing that was read
-  dialog?.classList.toggle("viewer--sounding", wanted);
+  dialog?.classList.toggle("lightbox--sounding", wanted);
   document.dispatchEvent(new CustomEvent("player:bar"));
 }
 
@@ -427,15 +427,15 @@ function backToPlayer(event) {
 }
 
 // A dialog makes the rest of the page inert: the bar goes along into it.
-document.addEventListener("viewer:opened", ({ detail }) => {
+document.addEventListener("lightbox:opened", ({ detail }) => {
   dialog = detail;
   bar ??= now && makeBar();
   if (bar) dialog.append(bar.root);
   showBar();
-  dialog.classList.toggle("viewer--sounding", Boolean(bar && !bar.root.hidden));
+  dialog.classList.toggle("lightbox--sounding", Boolean(bar && !bar.root.hidden));
   document.dispatchEvent(new CustomEvent("player:bar"));
 });
-document.addEventListener("viewer:closed", () => {
+document.addEventListener("lightbox:closed", () => {
   dialog = null;
   if (bar) document.body.append(bar.root);
   showBar();

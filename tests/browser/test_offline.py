@@ -89,7 +89,7 @@ def test_without_a_link_it_is_read_seen_and_heard(kept, basement):
     viewer = page.get_by_role("dialog", name="Photo viewer")
     expect(viewer).to_be_visible()
     page.keyboard.press("ArrowRight")
-    seen = page.locator(".pswp__item[aria-hidden=false] .viewer__layer--preview")
+    seen = page.locator(".pswp__item[aria-hidden=false] .lightbox__layer--preview")
     expect(seen).to_be_visible()
     assert seen.evaluate("one => one.decode().then(() => one.naturalWidth)") == 1200
     page.keyboard.press("Escape")

@@ -97,7 +97,7 @@ def test_the_one_stylesheet_has_everything_in_it(client):
 
     assert "@import" not in answer.text  # between rules it would count for nothing
     assert ".tabs__link" in answer.text
-    assert ".viewer" in answer.text
+    assert ".lightbox" in answer.text
     assert "immutable" in answer.headers["Cache-Control"]
 
 

@@ -647,7 +647,7 @@ def test_the_page_of_a_file_leads_to_its_work_and_back(client, maria, job):
 @pytest.mark.parametrize(("address", "place"), [("/unfiled", "Unfiled"), ("/work/{}/pick", "Work")])
 def test_the_navigation_says_where_one_is(client, job, address, place):
     page = client.get(address.format(job.id)).text
-    [here] = re.findall(r'aria-current="page">.*?tabs__words">(\w+)<', page)
+    [here] = re.findall(r'aria-current="page">.*?tabs__words">(\w+)<', page, re.DOTALL)
 
     assert here == place
 

@@ -1,30 +1,29 @@
 // Opens photos and videos over the page.
 //
 // A photo is <a data-slide="its id" href="its preview"> inside an element with data-slides="the
-// address of the list it belongs to" (viewer/web/slides.py). It opens at once with what the page
+// address of the list it belongs to" (viewer/web/media/slides.py). It opens at once with what the page
 // holds; the list brings the rest, also what is on no page yet. Without this module the links
 // lead to the pictures.
 //
-// Here are only the doors: a tap, an address, Back. The dialog (dialog.js) and PhotoSwipe are
+// Here are only the doors: a tap, an address, Back. The dialog (lightbox_dialog.js) and PhotoSwipe are
 // fetched once the page is there.
 //
-// On the document: `viewer:opened` (detail: the dialog) and `viewer:closed`.
+// On the document: `lightbox:opened` (detail: the dialog) and `lightbox:closed`.
 
-/** Behind the page's own address while a photo is looked at. */
-export const HASH = "#photo-";
+import { HASH, thumbnailOf } from "./photo_link.js";
 
 const VENDOR = "../vendor/photoswipe/";
 let coming = null;
-let open = null; // the Viewer on screen, or true while it comes
+let open = null; // the Lightbox on screen, or true while it comes
 
 function everything() {
   coming ??= Promise.all([
     import(`${VENDOR}photoswipe.esm.min.js`),
-    import("./dialog.js"),
-    import("./slides.js"),
+    import("./lightbox_dialog.js"),
+    import("./lightbox_slides.js"),
     looks(),
   ])
-    .then(([{ default: PhotoSwipe }, { Viewer }, { Reel }]) => ({ PhotoSwipe, Viewer, Reel }))
+    .then(([{ default: PhotoSwipe }, { Lightbox }, { Reel }]) => ({ PhotoSwipe, Lightbox, Reel }))
     .catch((trouble) => {
       coming = null; // the next tap tries again
       throw trouble;
@@ -46,14 +45,9 @@ function looks() {
   });
 }
 
-/** The link to a photo on the page, if there is one. */
-export function thumbnailOf(id) {
-  return id ? document.querySelector(`a[data-slide="${CSS.escape(id)}"]`) : null;
-}
-
 async function show(list, id, fallback) {
   if (open) return;
-  open = true; // one tap, one viewer, however slow the modules
+  open = true; // one tap, one lightbox, however slow the modules
   let parts;
   try {
     parts = await everything();
@@ -75,19 +69,19 @@ async function show(list, id, fallback) {
   const here = location.hash === HASH + id;
   const mode = history.scrollRestoration;
   if (!here) {
-    history.scrollRestoration = "manual"; // Back closes the viewer; the page stays where it is
+    history.scrollRestoration = "manual"; // Back closes the lightbox; the page stays where it is
     try {
-      history.pushState({ viewer: true }, "", HASH + id);
+      history.pushState({ lightbox: true }, "", HASH + id);
     } catch {
-      history.scrollRestoration = mode; // too many for Safari, see dialog.js: it opens, and Back leaves the page
+      history.scrollRestoration = mode; // too many for Safari, see lightbox_dialog.js: it opens, and Back leaves the page
     }
   }
-  open = new parts.Viewer(parts.PhotoSwipe, reel, id, history.state?.viewer === true);
+  open = new parts.Lightbox(parts.PhotoSwipe, reel, id, history.state?.lightbox === true);
   open.mode = mode;
   open.start();
 }
 
-document.addEventListener("viewer:closed", () => {
+document.addEventListener("lightbox:closed", () => {
   open = null;
 });
 

@@ -1,4 +1,4 @@
-"""The photo viewer, the whole way: from a signed webhook to the pixel of a hairline crack."""
+"""The lightbox, the whole way: from a signed webhook to the pixel of a hairline crack."""
 
 import io
 import re
@@ -23,8 +23,8 @@ pillow_heif.register_heif_opener()
 
 MORNING = datetime(2026, 9, 21, 13, 0, tzinfo=UTC)
 CURRENT = ".pswp__item[aria-hidden=false]"
-PREVIEW = f"document.querySelector('{CURRENT} .viewer__layer--preview')?.naturalWidth"
-SHARP = "document.querySelector('.viewer__layer--full')?.naturalWidth"
+PREVIEW = f"document.querySelector('{CURRENT} .lightbox__layer--preview')?.naturalWidth"
+SHARP = "document.querySelector('.lightbox__layer--full')?.naturalWidth"
 
 
 def wall(width: int = 1200, height: int = 900, kind: str = "JPEG", number: int = 0) -> bytes:
@@ -75,9 +75,9 @@ def show(page: Page, address: str, number: int = 1) -> None:
 
 
 def counted(page: Page, number: int, total: int = 4) -> None:
-    expect(page.locator(".viewer__count")).to_have_text(f"{number} of {total}")
-    until(page, "!document.querySelector('.viewer')?.style.opacity.startsWith('0.0')")
-    until(page, f"document.querySelector('{CURRENT} .viewer__picture')")
+    expect(page.locator(".lightbox__count")).to_have_text(f"{number} of {total}")
+    until(page, "!document.querySelector('.lightbox')?.style.opacity.startsWith('0.0')")
+    until(page, f"document.querySelector('{CURRENT} .lightbox__picture')")
 
 
 def at_rest(page: Page) -> None:
@@ -92,7 +92,7 @@ def at_rest(page: Page) -> None:
 def width_shown(page: Page) -> float:
     """How wide the current picture is on the screen."""
     found: float = page.evaluate(
-        "() => document.querySelector('.pswp__item[aria-hidden=false] .viewer__picture')"
+        "() => document.querySelector('.pswp__item[aria-hidden=false] .lightbox__picture')"
         ".getBoundingClientRect().width"
     )
     return found
@@ -130,7 +130,7 @@ def test_every_pixel_comes_once_somebody_looks_that_closely(kind, conversation, 
     page.locator("a[data-slide]").click()
     counted(page, 1, total=1)
     opened(page)
-    until(page, "document.querySelector('.viewer__layer--preview')?.naturalWidth === 2048")
+    until(page, "document.querySelector('.lightbox__layer--preview')?.naturalWidth === 2048")
     assert asked.of(photo, copy) == 0
 
     for _ in range(6):
@@ -141,7 +141,7 @@ def test_every_pixel_comes_once_somebody_looks_that_closely(kind, conversation, 
     # The crack of one pixel, in the page's own eyes.
     dark = page.evaluate(
         """() => {
-            const image = document.querySelector('.viewer__layer--full');
+            const image = document.querySelector('.lightbox__layer--full');
             const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
             const context = canvas.getContext('2d');
             context.drawImage(image, 0, 0);
@@ -159,10 +159,10 @@ def test_a_small_photo_is_all_there_from_the_beginning(four, page):
 
     for _ in range(6):
         page.keyboard.press("+")
-    until(page, "document.querySelector('.viewer--closer')")
+    until(page, "document.querySelector('.lightbox--closer')")
 
     assert asked.of(media()) == 0
-    assert page.locator(".viewer__note").inner_text() == ""
+    assert page.locator(".lightbox__note").inner_text() == ""
 
 
 def test_a_slow_picture_is_first_a_blur_then_small_then_large_and_stands_still(four, page):
@@ -172,8 +172,8 @@ def test_a_slow_picture_is_first_a_blur_then_small_then_large_and_stands_still(f
     page.locator("a[data-slide]").nth(2).click()
     counted(page, 3)
     opened(page)
-    until(page, "document.querySelector('.viewer__layer--thumbnail')?.naturalWidth === 480")
-    before = page.locator(f"{CURRENT} .viewer__picture").bounding_box()
+    until(page, "document.querySelector('.lightbox__layer--thumbnail')?.naturalWidth === 480")
+    before = page.locator(f"{CURRENT} .lightbox__picture").bounding_box()
 
     late, held = held, None
     for route in late:
@@ -183,7 +183,7 @@ def test_a_slow_picture_is_first_a_blur_then_small_then_large_and_stands_still(f
         page,
         f"{PREVIEW} === 2048",
     )
-    after = page.locator(f"{CURRENT} .viewer__picture").bounding_box()
+    after = page.locator(f"{CURRENT} .lightbox__picture").bounding_box()
     assert before == after
 
 
@@ -203,7 +203,7 @@ def test_a_picture_that_does_not_come_says_so_and_can_be_tried_again(four, page)
     page.expected_errors.append("ERR_FAILED")
     page.route("**/preview", lambda route: route.abort())
     show(page, four)
-    note = page.locator(".viewer__note")
+    note = page.locator(".lightbox__note")
     expect(note).to_contain_text("This photo could not be loaded.")
 
     page.unroute("**/preview")
@@ -224,7 +224,7 @@ def test_detail_that_does_not_come_leaves_the_preview_and_says_so(four, page):
     opened(page)
     for _ in range(6):
         page.keyboard.press("+")
-    note = page.locator(".viewer__note")
+    note = page.locator(".lightbox__note")
     expect(note).to_contain_text("The full detail could not be loaded.")
 
     page.unroute(f"**/media/{photo.id}")
@@ -245,7 +245,9 @@ def test_without_the_list_what_is_on_the_page_can_be_swiped_through(four, page):
     expect(page.get_by_role("status").filter(has_text="Photo 3 of 4")).to_have_count(1)
 
 
-@pytest.mark.parametrize("part", ["js/dialog.js", "js/frame.js", "vendor/photoswipe/*.css"])
+@pytest.mark.parametrize(
+    "part", ["js/lightbox_dialog.js", "js/lightbox_controls.js", "vendor/photoswipe/*.css"]
+)
 def test_where_a_part_of_the_viewer_does_not_come_the_link_leads_to_the_picture(four, page, part):
     page.expected_errors.append("ERR_FAILED")
     page.route(f"**/{part}", lambda route: route.abort())
@@ -281,11 +283,11 @@ def test_two_fingers_zoom_and_a_double_tap_does(four, page):
     fit = width_shown(page)
 
     fingers.move(((170, 400), (60, 400)), ((190, 400), (300, 400)))
-    until(page, "document.querySelector('.viewer--closer')")
+    until(page, "document.querySelector('.lightbox--closer')")
     pinched = width_shown(page)
     fingers.tap((180, 400))
     fingers.tap((180, 400))
-    until(page, "!document.querySelector('.viewer--closer')")
+    until(page, "!document.querySelector('.lightbox--closer')")
 
     assert pinched > fit * 2
 
@@ -296,7 +298,7 @@ def test_a_swipe_down_closes(four, page):
 
     Fingers(page).move(((180, 300), (185, 640)))
 
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
 
 
 def test_a_tap_clears_the_view_and_another_brings_the_words_back(four, page):
@@ -319,10 +321,10 @@ def test_the_wheel_zooms_and_a_click_does(four, open_page):
 
     page.mouse.move(640, 450)
     page.mouse.wheel(0, -400)
-    until(page, "document.querySelector('.viewer--closer')")
+    until(page, "document.querySelector('.lightbox--closer')")
     zoomed = width_shown(page)
     page.mouse.click(640, 450)
-    until(page, "!document.querySelector('.viewer--closer')")
+    until(page, "!document.querySelector('.lightbox--closer')")
 
     assert zoomed > fit * 1.5
 
@@ -346,16 +348,16 @@ def test_the_keyboard_alone_goes_everywhere(four, page):
         counted(page, number)
     page.keyboard.press("Escape")
 
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
 
 
 def test_turning_is_for_the_eye_only_and_lasts_while_it_is_open(four, page):
     show(page, four, 1)
     opened(page)
-    upright = page.locator(".viewer__picture").nth(0).bounding_box()
+    upright = page.locator(".lightbox__picture").nth(0).bounding_box()
 
     page.keyboard.press("r")
-    turned = page.locator(f"{CURRENT} .viewer__picture")
+    turned = page.locator(f"{CURRENT} .lightbox__picture")
     expect(turned).to_have_attribute("data-turn", "90")
     lying = turned.bounding_box()
     page.keyboard.press("End")
@@ -377,8 +379,8 @@ def test_it_says_what_is_shown_and_what_can_be_done(four, page):
     show(page, four, 3)
     photo = media(2)
 
-    expect(page.locator(".viewer__from")).to_contain_text("From (617) 555-0123")
-    expect(page.locator(".viewer__from")).to_contain_text("9:01 AM")
+    expect(page.locator(".lightbox__from")).to_contain_text("From (617) 555-0123")
+    expect(page.locator(".lightbox__from")).to_contain_text("9:01 AM")
     expect(
         page.get_by_role("status").filter(has_text="Photo 3 of 4, from (617) 555-0123")
     ).to_have_count(1)
@@ -419,14 +421,14 @@ def test_the_focus_stays_inside_and_returns_to_the_photo_seen_last(four, page):
         page.keyboard.press("Tab")
         assert page.evaluate(
             "() => document.activeElement === document.body"
-            " || !!document.activeElement.closest('.viewer')"
+            " || !!document.activeElement.closest('.lightbox')"
         )
     page.keyboard.press("ArrowRight")
     counted(page, 2)
 
     page.get_by_role("button", name="Close", exact=True).click()
 
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
     expect(page.locator(f'a[data-slide="{media(1).id}"]')).to_be_focused()
     assert page.evaluate("() => !document.querySelector('main').inert")
 
@@ -445,7 +447,7 @@ def test_back_closes_it_and_the_page_has_not_moved(four, page):
 
     page.go_back()
 
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
     assert page.url.endswith(four)
     assert place > 0
     until(page, f"scrollY === {place}")
@@ -466,13 +468,13 @@ def test_back_at_once_closes_what_has_hardly_begun_to_open(four, open_page, moti
         })"""
     )
 
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
     assert page.url.endswith(four)
     page.locator("a[data-slide]").nth(1).click()
     counted(page, 2)
     assert page.url.endswith(f"#photo-{media(1).id}")
     page.go_back()
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
     assert page.url.endswith(four)
 
 
@@ -484,7 +486,7 @@ def test_after_a_long_swipe_the_page_shows_the_photo_seen_last(four, page):
 
     page.go_back()
 
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
     expect(page.locator(f'a[data-slide="{media(3).id}"]')).to_be_in_viewport()
     expect(page.locator(f'a[data-slide="{media(3).id}"]')).to_be_focused()
 
@@ -494,7 +496,7 @@ def test_closing_leaves_nothing_for_back_to_close(four, page):
     show(page, four, 1)
     opened(page)
     page.keyboard.press("Escape")
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
     until(page, "!location.hash")
 
     page.go_back()
@@ -509,7 +511,7 @@ def test_an_address_with_a_photo_in_it_shows_the_photo(four, page):
 
     page.keyboard.press("Escape")
 
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
     assert page.url.endswith(four)
 
 
@@ -519,7 +521,7 @@ def test_jumping_to_the_message_closes_and_goes_there(four, page):
 
     page.get_by_role("link", name="Show the message").click()
 
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
     expect(page.locator(f"#message-{media(2).message_id}:target")).to_be_focused()
     assert page.url.endswith(f"#message-{media(2).message_id}")
 
@@ -596,7 +598,7 @@ def test_a_browser_that_wants_no_more_addresses_shows_and_closes_all_the_same(
     page.keyboard.press("End")
     counted(page, 150, 150)
     page.keyboard.press("Escape")
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
 
     thumbnail.click()
     counted(page, 1, 150)
@@ -623,12 +625,12 @@ def test_a_voicemail_goes_on_while_one_swipes(four, page):
 
     until(page, f"document.querySelector('audio[hidden]').currentTime > {before}")
     assert page.evaluate("() => !document.querySelector('audio[hidden]').paused")
-    picture = page.locator(f"{CURRENT} .viewer__picture").bounding_box()
+    picture = page.locator(f"{CURRENT} .lightbox__picture").bounding_box()
     assert picture["y"] + picture["height"] <= bar.bounding_box()["y"]
     page.keyboard.press("Space")
     until(page, "document.querySelector('audio[hidden]').paused")
     page.keyboard.press("Escape")
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
 
 
 @pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
@@ -643,10 +645,10 @@ def test_nothing_is_in_anybodys_way(four, open_page, viewport, dark):
     page.locator("a[data-slide]").nth(1).click()
     counted(page, 2)
     opened(page)
-    expect(page.locator(".viewer__caption")).to_have_text("North wall, left of the bulkhead")
+    expect(page.locator(".lightbox__caption")).to_have_text("North wall, left of the bulkhead")
 
     assert violations(page) == []
-    assert cramped(page, ".viewer__button, .player__button") == []
+    assert cramped(page, ".lightbox__button, .player__button") == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -657,7 +659,7 @@ def test_with_reduced_motion_nothing_flies(four, open_page):
     flying = "() => document.getAnimations().map((one) => one.effect.target.className)"
     assert page.evaluate(flying) == []
     page.keyboard.press("Escape")
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".lightbox")).to_have_count(0)
 
 
 def test_without_scripts_a_photo_is_a_link_to_its_picture(four, open_page):
@@ -683,14 +685,14 @@ def test_a_video_plays_in_place_and_stops_the_voicemail(
     page.get_by_role("button", name="Play voicemail").click()
     until(page, "document.querySelector('audio[hidden]').currentTime > 0.1")
     page.get_by_role("link", name="Enlarge").click()
-    expect(page.locator(".viewer__count")).to_have_text("1 of 2")
+    expect(page.locator(".lightbox__count")).to_have_text("1 of 2")
 
-    expect(page.locator(".viewer video")).to_be_visible()
-    page.evaluate("() => document.querySelector('.viewer video').play()")
-    until(page, "document.querySelector('.viewer video').currentTime > 0.2")
+    expect(page.locator(".lightbox video")).to_be_visible()
+    page.evaluate("() => document.querySelector('.lightbox video').play()")
+    until(page, "document.querySelector('.lightbox video').currentTime > 0.2")
 
     assert page.evaluate("() => document.querySelector('audio[hidden]').paused")
     opened(page)
     page.keyboard.press("ArrowRight")
-    expect(page.locator(".viewer__count")).to_have_text("2 of 2")
-    until(page, "[...document.querySelectorAll('.viewer video')].every((video) => video.paused)")
+    expect(page.locator(".lightbox__count")).to_have_text("2 of 2")
+    until(page, "[...document.querySelectorAll('.lightbox video')].every((video) => video.paused)")

@@ -1,7 +1,7 @@
-// What stands around a photo in the viewer: where one is, who sent it and when, what can be done.
+// What stands around a photo in the lightbox: where one is, who sent it and when, what can be done.
 
-import { drawing } from "./drawings.js";
-import { HASH } from "./viewer.js";
+import { drawing } from "./icons.js";
+import { HASH } from "./photo_link.js";
 
 const WORDS = {
   loading: "Fetching every detail…",
@@ -59,7 +59,7 @@ export class Frame {
   }
 
   register(name, onInit) {
-    this.pswp.ui.registerElement({ name, className: `viewer__${name}`, appendTo: "root", onInit });
+    this.pswp.ui.registerElement({ name, className: `lightbox__${name}`, appendTo: "root", onInit });
   }
 
   /** How high it stands above and below the picture, in pixels. */
@@ -129,7 +129,7 @@ export class Frame {
     if (!isMissing && shown?.detail !== "failed") return;
     const again = document.createElement("button");
     again.type = "button";
-    again.className = "viewer__again";
+    again.className = "lightbox__again";
     again.textContent = "Try again";
     again.addEventListener("click", this.again);
     note.append(" ", again);
@@ -150,7 +150,7 @@ function button(name, label, action, key) {
 function link(name, label, words) {
   const element = dressed(document.createElement("a"), name, label);
   if (words) {
-    element.classList.add("viewer__button--worded");
+    element.classList.add("lightbox__button--worded");
     const short = document.createElement("span");
     short.textContent = words;
     element.append(short);
@@ -159,7 +159,7 @@ function link(name, label, words) {
 }
 
 function dressed(element, name, label, title = label) {
-  element.className = `viewer__button viewer__button--${name}`;
+  element.className = `lightbox__button lightbox__button--${name}`;
   element.title = title;
   element.setAttribute("aria-label", label);
   element.append(drawing(name));
@@ -168,6 +168,6 @@ function dressed(element, name, label, title = label) {
 
 function box(name, tag = "div") {
   const element = document.createElement(tag);
-  element.className = `viewer__${name}`;
+  element.className = `lightbox__${name}`;
   return element;
 }

@@ -1,15 +1,15 @@
 // The dialog in which photos and videos are looked at: PhotoSwipe, fed with our slides.
 
-import { Frame } from "./frame.js";
-import { Picture, film, waiting } from "./picture.js";
-import { pictureIn } from "./slides.js";
-import { HASH, thumbnailOf } from "./viewer.js";
+import { Frame } from "./lightbox_controls.js";
+import { Picture, film, waiting } from "./lightbox_picture.js";
+import { pictureIn } from "./lightbox_slides.js";
+import { HASH, thumbnailOf } from "./photo_link.js";
 
 const TURN = 90; // degrees
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-export class Viewer {
+export class Lightbox {
   /** `pushed`: whether Back leads to the page without us. */
   constructor(PhotoSwipe, reel, id, pushed) {
     this.reel = reel;
@@ -24,7 +24,7 @@ export class Viewer {
       dataSource: { length: 0 },
       loop: false,
       bgOpacity: 1,
-      mainClass: "viewer",
+      mainClass: "lightbox",
       preload: navigator.connection?.saveData ? [0, 1] : [1, 2],
       wheelToZoom: true,
       returnFocus: false, // to the thumbnail of the photo seen last: below
@@ -281,7 +281,7 @@ export class Viewer {
     if (!currSlide || !this.pswp.opener.isOpen) return;
     const { currZoomLevel, zoomLevels, width, height } = currSlide;
     const closer = currZoomLevel > zoomLevels.initial * 1.01;
-    this.pswp.element.classList.toggle("viewer--closer", closer);
+    this.pswp.element.classList.toggle("lightbox--closer", closer);
     if (closer !== this.isCloser) {
       this.isCloser = closer;
       this.frame.zoomed(closer);
@@ -302,7 +302,7 @@ export class Viewer {
       },
     });
     pswp.on("initialLayout", () => {
-      document.dispatchEvent(new CustomEvent("viewer:opened", { detail: pswp.element }));
+      document.dispatchEvent(new CustomEvent("lightbox:opened", { detail: pswp.element }));
       this.measure();
     });
     this.remeasure = () => this.measure() && pswp.updateSize(true);
@@ -388,7 +388,7 @@ export class Viewer {
     this.reel.controller.abort();
     this.observer.disconnect();
     document.removeEventListener("player:bar", this.remeasure);
-    document.dispatchEvent(new CustomEvent("viewer:closed"));
+    document.dispatchEvent(new CustomEvent("lightbox:closed"));
     if (this.target) {
       this.arrive(this.target);
       return;

@@ -1,4 +1,4 @@
-// The list of slides that a viewer goes through (viewer/web/slides.py), and what the page holds of it.
+// The list of slides that the lightbox goes through (viewer/web/media/slides.py), and what the page holds of it.
 
 const NEAR = 10; // slides from the edge of what is known: time to ask for more
 

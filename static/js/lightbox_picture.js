@@ -6,7 +6,7 @@ export class Picture {
     this.slide = slide;
     this.changed = changed; // called when the person may be told something new
     this.element = document.createElement("div");
-    this.element.className = "viewer__picture pswp__img";
+    this.element.className = "lightbox__picture pswp__img";
     this.element.dataset.turn = turn;
     this.state = "loading"; // then shown, or failed
     this.detail = "none"; // then loading, making, shown, failed
@@ -17,7 +17,7 @@ export class Picture {
 
   layer(source, name, alt = "") {
     const image = new Image();
-    image.className = `viewer__layer viewer__layer--${name}`;
+    image.className = `lightbox__layer lightbox__layer--${name}`;
     image.decoding = "async";
     image.draggable = false;
     image.alt = alt;
@@ -61,7 +61,7 @@ export class Picture {
     this.detail = "loading";
     this.changed();
     const image = new Image();
-    image.className = "viewer__layer viewer__layer--full";
+    image.className = "lightbox__layer lightbox__layer--full";
     image.draggable = false;
     image.alt = "";
     image.src = this.slide.full;
@@ -102,7 +102,7 @@ async function status(address) {
 
 export function film(slide) {
   const element = document.createElement("div");
-  element.className = "viewer__film";
+  element.className = "lightbox__film";
   if (!slide.video) {
     element.textContent = "This video cannot be played here. It can be downloaded.";
     return { element, state: "shown", detail: "none", release() {}, closely() {} };
@@ -117,7 +117,7 @@ export function film(slide) {
 
 export function waiting() {
   const element = document.createElement("div");
-  element.className = "viewer__waiting pswp__content";
+  element.className = "lightbox__waiting pswp__content";
   element.textContent = "Loading…";
   return { element, state: "shown", detail: "none", release() {}, closely() {} };
 }
