@@ -255,7 +255,7 @@ class Browser(FlaskClient):
         if has_app_context():
             db.session.commit()  # the test's own transaction would keep us out of SQLite
         with app.app_context(), app.test_request_context():
-            user = accounts.find(self.email)
+            user = accounts.find_user(self.email)
             assert user is not None
             access.start_session(user)
             self.form_token = generate_csrf()
@@ -271,7 +271,7 @@ def log_in(app: Flask) -> Callable[..., Browser]:
 
     def enter(role: str = "owner", email: str | None = None) -> Browser:
         email = email or f"{role}@crack.example"
-        if accounts.find(email) is None:
+        if accounts.find_user(email) is None:
             user = accounts.add(email, User.Role(role), role.capitalize())
             user.created_at = datetime(2015, 1, 1, tzinfo=UTC)  # staff since ever
         db.session.commit()

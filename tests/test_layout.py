@@ -54,6 +54,22 @@ def test_one_module_reads_the_environment_and_few_hand_it_on():
     assert "config.py" in found
 
 
+def test_no_page_takes_a_lock_or_keeps_the_search():
+    found = [
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in (ROOT / "viewer/web").rglob("*.py")
+        for name in imported(file)
+        if name in ("viewer.extensions.lock", "viewer.extensions.Lock")
+    ]
+    kept = [
+        file.name
+        for file in (ROOT / "viewer/web").rglob("*.py")
+        if "indexing.index_" in file.read_text()
+    ]
+
+    assert (found, kept) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("new", "said"),
     [

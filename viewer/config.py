@@ -426,16 +426,6 @@ def settings() -> Settings:
     return found
 
 
-def is_loopback(host: str) -> bool:
-    """Whether this host name or address is this machine itself."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _in_words(error: ValidationError) -> list[str]:
     # Never error.errors()["input"]: it may be a secret.
     return [

@@ -137,14 +137,36 @@ def is_of_a_model(name: str | None, _kind: str, _parents: object) -> bool:
     )
 
 
-def lock(name: str) -> None:
-    """Until this transaction ends, nobody else is past `lock(name)`, on any host.
+class Lock(enum.StrEnum):
+    """Cluster-wide locks. The values are what PostgreSQL hashes: hosts of two versions share them.
+
+    Take `INGEST` first, before any row is locked: ingest does, and two orders would deadlock.
+    """
+
+    INGEST = (
+        "ingest"  # what deliveries become: conversations, messages, unread rows, search entries
+    )
+    FAILED_LOGINS = "failed logins"  # the audit entry of this hour, counted up
+    OWNERS = "owners"  # that one owner remains: two could demote each other at one moment
+    REFUSED_DELIVERIES = "refused"  # the hour's counter of refused deliveries
+    SHARE_REQUESTS = "shared"  # how often strangers opened share links, by address
+    STORE_IDENTITY = "store identity"  # the one row that says which store is ours
+    THROTTLE = "throttle"  # how many passwords were tried, by name and by address
+    # One for each key: `lock(Lock.NEXT_NUMBER, "quote")`.
+    NEXT_NUMBER = "next "  # the next number of a kind of work record
+    SCHEDULED_TASK = "duty:"  # who holds the lease of a scheduled task
+
+
+def lock(name: Lock, key: str = "") -> None:
+    """Cluster-wide lock, held until the transaction ends.
 
     SQLite has one lock for everything: its writers begin with BEGIN IMMEDIATE, one at a time.
     """
     db.session.connection()  # begin now, not with whatever is asked next
     if db.engine.dialect.name == "postgresql":
-        db.session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
+        db.session.execute(
+            sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"{name}{key}"}
+        )
 
 
 def begin_writing() -> None:

@@ -80,7 +80,7 @@ def _try_once(task: Task, me: str, stop: threading.Event) -> None:
 
 def do_if_due(task: Task, me: str) -> bool:
     """Do it, if it is due and nobody else is at it. Whether it was done."""
-    taken = ScheduledTask.take(task.name, me, seconds=task.lease, every=task.every)
+    taken = ScheduledTask.take_lease(task.name, me, seconds=task.lease, every=task.every)
     db.session.commit()
     if taken:
         said = task.do()
@@ -109,4 +109,4 @@ def _catch_up() -> str:
 
 
 def _fill_search() -> str:
-    return f"{indexing.fill()} older rows read"
+    return f"{indexing.fill_index()} older rows read"

@@ -73,7 +73,7 @@ def test_it_opens_at_what_is_new(long, open_page, log_in):
     message = db.session.get(Message, ids[-30])
     db.session.add(
         Unread(
-            user_id=accounts.find("owner@crack.example").id,
+            user_id=accounts.find_user("owner@crack.example").id,
             conversation_id=message.conversation_id,
             since=message.sent_at,
         )

@@ -138,7 +138,7 @@ def test_enter_beside_the_amount_makes_the_quote(maria, page):
     page.get_by_label("Amount").press("Enter")
 
     expect(page.get_by_text("made from 2 photos.")).to_be_visible()
-    assert [one.record.amount for one in filing.uses(media[0])] == [90000]
+    assert [one.record.amount for one in filing.links_from(media[0])] == [90000]
 
 
 # --- The order of a record's files -----------------------------------------------------------
@@ -327,7 +327,7 @@ def test_the_tray_is_emptied_with_one_tap_a_customer(maria, page):
 
     expect(page.get_by_text("Everything is filed.")).to_be_visible()
     assert len(linked(job)) == 5
-    assert {one.id for one in filing.not_needed(10)} == {one.id for one in junk}
+    assert {one.id for one in filing.list_not_needed(10)} == {one.id for one in junk}
 
 
 # --- For everybody ---------------------------------------------------------------------------

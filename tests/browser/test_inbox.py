@@ -31,7 +31,7 @@ def arrived(log_in, deliver, work, message, provider):
             ).payload()
         )  # fmt: skip
     work()
-    indexing.fill()
+    indexing.fill_index()
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -38,7 +38,7 @@ def files(app: Any) -> list[MediaAttachment]:
 
 def made(media: list[MediaAttachment], passphrase: str = "") -> str:
     """The path of a link to these."""
-    user = accounts.find("olivia@crack.example") or accounts.add(
+    user = accounts.find_user("olivia@crack.example") or accounts.add(
         "olivia@crack.example", User.Role.OWNER, "Olivia"
     )
     hashed = sharing.hash_passphrase(passphrase) if passphrase else None
@@ -130,7 +130,7 @@ def test_a_voicemail_plays_for_a_stranger(files, open_page):
 def test_the_offices_pages_are_for_everybody(files, open_page, viewport, dark):
     made(files)
     old = keep(picture(colour="maroon"), files[0].message, with_copies=True)
-    owner = accounts.find("olivia@crack.example")
+    owner = accounts.find_user("olivia@crack.example")
     assert owner is not None
     trash.trash(old, owner)
     old.trashed_at = now() - timedelta(days=40)
@@ -183,7 +183,7 @@ def test_a_photo_goes_to_the_trash_and_comes_back_without_a_script(files, open_p
 
 def test_the_owner_deletes_for_good_in_two_steps(files, open_page):
     made(files)
-    owner = accounts.find("olivia@crack.example")
+    owner = accounts.find_user("olivia@crack.example")
     assert owner is not None
     old = keep(message=files[0].message, with_copies=True)
     trash.trash(old, owner)

@@ -45,7 +45,7 @@ def job(rosa):
     record = records.create(Kind.QUOTE, rosa, {"title": "Basement wall", "amount": 125000})
     first, *more = painted(photos(rosa, 4))
     filing.link([*more, voicemail(rosa)], record, None)
-    records.send(record)
+    records.send_quote(record)
     filing.link([first], record, None)
     db.session.commit()
     return record
@@ -64,7 +64,7 @@ def fits(page: Page) -> bool:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_every_page_of_work_can_be_used_by_everybody(open_page, job, rosa, viewport, dark):
     records.create(Kind.INVOICE, rosa, {"amount": 5})
-    [kept] = evidence.of(job)
+    [kept] = evidence.snapshots_of(job)
     addresses = [
         "/work",
         "/work/appointments",
@@ -175,7 +175,7 @@ def test_two_editors_learn_of_each_other(open_page, rosa, job):
 
 
 def test_on_paper_there_is_the_list_and_nothing_to_press(open_page, job):
-    [kept] = evidence.of(job)
+    [kept] = evidence.snapshots_of(job)
     address = f"/work/{job.id}/evidence/{kept.id}"
     hashes = [item.sha256 for item in kept.items]
     db.session.commit()

@@ -37,7 +37,7 @@ def look(settings):
 
     def at(email="olivia@crack.example"):
         with create_app(settings).app_context():
-            found = accounts.find(email)
+            found = accounts.find_user(email)
             db.session.expunge_all()
             db.engine.dispose()
         return found
@@ -57,7 +57,7 @@ def test_somebody_is_let_in(olivia, look):
     found = look()
 
     assert found.role is User.Role.OWNER
-    assert accounts.matches(found.password_hash, PASSWORD)
+    assert accounts.password_matches(found.password_hash, PASSWORD)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_everybody_is_listed(olivia, run):
 def test_a_new_password_ends_sessions_and_the_wait_of_strangers(olivia, run, settings):
     app = create_app(settings)
     with app.app_context():
-        user = accounts.find("olivia@crack.example")
+        user = accounts.find_user("olivia@crack.example")
         db.session.add(UserSession(user_id=user.id, fingerprint="x"))
-        throttle.take(accounts.strangers(user.email))
+        throttle.count_attempt(accounts.strangers(user.email))
         db.session.commit()
 
     assert run("password", "olivia@crack.example", "--password-stdin", typed="two of them now") == (
@@ -114,8 +114,8 @@ def test_a_new_password_ends_sessions_and_the_wait_of_strangers(olivia, run, set
 
     with app.app_context():
         assert db.session.query(UserSession).count() == db.session.query(Throttle).count() == 0
-        assert accounts.matches(
-            accounts.find("olivia@crack.example").password_hash, "two of them now"
+        assert accounts.password_matches(
+            accounts.find_user("olivia@crack.example").password_hash, "two of them now"
         )
         db.session.rollback()
         db.engine.dispose()

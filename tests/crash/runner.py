@@ -82,7 +82,7 @@ def be_forked(orders: Orders, pipe: Connection) -> None:
 
 def _serve(app: Flask, _orders: Orders, say: Say) -> None:
     """Answer real HTTP until killed, for an owner who may log in."""
-    if accounts.find(staff.EMAIL) is None:
+    if accounts.find_user(staff.EMAIL) is None:
         accounts.add(staff.EMAIL, User.Role.OWNER, "", accounts.hash_password(staff.PASSWORD))
     db.session.commit()
     server = make_server("127.0.0.1", 0, app, threaded=True)

@@ -90,17 +90,17 @@ def test_85_a_delivery_that_was_kept_by_a_clock_that_ran_ahead_is_read_when_it_i
 
 def test_85_no_duty_waits_for_a_clock_that_was_years_ahead(app):
     with time_machine.travel(now() + YEARS):
-        assert ScheduledTask.take("sweep", "host1", seconds=60, every=10)
+        assert ScheduledTask.take_lease("sweep", "host1", seconds=60, every=10)
         ScheduledTask.finish("sweep", "host1", "done in the future")
         db.session.commit()
     with time_machine.travel(now() + timedelta(seconds=1)):
-        after_done = ScheduledTask.take("sweep", "host1", seconds=60, every=10)
+        after_done = ScheduledTask.take_lease("sweep", "host1", seconds=60, every=10)
     with time_machine.travel(now() + 2 * YEARS):
-        assert ScheduledTask.take("sweep", "host2", seconds=60, every=10)  # and dies at it
+        assert ScheduledTask.take_lease("sweep", "host2", seconds=60, every=10)  # and dies at it
         db.session.commit()
 
     with time_machine.travel(now() + timedelta(seconds=2)):
-        after_death = ScheduledTask.take("sweep", "host1", seconds=60, every=10)
+        after_death = ScheduledTask.take_lease("sweep", "host1", seconds=60, every=10)
 
     assert after_done
     assert after_death
@@ -110,12 +110,12 @@ def test_85_no_duty_waits_for_a_clock_that_was_years_ahead(app):
 @pytest.mark.parametrize("state", ["at it", "done"])
 def test_84_126_hosts_whose_clocks_differ_by_a_second_do_not_do_a_duty_twice(state, app, database):
     with time_machine.travel(now() + timedelta(seconds=2), tick=False):
-        assert ScheduledTask.take("sweep", "host1", seconds=60, every=10)
+        assert ScheduledTask.take_lease("sweep", "host1", seconds=60, every=10)
         if state == "done":
             ScheduledTask.finish("sweep", "host1", "done")
         db.session.commit()
 
-    assert not ScheduledTask.take("sweep", "host2", seconds=60, every=10)
+    assert not ScheduledTask.take_lease("sweep", "host2", seconds=60, every=10)
 
 
 # --- 84, 86: minutes ---------------------------------------------------------------------------

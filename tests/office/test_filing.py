@@ -25,7 +25,7 @@ from tests.support.pictures import picture
 from viewer.extensions import db, now
 from viewer.models import AuditEntry, MediaAttachment, MediaLink, Message, User, WorkRecord
 from viewer.office import accounts, filing
-from viewer.web.pagination import newer, position
+from viewer.web.pagination import Cursor, newer
 
 PLACE = (MediaAttachment.sent_at, MediaAttachment.id)
 State, Status = MediaAttachment.State, WorkRecord.Status
@@ -45,7 +45,7 @@ def ids(media):
 
 
 def waiting():
-    return {one.id for one in filing.unfiled(100)}
+    return {one.id for one in filing.list_unfiled(100)}
 
 
 # --- Links -----------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_one_go_of_links_is_taken_back_without_what_was_there_before(anna):
     made = filing.link(media, job, anna)
     db.session.commit()
 
-    filing.unlink(filing.linked_at(job, made[0].created_at, anna), job, anna)
+    filing.unlink(filing.media_linked_at(job, made[0].created_at, anna), job, anna)
     db.session.commit()
 
     assert linked(job) == [media[0].id]
@@ -311,7 +311,7 @@ def test_a_records_files_stand_in_the_order_people_gave_them(anna):
     made = filing.link(media, job, anna)
     db.session.commit()
 
-    filing.reorder(job, [made[2].id, made[0].id, uuid.uuid4()])
+    filing.reorder_links(job, [made[2].id, made[0].id, uuid.uuid4()])
     db.session.commit()
 
     assert linked(job) == [media[2].id, media[0].id, media[1].id, media[3].id]
@@ -328,7 +328,7 @@ def test_a_file_changes_places_with_its_neighbor(anna, place, steps, expected):
     made = filing.link(media, job, anna)
     db.session.commit()
 
-    filing.move(job, made[place].id, steps)
+    filing.move_link(job, made[place].id, steps)
     db.session.commit()
 
     assert linked(job) == [media[index].id for index in expected]
@@ -342,7 +342,7 @@ def test_a_file_in_the_trash_is_no_neighbor_and_keeps_its_link(anna):
     media[1].state = State.TRASHED
     db.session.commit()
 
-    filing.move(job, made[2].id, -1)
+    filing.move_link(job, made[2].id, -1)
     db.session.commit()
 
     assert ids(one.media for one in filing.links_of(job)) == [media[2].id, media[0].id]
@@ -392,8 +392,8 @@ def test_the_tray_begins_with_the_oldest_and_goes_on_where_it_stopped(anna):
     photos(maria, at=NOW - days(9))[0].state = State.PENDING
     db.session.commit()
 
-    page = filing.unfiled(3)
-    rest = filing.unfiled(3, newer(*PLACE, position(page[-1].sent_at, page[-1].id)))
+    page = filing.list_unfiled(3)
+    rest = filing.list_unfiled(3, newer(*PLACE, Cursor(page[-1].sent_at, page[-1].id).encode()))
 
     assert set(ids(page[:2])) == set(ids(early))
     assert set(ids([*page[2:], *rest])) == set(ids(late))
@@ -418,9 +418,9 @@ def test_the_tray_is_counted_and_listed_by_its_index():
         db.session, "do_orm_execute", lambda execution: asked.append(execution.statement)
     )
     filing.count_unfiled(100)
-    filing.unfiled(60)
-    filing.unfiled(60, newer(*PLACE, position(NOW, uuid.uuid4())))
-    filing.not_needed(60)
+    filing.list_unfiled(60)
+    filing.list_unfiled(60, newer(*PLACE, Cursor(NOW, uuid.uuid4()).encode()))
+    filing.list_not_needed(60)
     plans = [plan(statement) for statement in asked[:4]]
 
     assert [("ix_media_attachments_unfiled" in words) for words in plans] == [
@@ -445,10 +445,10 @@ def test_visits_of_the_next_two_days_without_a_photo_are_named(anna):
     filing.link([voicemail(bob)], only_voice, anna)
     db.session.commit()
 
-    found = filing.soon()
+    found = filing.visits_soon()
 
     assert ids(found) == ids([only_voice, tomorrow, later])
-    assert len(filing.soon(limit=1)) == 1
+    assert len(filing.visits_soon(limit=1)) == 1
 
 
 # --- Which record it may be ------------------------------------------------------------------

@@ -17,8 +17,17 @@ from tests.support.pictures import picture
 from tests.support.stored_files import keep, stored_bytes
 from viewer import commands
 from viewer.extensions import db, media_store, now
-from viewer.models import AuditEntry, Evidence, EvidenceItem, MediaAttachment, MediaLink, User
+from viewer.models import (
+    AuditEntry,
+    Evidence,
+    EvidenceItem,
+    MediaAttachment,
+    MediaLink,
+    Message,
+    User,
+)
 from viewer.office import accounts, filing, sharing, trash
+from viewer.search import query
 from viewer.storage import Missing, Unavailable
 from viewer.upkeep import identity
 
@@ -90,7 +99,7 @@ def test_what_is_restored_is_as_it_was(anna):
         for one in (fresh(media), fresh(lost))
     ]
     assert after == before
-    assert [use.record_id for use in filing.uses(media)] == [job.id]
+    assert [use.record_id for use in filing.links_from(media)] == [job.id]
     assert (media.trashed_at, media.trashed_by) == (None, None)
 
 
@@ -373,13 +382,13 @@ def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
     media = keep(picture())
     spoil(media, content)
 
-    trash.note_finding(media, trash.look(media))
+    trash.note_finding(media, trash.check_file(media))
     db.session.commit()
     row = fresh(media)
     found = row.state, row.problem
     spoil(media, b"") if content is not None else None
     (media_store().root / media.file_path).write_bytes(picture())
-    trash.note_finding(row, trash.look(row))
+    trash.note_finding(row, trash.check_file(row))
     db.session.commit()
 
     assert found == ((State.STORED, None) if problem is None else (State.DAMAGED, problem))
@@ -389,7 +398,7 @@ def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
 def test_a_check_of_what_was_put_away_meanwhile_marks_nothing(anna):
     media = keep()
     spoil(media, b"rot")
-    finding = trash.look(media)
+    finding = trash.check_file(media)
     trash.trash(media, anna)
     db.session.commit()
 
@@ -416,12 +425,46 @@ def test_a_caption_is_one_line_and_its_changes_are_told(anna):
     assert fresh(media).caption == "x" * 300
 
 
+@BOTH
+def test_the_search_follows_a_caption_its_trash_and_its_restoration(anna):
+    media = keep()
+    found = []
+
+    for change in (
+        lambda: trash.set_caption(media, "East wall"),
+        lambda: trash.trash(media, anna),
+        lambda: trash.restore(media, anna),
+        lambda: trash.set_caption(media, ""),
+    ):
+        change()
+        db.session.commit()
+        found.append(query.search(query.read_terms("east wall"), limit=9) != [])
+
+    assert found == [True, False, True, False]
+
+
+@BOTH
+def test_a_caption_does_not_undo_what_ingest_just_told_the_search(anna):
+    media = keep()
+    assert media.message.body != "A new leak"
+    with db.engine.connect() as ingest:  # as it commits while the page holds the older row
+        if db.engine.dialect.name == "sqlite":
+            db.session.rollback()
+        ingest.execute(sa.update(Message).values(body="A new leak"))
+        ingest.commit()
+
+    trash.set_caption(media, "East wall")
+    db.session.commit()
+
+    assert query.search(query.read_terms("leak wall"), limit=9) != []
+
+
 def test_originals_are_the_same_bytes_after_everything(anna):
     media = keep(with_copies=True)
     was = stored_bytes(media)
 
     trash.set_caption(media, "East wall")
-    trash.note_finding(media, trash.look(media))
+    trash.note_finding(media, trash.check_file(media))
     sharing.clean_copy(media)
     with time_machine.travel(now() + timedelta(days=1)):
         trash.trash(media, anna)

@@ -66,7 +66,7 @@ def test_voicemail_transcript_and_summary_are_found(deliver, work, message):
 
     kinds = set()
     for call in calls:
-        for kind, words in indexing.spoken(call):
+        for kind, words in indexing.spoken_parts(call):
             kinds.add(kind)
             assert call.id in {entry.message_id for entry in found(*words.split()[:8])}
     assert kinds >= {"Voicemail", "Summary", "Transcript"} & kinds
@@ -188,10 +188,10 @@ def test_what_was_there_before_is_read_by_the_scheduler_and_goes_on_where_it_was
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        indexing.fill(interrupted)
+        indexing.fill_index(interrupted)
     half = len(found("needle"))
-    rest = indexing.fill()
-    again = indexing.fill()
+    rest = indexing.fill_index()
+    again = indexing.fill_index()
 
     assert half == 6
     assert not set(marks) & {indexing.VERSION}
@@ -206,7 +206,7 @@ def test_what_was_there_before_is_read_by_the_scheduler_and_goes_on_where_it_was
 def test_reindex_makes_every_entry_anew(deliver, work, message, settings, monkeypatch):
     deliver(message(text="needle").payload())
     work()
-    indexing.fill()
+    indexing.fill_index()
     db.session.execute(sa.update(SearchEntry).values(words="nonsense"))
     db.session.commit()
     for name, value in settings.items():

@@ -292,11 +292,11 @@ def test_two_schedulers_do_a_duty_once(app):
 
 
 def test_a_duty_whose_holder_died_is_taken_up_by_another(app, time_machine_at):
-    assert ScheduledTask.take("sweep", "host1", seconds=60, every=10)
+    assert ScheduledTask.take_lease("sweep", "host1", seconds=60, every=10)
     db.session.commit()
 
     with time_machine_at(now() + timedelta(seconds=61)):
-        taken = ScheduledTask.take("sweep", "host2", seconds=60, every=10)
+        taken = ScheduledTask.take_lease("sweep", "host2", seconds=60, every=10)
     ScheduledTask.finish("sweep", "host1", "too late")
     db.session.commit()
 

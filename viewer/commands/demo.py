@@ -125,7 +125,7 @@ def _hire_demo_staff() -> None:
         migrate(read())
         password = accounts.hash_password(DEMO_PASSWORD)
         for name, role in (("Olivia", "owner"), ("Omar", "office"), ("Fay", "field")):
-            if accounts.find(f"{role}@demo.example") is None:
+            if accounts.find_user(f"{role}@demo.example") is None:
                 accounts.add(f"{role}@demo.example", User.Role(role), name, password)
         db.session.commit()
         db.engine.dispose()

@@ -25,8 +25,9 @@ from viewer.commands.context import (
     new_app,
     opened_app,
 )
-from viewer.config import Settings, is_loopback, read
+from viewer.config import Settings, read
 from viewer.extensions import db, spool
+from viewer.loopback import is_loopback
 from viewer.models import User
 from viewer.upkeep import identity
 

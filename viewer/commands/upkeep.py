@@ -92,7 +92,7 @@ def reindex() -> None:
         indexing.start_over()
         db.session.commit()
         with click.progressbar(length=rows, label="reading") as bar:
-            read = indexing.fill(bar.update)
+            read = indexing.fill_index(bar.update)
     click.echo(f"{read} conversations and messages can be found")
 
 

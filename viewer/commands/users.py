@@ -41,7 +41,7 @@ def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
 def invite_user(email: str, role: str | None) -> None:
     """Print a link by which somebody chooses a password: the first, or one that was forgotten."""
     with opened_app(may_create=role is not None), _refusals():
-        if role is not None and accounts.find(email) is None:
+        if role is not None and accounts.find_user(email) is None:
             accounts.add(email, User.Role(role))
         token = accounts.invite(_user(email))
         db.session.commit()
@@ -104,7 +104,7 @@ def _password(*, from_stdin: bool) -> str:
 
 
 def _user(email: str) -> User:
-    user = accounts.find(email)
+    user = accounts.find_user(email)
     if user is None:
         raise accounts.Refused(f"There is no user {email}.")
     return user

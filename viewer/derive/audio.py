@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import av
 from av.audio.resampler import AudioResampler
+from av.container import InputContainer, OutputContainer
 
 from viewer.derive import transcode
 from viewer.derive.sniff import KINDS, Kind
@@ -117,14 +118,11 @@ def _listen(source: BinaryIO, kind: Kind) -> _Heard:
 
 
 def _with_copy(derived: Derived, source: BinaryIO, kind: Kind, into: Path) -> Derived:
-    part, playable = into / "playable.mp3.part", into / "playable.mp3"
-    try:
-        with opened(source, kind) as container, av.open(str(part), "w", format="mp3") as out:
-            track = the_sound(container)
-            transcode.write(container, {track: transcode.Sound(out, "libmp3lame", track)})
-    except MemoryError:
-        raise
-    except (av.FFmpegError, ValueError) as failed:
-        return replace(derived, problem=f"The copy for playing could not be made: {failed}")
-    part.rename(playable)
-    return replace(derived, playable=playable, playable_type="audio/mpeg")
+    return transcode.write_playable(
+        derived, into, ("mp3", "audio/mpeg"), lambda: opened(source, kind), _rewrite
+    )
+
+
+def _rewrite(container: InputContainer, out: OutputContainer) -> None:
+    track = the_sound(container)
+    transcode.write(container, {track: transcode.Sound(out, "libmp3lame", track)})

@@ -3,7 +3,10 @@
 from __future__ import annotations  # PyAV's Packet takes its type only in annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import av
@@ -17,6 +20,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from viewer.derive.types import Derived
+
 Frame = TypeVar("Frame", VideoFrame, AudioFrame)
 
 
@@ -27,6 +32,33 @@ class Track(Protocol):
 
     def end(self) -> None:
         """Write what the encoder holds back."""
+
+
+def write_playable(
+    derived: Derived,
+    into: Path,
+    kind: tuple[str, str],
+    open_source: Callable[[], AbstractContextManager[InputContainer]],
+    rewrite: Callable[[InputContainer, OutputContainer], None],
+) -> Derived:
+    """Make the playable copy, whole or not at all. `kind`: its format, as a file's extension, and
+    its MIME type. What fails is a `problem` of the derivatives: the original is there all the same.
+    """
+    extension, mime_type = kind
+    part, playable = into / f"playable.{extension}.part", into / f"playable.{extension}"
+    options = {"movflags": "+faststart"} if extension == "mp4" else {}
+    try:
+        with (
+            open_source() as container,
+            av.open(str(part), "w", format=extension, options=options) as out,
+        ):
+            rewrite(container, out)
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError) as failed:
+        return replace(derived, problem=f"The copy for playing could not be made: {failed}")
+    part.rename(playable)
+    return replace(derived, playable=playable, playable_type=mime_type)
 
 
 def write(container: InputContainer, tracks: dict[Stream, Track]) -> None:

@@ -140,19 +140,13 @@ def _is_plain_sound(sound: AudioStream | None) -> bool:
 
 
 def _with_copy(derived: Derived, source: BinaryIO, kind: Kind, into: Path, turned: int) -> Derived:
-    part, playable = into / "playable.mp4.part", into / "playable.mp4"
-    try:
-        with (
-            opened(source, kind) as container,
-            av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as out,
-        ):
-            _rewrite(container, out, turned)
-    except MemoryError:
-        raise
-    except (av.FFmpegError, ValueError) as failed:
-        return replace(derived, problem=f"The copy for playing could not be made: {failed}")
-    part.rename(playable)
-    return replace(derived, playable=playable, playable_type="video/mp4")
+    return transcode.write_playable(
+        derived,
+        into,
+        ("mp4", "video/mp4"),
+        lambda: opened(source, kind),
+        lambda container, out: _rewrite(container, out, turned),
+    )
 
 
 def _rewrite(container: InputContainer, out: OutputContainer, turned: int) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from viewer import quo
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.failpoint import failpoint
 from viewer.intake import addresses, comparison, file_matching, ingest, questions, subscription
 from viewer.models import Checkpoint, MediaAttachment, Message, PhoneLine
@@ -155,7 +155,7 @@ class _Run:
         """First of all: whoever is not us in a message is the customer."""
         self._enter("lines")
         lines = self.client.phone_numbers()
-        lock("ingest")
+        lock(Lock.INGEST)
         for line in lines:
             line_id, number = quo.identifier(line.get("id")), quo.canonical(line["phoneNumber"])
             ingest.learn_line(line_id, number)
@@ -172,7 +172,7 @@ class _Run:
             return
         for page in self.client.contacts():
             seen = [self._understood("contact", item) for item in page]
-            lock("ingest")
+            lock(Lock.INGEST)
             for contact in seen:
                 if contact is not None:
                     ingest.take(contact, now())
@@ -217,7 +217,7 @@ class _Run:
         known = comparison.known(ids)
         db.session.commit()
         parts = [part for item in page.items for part in self._parts(listing, item, known)]
-        lock("ingest")
+        lock(Lock.INGEST)
         known = comparison.known(ids)  # a webhook may have brought some meanwhile
         for seen in parts:
             self._take(seen, known.get(seen.provider_id))
@@ -372,7 +372,7 @@ class _Run:
         """What was asked for by itself."""
         for seen in told:
             if isinstance(seen, quo.MessageSeen | quo.CallSeen):
-                lock("ingest")
+                lock(Lock.INGEST)
                 self._take(seen, comparison.known([seen.provider_id]).get(seen.provider_id))
                 self._commit_page(0)
 

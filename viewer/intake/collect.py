@@ -140,14 +140,7 @@ def _claim(media_id: uuid.UUID) -> Claim | None:
     media = MediaAttachment
     row = db.session.execute(
         sa.update(media)
-        .where(media.id == media_id, media.openphone_url.is_not(None))
-        .where(
-            (
-                media.state.in_((State.PENDING, State.NEEDS_ATTENTION))
-                & (media.next_attempt_at <= moment)
-            )
-            | ((media.state == State.DOWNLOADING) & (media.lease_until < moment))
-        )
+        .where(media.id == media_id, media.is_due(moment))
         .values(attempts=media.attempts + 1, state=State.DOWNLOADING, lease_until=moment + LEASE)
         .returning(
             media.attempts.label("attempt"),

@@ -93,7 +93,7 @@ def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
     moment = now()
     due = (
         sa.update(media)
-        .where(media.id == media_id, media.copy_state == CopyState.DUE, media.copy_due_at <= moment)
+        .where(media.id == media_id, media.is_due_to_derive(moment))
         .execution_options(synchronize_session=False)
     )
     gave_up = db.session.execute(

@@ -232,13 +232,14 @@ def _checked_addresses(target: Target, resolve: Resolver, seconds: float) -> lis
         raise Unreachable(f"The name {target.host} cannot be found on the internet at the moment.")
     if len(answers) > MOST_ANSWERS:
         raise Refused(f"{target.host} claims to live at {len(answers)} places at once.")
-    is_fine = _is_loopback if target.is_loopback else _is_public
+    is_fine = _is_loopback_address if target.is_loopback else _is_public
     if not all(is_fine(answer) for answer in answers):
         raise Refused(f"{target.host} leads into a private network, not to the internet.")
     return _alternating(answers)
 
 
-def _is_loopback(address: str) -> bool:
+def _is_loopback_address(address: str) -> bool:
+    """Not `viewer.loopback`, which also takes a name: SSRF is refused by what the name led to."""
     ip = _parsed(address)
     return ip is not None and ip.is_loopback
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from viewer import quo
 from viewer.config import settings
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.failpoint import failpoint
 from viewer.intake import file_matching, naming
 from viewer.models import (
@@ -52,7 +52,7 @@ STATUS_ORDER = (
 
 def ingest(event_id: uuid.UUID) -> list[uuid.UUID]:
     """Read one event. The media that are now to be collected."""
-    lock("ingest")
+    lock(Lock.INGEST)
     event = db.session.get(WebhookEvent, event_id, populate_existing=True)
     if event is None or event.state is not WebhookEvent.State.RECEIVED:
         return []
@@ -534,11 +534,8 @@ def _file(rows: list[MediaAttachment], message: Message) -> None:
         else ()
     )
     for row in rows:
-        row.is_unfiled = (
-            message.is_incoming
-            and row.role is MediaAttachment.Role.ATTACHMENT
-            and row.not_needed_at is None
-            and row.id not in linked
+        row.is_unfiled = row.waits_in_tray(
+            is_incoming=message.is_incoming, is_linked=row.id in linked
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 import sqlalchemy as sa
 
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import Checkpoint
 from viewer.models.checkpoints import parse_moment
 from viewer.quo import rest
@@ -142,7 +142,7 @@ class Asker:
 
     def save_unanswered(self) -> None:
         if self.unanswered:
-            lock("ingest")
+            lock(Lock.INGEST)
         for question in self.unanswered:
             question.save()
         self.unanswered.clear()

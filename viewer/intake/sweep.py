@@ -75,14 +75,7 @@ def due() -> Due:
         media=list(
             db.session.scalars(
                 sa.select(media.id)
-                .where(media.openphone_url.is_not(None))
-                .where(
-                    (
-                        media.state.in_((State.PENDING, State.NEEDS_ATTENTION))
-                        & (media.next_attempt_at <= moment)
-                    )
-                    | ((media.state == State.DOWNLOADING) & (media.lease_until < moment))
-                )
+                .where(media.is_due(moment))
                 .order_by(media.next_attempt_at)
                 .limit(AT_ONCE)
             )
@@ -90,7 +83,7 @@ def due() -> Due:
         copies=list(
             db.session.scalars(
                 sa.select(media.id)
-                .where(media.copy_state == media.CopyState.DUE, media.copy_due_at <= moment)
+                .where(media.is_due_to_derive(moment))
                 .order_by(media.copy_due_at)
                 .limit(AT_ONCE)
             )
@@ -129,8 +122,7 @@ def _tell_a_person() -> None:
         sa.update(media)
         .where(
             # Also what kills its job again and again: its lease has ended, nobody has it now.
-            (media.state == State.PENDING)
-            | ((media.state == State.DOWNLOADING) & (media.lease_until < now()))
+            (media.state == State.PENDING) | media.has_expired_lease(now())
         )
         .where(media.created_at < now() - collect.PATIENCE)
         .where(sa.func.coalesce(media.first_failed_at, media.created_at) < now() - collect.PATIENCE)

@@ -7,13 +7,13 @@ import enum
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from viewer.extensions import Model, now
+from viewer.extensions import Model, db, now
 from viewer.models.media import MediaAttachment
 from viewer.models.merging import LastWriteWins
 
@@ -55,6 +55,14 @@ class Conversation(Model):
     @property
     def numbers(self) -> list[str]:
         return self.participants.split(",") if self.participants else []
+
+    @classmethod
+    def find(cls, conversation_id: uuid.UUID) -> Self | None:
+        """By its id, or by the one it had before it proved to be one with another."""
+        found = db.session.get(cls, conversation_id)
+        if found is None and (alias := db.session.get(ConversationAlias, str(conversation_id))):
+            found = db.session.get(cls, alias.conversation_id)
+        return found
 
 
 class ConversationAlias(Model):

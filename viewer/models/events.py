@@ -10,7 +10,8 @@ from sqlalchemy import String
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from viewer.extensions import Model, db, lock, now
+from viewer.extensions import Lock, Model, db, lock, now
+from viewer.models.indexes import partial_index
 
 _LONGEST_ID = 255
 
@@ -21,12 +22,7 @@ class WebhookEvent(Model):
     __tablename__ = "webhook_events"
     __table_args__ = (
         # What the sweep asks for; an index over the few rows still open, not over all of history.
-        sa.Index(
-            "ix_webhook_events_open",
-            "received_at",
-            sqlite_where=sa.text("state = 'received'"),
-            postgresql_where=sa.text("state = 'received'"),
-        ),
+        partial_index("ix_webhook_events_open", "state = 'received'", "received_at"),
     )
 
     class State(enum.StrEnum):
@@ -114,7 +110,7 @@ class RefusedDelivery(Model):
     def add(cls, reason: str, count: int, header_names: str) -> None:
         """So many more of this reason in this hour."""
         moment = now()
-        lock("refused")
+        lock(Lock.REFUSED_DELIVERIES)
         hour = moment.replace(minute=0, second=0, microsecond=0)
         row = db.session.get(cls, (reason, hour), populate_existing=True)
         if row is None:

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from viewer.extensions import Model, now
+from viewer.models.indexes import condition_on, partial_index
 from viewer.models.merging import LastWriteWins
 
 if TYPE_CHECKING:
@@ -17,15 +18,25 @@ if TYPE_CHECKING:
     from viewer.models.work import MediaLink
 
 
-# Parts of the table that lists and figures ask for, each with an index of its own. SQLite takes
-# such an index only for a condition that is written out, like this, without parameters.
+# Parts of the table that lists, figures and jobs ask for: conditions of partial indexes.
 PARTS = {
     "photos": "media_type = 'photo' AND state != 'trashed'",
     "voicemails": "role = 'voicemail' AND state != 'trashed'",
     "unfiled": "is_unfiled AND state = 'stored'",
     "attention": "state IN ('needs_attention', 'damaged')",
     "unsettled": "state IN ('pending', 'downloading', 'needs_attention', 'damaged')",
+    "linked": "linked_at IS NOT NULL",
+    "not_needed": "not_needed_at IS NOT NULL",
+    "trash": "state = 'trashed'",
+    "to_collect": "state IN ('pending', 'downloading', 'needs_attention')",
+    "to_derive": "copy_state = 'due'",
 }
+# Files that are selected, linked or shared at once. So many are a day's work, are named in one form
+# of 45 kB, and are read by one query without a page of their own.
+MOST_FILES = 500
+LONGEST_CAPTION = 300  # characters; of a file, and of its link to a work record
+
+_SWIPED = ("sent_at", "message_id", "position", "id")
 
 
 class MediaAttachment(LastWriteWins, Model):
@@ -114,9 +125,8 @@ class MediaAttachment(LastWriteWins, Model):
     peaks: Mapped[list[Any] | None]  # loudness, 0 to 100
 
     # What people did with it
-    caption: Mapped[str | None] = mapped_column(String(300))
-    # Sent to us, and nobody has linked it or said that it is not needed.
-    is_unfiled: Mapped[bool] = mapped_column(default=False)
+    caption: Mapped[str | None] = mapped_column(String(LONGEST_CAPTION))
+    is_unfiled: Mapped[bool] = mapped_column(default=False)  # as `waits_in_tray` says
     not_needed_at: Mapped[datetime | None]
     linked_at: Mapped[datetime | None]  # since when it belongs to a record; its links see to it
     trashed_at: Mapped[datetime | None]
@@ -136,43 +146,22 @@ class MediaAttachment(LastWriteWins, Model):
     __table_args__ = (
         sa.Index("idx_conversation", "conversation_id", "created_at"),
         sa.Index("idx_message", "message_id"),
+        # In the order in which the gallery shows them and the lightbox swipes.
+        sa.Index("ix_media_attachments_gallery", *_SWIPED),
+        sa.Index("ix_media_attachments_gallery_of", "conversation_id", *_SWIPED),
+        sa.Index("ix_media_attachments_kind", "media_type", *_SWIPED),
         *(
-            # In the order in which the gallery shows them and the viewer swipes.
-            sa.Index(
-                f"ix_media_attachments_{name}",
-                *equal,
-                "sent_at",
-                "message_id",
-                "position",
-                "id",
-                sqlite_where=sa.text(which) if which else None,
-                postgresql_where=sa.text(which) if which else None,
+            partial_index(f"ix_media_attachments_{name}", PARTS[part], *_SWIPED)
+            for name, part in (
+                ("linked", "linked"),
+                ("set_aside", "not_needed"),
+                ("unsettled", "unsettled"),
+                ("unfiled_gallery", "unfiled"),
             )
-            for name, equal, which in (
-                ("gallery", [], None),
-                ("gallery_of", ["conversation_id"], None),
-                ("kind", ["media_type"], None),
-                ("linked", [], "linked_at IS NOT NULL"),
-                ("set_aside", [], "not_needed_at IS NOT NULL"),
-                ("unsettled", [], PARTS["unsettled"]),
-                ("unfiled_gallery", [], PARTS["unfiled"]),
-            )
-        ),
-        sa.Index(
-            "ix_media_attachments_unfiled",
-            "sent_at",
-            "id",
-            sqlite_where=sa.text(PARTS["unfiled"]),
-            postgresql_where=sa.text(PARTS["unfiled"]),
         ),
         *(
             # By which the inbox asks whether a conversation has any.
-            sa.Index(
-                f"ix_media_attachments_{name}",
-                "conversation_id",
-                sqlite_where=sa.text(PARTS[part]),
-                postgresql_where=sa.text(PARTS[part]),
-            )
+            partial_index(f"ix_media_attachments_{name}", PARTS[part], "conversation_id")
             for name, part in (
                 ("photos_of", "photos"),
                 ("voicemails_of", "voicemails"),
@@ -180,38 +169,56 @@ class MediaAttachment(LastWriteWins, Model):
                 ("attention", "attention"),
             )
         ),
-        sa.Index(
-            "ix_media_attachments_not_needed",
-            "not_needed_at",
-            "id",
-            sqlite_where=sa.text("not_needed_at IS NOT NULL"),
-            postgresql_where=sa.text("not_needed_at IS NOT NULL"),
-        ),
-        sa.Index(
-            "ix_media_attachments_trash",
-            "trashed_at",
-            "id",
-            sqlite_where=sa.text("state = 'trashed'"),
-            postgresql_where=sa.text("state = 'trashed'"),
+        *(
+            # A list or a job reads each in this order, and few rows, whatever the table's size.
+            partial_index(f"ix_media_attachments_{name}", PARTS[part], *order)
+            for name, part, order in (
+                ("unfiled", "unfiled", ("sent_at", "id")),
+                ("not_needed", "not_needed", ("not_needed_at", "id")),
+                ("trash", "trash", ("trashed_at", "id")),
+                ("due", "to_collect", ("next_attempt_at",)),
+                ("copies_due", "to_derive", ("copy_due_at",)),
+            )
         ),
         sa.UniqueConstraint("message_id", "source_key", name="uq_media_attachments_source"),
         sa.CheckConstraint(
             "state != 'stored' OR (sha256 IS NOT NULL AND file_size > 0)", name="stored_has_bytes"
         ),
-        # What the sweep asks for: few rows, whatever the size of the table.
-        sa.Index(
-            "ix_media_attachments_due",
-            "next_attempt_at",
-            sqlite_where=sa.text("state IN ('pending', 'downloading', 'needs_attention')"),
-            postgresql_where=sa.text("state IN ('pending', 'downloading', 'needs_attention')"),
-        ),
-        sa.Index(
-            "ix_media_attachments_copies_due",
-            "copy_due_at",
-            sqlite_where=sa.text("copy_state = 'due'"),
-            postgresql_where=sa.text("copy_state = 'due'"),
-        ),
     )
+
+    @classmethod
+    def is_in(cls, part: str) -> sa.ColumnElement[bool]:
+        """One of `PARTS`, so that its index is used."""
+        return condition_on(cls, PARTS[part])
+
+    @classmethod
+    def is_due(cls, moment: datetime) -> sa.ColumnElement[bool]:
+        """Whether a job may claim it to download it: its time has come, or a lease has expired."""
+        waits = cls.state.in_((cls.State.PENDING, cls.State.NEEDS_ATTENTION))
+        return sa.and_(
+            cls.is_in("to_collect"),
+            cls.openphone_url.is_not(None),
+            (waits & (cls.next_attempt_at <= moment)) | cls.has_expired_lease(moment),
+        )
+
+    @classmethod
+    def has_expired_lease(cls, moment: datetime) -> sa.ColumnElement[bool]:
+        """Whether the job that downloads it has died: a live one renews its lease."""
+        return (cls.state == cls.State.DOWNLOADING) & (cls.lease_until < moment)
+
+    @classmethod
+    def is_due_to_derive(cls, moment: datetime) -> sa.ColumnElement[bool]:
+        """Whether a job may claim it to make its derivatives."""
+        return sa.and_(cls.is_in("to_derive"), cls.copy_due_at <= moment)
+
+    def waits_in_tray(self, *, is_incoming: bool, is_linked: bool) -> bool:
+        """Whether it is unfiled: sent to us, and nobody linked it or said that it is not needed."""
+        return (
+            is_incoming
+            and self.role is self.Role.ATTACHMENT
+            and self.not_needed_at is None
+            and not is_linked
+        )
 
     @property
     def is_stored(self) -> bool:

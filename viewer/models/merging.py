@@ -21,13 +21,13 @@ class LastWriteWins:
         stamp = said_at.isoformat(timespec="microseconds")
         for name, value in values.items():
             if value is not None:
-                self._take(name, stamp, value)
+                self._take_value(name, stamp, value)
 
     def merge_from(self, other: Self) -> None:
         """Take all that was ever said of `other`, which proved to be the same thing."""
         for name, told in other.said.items():
             if isinstance(told, str):
-                self._take(name, told, getattr(other, name))
+                self._take_value(name, told, getattr(other, name))
             else:
                 self.add(name, *told)
 
@@ -39,7 +39,7 @@ class LastWriteWins:
         found: list[str] = (self.said or {}).get(name, [])
         return found
 
-    def _take(self, name: str, stamp: str, value: Any) -> None:
+    def _take_value(self, name: str, stamp: str, value: Any) -> None:
         # Two different sayings of one moment: the larger wins, so that order never matters.
         said = self.said or {}
         if (stamp, str(value)) >= (said.get(name, ""), str(getattr(self, name))):

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from viewer.extensions import Model, db, lock, now
+from viewer.extensions import Lock, Model, db, lock, now
 
 SKEW = timedelta(minutes=1)  # that two hosts' clocks may differ by
 
@@ -23,9 +23,9 @@ class ScheduledTask(Model):
     said: Mapped[str | None] = mapped_column(sa.Text)  # one line about the last time
 
     @classmethod
-    def take(cls, name: str, holder: str, seconds: float, every: float) -> bool:
+    def take_lease(cls, name: str, holder: str, seconds: float, every: float) -> bool:
         """Whether `holder` may do it now: nobody is at it, and it was done `every` seconds ago."""
-        lock(f"duty:{name}")
+        lock(Lock.SCHEDULED_TASK, name)
         duty = db.session.get(cls, name, populate_existing=True)
         moment = now()  # after the lock was waited for (SQLite waits in the line above)
         if duty is None:

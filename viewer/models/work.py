@@ -13,15 +13,11 @@ from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from viewer.extensions import Model, now
-from viewer.models.media import MediaAttachment
+from viewer.models.indexes import partial_index
+from viewer.models.media import LONGEST_CAPTION, MediaAttachment
 
 if TYPE_CHECKING:
     from viewer.models.conversations import Conversation
-
-
-def _index_where(name: str, condition: str, *columns: str) -> sa.Index:
-    where = sa.text(condition)
-    return sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
 class WorkRecord(Model):
@@ -83,12 +79,12 @@ class WorkRecord(Model):
         sa.Index("ix_work_records_listed", "kind", "created_at", "id"),
         sa.Index("ix_work_records_starts", "kind", "starts_at", "id"),
         sa.Index("ix_work_records_newest", "created_at", "id"),
-        _index_where("ix_work_records_status", NOT_ARCHIVED, "kind", "status", "created_at", "id"),
-        _index_where("ix_work_records_visits", NOT_ARCHIVED, "kind", "status", "starts_at", "id"),
-        _index_where("ix_work_records_to_do", TO_DO, "created_at", "id"),
-        _index_where("ix_work_records_to_do_of", TO_DO, "kind", "created_at", "id"),
-        _index_where("ix_work_records_archived", ARCHIVED, "created_at", "id"),
-        _index_where("ix_work_records_archived_of", ARCHIVED, "kind", "created_at", "id"),
+        partial_index("ix_work_records_status", NOT_ARCHIVED, "kind", "status", "created_at", "id"),
+        partial_index("ix_work_records_visits", NOT_ARCHIVED, "kind", "status", "starts_at", "id"),
+        partial_index("ix_work_records_to_do", TO_DO, "created_at", "id"),
+        partial_index("ix_work_records_to_do_of", TO_DO, "kind", "created_at", "id"),
+        partial_index("ix_work_records_archived", ARCHIVED, "created_at", "id"),
+        partial_index("ix_work_records_archived_of", ARCHIVED, "kind", "created_at", "id"),
         sa.UniqueConstraint("kind", "number", name="uq_work_records_number"),
         sa.CheckConstraint("amount IS NULL OR amount >= 0", name="amount_not_negative"),
         sa.CheckConstraint("kind != 'appointment' OR starts_at IS NOT NULL", name="visit_has_time"),
@@ -142,7 +138,7 @@ class MediaLink(Model):
         ForeignKey("work_records.id", ondelete="CASCADE"), index=True
     )
     position: Mapped[int] = mapped_column(default=0)  # within its record
-    caption: Mapped[str | None] = mapped_column(String(300))  # here, of this photo
+    caption: Mapped[str | None] = mapped_column(String(LONGEST_CAPTION))  # here, of this photo
     created_at: Mapped[datetime] = mapped_column(default=now)
     created_by_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("users.id", ondelete="SET NULL")
@@ -204,7 +200,7 @@ class EvidenceItem(Model):
         ForeignKey("media_attachments.id"), primary_key=True, index=True
     )
     position: Mapped[int]
-    caption: Mapped[str | None] = mapped_column(String(300))
+    caption: Mapped[str | None] = mapped_column(String(LONGEST_CAPTION))
     sha256: Mapped[str] = mapped_column(String(64))
     file_size: Mapped[int] = mapped_column(BigInteger)
     mime_type: Mapped[str] = mapped_column(String(100))

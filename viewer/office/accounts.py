@@ -14,7 +14,7 @@ import argon2
 import sqlalchemy as sa
 from sqlalchemy.engine import CursorResult
 
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import ApiToken, Invitation, User, UserSession, fingerprint, new_token
 from viewer.office import audit, throttle
 
@@ -56,7 +56,7 @@ def hash_password(password: str) -> str:
         return _hasher.hash(password)
 
 
-def matches(password_hash: str | None, password: str) -> bool:
+def password_matches(password_hash: str | None, password: str) -> bool:
     """Whether it is the password. Takes as long for a user that does not exist (None)."""
     password = _as_typed_anywhere(password[: 2 * LONGEST])
     if len(password) > LONGEST:
@@ -84,7 +84,7 @@ def _as_typed_anywhere(password: str) -> str:
 # -- users -----------------------------------------------------------------------------------------
 
 
-def find(email: str) -> User | None:
+def find_user(email: str) -> User | None:
     return db.session.scalar(sa.select(User).filter_by(email=canonical_email(email)))
 
 
@@ -97,7 +97,7 @@ def add(email: str, role: User.Role, name: str = "", password_hash: str | None =
     email = canonical_email(email)
     if not re.fullmatch(r"[^@\s]{1,64}@[^@\s]{1,189}", email) or not email.isprintable():
         raise Refused(f"“{email}” is not an e-mail address.")
-    if find(email) is not None:
+    if find_user(email) is not None:
         raise Refused(f"There is a user {email} already.")
     user = User(email=email, role=role, name=_tidy_name(name), password_hash=password_hash)
     try:
@@ -139,7 +139,7 @@ def enable(user: User) -> None:
 
 def _leave_an_owner(user: User) -> None:
     """Raises Refused if nobody but this user could manage users."""
-    lock("owners")  # two owners who demote each other at one moment
+    lock(Lock.OWNERS)  # two owners who demote each other at one moment
     db.session.refresh(user)
     if user.role is not User.Role.OWNER or not user.is_enabled:
         return
@@ -157,7 +157,7 @@ def _tidy_name(name: str) -> str:
 # -- ways in, and their end ------------------------------------------------------------------------
 
 
-def still(user: User, password_hash: str | None) -> bool:
+def still_has_password(user: User, password_hash: str | None) -> bool:
     """Whether the user may come in with the password that was checked a moment ago.
 
     Until this transaction ends nobody changes it: a login that was under way while the password
@@ -178,7 +178,7 @@ def set_password(user: User, password_hash: str) -> None:
     user.password_hash = password_hash
     end_sessions(user)
     db.session.execute(sa.delete(Invitation).filter_by(user_id=user.id, used_at=None))
-    throttle.succeeded(strangers(user.email))
+    throttle.forget_failures(strangers(user.email))
     audit.note("password.change", user.email, subject=("user", user.id))
 
 

@@ -5,11 +5,55 @@ import uuid
 import sqlalchemy as sa
 from flask import g, has_request_context, request
 
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import AuditEntry, User
+
+# Every action, as the audit log says it, and as the page of its subject does.
+ACTIONS = {
+    "login": ("Logged in", ""),
+    "login.failed": ("Wrong password", ""),
+    "logout": ("Logged out", ""),
+    "password.change": ("New password", ""),
+    "user.add": ("Added a user", ""),
+    "user.role": ("Changed a role", ""),
+    "user.invite": ("Made an invitation", ""),
+    "user.disable": ("Disabled a user", ""),
+    "user.enable": ("Enabled a user", ""),
+    "token.add": ("Made an API token", ""),
+    "token.revoke": ("Revoked an API token", ""),
+    "media.retry": ("Tried a file again", "Tried again"),
+    "link": ("Linked a file", "Linked"),
+    "link.caption": ("Captioned a link", "Caption of a link"),
+    "unlink": ("Unlinked a file", "Unlinked"),
+    "needed": ("Took a file as needed after all", "Marked as needed after all"),
+    "not_needed": ("Marked a file as not needed", "Marked as not needed"),
+    "caption": ("Captioned a file", "Caption"),
+    "check": ("Checked a file", "Checked"),
+    "trash": ("Put a file in the trash", "Put in the trash"),
+    "restore": ("Took a file out of the trash", "Restored"),
+    "purge": ("Deleted a file for good", "Deleted for good"),
+    "download": ("Downloaded", ""),
+    "record.create": ("Made a record", "Made"),
+    "record.edit": ("Changed a record", "Edited"),
+    "record.status": ("Changed a status", "Status"),
+    "record.archive": ("Archived a record", "Archived"),
+    "record.unarchive": ("Took a record out of the archive", "Back from the archive"),
+    "share.create": ("Made a share link", ""),
+    "share.revoke": ("Took back a share link", ""),
+}
 
 SYSTEM = "system"
 NOBODY = "nobody we know"
+
+
+def describe_action(action: str) -> str:
+    """In the list of everything. An action that no code of today knows reads as it is written."""
+    return ACTIONS[action][0] if action in ACTIONS else action
+
+
+def describe_action_here(action: str) -> str:
+    """On the page of what it was done to."""
+    return (ACTIONS[action][1] if action in ACTIONS else "") or describe_action(action)
 
 
 def note(
@@ -25,7 +69,9 @@ def note(
     """
     user: User | None = by or (g.get("user") if has_request_context() else None)
     db.session.add(
-        _entry(action, user.email if user else SYSTEM, user.id if user else None, subject, words)
+        _new_entry(
+            action, user.email if user else SYSTEM, user.id if user else None, subject, words
+        )
     )
 
 
@@ -35,7 +81,7 @@ def count_failed_login(user: User | None, *, must_wait: bool) -> None:
     A line for every guess would let a stranger fill the table. The name that nobody has is not
     kept: it may be a password, typed into the wrong field. Does not commit.
     """
-    lock("failed logins")
+    lock(Lock.FAILED_LOGINS)
     action, user_id = "login.failed", user.id if user else None
     entry = db.session.scalar(
         sa.select(AuditEntry)
@@ -50,16 +96,16 @@ def count_failed_login(user: User | None, *, must_wait: bool) -> None:
     )
     if entry is None:
         subject = ("user", user.id) if user else None
-        entry = _entry(action, user.email if user else NOBODY, None, subject, "")
+        entry = _new_entry(action, user.email if user else NOBODY, None, subject, "")
         entry.times = 0
         db.session.add(entry)
     entry.times += 1
-    entry.address = _address()
+    entry.address = _client_address()
     if must_wait:
         entry.words = "Further tries had to wait."
 
 
-def _entry(
+def _new_entry(
     action: str,
     who: str,
     user_id: uuid.UUID | None,
@@ -74,9 +120,9 @@ def _entry(
         subject_type=kind,
         subject_id=identity,
         words=words.replace("\0", "")[:500],  # PostgreSQL takes no NUL
-        address=_address(),
+        address=_client_address(),
     )
 
 
-def _address() -> str | None:
+def _client_address() -> str | None:
     return (request.remote_addr or "")[:60] or None if has_request_context() else None

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from viewer import quo
-from viewer.extensions import db
-from viewer.models import Conversation, ConversationAlias
+from viewer.models import Conversation
 from viewer.office.names import names_of, title_of
 
 
@@ -26,19 +25,11 @@ class Customer:
         return ", ".join(filter(None, (self.name, self.numbers)))
 
 
-def find(conversation_id: uuid.UUID) -> Conversation | None:
-    """The conversation, also by the id it had before it proved to be one with another."""
-    conversation = db.session.get(Conversation, conversation_id)
-    if conversation is None and (alias := db.session.get(ConversationAlias, str(conversation_id))):
-        conversation = db.session.get(Conversation, alias.conversation_id)
-    return conversation
+def customer_of(conversation: Conversation) -> Customer:
+    return customers_by_id([conversation])[conversation.id]
 
 
-def of(conversation: Conversation) -> Customer:
-    return called([conversation])[conversation.id]
-
-
-def called(conversations: Sequence[Conversation]) -> dict[uuid.UUID, Customer]:
+def customers_by_id(conversations: Sequence[Conversation]) -> dict[uuid.UUID, Customer]:
     """These customers, with their names from the address book."""
     names = names_of({number for row in conversations for number in row.numbers})
     return {

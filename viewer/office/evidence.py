@@ -1,7 +1,7 @@
 """What a quote was priced from: the photos and voicemails of the moment when it was sent.
 
-Taken once, by `records.send`, and never changed: neither unlinking, nor a new caption, nor the
-trash reaches it.
+Taken once, by `records.send_quote`, and never changed: neither unlinking, nor a new caption, nor
+the trash reaches it.
 """
 
 import csv
@@ -29,7 +29,7 @@ ALTERED = "The original is not what it was then."
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def take(record: WorkRecord, by: User | None) -> Evidence:
+def take_snapshot(record: WorkRecord, by: User | None) -> Evidence:
     """Keep what is linked to the record now, in its order. Does not commit."""
     assert record.sent_at is not None  # noqa: S101 - records.send has set it
     links = db.session.scalars(
@@ -46,7 +46,7 @@ def take(record: WorkRecord, by: User | None) -> Evidence:
         number=record.number,
         title=record.title,
         amount=record.amount,
-        customer=customers.of(record.conversation).words,
+        customer=customers.customer_of(record.conversation).words,
         sent_at=record.sent_at,
     )
     # Only what is stored can be linked, so each has its bytes and their hash; damage comes later.
@@ -70,7 +70,7 @@ def take(record: WorkRecord, by: User | None) -> Evidence:
     return kept
 
 
-def of(record: WorkRecord) -> list[Evidence]:
+def snapshots_of(record: WorkRecord) -> list[Evidence]:
     """All that was kept of this quote, the newest first."""
     return list(
         db.session.scalars(
@@ -82,7 +82,7 @@ def of(record: WorkRecord) -> list[Evidence]:
     )
 
 
-def find(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Evidence | None:
+def find_snapshot(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Evidence | None:
     """With its files and their messages."""
     return db.session.scalar(
         sa.select(Evidence)
@@ -145,7 +145,7 @@ def check_all(kept: Evidence) -> dict[uuid.UUID, trash.Finding]:
     Takes a while: hold no transaction open. Raises storage.Unavailable.
     """
     return {
-        item.media_id: trash.look(item.media)
+        item.media_id: trash.check_file(item.media)
         for item in kept.items
         if item.media.state in (State.STORED, State.DAMAGED, State.TRASHED)
     }

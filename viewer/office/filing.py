@@ -25,9 +25,6 @@ SOON = timedelta(days=2)
 SUGGESTED, SUGGESTED_ELSEWHERE = 8, 4
 CONSIDERED = 200  # records of a customer, newest first
 
-# As the partial index says it: SQLite takes the index only for the same words.
-UNFILED = sa.text("media_attachments.is_unfiled AND media_attachments.state = 'stored'")
-
 
 class NotStored(Exception):
     """Some of the files are not ours yet, or were put away."""
@@ -68,7 +65,7 @@ def link(
     What was linked before stays as it is: only new links are returned. They share one moment,
     `created_at`, by which they can be taken back. Raises NotStored. Does not commit.
     """
-    files = _hold(media)
+    files = _hold_files(media)
     if not all(one.is_stored for one in files):
         raise NotStored
     links = _hold_links(record)
@@ -87,8 +84,8 @@ def link(
     ]
     db.session.add_all(new)
     place = len(links) if position is None else position
-    _number(links[:place] + new + links[place:])
-    _settle(files)
+    _number_links(links[:place] + new + links[place:])
+    _settle_unfiled(files)
     for one in new:
         audit.note("link", f"to {name_of(record)}", by=by, subject=("media", one.media_id))
     return new
@@ -98,7 +95,7 @@ def unlink(
     media: Iterable[MediaAttachment], record: WorkRecord, by: User | None
 ) -> list[MediaAttachment]:
     """These files don't belong to the record after all. Those that did. Does not commit."""
-    files = _hold(media)
+    files = _hold_files(media)
     leaving = {one.id for one in files}
     links = _hold_links(record)
     gone = {one.media_id: one for one in links if one.media_id in leaving}
@@ -107,14 +104,14 @@ def unlink(
     if record.cover_id in gone:
         record.cover_id = None
     db.session.flush()
-    _number([one for one in links if one.media_id not in gone])
-    _settle(files)
+    _number_links([one for one in links if one.media_id not in gone])
+    _settle_unfiled(files)
     for media_id in gone:
         audit.note("unlink", f"from {name_of(record)}", by=by, subject=("media", media_id))
     return [one for one in files if one.id in gone]
 
 
-def linked_at(record: WorkRecord, moment: datetime, by: User | None) -> list[MediaAttachment]:
+def media_linked_at(record: WorkRecord, moment: datetime, by: User | None) -> list[MediaAttachment]:
     """What this user linked to the record in one go."""
     return list(
         db.session.scalars(
@@ -142,7 +139,7 @@ def links_of(record: WorkRecord) -> list[MediaLink]:
     )
 
 
-def uses(media: MediaAttachment) -> list[MediaLink]:
+def links_from(media: MediaAttachment) -> list[MediaLink]:
     """Where this file is used, the newest record first."""
     return uses_of([media.id]).get(media.id, [])
 
@@ -161,14 +158,14 @@ def uses_of(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[MediaLink]]:
     return found
 
 
-def reorder(record: WorkRecord, wanted: Sequence[uuid.UUID]) -> None:
+def reorder_links(record: WorkRecord, wanted: Sequence[uuid.UUID]) -> None:
     """Put the record's links in this order; those not named come behind. Does not commit."""
     places = {link_id: place for place, link_id in enumerate(wanted)}
     links = _hold_links(record)
-    _number(sorted(links, key=lambda one: places.get(one.id, len(places))))
+    _number_links(sorted(links, key=lambda one: places.get(one.id, len(places))))
 
 
-def move(record: WorkRecord, link_id: uuid.UUID, steps: int) -> None:
+def move_link(record: WorkRecord, link_id: uuid.UUID, steps: int) -> None:
     """Let a link change places with its neighbour: -1 earlier, 1 later. Does not commit."""
     links = _hold_links(record)
     seen = [one.id for one in links_of(record)]  # one in the trash is no neighbour
@@ -179,7 +176,7 @@ def move(record: WorkRecord, link_id: uuid.UUID, steps: int) -> None:
     by_id = {one.id: place for place, one in enumerate(links)}
     here, there = by_id[link_id], by_id[other]
     links[here], links[there] = links[there], links[here]
-    _number(links)
+    _number_links(links)
 
 
 def set_caption(one: MediaLink, caption: str, by: User | None) -> None:
@@ -203,7 +200,7 @@ def set_cover(record: WorkRecord, media_id: uuid.UUID | None) -> bool:
     return True
 
 
-def _hold(media: Iterable[MediaAttachment]) -> list[MediaAttachment]:
+def _hold_files(media: Iterable[MediaAttachment]) -> list[MediaAttachment]:
     """These rows as they are now; nobody else changes them until this transaction ends."""
     return list(
         db.session.scalars(
@@ -232,29 +229,27 @@ def _hold_links(record: WorkRecord) -> list[MediaLink]:
     )
 
 
-def _number(links: Sequence[MediaLink]) -> None:
+def _number_links(links: Sequence[MediaLink]) -> None:
     for place, one in enumerate(links):
         one.position = place
     db.session.flush()
 
 
-def _settle(files: Sequence[MediaAttachment]) -> None:
-    """Say of each whether it waits in the tray. Ingest says the same of what arrives."""
-    waiting = set(
-        db.session.scalars(
-            sa.select(MediaAttachment.id)
-            .join(MediaAttachment.message)
-            .where(
-                MediaAttachment.id.in_([one.id for one in files]),
-                MediaAttachment.role == MediaAttachment.Role.ATTACHMENT,
-                MediaAttachment.not_needed_at.is_(None),
-                Message.direction == Message.Direction.INCOMING,
-                ~MediaAttachment.links.any(),
-            )
+def _settle_unfiled(files: Sequence[MediaAttachment]) -> None:
+    """Say of each whether it waits in the tray."""
+    facts = db.session.execute(
+        sa.select(
+            MediaAttachment.id,
+            Message.direction == Message.Direction.INCOMING,
+            MediaAttachment.links.any(),
         )
+        .join(MediaAttachment.message)
+        .where(MediaAttachment.id.in_([one.id for one in files]))
     )
+    known = {media_id: (is_incoming, is_linked) for media_id, is_incoming, is_linked in facts}
     for one in files:
-        one.is_unfiled = one.id in waiting
+        is_incoming, is_linked = known[one.id]
+        one.is_unfiled = one.waits_in_tray(is_incoming=bool(is_incoming), is_linked=is_linked)
 
 
 # --- The tray --------------------------------------------------------------------------------
@@ -265,7 +260,7 @@ def mark_not_needed(media: Iterable[MediaAttachment], by: User | None) -> list[M
 
     They share one moment, `not_needed_at`, by which they can be taken back.
     """
-    files = [one for one in _hold(media) if one.is_unfiled]
+    files = [one for one in _hold_files(media) if one.is_unfiled]
     moment = now()
     for one in files:
         one.not_needed_at, one.is_unfiled = moment, False
@@ -275,12 +270,12 @@ def mark_not_needed(media: Iterable[MediaAttachment], by: User | None) -> list[M
 
 def mark_needed(media: Iterable[MediaAttachment], by: User | None) -> list[MediaAttachment]:
     """They are needed after all, and wait in the tray unless linked. Does not commit."""
-    files = [one for one in _hold(media) if one.not_needed_at is not None]
+    files = [one for one in _hold_files(media) if one.not_needed_at is not None]
     for one in files:
         one.not_needed_at = None
         audit.note("needed", by=by, subject=("media", one.id))
     db.session.flush()
-    _settle(files)
+    _settle_unfiled(files)
     return files
 
 
@@ -289,23 +284,28 @@ def not_needed_since(moment: datetime) -> list[MediaAttachment]:
     return list(db.session.scalars(sa.select(MediaAttachment).filter_by(not_needed_at=moment)))
 
 
-def waiting(_user: User) -> int:
+def count_waiting(_user: User) -> int:
     """For the navigation, which asks on every page: how many wait, and no more than it can say."""
     return count_unfiled(100)
 
 
 def count_unfiled(most: int) -> int:
     """How many files wait in the tray; counting ends at `most`."""
-    some = sa.select(sa.literal(1)).select_from(MediaAttachment).where(UNFILED).limit(most)
+    some = (
+        sa.select(sa.literal(1))
+        .select_from(MediaAttachment)
+        .where(MediaAttachment.is_in("unfiled"))
+        .limit(most)
+    )
     return db.session.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
 
 
-def unfiled(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttachment]:
+def list_unfiled(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttachment]:
     """What waits in the tray, the oldest first."""
     return list(
         db.session.scalars(
             sa.select(MediaAttachment)
-            .where(UNFILED, *conditions)
+            .where(MediaAttachment.is_in("unfiled"), *conditions)
             .order_by(MediaAttachment.sent_at, MediaAttachment.id)
             .limit(limit)
             .options(joinedload(MediaAttachment.conversation))
@@ -313,7 +313,7 @@ def unfiled(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttach
     )
 
 
-def not_needed(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttachment]:
+def list_not_needed(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttachment]:
     """What was marked as not needed, the newest mark first."""
     return list(
         db.session.scalars(
@@ -330,7 +330,7 @@ def not_needed(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAtt
     )
 
 
-def to_pick(
+def list_pickable(
     record: WorkRecord, limit: int, *conditions: sa.ColumnElement[bool]
 ) -> list[MediaAttachment]:
     """What the record's customer and we sent each other, the newest first."""
@@ -348,7 +348,7 @@ def to_pick(
     )
 
 
-def soon(limit: int = 6) -> list[WorkRecord]:
+def visits_soon(limit: int = 6) -> list[WorkRecord]:
     """Visits of the next two days for which there is no photo yet, the next one first."""
     has_photo = (
         sa.select(MediaLink.id)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import Conversation, Message, Unread, User
 
 MANY = 100  # nobody reads an exact figure beyond: counting stops there
@@ -78,7 +78,7 @@ def mark_all_read(user: User, until: datetime) -> int:
 
 def mark_unread(user: User, conversation_id: uuid.UUID) -> None:
     """Come back to it later: its last message from outside is new again."""
-    lock("ingest")  # which tells readers of news: two rows of one would be one too many
+    lock(Lock.INGEST)  # which tells readers of news: two rows of one would be one too many
     if db.session.get(Unread, (user.id, conversation_id)) is not None:
         return
     since = db.session.scalar(

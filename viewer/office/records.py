@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
 from viewer.config import settings
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import (
     STATUSES,
     AuditEntry,
@@ -33,6 +33,7 @@ from viewer.models import (
     WorkRecord,
 )
 from viewer.office import audit, evidence, money
+from viewer.plurals import counted
 from viewer.search import tokens
 
 Kind = WorkRecord.Kind
@@ -124,12 +125,12 @@ def create(
     A quote or invoice without a number gets the next. Raises Invalid; Overtaken, where the one
     that is there was edited since. Does not commit.
     """
-    if record_id is not None and (known := find(record_id, to_change=True)):
-        return _made_again(known, conversation, values)
-    clean = checked(kind, values)
+    if record_id is not None and (known := find_record(record_id, to_change=True)):
+        return _repeat_creation(known, conversation, values)
+    clean = check_values(kind, values)
     chosen = clean.get("number")
     if "number" in clean and not chosen:
-        lock(f"next {kind}")  # one after the other; those who choose do not ask
+        lock(Lock.NEXT_NUMBER, kind)  # one after the other; those who choose do not ask
     for _ in range(TRIES):
         number = chosen or (next_number(kind) if "number" in clean else None)
         record = WorkRecord(
@@ -145,20 +146,20 @@ def create(
                 db.session.add(record)
                 db.session.flush()
         except IntegrityError:
-            if record_id is not None and (known := find(record_id, to_change=True)):
-                return _made_again(known, conversation, values)
+            if record_id is not None and (known := find_record(record_id, to_change=True)):
+                return _repeat_creation(known, conversation, values)
             if number is None or not _is_taken(kind, number):
                 raise
             if chosen:
-                raise Invalid({"number": _taken(kind, number)}) from None
+                raise Invalid({"number": _say_taken(kind, number)}) from None
             continue  # nobody chose it, so nobody minds that it is the one after
-        _index(record)
+        _index_record(record)
         audit.note("record.create", describe(record), by=by, subject=("record", record.id))
         return record
     raise Invalid({"number": "Somebody else takes each number first. Try again."})
 
 
-def _made_again(
+def _repeat_creation(
     record: WorkRecord, conversation: Conversation, values: Mapping[str, Any]
 ) -> WorkRecord:
     """The form it was made with was sent once more: by a second click, or after going back."""
@@ -179,15 +180,15 @@ def change(
 
     Values that are not named stay. Raises Invalid, Overtaken. Does not commit.
     """
-    before = _said(record) | {"conversation_id": record.conversation_id}
+    before = _values_of(record) | {"conversation_id": record.conversation_id}
     said = {name: value for name, value in before.items() if name != "conversation_id"}
-    after = checked(record.kind, said | dict(values)) | {
+    after = check_values(record.kind, said | dict(values)) | {
         "conversation_id": conversation.id if conversation else record.conversation_id
     }
     changed = [name for name in after if after[name] != before[name]]
     if not changed:
         return  # also for the second of two clicks: the first has done it
-    if seen is not None and seen != version(record):
+    if seen is not None and seen != version_of(record):
         raise Overtaken(*_last_change(record))
     if after.get("number", "") is None:
         raise Invalid({"number": f"Give it a number, such as {next_number(record.kind)}."})
@@ -199,11 +200,11 @@ def change(
     except IntegrityError:
         if not after.get("number") or not _is_taken(record.kind, after["number"]):
             raise
-        raise Invalid({"number": _taken(record.kind, after["number"])}) from None
-    _index(record)
+        raise Invalid({"number": _say_taken(record.kind, after["number"])}) from None
+    _index_record(record)
     audit.note(
         "record.edit",
-        f"{describe(record)}: {_changes(before, after, changed)}",
+        f"{describe(record)}: {_describe_changes(before, after, changed)}",
         subject=("record", record.id),
     )
 
@@ -222,7 +223,7 @@ def unarchive(record: WorkRecord) -> None:
         audit.note("record.unarchive", describe(record), subject=("record", record.id))
 
 
-def find(record_id: uuid.UUID, *, to_change: bool = False) -> WorkRecord | None:
+def find_record(record_id: uuid.UUID, *, to_change: bool = False) -> WorkRecord | None:
     """The record with its conversation; `to_change`: as it is now, and nobody else's till then."""
     query = (
         sa.select(WorkRecord).filter_by(id=record_id).options(joinedload(WorkRecord.conversation))
@@ -232,9 +233,9 @@ def find(record_id: uuid.UUID, *, to_change: bool = False) -> WorkRecord | None:
     return db.session.scalar(query)
 
 
-def version(record: WorkRecord) -> str:
+def version_of(record: WorkRecord) -> str:
     """Of what a person may edit. Steps, links and covers do not change it."""
-    values = _said(record) | {"conversation_id": record.conversation_id}
+    values = _values_of(record) | {"conversation_id": record.conversation_id}
     said = json.dumps(values, default=str, sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:32]
 
@@ -242,12 +243,12 @@ def version(record: WorkRecord) -> str:
 # --- Steps ---------------------------------------------------------------------------------
 
 
-def steps(record: WorkRecord) -> tuple[Status, ...]:
+def steps_of(record: WorkRecord) -> tuple[Status, ...]:
     """What may become of it now."""
     return STEPS[record.kind][record.status]
 
 
-def step(
+def take_step(
     record: WorkRecord, status: Status, *, by: User | None = None, sent_on: date | None = None
 ) -> None:
     """The record becomes this. To be what it is already is fine.
@@ -257,10 +258,10 @@ def step(
     """
     if status is record.status:
         return
-    if status not in steps(record):
+    if status not in steps_of(record):
         raise OutOfStep(f"This {record.kind} is {record.status} now, so it cannot become {status}.")
     if record.kind is Kind.QUOTE and record.status is Status.DRAFT:
-        send(record, by=by, sent_on=sent_on)
+        send_quote(record, by=by, sent_on=sent_on)
         return
     before, record.status = record.status, status
     if record.kind is Kind.QUOTE and status is Status.DRAFT:
@@ -268,7 +269,7 @@ def step(
     _note_step(record, before)
 
 
-def send(record: WorkRecord, *, by: User | None = None, sent_on: date | None = None) -> None:
+def send_quote(record: WorkRecord, *, by: User | None = None, sent_on: date | None = None) -> None:
     """A draft of a quote becomes sent: what it was priced from is kept as it is now.
 
     Raises Invalid, OutOfStep. Does not commit.
@@ -277,9 +278,8 @@ def send(record: WorkRecord, *, by: User | None = None, sent_on: date | None = N
         raise OutOfStep("Only a draft of a quote can be sent.")
     before = record.status
     record.status, record.sent_at = Status.SENT, _sent_at(record, sent_on)
-    kept = evidence.take(record, by)
-    files = len(kept.items)
-    _note_step(record, before, f"with {files} file{'s' if files != 1 else ''}")
+    kept = evidence.take_snapshot(record, by)
+    _note_step(record, before, f"with {counted(len(kept.items), 'file')}")
 
 
 def _sent_at(record: WorkRecord, sent_on: date | None) -> datetime:
@@ -335,14 +335,14 @@ def _is_taken(kind: Kind, number: str) -> bool:
     )
 
 
-def _taken(kind: Kind, number: str) -> str:
+def _say_taken(kind: Kind, number: str) -> str:
     return f"{number} is taken by another {kind}. The next free number is {next_number(kind)}."
 
 
 # --- Values --------------------------------------------------------------------------------
 
 
-def checked(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
+def check_values(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
     """Every field of this kind, tidied; None or "" where nothing is said. Raises Invalid."""
     names = (*FIELDS[kind], *COMMON)
     errors = {name: f"Of {kind}s there is no such field." for name in values if name not in names}
@@ -357,18 +357,18 @@ def checked(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
     return clean
 
 
-def _line(name: str, value: Any) -> str | None:
+def _check_line(name: str, value: Any) -> str | None:
     """One line of text, without what nobody sees."""
     if value is not None and not isinstance(value, str):
         raise ValueError("This has to be text.")
-    text = " ".join(_visible(value or "").split())
+    text = " ".join(_visible_text(value or "").split())
     limit = _LIMITS[name]
     if len(text) > limit:
         raise ValueError(f"Shorten this to {limit} characters; it has {len(text)}.")
     return text or None
 
 
-def _visible(text: str) -> str:
+def _visible_text(text: str) -> str:
     """Without controls (PostgreSQL takes no NUL) and marks that turn the writing round."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n"))
     return "".join(
@@ -379,25 +379,25 @@ def _visible(text: str) -> str:
     )
 
 
-def _number(name: str, value: Any) -> str | None:
-    found = _line(name, value)
+def _check_number(name: str, value: Any) -> str | None:
+    found = _check_line(name, value)
     return found.upper() if found else None  # q-104 and Q-104 are one to everybody who reads them
 
 
-def _title(name: str, value: Any) -> str:
-    return _line(name, value) or ""
+def _check_title(name: str, value: Any) -> str:
+    return _check_line(name, value) or ""
 
 
-def _notes(_name: str, value: Any) -> str:
+def _check_notes(_name: str, value: Any) -> str:
     if value is not None and not isinstance(value, str):
         raise ValueError("This has to be text.")
-    text = _visible(value or "").strip()
+    text = _visible_text(value or "").strip()
     if len(text) > NOTES_LONGEST:
         raise ValueError(f"Shorten this to {NOTES_LONGEST:,} characters; it has {len(text):,}.")
     return text
 
 
-def _amount(_name: str, value: Any) -> int | None:
+def _check_amount(_name: str, value: Any) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
@@ -407,32 +407,32 @@ def _amount(_name: str, value: Any) -> int | None:
     return value
 
 
-def _moment(_name: str, value: Any) -> datetime:
+def _check_moment(_name: str, value: Any) -> datetime:
     if value is None:
         raise ValueError("Say on which day and at what time.")
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ValueError("A time needs its zone.")
-    _believable(value.year)
+    _check_year(value.year)
     return value.astimezone(UTC)
 
 
-def _day(_name: str, value: Any) -> date | None:
+def _check_day(_name: str, value: Any) -> date | None:
     if value is not None:
         if not isinstance(value, date) or isinstance(value, datetime):
             raise ValueError("This has to be a day.")
-        _believable(value.year)
+        _check_year(value.year)
     found: date | None = value
     return found
 
 
-def _believable(year: int) -> None:
+def _check_year(year: int) -> None:
     if not EARLIEST <= year < LATEST:
         raise ValueError(f"Check the year: {year} cannot be.")
 
 
-def _address(name: str, value: Any) -> str | None:
+def _check_address(name: str, value: Any) -> str | None:
     """What a link may lead to: never a program, never a place on this computer."""
-    found = _line(name, value)
+    found = _check_line(name, value)
     if found is None:
         return None
     try:
@@ -447,20 +447,20 @@ def _address(name: str, value: Any) -> str | None:
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "number": _number,
-    "title": _title,
-    "amount": _amount,
-    "starts_at": _moment,
-    "due_on": _day,
-    "visit": _line,
-    "place": _line,
-    "external_reference": _line,
-    "external_url": _address,
-    "notes": _notes,
+    "number": _check_number,
+    "title": _check_title,
+    "amount": _check_amount,
+    "starts_at": _check_moment,
+    "due_on": _check_day,
+    "visit": _check_line,
+    "place": _check_line,
+    "external_reference": _check_line,
+    "external_url": _check_address,
+    "notes": _check_notes,
 }
 
 
-def _said(record: WorkRecord) -> dict[str, Any]:
+def _values_of(record: WorkRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in (*FIELDS[record.kind], *COMMON)}
 
 
@@ -475,16 +475,18 @@ def describe(record: WorkRecord) -> str:
     return f"{record.kind.capitalize()} {record.number}"
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any], changed: list[str]) -> str:
+def _describe_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any], changed: list[str]
+) -> str:
     return ", ".join(
         f"{LABELS[name].lower()} changed"
         if name in ("conversation_id", "notes")
-        else f"{LABELS[name].lower()} {shown(before[name])} → {shown(after[name])}"
+        else f"{LABELS[name].lower()} {show_value(before[name])} → {show_value(after[name])}"
         for name in changed
     )
 
 
-def shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     """A field's value in words."""
     match value:
         case None | "":
@@ -511,7 +513,7 @@ def _last_change(record: WorkRecord) -> tuple[str | None, datetime | None]:
     return (row.who, row.at) if row else (None, None)
 
 
-def _index(record: WorkRecord) -> None:
+def _index_record(record: WorkRecord) -> None:
     """What a search finds it by, from now on."""
     said = (record.number, record.title, record.visit, record.place, record.external_reference)
     # Also as one word: Q104 is how people type it.

@@ -20,7 +20,7 @@ from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
 from viewer import derive
 from viewer.config import settings
-from viewer.extensions import db, lock, media_store, now, spool
+from viewer.extensions import Lock, db, lock, media_store, now, spool
 from viewer.models import (
     MediaAttachment,
     Share,
@@ -31,13 +31,14 @@ from viewer.models import (
     fingerprint,
     new_token,
 )
+from viewer.models.media import MOST_FILES
 from viewer.office import accounts, audit, filing
+from viewer.plurals import counted
 from viewer.storage import Missing, Occupied, decoder_workspace, keys, make_durable
 
 log = logging.getLogger(__name__)
 
 LONGEST = timedelta(days=366)
-MOST_FILES = 200
 LONGEST_TITLE = 200
 SHORTEST_PASSPHRASE, LONGEST_PASSPHRASE = 6, 200  # characters
 
@@ -85,7 +86,7 @@ def hash_passphrase(words: str) -> str:
 
 def is_passphrase(share: Share, words: str) -> bool:
     """Takes a tenth of a second on purpose: never inside a transaction."""
-    return accounts.matches(share.passphrase_hash, _as_heard(words)[:LONGEST_PASSPHRASE])
+    return accounts.password_matches(share.passphrase_hash, _as_heard(words)[:LONGEST_PASSPHRASE])
 
 
 def _as_heard(words: str) -> str:
@@ -120,10 +121,9 @@ def create(
         items=[ShareItem(media_id=one.id, position=place) for place, one in enumerate(media, 1)],
     )
     db.session.add(share)
-    files = f"{len(media)} file{'s' if len(media) != 1 else ''}"
     audit.note(
         "share.create",
-        f"“{title}”, {files}, until {expires_at:%Y-%m-%d %H:%M} UTC",
+        f"“{title}”, {counted(len(media), 'file')}, until {expires_at:%Y-%m-%d %H:%M} UTC",
         by=by,
         subject=("share", share.id),
     )
@@ -158,7 +158,7 @@ def shares_of(media: MediaAttachment) -> list[Share]:
 OPEN, EXPIRED, REVOKED = "open", "expired", "revoked"
 
 
-def listed(
+def list_shares(
     state: str, by: User | None, after: sa.ColumnElement[bool] | None, limit: int
 ) -> list[Share]:
     """Links in this state, or in any; of this user, or of everybody; the newest first."""
@@ -185,14 +185,14 @@ def listed(
 # --- Opening a link ------------------------------------------------------------------------
 
 
-def find(token: str) -> Share | None:
+def find_share(token: str) -> Share | None:
     """The link with this secret, also if it has expired; not if it was revoked."""
     return db.session.scalar(
         sa.select(Share).where(Share.fingerprint == fingerprint(token), Share.revoked_at.is_(None))
     )
 
 
-def shown(share: Share) -> list[ShareItem]:
+def items_shown(share: Share) -> list[ShareItem]:
     """What can be seen behind it now, in order: what was trashed or damaged since is not there."""
     return list(
         db.session.scalars(
@@ -246,7 +246,7 @@ def count_use(network: str) -> bool:
     A window of ten minutes, kept in a row, so it works without Redis. Does not commit.
     """
     key, moment = f"shared:{network}", now()
-    lock("shared")
+    lock(Lock.SHARE_REQUESTS)
     row = db.session.get(Throttle, key, populate_existing=True)
     if row is None:
         _forget_old_uses(moment)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from viewer.extensions import db, lock, now
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import Throttle
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
@@ -36,12 +36,12 @@ class TooMany(Exception):
         self.wait = wait
 
 
-def take(*allowances: Allowance) -> bool:
+def count_attempt(*allowances: Allowance) -> bool:
     """Count a try in each, before it is made. Whether it was the last one for a while.
 
     Raises TooMany if one of them is used up, and then counts nothing. Does not commit.
     """
-    lock("throttle")
+    lock(Lock.THROTTLE)
     moment = now()
     rows = _rows(allowances)
     waits = [wait for row in rows.values() if (wait := _left(row, moment))]
@@ -63,12 +63,12 @@ def take(*allowances: Allowance) -> bool:
     return ends
 
 
-def succeeded(*allowances: Allowance) -> None:
+def forget_failures(*allowances: Allowance) -> None:
     """The try was right: forget every failure, or, of what is shared, only this one.
 
     Does not commit.
     """
-    lock("throttle")
+    lock(Lock.THROTTLE)
     rows = _rows(allowances)
     for allowance in allowances:
         row = rows.get(allowance.key)

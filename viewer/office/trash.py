@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
 
-from viewer.extensions import db, media_store, now
+from viewer.extensions import Lock, db, lock, media_store, now
 from viewer.failpoint import failpoint
 from viewer.models import (
     Evidence,
@@ -26,13 +26,14 @@ from viewer.models import (
     User,
     WebhookEvent,
 )
+from viewer.models.media import LONGEST_CAPTION
 from viewer.office import audit, filing, sharing
+from viewer.search import indexing
 from viewer.storage import Missing, StorageError, checksum, keys
 
 log = logging.getLogger(__name__)
 
 KEPT = timedelta(days=35)  # in the trash, at least
-LONGEST_CAPTION = 300  # characters
 DAMAGE = "The bytes in the store are not those that came."
 LOSS = "The file is missing from the store."
 
@@ -48,12 +49,24 @@ class Refused(Exception):
 
 def set_caption(media: MediaAttachment, caption: str) -> None:
     """What people call it, on one line; nothing takes it away. Raises Refused. Does not commit."""
+    _hold_for_indexing(media)
     words = " ".join(caption.replace("\0", "").split())
     if len(words) > LONGEST_CAPTION:
         raise Refused(f"A caption has at most {LONGEST_CAPTION} characters; this has {len(words)}.")
     if words != (media.caption or ""):
         media.caption = words or None
         audit.note("caption", words or "taken away", subject=("media", media.id))
+        indexing.index_messages([media.message])
+
+
+def _hold_for_indexing(media: MediaAttachment) -> None:
+    """Ingest writes the same search entries: wait for it, then read again what it may have changed.
+
+    First of all locks, as ingest takes it. Held until this transaction ends.
+    """
+    lock(Lock.INGEST)
+    db.session.refresh(media)
+    db.session.refresh(media.message)
 
 
 # --- Check ---------------------------------------------------------------------------------
@@ -67,7 +80,7 @@ class Finding(enum.StrEnum):
     MISSING = "missing"
 
 
-def look(media: MediaAttachment) -> Finding:
+def check_file(media: MediaAttachment) -> Finding:
     """Read all of the original again. Takes a while: hold no transaction open meanwhile.
 
     Raises Unavailable where the store says nothing, which is no word about the file.
@@ -115,7 +128,7 @@ class Uses:
         return bool(self.links or self.evidence or self.shares)
 
 
-def uses(media: MediaAttachment) -> Uses:
+def uses_of(media: MediaAttachment) -> Uses:
     evidence = db.session.scalars(
         sa.select(Evidence)
         .join(EvidenceItem)
@@ -123,7 +136,7 @@ def uses(media: MediaAttachment) -> Uses:
         .order_by(Evidence.taken_at.desc())
     )
     shares = [one for one in sharing.shares_of(media) if one.is_open]
-    return Uses(filing.uses(media), list(evidence), shares)
+    return Uses(filing.links_from(media), list(evidence), shares)
 
 
 def deliveries_of(media: MediaAttachment) -> list[WebhookEvent]:
@@ -146,6 +159,7 @@ def trash(media: MediaAttachment, by: User) -> None:
 
     Raises Refused for what is not here yet, or damaged. Does not commit.
     """
+    _hold_for_indexing(media)
     done = db.session.execute(
         sa.update(MediaAttachment)
         .where(
@@ -157,6 +171,7 @@ def trash(media: MediaAttachment, by: User) -> None:
     db.session.refresh(media)
     if done.rowcount:  # type: ignore[attr-defined]
         audit.note("trash", media.caption or "", by=by, subject=("media", media.id))
+        indexing.index_messages([media.message])  # without its caption
     elif media.state is State.DAMAGED:
         raise Refused("This file is damaged; it can be put in the trash once it is repaired.")
     elif media.state is not State.TRASHED:
@@ -168,6 +183,7 @@ def restore(media: MediaAttachment, by: User) -> None:
 
     Raises Refused for what was purged. Does not commit.
     """
+    _hold_for_indexing(media)
     done = db.session.execute(
         sa.update(MediaAttachment)
         .where(
@@ -188,6 +204,7 @@ def restore(media: MediaAttachment, by: User) -> None:
     db.session.refresh(media)
     if done.rowcount:  # type: ignore[attr-defined]
         audit.note("restore", by=by, subject=("media", media.id))
+        indexing.index_messages([media.message])
     elif media.purged_at is not None:
         raise Refused("This file was deleted for good.")
 
@@ -199,17 +216,13 @@ def in_trash(
     gone = MediaAttachment.purged_at
     query = (
         sa.select(MediaAttachment)
-        .where(_IN_TRASH, gone.is_not(None) if purged else gone.is_(None))
+        .where(MediaAttachment.is_in("trash"), gone.is_not(None) if purged else gone.is_(None))
         .order_by(MediaAttachment.trashed_at.desc(), MediaAttachment.id.desc())
         .options(joinedload(MediaAttachment.conversation))
     )
     if after is not None:
         query = query.where(after)
     return list(db.session.scalars(query.limit(limit)))
-
-
-# As the partial index says it: SQLite takes the index only for the same words.
-_IN_TRASH = sa.text("media_attachments.state = 'trashed'")
 
 
 def kept_until(media: MediaAttachment) -> datetime:
@@ -225,7 +238,7 @@ def purgeable() -> list[uuid.UUID]:
     return list(
         db.session.scalars(
             sa.select(MediaAttachment.id)
-            .where(_IN_TRASH, *_may_be_purged())
+            .where(MediaAttachment.is_in("trash"), *_may_be_purged())
             .order_by(MediaAttachment.trashed_at, MediaAttachment.id)
         )
     )
@@ -254,7 +267,7 @@ def purge(ids: Iterable[uuid.UUID], by: User | None) -> int:
             count += 1
         db.session.commit()
         failpoint("purge.given_up")
-    _finish()
+    _finish_purges()
     return count
 
 
@@ -280,11 +293,11 @@ def _give_up(media_id: uuid.UUID, by: User | None) -> bool:
     return True
 
 
-def _finish() -> None:
+def _finish_purges() -> None:
     """Let the bytes follow their rows. Commits after each."""
     for media in db.session.scalars(
         sa.select(MediaAttachment).where(
-            _IN_TRASH,
+            MediaAttachment.is_in("trash"),
             MediaAttachment.purged_at.is_not(None),
             MediaAttachment.quarantined_at.is_(None),
         )

@@ -4,15 +4,13 @@ Every question has an index that begins where the page begins: the list is as qu
 hundred-thousandth record as with the first.
 """
 
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import InstrumentedAttribute, joinedload
 
 from viewer.extensions import db
 from viewer.models import (
@@ -24,6 +22,7 @@ from viewer.models import (
     WorkEntry,
     WorkRecord,
 )
+from viewer.models.indexes import beyond, condition_on
 from viewer.models.searching import as_fts5, as_tsquery
 
 Kind = WorkRecord.Kind
@@ -32,11 +31,7 @@ Status = WorkRecord.Status
 PAGE = 40
 FEW = 2_000  # matches that are soon sorted
 OPEN, ALL, ARCHIVED = "open", "all", "archived"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class NoSuchPlace(ValueError):
-    """That is no place in this list."""
+Key = tuple[Any, ...]  # the values of `Wanted.sort_key` in a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +49,14 @@ class Wanted:
         return self.kind is Kind.APPOINTMENT and self.show != ARCHIVED and self.terms is None
 
     @property
+    def sort_key(self) -> tuple[InstrumentedAttribute[Any], ...]:
+        """Columns of the order; their values in a page's last record begin the next page."""
+        if self.terms is not None:
+            return (WorkEntry.id,)
+        moment = WorkRecord.starts_at if self.is_by_visit else WorkRecord.created_at
+        return moment, WorkRecord.id
+
+    @property
     def is_upwards(self) -> bool:
         """What is still to come is read from today on, everything else from its end."""
         return self.is_by_visit and self.show in (OPEN, Status.PLANNED)
@@ -62,21 +65,21 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Page:
     records: Sequence[WorkRecord]
-    after: str | None  # the place where the next page begins
+    last: Key | None  # of its last record; None: there is no next page
 
 
-def choices(kind: Kind | None) -> tuple[str, ...]:
+def filter_choices(kind: Kind | None) -> tuple[str, ...]:
     """What `show` may be."""
     return (OPEN, *(STATUSES[kind] if kind else ()), ALL, ARCHIVED)
 
 
-def page(wanted: Wanted, after: str | None = None) -> Page:
-    """The first page, or the one after this place. Raises NoSuchPlace."""
-    query = _narrowed(wanted)
+def read_page(wanted: Wanted, after: Key | None = None) -> Page:
+    """The first page, or the one after the record with this key."""
+    query = _narrow_query(wanted)
     if wanted.terms is not None:
-        query = _searched(query, wanted.terms, after)
+        query = _search_query(query, wanted.terms, after)
     else:
-        query = _in_order(query, wanted, after)
+        query = _order_query(query, wanted, after)
     rows = db.session.execute(
         query.options(joinedload(WorkRecord.conversation)).limit(PAGE + 1)
     ).all()
@@ -84,12 +87,11 @@ def page(wanted: Wanted, after: str | None = None) -> Page:
     if len(rows) <= PAGE:
         return Page(found, None)
     if wanted.terms is not None:
-        return Page(found, str(rows[PAGE - 1].entry_id))
-    last = found[-1]
-    return Page(found, _place(last.starts_at if wanted.is_by_visit else last.created_at, last.id))
+        return Page(found, (rows[PAGE - 1].entry_id,))
+    return Page(found, tuple(getattr(found[-1], column.key) for column in wanted.sort_key))
 
 
-def counts(records: Sequence[WorkRecord]) -> dict[uuid.UUID, dict[str, int]]:
+def count_files(records: Sequence[WorkRecord]) -> dict[uuid.UUID, dict[str, int]]:
     """How many photos and voicemails each of these has, by one query."""
     media = MediaAttachment
     rows = db.session.execute(
@@ -116,7 +118,7 @@ def counts(records: Sequence[WorkRecord]) -> dict[uuid.UUID, dict[str, int]]:
     return found
 
 
-def _narrowed(wanted: Wanted) -> sa.Select[Any]:
+def _narrow_query(wanted: Wanted) -> sa.Select[Any]:
     query: sa.Select[Any] = sa.select(WorkRecord)
     if wanted.kind is not None:
         query = query.where(WorkRecord.kind == wanted.kind)
@@ -134,31 +136,21 @@ def _narrowed(wanted: Wanted) -> sa.Select[Any]:
     return query
 
 
-def _of_records(condition: str) -> sa.TextClause:
-    return sa.text(re.sub(r"\b(archived_at|status)\b", r"work_records.\1", condition))
-
-
-_ARCHIVED, _NOT_ARCHIVED, _TO_DO = map(
-    _of_records, (WorkRecord.ARCHIVED, WorkRecord.NOT_ARCHIVED, WorkRecord.TO_DO)
+_ARCHIVED, _NOT_ARCHIVED, _TO_DO = (
+    condition_on(WorkRecord, condition)
+    for condition in (WorkRecord.ARCHIVED, WorkRecord.NOT_ARCHIVED, WorkRecord.TO_DO)
 )
 
 
-def _in_order(query: sa.Select[Any], wanted: Wanted, after: str | None) -> sa.Select[Any]:
-    moment = WorkRecord.starts_at if wanted.is_by_visit else WorkRecord.created_at
-    if wanted.is_upwards:
-        query = query.order_by(moment, WorkRecord.id)
-    else:
-        query = query.order_by(moment.desc(), WorkRecord.id.desc())
-    if after is None:
-        return query
-    then, last = _read(after)
-    # Said this way, and not with OR alone, both databases begin at the place, not at the top.
-    if wanted.is_upwards:
-        return query.where(moment >= then, (moment > then) | (WorkRecord.id > last))
-    return query.where(moment <= then, (moment < then) | (WorkRecord.id < last))
+def _order_query(query: sa.Select[Any], wanted: Wanted, after: Key | None) -> sa.Select[Any]:
+    columns, forward = wanted.sort_key, wanted.is_upwards
+    query = query.order_by(*(one if forward else one.desc() for one in columns))
+    return query if after is None else query.where(beyond(columns, after, forward=forward))
 
 
-def _searched(query: sa.Select[Any], terms: Sequence[Term], after: str | None) -> sa.Select[Any]:
+def _search_query(
+    query: sa.Select[Any], terms: Sequence[Term], after: Key | None
+) -> sa.Select[Any]:
     """The newest first: their entries have the highest ids."""
     entry_id: sa.ColumnElement[Any] = sa.type_coerce(WorkEntry.id, sa.BigInteger)
     query = query.join(WorkEntry, WorkEntry.record_id == WorkRecord.id)
@@ -173,15 +165,13 @@ def _searched(query: sa.Select[Any], terms: Sequence[Term], after: str | None) -
             sa.literal_column("work_words").bool_op("MATCH")(as_fts5(terms))
         )
     else:
-        query = query.where(_matched(terms))
+        query = query.where(_match_condition(terms))
     if after is not None:
-        if not (after.isascii() and after.isdecimal() and len(after) <= 18):
-            raise NoSuchPlace("That is no place in this list.")
-        query = query.where(entry_id < int(after))
+        query = query.where(entry_id < after[0])
     return query.add_columns(entry_id.label("entry_id")).order_by(entry_id.desc())
 
 
-def _matched(terms: Sequence[Term]) -> sa.ColumnElement[bool]:
+def _match_condition(terms: Sequence[Term]) -> sa.ColumnElement[bool]:
     """The same for PostgreSQL, which cannot know how common a word is that begins like this.
 
     Few matches are taken from the index and sorted. Of many, the newest are soon found by going
@@ -199,16 +189,3 @@ def _matched(terms: Sequence[Term]) -> sa.ColumnElement[bool]:
         "(work_entries.work_words || ''::tsvector)"
     )
     return unindexed.bool_op("@@")(asked)
-
-
-def _place(moment: datetime | None, record_id: uuid.UUID) -> str:
-    assert moment is not None  # noqa: S101 - a visit has its time
-    return f"{(moment - _EPOCH) // timedelta(microseconds=1)}_{record_id}"
-
-
-def _read(place: str) -> tuple[datetime, uuid.UUID]:
-    micros, _, identity = place.partition("_")
-    try:
-        return _EPOCH + timedelta(microseconds=int(micros)), uuid.UUID(identity)
-    except (ValueError, OverflowError):
-        raise NoSuchPlace("That is no place in this list.") from None

@@ -17,7 +17,6 @@ the one host we were given and nowhere else: redirects are not followed, proxies
 
 import contextlib
 import http.client
-import ipaddress
 import itertools
 import random
 import re
@@ -33,6 +32,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import requests.utils
 
+from viewer.loopback import is_loopback
 from viewer.quo.dialects import read_json
 from viewer.quo.types import NotUnderstood
 from viewer.quo.wire import read_moment
@@ -478,7 +478,7 @@ class _Connection:
             self._host, self._port = parts.hostname or "", parts.port
         except ValueError:
             self._host = ""
-        is_safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(self._host))
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(self._host))
         if not is_safe or not self._host or "@" in parts.netloc:
             raise Refused("QUO_API_URL must begin with https:// and name the provider's host.")
         self._tls = parts.scheme == "https"
@@ -609,15 +609,6 @@ def _checked_key(key: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]{1,500}", key):
         raise Refused("QUO_API_KEY must be the key alone, without Bearer and without spaces.")
     return key
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 # --- what is in an answer ---

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from viewer import quo
-from viewer.extensions import db, lock
+from viewer.extensions import Lock, db, lock
 from viewer.models import (
     Checkpoint,
     Contact,
@@ -35,12 +35,12 @@ PAUSE = 0.05  # seconds in which others may write
 
 def index_messages(messages: Collection[Message]) -> None:
     """What was said in them is found from now on."""
-    captions = _captions([message.id for message in messages])
-    _keep(
+    captions = _captions_of([message.id for message in messages])
+    _keep_entries(
         SearchEntry.message_id,
         {message.id: message for message in messages},
         lambda message: SearchEntry.of_message(
-            message, _said(message, captions.get(message.id, []))
+            message, _words_of(message, captions.get(message.id, []))
         ),
     )
 
@@ -48,11 +48,11 @@ def index_messages(messages: Collection[Message]) -> None:
 def index_conversations(conversations: Collection[Conversation]) -> None:
     """Whoever takes part in them is found from now on, by name, company and number."""
     numbers = {number for row in conversations for number in row.numbers}
-    called = _called(numbers)
-    _keep(
+    called = _names_called(numbers)
+    _keep_entries(
         SearchEntry.conversation_id,
         {row.id: row for row in conversations},
-        lambda row: SearchEntry.of_people(row, " ".join(_people(row.numbers, called))),
+        lambda row: SearchEntry.of_people(row, " ".join(_words_for_people(row.numbers, called))),
     )
 
 
@@ -72,7 +72,7 @@ def index_people(numbers: Iterable[str]) -> None:
         )
 
 
-def spoken(message: Message) -> list[tuple[str, str]]:
+def spoken_parts(message: Message) -> list[tuple[str, str]]:
     """Everything that was said in a message: what kind of words, and the words."""
     lines = [line.get("text") for line in message.transcript or () if isinstance(line, dict)]
     parts = (
@@ -95,7 +95,7 @@ def start_over() -> None:
     Checkpoint.forget(MARK)
 
 
-def fill(told: Callable[[int], None] = lambda rows: None) -> int:
+def fill_index(told: Callable[[int], None] = lambda rows: None) -> int:
     """Read what nobody has read yet; how many rows. Commits after every few of them.
 
     Interrupted, it goes on where it was; what arrives meanwhile is indexed by ingest.
@@ -103,7 +103,7 @@ def fill(told: Callable[[int], None] = lambda rows: None) -> int:
     read = 0
     while not is_complete():
         db.session.rollback()
-        lock("ingest")  # which writes the same entries
+        lock(Lock.INGEST)  # which writes the same entries
         rows = _next_rows()
         db.session.commit()
         read += rows
@@ -134,11 +134,11 @@ def _next_rows() -> int:
     return len(rows)
 
 
-def _said(message: Message, captions: list[str]) -> str:
-    return folded("\n".join([*(words for _, words in spoken(message)), *captions]))
+def _words_of(message: Message, captions: list[str]) -> str:
+    return folded("\n".join([*(words for _, words in spoken_parts(message)), *captions]))
 
 
-def _captions(ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
+def _captions_of(ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
     media = MediaAttachment
     found: dict[uuid.UUID, list[str]] = {}
     for message_id, caption in db.session.execute(
@@ -151,7 +151,7 @@ def _captions(ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
     return found
 
 
-def _called(numbers: Collection[str]) -> dict[str, list[str]]:
+def _names_called(numbers: Collection[str]) -> dict[str, list[str]]:
     """What these numbers' people are called: names and companies."""
     found: dict[str, list[str]] = {}
     for number, contact in db.session.execute(
@@ -165,7 +165,7 @@ def _called(numbers: Collection[str]) -> dict[str, list[str]]:
     return found
 
 
-def _people(numbers: Iterable[str], called: dict[str, list[str]]) -> Iterable[str]:
+def _words_for_people(numbers: Iterable[str], called: dict[str, list[str]]) -> Iterable[str]:
     for number in numbers:
         yield from called.get(number, ())
         yield folded(quo.display(number))
@@ -174,7 +174,9 @@ def _people(numbers: Iterable[str], called: dict[str, list[str]]) -> Iterable[st
             yield from endings_of(digits_of(number))
 
 
-def _keep(subject: Any, rows: dict[uuid.UUID, Any], make: Callable[[Any], SearchEntry]) -> None:
+def _keep_entries(
+    subject: Any, rows: dict[uuid.UUID, Any], make: Callable[[Any], SearchEntry]
+) -> None:
     """Write the entries that are new, and those whose words or time are others now."""
     wanted = {row_id: make(row) for row_id, row in rows.items()}
     db.session.flush()
@@ -194,7 +196,7 @@ def _keep(subject: Any, rows: dict[uuid.UUID, Any], make: Callable[[Any], Search
     if stale := [known[row_id].id for row_id in changed if row_id in known]:
         db.session.execute(sa.delete(SearchEntry).where(SearchEntry.id.in_(stale)))
     fresh = [entry for entry in changed.values() if entry.words]
-    _part(fresh)
+    _spread_ids(fresh)
     if fresh:
         db.session.execute(
             sa.insert(SearchEntry),
@@ -216,7 +218,7 @@ def _is_same(entry: SearchEntry, known: Any) -> bool:
     return bool(entry.words == known.words and 0 <= known.id - entry.id < 1000)
 
 
-def _part(entries: list[SearchEntry]) -> None:
+def _spread_ids(entries: list[SearchEntry]) -> None:
     """Give each an id that nobody has: its own, or the next that is free."""
     taken: set[int] = set()
     waiting = entries

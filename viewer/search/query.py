@@ -48,12 +48,12 @@ def search(
     )
 
 
-def read(asked: str) -> list[Term]:
+def read_terms(asked: str) -> list[Term]:
     """What somebody typed, as what is to be found: words, phrases, numbers."""
     terms: list[Term] = []
     is_open = False  # the last word may go on
     for place, part in enumerate(_QUOTED.split(asked[:LONGEST])):
-        found = [tuple(word.folded for word in words_of(part))] if place % 2 else _typed(part)
+        found = [tuple(word.folded for word in words_of(part))] if place % 2 else _read_typed(part)
         terms += [Term(words) for words in found if words]
         is_open = bool(found) and not place % 2 if part.strip() else is_open
     terms = list(dict.fromkeys(terms))[:MOST]
@@ -62,7 +62,7 @@ def read(asked: str) -> list[Term]:
     return terms
 
 
-def _typed(text: str) -> list[tuple[str, ...]]:
+def _read_typed(text: str) -> list[tuple[str, ...]]:
     """Numbers, and what stands between spaces: the parts of “e-mail” stand side by side."""
     found: list[tuple[int, tuple[str, ...]]] = []
     for number in list(numbers_in(text)):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from viewer.extensions import db, lock
+from viewer.extensions import Lock, db, lock
 from viewer.models import MediaAttachment, StoreIdentity
 from viewer.storage import Missing, StorageError, Store, checksum
 from viewer.upkeep.identity import UnusableStore, WrongStore
@@ -142,7 +142,7 @@ def check_comparison(found: Comparison, lost: int) -> None:
 
 def adopt(store: Store) -> uuid.UUID:
     """Write the marker. Commits. Raises WrongStore."""
-    lock("store identity")
+    lock(Lock.STORE_IDENTITY)
     known = db.session.scalar(sa.select(StoreIdentity))
     if known is None:
         known = StoreIdentity(id=uuid.uuid4())

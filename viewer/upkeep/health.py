@@ -19,6 +19,7 @@ from viewer.config import BusinessHours, Settings, settings
 from viewer.extensions import db, media_store, now
 from viewer.intake import catch_up, collect, rest_client, subscription
 from viewer.models import Checkpoint, MediaAttachment, RefusedDelivery, ScheduledTask, WebhookEvent
+from viewer.plurals import counted
 
 State = MediaAttachment.State
 
@@ -236,7 +237,7 @@ def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alar
         yield Alarm(
             "events_unread",
             Level.BROKEN,
-            f"{_counted(found.unread_events, 'delivery')} unread for more than {_age(UNREAD)}.",
+            f"{counted(found.unread_events, 'delivery')} unread for more than {_age(UNREAD)}.",
         )
     if found.oldest_waiting and moment - found.oldest_waiting > LATE:
         yield Alarm(
@@ -267,19 +268,19 @@ def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alar
         yield Alarm(
             "media_needs_attention",
             Level.ATTENTION,
-            f"{_counted(found.needing_attention, 'file')} to be looked at by a person.",
+            f"{counted(found.needing_attention, 'file')} to be looked at by a person.",
         )
     if found.unparsed_events:
         yield Alarm(
             "events_unparsed",
             Level.ATTENTION,
-            f"{_counted(found.unparsed_events, 'delivery')} not understood, and kept.",
+            f"{counted(found.unparsed_events, 'delivery')} not understood, and kept.",
         )
     for reason, count in found.refused.items():
         yield Alarm(
             f"refused_{reason}",
             Level.ATTENTION,
-            f"{_counted(count, 'delivery')} refused in the last day: {reason.replace('_', ' ')}."
+            f"{counted(count, 'delivery')} refused in the last day: {reason.replace('_', ' ')}."
             + (_skew() if reason == "stale" else ""),
         )
     if found.bytes_stored > S3_DUE:
@@ -312,11 +313,6 @@ def business_hours_between(start: datetime, end: datetime, current: Settings) ->
             total += max(0.0, overlap.total_seconds())
         day += timedelta(days=1)
     return total / 3600
-
-
-def _counted(count: int, word: str) -> str:
-    plural = word.removesuffix("y") + "ies" if word.endswith("y") else word + "s"
-    return f"{count:,} {word if count == 1 else plural}"
 
 
 def _age(span: timedelta) -> str:

@@ -12,7 +12,7 @@ import uuid
 
 import sqlalchemy as sa
 
-from viewer.extensions import db, lock, media_store, unproven_store
+from viewer.extensions import Lock, db, lock, media_store, unproven_store
 from viewer.models import MediaAttachment, StoreIdentity
 from viewer.storage import StorageError, Store
 
@@ -43,7 +43,7 @@ def ensure() -> None:
 
 def _introduce(store: Store) -> StoreIdentity:
     """Their first meeting; one process at a time. Raises WrongStore, StorageError."""
-    lock("store identity")
+    lock(Lock.STORE_IDENTITY)
     known = db.session.scalar(sa.select(StoreIdentity))
     found = store.identity()
     if known is None:
@@ -52,7 +52,7 @@ def _introduce(store: Store) -> StoreIdentity:
         known = StoreIdentity(id=uuid.uuid4())
         db.session.add(known)
         db.session.commit()
-        lock("store identity")
+        lock(Lock.STORE_IDENTITY)
         found = store.identity()
     if found is None and store.is_empty() and not _has_media():
         store.mark(str(known.id))  # the first start, or the next after one that died right here

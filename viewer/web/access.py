@@ -172,7 +172,7 @@ def _of_session(token: str) -> User | None:
         and request.blueprint != "conversations.live"
         and now() > row.seen_at + SEEN_EVERY
     ):
-        _note(sa.update(UserSession).filter_by(id=row.id).values(seen_at=now()))
+        _note_use(sa.update(UserSession).filter_by(id=row.id).values(seen_at=now()))
         row = _live_session(token)  # it may have ended meanwhile
     g.session_row = row
     return row.user if row is not None else None
@@ -202,7 +202,7 @@ def _bearer() -> User | None:
     if row is not None and (
         row.used_at is None or now() > row.used_at + accounts.TOKEN_NOTED_EVERY
     ):
-        _note(sa.update(ApiToken).filter_by(id=row.id).values(used_at=now()))
+        _note_use(sa.update(ApiToken).filter_by(id=row.id).values(used_at=now()))
         row = _live_token(token.strip())
     return row.user if row is not None else None
 
@@ -216,7 +216,7 @@ def _live_token(token: str) -> ApiToken | None:
     return row if row is not None and row.user.is_enabled else None
 
 
-def _note(statement: sa.Update) -> None:
+def _note_use(statement: sa.Update) -> None:
     """Write, although this may be a page that is only looked at."""
     begin_writing()
     db.session.execute(statement)

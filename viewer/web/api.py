@@ -20,18 +20,19 @@ from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
+from viewer.models.media import LONGEST_CAPTION
 from viewer.office import filing
 from viewer.office.names import names_of, title_of
 from viewer.web.access import csrf, the_user
 from viewer.web.media import files as files
-from viewer.web.pagination import older, position
+from viewer.web.pagination import next_cursor, older
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 csrf.exempt(bp)  # no cookie counts here, so nobody can be made to send one
 
 HEX = "[0-9a-f]"
-PLACE = rf"^\d{{1,10}}\.\d{{6}}_{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}$"
-Place = Annotated[str, StringConstraints(pattern=PLACE)]
+CURSOR = rf"^\d{{1,10}}\.\d{{6}}_{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}$"
+CursorText = Annotated[str, StringConstraints(pattern=CURSOR)]
 State = MediaAttachment.State
 Row = TypeVar("Row", Conversation, MediaAttachment, WorkRecord)
 
@@ -51,7 +52,7 @@ class Nothing(Asked):
 
 class ListQuery(Asked):
     limit: int = Field(50, ge=1, le=100, description="How many at most.")
-    before: Place | None = Field(None, description="`next` of the page before this one.")
+    before: CursorText | None = Field(None, description="`next` of the page before this one.")
 
 
 class MediaQuery(ListQuery):
@@ -69,7 +70,9 @@ class RecordQuery(ListQuery):
 
 
 class LinkBody(Asked):
-    caption: str | None = Field(None, max_length=300, description="Of this file, in this record.")
+    caption: str | None = Field(
+        None, max_length=LONGEST_CAPTION, description="Of this file, in this record."
+    )
 
 
 # --- What goes out ---------------------------------------------------------------------------
@@ -275,7 +278,7 @@ def list_media() -> Response:
     if asked.kind:
         query = query.where(MediaAttachment.media_type == asked.kind)
     if asked.is_unfiled:
-        query = query.where(filing.UNFILED)
+        query = query.where(MediaAttachment.is_in("unfiled"))
     elif asked.is_unfiled is False:
         query = query.where(MediaAttachment.is_unfiled.is_(False))
     page, more = _page(query, (MediaAttachment.sent_at, MediaAttachment.id), asked)
@@ -411,17 +414,14 @@ def _page(
     order: tuple[InstrumentedAttribute[datetime], InstrumentedAttribute[uuid.UUID]],
     asked: ListQuery,
 ) -> tuple[Sequence[Row], str | None]:
-    """The rows of this page, the newest first, and the place where the next one begins."""
+    """The rows of this page, the newest first, and the cursor of the next one."""
     moment, row_id = order
     if asked.before:
         query = query.where(older(moment, row_id, asked.before))
     found = db.session.scalars(
         query.order_by(moment.desc(), row_id.desc()).limit(asked.limit + 1)
     ).all()
-    page = found[: asked.limit]
-    if len(found) <= asked.limit:
-        return page, None
-    return page, position(getattr(page[-1], moment.key), page[-1].id)
+    return found[: asked.limit], next_cursor(found, asked.limit, moment, row_id)
 
 
 def _find_media(media_id: uuid.UUID) -> MediaAttachment:

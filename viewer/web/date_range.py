@@ -1,8 +1,16 @@
-"""From one day to another, as a list is narrowed to it: `?since=2026-09-01&until=2026-09-21`."""
+"""Dates in addresses: the days that a list is narrowed to, `?since=2026-09-01&until=2026-09-21`.
+
+One behaviour for every list: either end may be open, the wrong way round is turned, and a date that
+is none narrows nothing; the page says so beside its field.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+
+from flask import abort
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import InstrumentedAttribute
 
 from viewer.config import settings
 
@@ -15,7 +23,11 @@ class Span:
     last: date | None
     since: str  # as typed
     until: str
-    problem: str = ""
+    problems: dict[str, str] = field(default_factory=dict)  # by field, in words
+
+    @property
+    def problem(self) -> str:
+        return " ".join(self.problems.values())
 
     def __bool__(self) -> bool:
         return self.first is not None or self.last is not None
@@ -29,6 +41,15 @@ class Span:
         """The first moment after it."""
         return _midnight(self.last + timedelta(days=1)) if self.last else None
 
+    def conditions(self, moment: InstrumentedAttribute[datetime]) -> list[ColumnElement[bool]]:
+        """What a row must be."""
+        found = []
+        if self.begin:
+            found.append(moment >= self.begin)
+        if self.end:
+            found.append(moment < self.end)
+        return found
+
     @property
     def words(self) -> str:
         """since September 1, until September 21, September 1 to September 21, 2025"""
@@ -41,24 +62,45 @@ class Span:
 
     @property
     def args(self) -> dict[str, str]:
-        """For an address."""
-        given = {"since": self.since, "until": self.until}
-        return {name: day for name, day in given.items() if day}
+        """For an address: the dates that were understood."""
+        given = {"since": self.first, "until": self.last}
+        return {name: day.isoformat() for name, day in given.items() if day}
 
 
 def read_span(args: Mapping[str, str]) -> Span:
-    """What an address asks for. A day that is none narrows nothing, and the page says so."""
-    since, until = args.get("since", "").strip(), args.get("until", "").strip()
-    try:
-        first, last = (date.fromisoformat(day) if day else None for day in (since, until))
-        for each in filter(None, (first, last)):
-            _midnight(each + timedelta(days=1)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        typed = " or ".join(f"“{day[:20]}”" for day in (since, until) if day)
-        return Span(None, None, since, until, f"{typed} is no date. Write it as 2026-09-21.")
+    """What an address asks for."""
+    typed = {name: args.get(name, "").strip() for name in ("since", "until")}
+    days: dict[str, date] = {}
+    problems: dict[str, str] = {}
+    for name, words in typed.items():
+        try:
+            if words:
+                days[name] = _read_date(words)
+        except (ValueError, OverflowError):
+            problems[name] = f"“{words[:20]}” is no date. Write it as 2026-09-21."
+    first, last, since, until = days.get("since"), days.get("until"), typed["since"], typed["until"]
     if first and last and last < first:  # the other way round is meant
         first, last, since, until = last, first, until, since
-    return Span(first, last, since, until)
+    return Span(first, last, since, until, problems)
+
+
+def read_moment(words: str) -> datetime:
+    """A moment that a page of ours wrote down, in UTC. Answers 400 for anything else."""
+    try:
+        found = datetime.fromisoformat(words)
+        if found.tzinfo is None:
+            abort(400, "That moment has no zone.")
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        abort(400, "That is no moment.")
+
+
+def _read_date(words: str) -> date:
+    """Raises ValueError, or OverflowError for a day that does not end in every zone."""
+    found = date.fromisoformat(words)
+    _midnight(found).astimezone(UTC)
+    _midnight(found + timedelta(days=1)).astimezone(UTC)
+    return found
 
 
 def _midnight(day: date) -> datetime:

@@ -24,7 +24,7 @@ MOST_USERS = 5  # of one device: the office's computer
 
 def allowances(email: str, user: User | None) -> tuple[Allowance, ...]:
     """What a try to log in by this name is counted against."""
-    device, known = _read()
+    device, known = _read_cookie()
     if user is not None and user.id in known:
         return (Allowance(f"device:{fingerprint(device)}", free=10, memory=timedelta(days=1)),)
     return (
@@ -37,10 +37,10 @@ def allowances(email: str, user: User | None) -> tuple[Allowance, ...]:
 
 def remember(response: Response, user: User) -> None:
     """From now on this device is known to this user."""
-    device, known = _read()
+    device, known = _read_cookie()
     users = [user.id, *(one for one in known if one != user.id)][:MOST_USERS]
     response.set_cookie(
-        _name(),
+        _cookie_name(),
         _serializer().dumps([device or new_token(), *(str(one) for one in users)]),
         max_age=LASTS,
         secure=current_app.config["SESSION_COOKIE_SECURE"],
@@ -63,18 +63,18 @@ def client_network() -> str:
     return str(address)
 
 
-def _read() -> tuple[str, list[uuid.UUID]]:
+def _read_cookie() -> tuple[str, list[uuid.UUID]]:
     """The device's own secret and whom it knows; empty, where it is a stranger."""
     try:
         found = _serializer().loads(
-            request.cookies.get(_name(), ""), max_age=int(LASTS.total_seconds())
+            request.cookies.get(_cookie_name(), ""), max_age=int(LASTS.total_seconds())
         )
         return str(found[0]), [uuid.UUID(one) for one in found[1:]]
     except BadData:
         return "", []
 
 
-def _name() -> str:
+def _cookie_name() -> str:
     return (
         "__Host-viewer-device" if current_app.config["SESSION_COOKIE_SECURE"] else "viewer-device"
     )

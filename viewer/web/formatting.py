@@ -8,6 +8,7 @@ from flask import Flask
 from viewer import quo
 from viewer.config import settings
 from viewer.extensions import now
+from viewer.plurals import plural
 
 OLD = timedelta(days=7)  # in the tray
 
@@ -30,6 +31,7 @@ def init_app(app: Flask) -> None:
     ):
         app.add_template_filter(show, show.__name__)
     app.add_template_filter(quo.is_number, "rings")
+    app.add_template_filter(plural, "plural")
 
 
 def local(moment: datetime) -> datetime:
@@ -123,11 +125,6 @@ def size(octets: int | None) -> str:
     if octets < 1_000_000_000:
         return f"{octets / 1_000_000:.1f} MB"
     return f"{octets / 1_000_000_000:.{1 if octets < 10_000_000_000 else 0}f} GB"
-
-
-def plural(count: int, word: str) -> str:
-    """photo, for one; photos, for none and for many"""
-    return word if count == 1 else f"{word}s"
 
 
 def initial(name: str | None) -> str:

@@ -51,7 +51,7 @@ ITEMS = (
         also=("conversations.pages",),
     ),
     Item("media.gallery.everything", "Photos", "photos"),
-    Item("work.unfiled.show", "Unfiled", "tray", count=filing.waiting, counted="unfiled"),
+    Item("work.unfiled.show", "Unfiled", "tray", count=filing.count_waiting, counted="unfiled"),
     Item("work.records.index", "Work", "work", also=("work.evidence", "work.linking")),
     Item("status.show", "Status", "status", Role.OFFICE),
 )

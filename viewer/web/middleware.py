@@ -12,7 +12,7 @@ from flask_compress import Compress
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from viewer.config import is_loopback
+from viewer.loopback import is_loopback
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -149,7 +149,7 @@ def _safe_headers(response: Response) -> Response:
     return response
 
 
-def _words(error: HTTPException) -> str:
+def _error_words(error: HTTPException) -> str:
     """What we said of it, or else what we say of its kind."""
     is_said = error.description and error.description != type(error).description
     ours = None if is_said else WORDS.get(error.code or 500)
@@ -157,7 +157,7 @@ def _words(error: HTTPException) -> str:
 
 
 def _as_json(error: HTTPException) -> Response:
-    response = jsonify(status=error.code, message=_words(error), fields={})
+    response = jsonify(status=error.code, message=_error_words(error), fields={})
     response.status_code = error.code or 500
     if error.code == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
@@ -176,8 +176,12 @@ def say(error: HTTPException) -> Answer:
     machines = request.blueprint == "webhooks" or isinstance(error, SecurityError)
     wants = request.accept_mimetypes.best_match(["text/plain", "text/html"])
     if wants == "text/html" and not machines:
-        return render_template("errors/error.html", error=error, words=_words(error)), error.code
-    response = Response(f"{_words(error)}\n", error.code, content_type="text/plain; charset=utf-8")
+        return render_template(
+            "errors/error.html", error=error, words=_error_words(error)
+        ), error.code
+    response = Response(
+        f"{_error_words(error)}\n", error.code, content_type="text/plain; charset=utf-8"
+    )
     if error.code == 503:
         response.headers["Retry-After"] = "5"
     return response

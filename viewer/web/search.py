@@ -1,9 +1,8 @@
 """The search page: people first, then messages, with what was found marked."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from flask import Blueprint, abort, render_template, request
@@ -15,6 +14,7 @@ from viewer.models import Contact, ContactNumber, Conversation, Message, SearchE
 from viewer.office.names import names_of, title_of
 from viewer.search import indexing, query
 from viewer.web.date_range import read_span
+from viewer.web.pagination import Cursor
 
 bp = Blueprint("search", __name__)
 
@@ -44,7 +44,7 @@ def show() -> str:
     asked, kind = request.args.get("q", ""), request.args.get("show", "")
     if kind not in ("", "people"):
         abort(404, "There is no such list.")
-    terms, span, before = query.read(asked), read_span(request.args), _place()
+    terms, span, before = query.read_terms(asked), read_span(request.args), _before()
     people = messages = None
     if terms and kind == "people":
         people = query.search(terms, people=True, below=before, limit=HITS_PAGE + 1)
@@ -61,9 +61,9 @@ def show() -> str:
         terms=terms,
         kind=kind,
         span=span,
-        people=_people((people or [])[:most], terms),
+        people=_people_found((people or [])[:most], terms),
         has_more_people=people is not None and len(people) > most,
-        messages=_messages((messages or [])[:HITS_PAGE], terms),
+        messages=_messages_found((messages or [])[:HITS_PAGE], terms),
         older=_older(people if kind else messages),
         is_first=before is None,
         is_complete=indexing.is_complete(),
@@ -73,10 +73,10 @@ def show() -> str:
 # --- What a page says about what was found -------------------------------------------------
 
 
-def _people(ids: Sequence[int], terms: Sequence[Term]) -> list[PersonFound]:
+def _people_found(ids: Sequence[int], terms: Sequence[Term]) -> list[PersonFound]:
     conversations = [
         entry.conversation
-        for entry in _entries(ids, joinedload(SearchEntry.conversation))
+        for entry in _load_entries(ids, joinedload(SearchEntry.conversation))
         if entry.conversation
     ]
     numbers = {number for row in conversations for number in row.numbers}
@@ -109,10 +109,10 @@ def _companies(numbers: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _messages(ids: Sequence[int], terms: Sequence[Term]) -> list[MessageFound]:
+def _messages_found(ids: Sequence[int], terms: Sequence[Term]) -> list[MessageFound]:
     messages = [
         entry.message
-        for entry in _entries(
+        for entry in _load_entries(
             ids,
             joinedload(SearchEntry.message).joinedload(Message.conversation),
             joinedload(SearchEntry.message).selectinload(Message.media),
@@ -136,7 +136,7 @@ def _messages(ids: Sequence[int], terms: Sequence[Term]) -> list[MessageFound]:
     return found
 
 
-def _entries(ids: Sequence[int], *load: Any) -> Sequence[SearchEntry]:
+def _load_entries(ids: Sequence[int], *load: Any) -> Sequence[SearchEntry]:
     return db.session.scalars(
         sa.select(SearchEntry)
         .where(SearchEntry.id.in_(ids))
@@ -158,7 +158,7 @@ def _speaker(message: Message, names: dict[str, str]) -> str:
 def _best_part(message: Message, terms: Sequence[Term]) -> tuple[str, str]:
     """Of all that a message says, the part with most of what was looked for."""
     captions = [media.caption for media in message.media if media.caption]
-    parts = [*indexing.spoken(message), *(("Caption", caption) for caption in captions)]
+    parts = [*indexing.spoken_parts(message), *(("Caption", caption) for caption in captions)]
     return max(
         parts,
         key=lambda part: len({term for *_, term in query.hits(part[1], terms)}),
@@ -166,14 +166,13 @@ def _best_part(message: Message, terms: Sequence[Term]) -> tuple[str, str]:
     )
 
 
-def _place() -> int | None:
-    """Which entry the page goes on below."""
-    if not (place := request.args.get("before")):
+def _before() -> int | None:
+    """The entry after which the page begins."""
+    if not (cursor := request.args.get("before")):
         return None
-    if not re.fullmatch("[0-9]{1,19}", place):
-        abort(400, "That is no place in this list.")
-    return min(int(place), 2 * SearchEntry.PEOPLE)
+    [entry_id] = Cursor.decode(cursor, (SearchEntry.id,)).key
+    return cast(int, entry_id)
 
 
-def _older(found: Sequence[int] | None) -> int | None:
-    return found[HITS_PAGE - 1] if found and len(found) > HITS_PAGE else None
+def _older(found: Sequence[int] | None) -> str | None:
+    return Cursor(found[HITS_PAGE - 1]).encode() if found and len(found) > HITS_PAGE else None

@@ -37,7 +37,9 @@ def show() -> str:
         .order_by(WebhookEvent.received_at.desc())
         .limit(50)
     ).all()
-    return render_template("status/show.html", health=_look(), troubled=troubled, unparsed=unparsed)
+    return render_template(
+        "status/show.html", health=_check_health(), troubled=troubled, unparsed=unparsed
+    )
 
 
 @bp.get("/status/events/<uuid:event_id>")
@@ -68,7 +70,7 @@ def read_again(event_id: object) -> BaseResponse:
 def healthz() -> tuple[Response, int]:
     """200, or 503 with the reasons: for a monitor that tells the owner."""
     try:
-        found = _look()
+        found = _check_health()
     except OperationalError:
         reason = {"name": "database_silent", "words": "The database does not answer."}
         return jsonify(ok=False, broken=[reason], attention=[], redis=None), 503
@@ -97,7 +99,7 @@ def metrics() -> Response:
         for key, value in values.items():
             (made.labels(key) if label else made).set(value)
 
-    found, moment = _look(), now()
+    found, moment = _check_health(), now()
     gauge(
         "media", "Files by state", {state: found.states.get(state, 0) for state in State}, "state"
     )
@@ -129,5 +131,5 @@ def metrics() -> Response:
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def _look() -> health.Health:
+def _check_health() -> health.Health:
     return health.look(jobs.queue_depths(), jobs.workers_alive())

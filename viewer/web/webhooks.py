@@ -41,7 +41,7 @@ def receive() -> tuple[str, int]:
     except DBAPIError as trouble:
         # Not kept, so not confirmed: the provider comes again, for more than a day.
         db.session.rollback()
-        log.error("delivery=%s could not be kept: %s", delivery.id, _in_words(trouble))
+        log.error("delivery=%s could not be kept: %s", delivery.id, _describe_trouble(trouble))
         abort(503)
     failpoint("webhook.committed")
     if is_new:
@@ -61,7 +61,7 @@ def _read_body() -> bytes:
     return body
 
 
-def _in_words(trouble: DBAPIError) -> str:
+def _describe_trouble(trouble: DBAPIError) -> str:
     # Only the driver's words: SQLAlchemy's would show the body. And the first trouble: a full disk
     # also fails the savepoint's way back.
     first = trouble.__context__

@@ -1,6 +1,7 @@
 """What a message, a call or a file is called on a page."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,9 @@ from flask import Flask
 from viewer import derive
 from viewer.extensions import now
 from viewer.models import MediaAttachment, Message, WorkRecord
+from viewer.models.media import LONGEST_CAPTION
 from viewer.office.filing import name_of
+from viewer.plurals import plural
 from viewer.web.formatting import duration
 
 State, MediaType, Role = MediaAttachment.State, MediaAttachment.MediaType, MediaAttachment.Role
@@ -45,9 +48,10 @@ class Receipt:
 
 
 def init_app(app: Flask) -> None:
-    for show in (what, kind, named, in_short, delivery, has_failed, call_title, receipt, shown,
-                 plays, is_tile, columns, brings, fitted, used_in):  # fmt: skip
+    for show in (what, kind, named, in_short, delivery, has_failed, call_title, receipt,
+                 shown_files, plays, is_tile, columns, brings, fitted, used_in):  # fmt: skip
         app.add_template_filter(show, show.__name__)
+    app.jinja_env.globals["longest_caption"] = LONGEST_CAPTION
 
 
 def what(media: MediaAttachment) -> str:
@@ -73,14 +77,16 @@ def named(media: MediaAttachment) -> str | None:
     return None if _NUMBER_OF_A_FILE.fullmatch(PurePosixPath(name).stem) else name or None
 
 
-def shown(message: Message) -> list[MediaAttachment]:
+def shown_files(message: Message) -> list[MediaAttachment]:
     """The files of a message that are shown, in the order sent."""
     return [media for media in message.media if media.state is not State.TRASHED]
 
 
 def used_in(message: Message) -> list[tuple[WorkRecord, str]]:
     """The work that its files belong to, each with what people call it."""
-    records = {link.record.id: link.record for media in shown(message) for link in media.links}
+    records = {
+        link.record.id: link.record for media in shown_files(message) for link in media.links
+    }
     return [(one, name_of(one)) for one in sorted(records.values(), key=lambda r: r.created_at)]
 
 
@@ -112,7 +118,7 @@ def in_short(message: Message) -> str:
         words = call_title(message)
         said = message.voicemail_transcript or next(iter(message.summary or []), "")
         return _cut(f"{words}: {said}" if said else words)
-    words = (message.body or "").strip() or _files(shown(message)) or "Empty message"
+    words = (message.body or "").strip() or _files(shown_files(message)) or "Empty message"
     return _cut(words if message.is_incoming else f"You: {words}")
 
 
@@ -122,7 +128,7 @@ def brings(message: Message) -> str:
         return ""
     if message.is_call:
         return "voicemail" if call_title(message) == "Voicemail" else "call"
-    kinds = [what(one) for one in shown(message)]
+    kinds = [what(one) for one in shown_files(message)]
     return " ".join(kinds) if kinds and set(kinds) == {"photo"} else "message"
 
 
@@ -132,10 +138,7 @@ def _cut(words: str) -> str:
 
 def _files(media: Sequence[MediaAttachment]) -> str:
     kinds = [what(one) for one in media]
-    return ", ".join(
-        f"{kinds.count(kind)} {kind}{'s' if kinds.count(kind) > 1 else ''}"
-        for kind in dict.fromkeys(kinds)
-    )
+    return ", ".join(f"{count} {plural(count, kind)}" for kind, count in Counter(kinds).items())
 
 
 def has_failed(message: Message) -> bool:
@@ -165,13 +168,13 @@ def call_title(message: Message) -> str:
 
 def receipt(message: Message) -> Receipt | None:
     """3 of 3 photos safe; 2 of 3, 1 on its way since 14 min; 1 needs attention."""
-    media = shown(message)
+    media = shown_files(message)
     if not media:
         return None
     safe = sum(one.is_stored for one in media)
     word = what(media[0]) if len({what(one) for one in media}) == 1 else "file"
     if safe == len(media):
-        words = f"{word} safe" if safe == 1 else f"{safe} of {safe} {word}s safe"
+        words = f"{word} safe" if safe == 1 else f"{safe} of {safe} {plural(safe, word)} safe"
         return Receipt(words.capitalize(), "safe")
     troubled = sum(one.needs_attention for one in media)
     waiting = [one for one in media if one.is_on_its_way]
@@ -179,7 +182,7 @@ def receipt(message: Message) -> Receipt | None:
         if troubled:
             return Receipt(f"{word} needs attention".capitalize(), "attention")
         return Receipt(f"{word} on its way{_since(media[0].created_at)}".capitalize(), "waiting")
-    parts = [f"{safe} of {len(media)} {word}{'s' if len(media) > 1 else ''} safe"]
+    parts = [f"{safe} of {len(media)} {plural(len(media), word)} safe"]
     if waiting:
         parts.append(f"{len(waiting)} on its way{_since(min(m.created_at for m in waiting))}")
     if troubled:

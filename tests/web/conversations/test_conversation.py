@@ -190,7 +190,7 @@ def test_what_is_new_to_somebody_has_a_line_above_it_once(page, talk, client):
     row = talk(messages=4)
     db.session.add(
         Unread(
-            user_id=accounts.find("owner@crack.example").id,
+            user_id=accounts.find_user("owner@crack.example").id,
             conversation_id=row.id,
             since=row.messages[2].sent_at,
         )

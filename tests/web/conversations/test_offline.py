@@ -80,7 +80,7 @@ def test_another_login_never_gets_an_earlier_ones_page(client, log_in):
 
 def test_errors_and_answers_to_forms_have_no_version(client):
     assert "ETag" not in client.get("/photos?kind=x", headers={"Accept": "text/html"}).headers
-    assert "ETag" not in client.get("/photos?since=x").headers
+    assert "ETag" not in client.get("/photos?before=x").headers
     assert "ETag" not in client.post("/login", data={"email": "x"}).headers
 
 

@@ -564,7 +564,7 @@ def test_a_records_files_are_offered_in_its_order_and_kept_in_it(log_in, anonymo
     message = factories.text(maria)
     files = [small(keep(picture(colour=c), message), picture(colour=c)) for c in ("red", "blue")]
     made = {link.media_id: link.id for link in filing.link(files, job, None)}
-    filing.reorder(job, [made[files[1].id], made[files[0].id]])
+    filing.reorder_links(job, [made[files[1].id], made[files[0].id]])
     db.session.commit()
 
     form = Page(office.get(f"/shares/new?record={job.id}").text)
@@ -582,16 +582,16 @@ def test_a_records_files_are_offered_in_its_order_and_kept_in_it(log_in, anonymo
 
 def test_a_long_choice_comes_from_the_gallery_by_post(log_in):
     office = log_in("office")
-    files = factories.files(factories.text(factories.customer()), 201)
+    files = factories.files(factories.text(factories.customer()), 501)
     ids = [str(one.id) for one in files]
 
     form = office.post("/shares/new", data={"media": ids})
     too_many = office.post("/shares", data={**FORM, "media": ids, "offered": ids})
-    fine = office.post("/shares", data={**FORM, "media": ids[:200], "offered": ids})
+    fine = office.post("/shares", data={**FORM, "media": ids[:500], "offered": ids})
 
-    assert len(Page(form.text).all("input", name="media")) == 201
+    assert len(Page(form.text).all("input", name="media")) == 501
     assert too_many.status_code == 422
-    assert "at most 200 files" in too_many.text
+    assert "at most 500 files" in too_many.text
     assert fine.status_code == 303
 
 

@@ -47,7 +47,7 @@ def sent(deliver, work, provider, message, client):
         db.session.commit()
         client.post(f"/work/{record.id}/status", data={"status": "sent"})
         db.session.expire_all()
-        [kept] = evidence.of(record)
+        [kept] = evidence.snapshots_of(record)
         return record, kept, list(media), bodies
 
     return send
@@ -103,7 +103,7 @@ def test_it_is_the_same_after_unlinking_renaming_repricing_and_the_trash(sent, c
     filing.unlink([media[1]], record, None)
     media[0].caption = "Another"
     filing.set_caption(filing.links_of(record)[0], "Renamed", None)
-    filing.reorder(record, [link.id for link in reversed(filing.links_of(record))])
+    filing.reorder_links(record, [link.id for link in reversed(filing.links_of(record))])
     db.session.commit()
     client.post(f"/media/{media[2].id}/trash", data={"sure": "yes"})
     db.session.expire_all()
@@ -113,7 +113,7 @@ def test_it_is_the_same_after_unlinking_renaming_repricing_and_the_trash(sent, c
     db.session.expire_all()
     page = page_of(client, record, kept)
 
-    [again] = evidence.of(record)
+    [again] = evidence.snapshots_of(record)
     assert [
         (item.media_id, item.position, item.caption, item.sha256, item.file_path)
         for item in again.items
@@ -152,7 +152,7 @@ def test_what_is_priced_anew_has_a_list_of_its_own(sent, client):
     db.session.commit()
     client.post(f"/work/{record.id}/status", data={"status": "sent"})
 
-    [newest, oldest] = evidence.of(record)
+    [newest, oldest] = evidence.snapshots_of(record)
     assert (len(newest.items), len(oldest.items), oldest.id) == (1, 4, kept.id)
     assert "added after" not in draft
     assert "Each time it was sent" in page_of(client, record, kept).text
@@ -164,7 +164,7 @@ def test_a_quote_without_files_says_so(client, app):
 
     early = client.get(f"/work/{record.id}/evidence")
     client.post(f"/work/{record.id}/status", data={"status": "sent"})
-    [kept] = evidence.of(record)
+    [kept] = evidence.snapshots_of(record)
 
     assert early.status_code == 404
     page = page_of(client, record, kept)
@@ -177,7 +177,7 @@ def test_the_day_it_was_sent_may_lie_before_the_day_it_was_kept(client, app):
 
     with time_machine.travel(NOW, tick=False):
         client.post(f"/work/{record.id}/status", data={"status": "sent", "sent_on": "2026-09-18"})
-        [kept] = evidence.of(record)
+        [kept] = evidence.snapshots_of(record)
         page = page_of(client, record, kept)
 
     assert "Sent September 18, 2026" in page.text

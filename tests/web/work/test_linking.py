@@ -386,7 +386,7 @@ def test_what_was_put_away_or_is_damaged_is_unlinked_from_its_passport(client, m
     said = notice(client)
     assert "1 photo unlinked from Q-104." in said
     assert "Undo" not in said
-    assert filing.uses(media) == []
+    assert filing.links_from(media) == []
 
 
 def test_unlinking_twice_says_that_it_was_done(client, maria):
@@ -557,7 +557,7 @@ def test_a_file_says_where_it_is_used(app, maria, job):
     filing.link([media], visited, None, "Before the repair")
     db.session.commit()
 
-    page = show(app, "work/_used_in.html", media=media, uses=filing.uses(media))
+    page = show(app, "work/_used_in.html", media=media, uses=filing.links_from(media))
 
     assert filing.name_of(visited) in page.text
     assert "Before the repair" in page.text

@@ -48,22 +48,22 @@ def login() -> str | Response:
 def enter() -> str | Response | Page:
     """Log in. The answer is the same for a wrong password and for a name nobody has."""
     email, password = request.form.get("email", ""), request.form.get("password", "")
-    user = accounts.find(email)
+    user = accounts.find_user(email)
     known_hash = user.password_hash if user and user.is_enabled else None
     budget = devices.allowances(email, user)
     try:
-        is_last = throttle.take(*budget)
+        is_last = throttle.count_attempt(*budget)
     except throttle.TooMany as refusal:
         db.session.rollback()
         return _too_many(refusal, "accounts/login.html", email=email, next=_next())
     db.session.commit()  # nobody waits for the database while this hashes
-    is_right = accounts.matches(known_hash, password)
-    if user is None or not is_right or not accounts.still(user, known_hash):
+    is_right = accounts.password_matches(known_hash, password)
+    if user is None or not is_right or not accounts.still_has_password(user, known_hash):
         audit.count_failed_login(user, must_wait=is_last)
         db.session.commit()
         flash("That e-mail address and password do not belong together.", "error")
         return render_template("accounts/login.html", email=email, next=_next()), 401
-    throttle.succeeded(*budget)
+    throttle.forget_failures(*budget)
     return _welcome(user, access.local_path(_next()), "login")
 
 
@@ -188,7 +188,7 @@ def change_password() -> Response:
     chosen, errors = _new_password()
     if chosen is None:
         return _own_page("password", errors)
-    if not accounts.still(user, known_hash):
+    if not accounts.still_has_password(user, known_hash):
         return _own_page("password", {"password": WRONG_PASSWORD})
     accounts.set_password(user, chosen)
     access.start_session(user)
@@ -248,15 +248,15 @@ def _wrong_password(user: User) -> str | None:
     """What to say if it is not really them. Ends the transaction: this hashes."""
     budget = throttle.Allowance(f"password:{user.id}", free=10, memory=timedelta(days=1))
     try:
-        throttle.take(budget)
+        throttle.count_attempt(budget)
     except throttle.TooMany as refusal:
         db.session.rollback()
         return _wait(refusal)
     known_hash = user.password_hash
     db.session.commit()
-    if not accounts.matches(known_hash, request.form.get("password", "")):
+    if not accounts.password_matches(known_hash, request.form.get("password", "")):
         return WRONG_PASSWORD
-    throttle.succeeded(budget)
+    throttle.forget_failures(budget)
     db.session.commit()
     return None
 

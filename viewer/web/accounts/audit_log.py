@@ -2,56 +2,24 @@
 
 import itertools
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, abort, current_app, render_template, request, url_for
+from flask import Blueprint, current_app, render_template, request, url_for
 
-from viewer.config import settings
 from viewer.extensions import db
 from viewer.models import AuditEntry
 from viewer.office import audit
 from viewer.web.access import Role, needs
+from viewer.web.date_range import Span, read_span
 from viewer.web.formatting import local
+from viewer.web.pagination import Cursor, next_cursor
 
 bp = Blueprint("audit_log", __name__, url_prefix="/trail")
 
 PAGE = 100
 
-# Actions as a person would say them; one that is missing here is shown as it is written.
-WORDS = {
-    "login": "Logged in",
-    "login.failed": "Wrong password",
-    "logout": "Logged out",
-    "password.change": "New password",
-    "user.add": "Added a user",
-    "user.role": "Changed a role",
-    "user.invite": "Made an invitation",
-    "user.disable": "Disabled a user",
-    "user.enable": "Enabled a user",
-    "token.add": "Made an API token",
-    "token.revoke": "Revoked an API token",
-    "media.retry": "Tried a file again",
-    "link": "Linked a file",
-    "link.caption": "Captioned a link",
-    "unlink": "Unlinked a file",
-    "needed": "Took a file as needed after all",
-    "not_needed": "Marked a file as not needed",
-    "caption": "Captioned a file",
-    "check": "Checked a file",
-    "trash": "Put a file in the trash",
-    "restore": "Took a file out of the trash",
-    "purge": "Deleted a file for good",
-    "download": "Downloaded",
-    "record.create": "Made a record",
-    "record.edit": "Changed a record",
-    "record.status": "Changed a status",
-    "record.archive": "Archived a record",
-    "record.unarchive": "Took a record out of the archive",
-    "share.create": "Made a share link",
-    "share.revoke": "Took back a share link",
-}
 # Where a subject can be looked at: its endpoint, and what that calls the id.
 PAGES = {
     "user": ("accounts.users.show", "user_id"),
@@ -64,12 +32,11 @@ PAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What of the trail is asked for. A date that is none is left out, and the form shows so."""
+    """What of the audit log is asked for."""
 
     who: str
     action: str
-    since: date | None
-    until: date | None  # inclusive
+    span: Span
 
     @classmethod
     def asked(cls) -> "Filters":
@@ -77,34 +44,25 @@ class Filters:
         return cls(
             asked.get("who", "").replace("\0", "")[:254],
             asked.get("action", "").replace("\0", "")[:60],
-            _date(asked.get("since", "")),
-            _date(asked.get("until", "")),
+            read_span(asked),
         )
 
     @property
-    def words(self) -> dict[str, str | None]:
+    def words(self) -> dict[str, str]:
         """As the address carries them."""
-        return {
-            "who": self.who or None,
-            "action": self.action or None,
-            "since": self.since.isoformat() if self.since else None,
-            "until": self.until.isoformat() if self.until else None,
-        }
+        given = {"who": self.who, "action": self.action, **self.span.args}
+        return {name: words for name, words in given.items() if words}
 
     @property
     def is_narrow(self) -> bool:
-        return any(self.words.values())
+        return bool(self.words)
 
     def narrow(self, query: sa.Select[AuditEntry]) -> sa.Select[AuditEntry]:
         if self.who:
             query = query.where(AuditEntry.who == self.who)
         if self.action:
             query = query.where(AuditEntry.action == self.action)
-        if self.since:
-            query = query.where(AuditEntry.at >= _midnight(self.since))
-        if self.until:
-            query = query.where(AuditEntry.at < _midnight(self.until + timedelta(days=1)))
-        return query
+        return query.where(*self.span.conditions(AuditEntry.at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +87,9 @@ def index() -> str:
     filters = Filters.asked()
     query = filters.narrow(sa.select(AuditEntry).order_by(AuditEntry.id.desc()))
     if before := request.args.get("before"):
-        query = query.where(AuditEntry.id < _place(before))
+        query = query.where(AuditEntry.id < Cursor.decode(before, (AuditEntry.id,)).key[0])
     found = db.session.scalars(query.limit(PAGE + 1)).all()
-    lines = [_line(entry) for entry in found[:PAGE]]
+    lines = [_row_of(entry) for entry in found[:PAGE]]
     days = [
         Day(day, list(group))
         for day, group in itertools.groupby(lines, key=lambda line: local(line.entry.at).date())
@@ -139,19 +97,19 @@ def index() -> str:
     return render_template(
         "accounts/audit_log.html",
         days=days,
-        older=found[PAGE - 1].id if len(found) > PAGE else None,
+        older=next_cursor(found, PAGE, AuditEntry.id),
         filters=filters,
         people=_distinct(AuditEntry.who),
-        actions={action: WORDS.get(action, action) for action in _distinct(AuditEntry.action)},
+        actions={action: audit.describe_action(action) for action in _distinct(AuditEntry.action)},
         nobody=audit.NOBODY,
     )
 
 
-def _line(entry: AuditEntry) -> Row:
-    return Row(entry, WORDS.get(entry.action, entry.action), _page(entry))
+def _row_of(entry: AuditEntry) -> Row:
+    return Row(entry, audit.describe_action(entry.action), _page_of(entry))
 
 
-def _page(entry: AuditEntry) -> str | None:
+def _page_of(entry: AuditEntry) -> str | None:
     endpoint, name = PAGES.get(entry.subject_type or "", ("", ""))
     if endpoint not in current_app.view_functions or entry.subject_id is None:
         return None
@@ -167,21 +125,3 @@ def _distinct(column: sa.orm.InstrumentedAttribute[str]) -> list[str]:
     steps = steps.union_all(sa.select(following).where(steps.c.value.is_not(None)))
     values = sa.select(steps.c.value).where(steps.c.value.is_not(None)).limit(1_000)
     return [str(value) for value in db.session.scalars(values)]
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), settings().zone).astimezone(UTC)
-
-
-def _date(words: str) -> date | None:
-    try:
-        found = date.fromisoformat(words)
-    except ValueError:
-        return None
-    return found if 1970 <= found.year <= 9000 else None
-
-
-def _place(words: str) -> int:
-    if not words.isdecimal() or len(words) > 18:
-        abort(400, "That is no place in this list.")
-    return int(words)

@@ -61,14 +61,14 @@ def add() -> Response:
 @needs(Role.OWNER)
 def show(user_id: uuid.UUID) -> Response:
     """One of them: name and role, invitation, enabled or not."""
-    return _show(_find(user_id))
+    return _show(_find_user(user_id))
 
 
 @bp.post("/<uuid:user_id>")
 @needs(Role.OWNER)
 def change(user_id: uuid.UUID) -> Response:
     """Another name or role; it holds from their next click on."""
-    user, role = _find(user_id), _role()
+    user, role = _find_user(user_id), _role()
     if role is None:
         return _show(user, {"role": "Choose what they may do."})
     try:
@@ -85,7 +85,7 @@ def change(user_id: uuid.UUID) -> Response:
 @needs(Role.OWNER)
 def invite(user_id: uuid.UUID) -> Response:
     """A link to choose a password: the first, or one instead of a forgotten."""
-    user = _find(user_id)
+    user = _find_user(user_id)
     try:
         token = accounts.invite(user)
     except accounts.Refused as refusal:
@@ -99,7 +99,7 @@ def invite(user_id: uuid.UUID) -> Response:
 @needs(Role.OWNER)
 def disable(user_id: uuid.UUID) -> Response:
     """Close the door, at once and on every device."""
-    user = _find(user_id)
+    user = _find_user(user_id)
     try:
         accounts.disable(user)
     except accounts.Refused as refusal:
@@ -114,14 +114,14 @@ def disable(user_id: uuid.UUID) -> Response:
 @needs(Role.OWNER)
 def enable(user_id: uuid.UUID) -> Response:
     """Open it again."""
-    user = _find(user_id)
+    user = _find_user(user_id)
     accounts.enable(user)
     db.session.commit()
     flash(f"{user.title} may log in again.", "done")
     return _back(user)
 
 
-def _find(user_id: uuid.UUID) -> User:
+def _find_user(user_id: uuid.UUID) -> User:
     user = db.session.get(User, user_id)
     if user is None:
         abort(404, "There is no such user.")

@@ -15,14 +15,13 @@ from werkzeug.wrappers import Response
 from viewer import quo
 from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, Message, PhoneLine, Unread
-from viewer.models.media import PARTS
 from viewer.office import filing, reading
 from viewer.office.names import names_of, title_of, titles_of
+from viewer.plurals import plural
 from viewer.web.access import the_user
 from viewer.web.conversations.counts import counts_of
 from viewer.web.date_range import Span, read_span
-from viewer.web.formatting import plural
-from viewer.web.pagination import older, position
+from viewer.web.pagination import next_cursor, older
 
 bp = Blueprint("inbox", __name__)
 
@@ -89,9 +88,9 @@ class InboxLine:
 def show() -> str:
     """Conversations, newest first."""
     phone_lines = _phone_lines()
-    found = listed()
+    found = read_inbox()
     # On the first page only: what is to be done, not what was.
-    visits = [] if found["chosen"] or not found["is_first"] else filing.soon()
+    visits = [] if found["chosen"] or not found["is_first"] else filing.visits_soon()
     return render_template(
         "conversations/inbox.html",
         **found,
@@ -103,18 +102,18 @@ def show() -> str:
     )
 
 
-def listed() -> dict[str, Any]:
+def read_inbox() -> dict[str, Any]:
     """What the address asks for, as _list.html needs it."""
-    chosen = _choice()
-    place = request.args.get("before")
-    found = db.session.scalars(_narrowed(chosen, place).limit(INBOX_PAGE + 1)).all()
+    chosen = _read_choice()
+    cursor = request.args.get("before")
+    found = db.session.scalars(_narrow_query(chosen, cursor).limit(INBOX_PAGE + 1)).all()
     page = found[:INBOX_PAGE]
     return {
-        "lines": _lines(page),
+        "lines": _inbox_lines(page),
         "filters": FILTERS,
         "chosen": chosen,
-        "is_first": not place,
-        "older": position(page[-1].latest_at, page[-1].id) if len(found) > INBOX_PAGE else None,
+        "is_first": not cursor,
+        "older": next_cursor(found, INBOX_PAGE, Conversation.latest_at, Conversation.id),
     }
 
 
@@ -141,7 +140,7 @@ def mark_unread(conversation_id: uuid.UUID) -> Response:
     return redirect(url_for(".show"), 303)
 
 
-def _choice() -> Choice:
+def _read_choice() -> Choice:
     words = request.args.getlist("show")
     if unknown := set(words) - {*FILTERS, ""}:
         abort(404, f"There is no filter “{min(unknown)[:40]}”.")
@@ -152,8 +151,8 @@ def _choice() -> Choice:
     )
 
 
-def _narrowed(chosen: Choice, place: str | None) -> sa.Select[Conversation]:
-    """The conversations, newest first, from this place on.
+def _narrow_query(chosen: Choice, cursor: str | None) -> sa.Select[Conversation]:
+    """The conversations, newest first, from this cursor on.
 
     What is frequent is met by walking the inbox and looking what each conversation has. What is
     seldom would be looked for through all of it: there we begin with the few that have it.
@@ -161,15 +160,12 @@ def _narrowed(chosen: Choice, place: str | None) -> sa.Select[Conversation]:
     query = sa.select(Conversation.id, Conversation.latest_at)
     if chosen.line:
         query = query.where(Conversation.line == chosen.line)
-    if chosen.span.begin:
-        query = query.where(Conversation.latest_at >= chosen.span.begin)
-    if chosen.span.end:
-        query = query.where(Conversation.latest_at < chosen.span.end)
-    if place:
-        query = query.where(older(Conversation.latest_at, Conversation.id, place))
+    query = query.where(*chosen.span.conditions(Conversation.latest_at))
+    if cursor:
+        query = query.where(older(Conversation.latest_at, Conversation.id, cursor))
     few = False
     for word in chosen.shown:
-        those = _having(word)
+        those = _conversations_having(word)
         if not few and word not in ("photos", "voicemail") and _are_few(those):
             few = True
             query = query.where(Conversation.id.in_(those))
@@ -189,12 +185,12 @@ def _narrowed(chosen: Choice, place: str | None) -> sa.Select[Conversation]:
     )
 
 
-def _having(word: str) -> sa.Select[uuid.UUID]:
+def _conversations_having(word: str) -> sa.Select[uuid.UUID]:
     """The conversations that a filter lets through."""
     if word == "unread":
         return sa.select(Unread.conversation_id).where(Unread.user_id == the_user().id)
-    part = PARTS["voicemails" if word == "voicemail" else word]
-    return sa.select(MediaAttachment.conversation_id).where(sa.text(part))
+    part = "voicemails" if word == "voicemail" else word
+    return sa.select(MediaAttachment.conversation_id).where(MediaAttachment.is_in(part))
 
 
 def _are_few(those: sa.Select[uuid.UUID]) -> bool:
@@ -216,7 +212,7 @@ def _phone_lines() -> list[tuple[str, str]]:
     ]
 
 
-def _lines(page: Sequence[Conversation]) -> list[InboxLine]:
+def _inbox_lines(page: Sequence[Conversation]) -> list[InboxLine]:
     ids = [conversation.id for conversation in page]
     last, counts, unread = (
         _last_messages(ids),
@@ -233,13 +229,13 @@ def _lines(page: Sequence[Conversation]) -> list[InboxLine]:
             speaker=_speaker(conversation, message, names),
             unread=unread.get(conversation.id),
             attention=counts[conversation.id]["attention"],
-            files=_in_words(counts[conversation.id]),
+            files=_describe_counts(counts[conversation.id]),
         )
         for conversation in page
     ]
 
 
-def _in_words(counts: Counter[str]) -> list[str]:
+def _describe_counts(counts: Counter[str]) -> list[str]:
     words = []
     for kind in ("photo", "voicemail", "video", "file"):
         count, unfiled = counts[kind], counts[f"unfiled_{kind}"]

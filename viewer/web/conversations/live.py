@@ -6,15 +6,14 @@ An answer is a piece of HTML and its ETag; 304 as long as the browser has it.
 import hashlib
 import uuid
 
-from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from flask import Blueprint, Response, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from viewer.extensions import db
-from viewer.models import Conversation, ConversationAlias
 from viewer.office.names import names_of
 from viewer.web.conversations import timeline
-from viewer.web.conversations.inbox import listed
+from viewer.web.conversations.inbox import read_inbox
 from viewer.web.conversations.seen import seen
+from viewer.web.redirects import find_conversation
 
 bp = Blueprint("live", __name__)
 
@@ -24,20 +23,18 @@ WATCHED = 200  # messages of an open page; of a longer one, its newest
 @bp.get("/conversations/<uuid:conversation_id>/news")
 def conversation(conversation_id: uuid.UUID) -> BaseResponse:
     """The messages between `since` and `until` that are not as the browser has them."""
-    row = db.session.get(Conversation, conversation_id)
-    if row is None:
-        return _moved(conversation_id)
+    row = find_conversation(conversation_id)
     since, until = request.args.get("since"), request.args.get("until")
     if until is None:  # the page shows the newest; nobody asks for a page that is not looked at
         seen(row.id)
-    stretch = timeline.watched(row.id, since, until, WATCHED)
+    stretch = timeline.watched_stretch(row.id, since, until, WATCHED)
     beyond = [row.latest_at] if until else []
     known = timeline.known_by(request.headers.get("If-None-Match", ""))
     etag = timeline.etag_of(stretch.entries, *beyond)
     if known == timeline.digests_of(stretch.entries, *beyond):
         return _unchanged(etag)
     changed = [entry for entry in stretch.entries if entry.version not in known]
-    timeline.whole(changed)
+    timeline.load_whole(changed)
     senders = {entry.message.sender for entry in changed if entry.message.sender}
     html = render_template(
         "conversations/_news.html",
@@ -52,7 +49,7 @@ def conversation(conversation_id: uuid.UUID) -> BaseResponse:
 @bp.get("/inbox/news")
 def inbox() -> BaseResponse:
     """The list of the inbox as it is narrowed, alone."""
-    return fresh(render_template("conversations/_inbox_list.html", **listed()))
+    return fresh(render_template("conversations/_inbox_list.html", **read_inbox()))
 
 
 def fresh(html: str) -> BaseResponse:
@@ -60,21 +57,6 @@ def fresh(html: str) -> BaseResponse:
     etag = hashlib.sha256(html.encode()).hexdigest()[:32]
     response = _tagged(Response(html), etag)
     return response.make_conditional(request.environ)
-
-
-def _moved(conversation_id: uuid.UUID) -> BaseResponse:
-    alias = db.session.get(ConversationAlias, str(conversation_id))
-    if alias is None:
-        abort(404, "There is no such conversation.")
-    return redirect(
-        url_for(
-            ".conversation",
-            conversation_id=alias.conversation_id,
-            since=request.args.get("since"),
-            until=request.args.get("until"),
-        ),
-        301,
-    )
 
 
 def _unchanged(etag: str) -> BaseResponse:

@@ -8,13 +8,14 @@ from werkzeug.wrappers import Response
 
 from viewer.config import settings
 from viewer.extensions import db, now
-from viewer.models import Conversation, ConversationAlias, Message
+from viewer.models import Conversation, Message
 from viewer.office.names import names_of, title_of
 from viewer.web.conversations import timeline
 from viewer.web.conversations.counts import counts_of
 from viewer.web.conversations.seen import seen
 from viewer.web.formatting import local
-from viewer.web.pagination import position
+from viewer.web.pagination import Cursor
+from viewer.web.redirects import find_conversation
 
 bp = Blueprint("pages", __name__)
 
@@ -24,9 +25,7 @@ MESSAGES_PAGE = 50
 @bp.get("/conversations/<uuid:conversation_id>")
 def show(conversation_id: uuid.UUID) -> str | Response:
     """One conversation: the newest messages, at the bottom; others on demand."""
-    conversation = db.session.get(Conversation, conversation_id)
-    if conversation is None:
-        return _moved(conversation_id)
+    conversation = find_conversation(conversation_id)
     if wanted := request.args.get("on"):
         return redirect(_address_of_day(conversation, wanted))
     stretch = _stretch(conversation)
@@ -38,7 +37,7 @@ def show(conversation_id: uuid.UUID) -> str | Response:
         title=title_of(conversation, names),
         names=names,
         stretch=stretch,
-        etag=timeline.etag_of(stretch.entries, *_beyond(conversation, stretch)),
+        etag=timeline.etag_of(stretch.entries, *_newest_beyond(conversation, stretch)),
         counts=counts_of([conversation.id])[conversation.id],
         today=local(now()).date(),
     )
@@ -50,35 +49,27 @@ def at_message(message_id: uuid.UUID) -> Response:
     message = db.session.get(Message, message_id)
     if message is None:
         abort(404, "There is no such message.")
-    place = position(message.sent_at, message.id)
+    cursor = Cursor(message.sent_at, message.id).encode()
     on_first_page = timeline.is_among_newest(message, MESSAGES_PAGE)
     return redirect(
         url_for(
             ".show",
             conversation_id=message.conversation_id,
-            around=None if on_first_page else place,
+            around=None if on_first_page else cursor,
             _anchor=f"message-{message.id}",
         )
     )
 
 
-def _moved(conversation_id: uuid.UUID) -> Response:
-    """Two conversations that proved to be one have one page; the other's address leads there."""
-    alias = db.session.get(ConversationAlias, str(conversation_id))
-    if alias is None:
-        abort(404, "There is no such conversation.")
-    return redirect(url_for(".show", conversation_id=alias.conversation_id), 301)
-
-
 def _stretch(conversation: Conversation) -> timeline.Stretch:
     """What the address asks for."""
     for way in (timeline.before, timeline.after, timeline.around):
-        if place := request.args.get(way.__name__):
-            return way(conversation.id, place, MESSAGES_PAGE)
+        if cursor := request.args.get(way.__name__):
+            return way(conversation.id, cursor, MESSAGES_PAGE)
     return timeline.newest(conversation.id, MESSAGES_PAGE, seen(conversation.id))
 
 
-def _beyond(conversation: Conversation, stretch: timeline.Stretch) -> list[object]:
+def _newest_beyond(conversation: Conversation, stretch: timeline.Stretch) -> list[object]:
     """A page that ends before the newest message also tells whether there is a newer one."""
     return [conversation.latest_at] if stretch.has_newer else []
 
@@ -88,13 +79,13 @@ def _address_of_day(conversation: Conversation, wanted: str) -> str:
     try:
         day = date.fromisoformat(wanted)
         midnight = datetime.combine(day, time.min, settings().zone)
-        place = position(midnight, uuid.UUID(int=0))
+        cursor = Cursor(midnight, uuid.UUID(int=0)).encode()
     except (ValueError, OverflowError):
         abort(400, "That is no date. Write it as 2026-09-21.")
     is_later = conversation.latest_at < midnight
     return url_for(
         ".show",
         conversation_id=conversation.id,
-        after=None if is_later else place,
+        after=None if is_later else cursor,
         _anchor=None if is_later else "main",
     )

@@ -23,7 +23,7 @@ from viewer.extensions import db
 from viewer.models import MediaAttachment, MediaLink, Message, WorkRecord
 from viewer.web import wording
 from viewer.web.formatting import local
-from viewer.web.pagination import newer, older, position
+from viewer.web.pagination import Cursor, newer, older
 
 DIGEST = 4  # bytes of each message in an ETag: a change is overlooked once in four billion
 RUN = timedelta(minutes=10)  # what one person writes within, reads as one
@@ -51,7 +51,7 @@ class Entry:
     """One message as it stands in a timeline."""
 
     message: Message
-    position: str
+    cursor: str
     follows: bool  # goes on from the message above it: no name again
     files: str  # id:version of each file shown
     words: str  # version of what was said
@@ -80,11 +80,11 @@ class Stretch:
 
     @property
     def first(self) -> str | None:
-        return self.entries[0].position if self.entries else None
+        return self.entries[0].cursor if self.entries else None
 
     @property
     def last(self) -> str | None:
-        return self.entries[-1].position if self.entries else None
+        return self.entries[-1].cursor if self.entries else None
 
 
 def days_of(entries: Iterable[Entry]) -> list[Day]:
@@ -97,7 +97,7 @@ def days_of(entries: Iterable[Entry]) -> list[Day]:
 
 
 def newest(conversation_id: uuid.UUID, size: int, new_since: datetime | None = None) -> Stretch:
-    found = _read(_of(conversation_id).order_by(*_DOWN).limit(size + 1))
+    found = _read_messages(_messages_of(conversation_id).order_by(*_DOWN).limit(size + 1))
     return Stretch(
         _in_sight(_entries(found[:size][::-1], new_since=new_since)),
         has_older=len(found) > size,
@@ -105,9 +105,9 @@ def newest(conversation_id: uuid.UUID, size: int, new_since: datetime | None = N
     )
 
 
-def before(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
-    query = _of(conversation_id).where(older(Message.sent_at, Message.id, place))
-    found = _read(query.order_by(*_DOWN).limit(size + 1))
+def before(conversation_id: uuid.UUID, cursor: str, size: int) -> Stretch:
+    query = _messages_of(conversation_id).where(older(Message.sent_at, Message.id, cursor))
+    found = _read_messages(query.order_by(*_DOWN).limit(size + 1))
     return Stretch(
         _entries(found[:size][::-1]),
         has_older=len(found) > size,
@@ -115,10 +115,10 @@ def before(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
     )
 
 
-def after(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
-    query = _of(conversation_id).where(newer(Message.sent_at, Message.id, place))
-    found = _read(query.order_by(*_UP).limit(size + 1))
-    at_or_below = _of(conversation_id).where(~newer(Message.sent_at, Message.id, place))
+def after(conversation_id: uuid.UUID, cursor: str, size: int) -> Stretch:
+    query = _messages_of(conversation_id).where(newer(Message.sent_at, Message.id, cursor))
+    found = _read_messages(query.order_by(*_UP).limit(size + 1))
+    at_or_below = _messages_of(conversation_id).where(~newer(Message.sent_at, Message.id, cursor))
     return Stretch(
         _entries(found[:size]),
         has_older=db.session.scalar(sa.select(at_or_below.exists())) or False,
@@ -126,13 +126,13 @@ def after(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
     )
 
 
-def around(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
-    """The message at this place in the middle, with as many above it as below."""
+def around(conversation_id: uuid.UUID, cursor: str, size: int) -> Stretch:
+    """The message at this cursor in the middle, with as many above it as below."""
     half = size // 2
-    above = _of(conversation_id).where(~newer(Message.sent_at, Message.id, place))
-    below = _of(conversation_id).where(newer(Message.sent_at, Message.id, place))
-    upper = _read(above.order_by(*_DOWN).limit(half + 1))
-    lower = _read(below.order_by(*_UP).limit(half + 1))
+    above = _messages_of(conversation_id).where(~newer(Message.sent_at, Message.id, cursor))
+    below = _messages_of(conversation_id).where(newer(Message.sent_at, Message.id, cursor))
+    upper = _read_messages(above.order_by(*_DOWN).limit(half + 1))
+    lower = _read_messages(below.order_by(*_UP).limit(half + 1))
     return Stretch(
         _entries(upper[:half][::-1] + lower[:half]),
         has_older=len(upper) > half,
@@ -143,27 +143,27 @@ def around(conversation_id: uuid.UUID, place: str, size: int) -> Stretch:
 def is_among_newest(message: Message, size: int) -> bool:
     """Whether fewer than `size` messages of its conversation are newer."""
     newer_ones = (
-        _of(message.conversation_id)
-        .where(newer(Message.sent_at, Message.id, position(message.sent_at, message.id)))
+        _messages_of(message.conversation_id)
+        .where(newer(Message.sent_at, Message.id, _cursor_of(message)))
         .limit(size)
         .subquery()
     )
     return (db.session.scalar(sa.select(sa.func.count()).select_from(newer_ones)) or 0) < size
 
 
-def watched(
+def watched_stretch(
     conversation_id: uuid.UUID, since: str | None, until: str | None, limit: int
 ) -> Stretch:
-    """What stands between two places now, the newest of it; told apart by versions only.
+    """What stands between two cursors now, the newest of it; told apart by versions only.
 
-    The places themselves belong to it. Words of messages are not read: `whole` reads them.
+    Their messages themselves belong to it. Words of messages are not read: `whole` reads them.
     """
-    query = _of(conversation_id)
+    query = _messages_of(conversation_id)
     if since:
         query = query.where(~older(Message.sent_at, Message.id, since))
     if until:
         query = query.where(~newer(Message.sent_at, Message.id, until))
-    found = _read(query.order_by(*_DOWN).limit(limit + 1), light=True)
+    found = _read_messages(query.order_by(*_DOWN).limit(limit + 1), light=True)
     return Stretch(
         _entries(found[:limit][::-1], above=found[limit] if len(found) > limit else None),
         has_older=len(found) > limit,
@@ -171,11 +171,11 @@ def watched(
     )
 
 
-def whole(entries: Iterable[Entry]) -> None:
+def load_whole(entries: Iterable[Entry]) -> None:
     """Read the rest of these messages' rows, in one go."""
     ids = [entry.message.id for entry in entries]
     if ids:
-        _read(sa.select(Message).where(Message.id.in_(ids)))
+        _read_messages(sa.select(Message).where(Message.id.in_(ids)))
 
 
 # --- Versions ------------------------------------------------------------------------------
@@ -213,11 +213,11 @@ _DOWN = (Message.sent_at.desc(), Message.id.desc())
 _UP = (Message.sent_at, Message.id)
 
 
-def _of(conversation_id: uuid.UUID) -> sa.Select[Message]:
+def _messages_of(conversation_id: uuid.UUID) -> sa.Select[Message]:
     return sa.select(Message).filter_by(conversation_id=conversation_id)
 
 
-def _read(query: sa.Select[Message], *, light: bool = False) -> list[Message]:
+def _read_messages(query: sa.Select[Message], *, light: bool = False) -> list[Message]:
     """With their files, and what those are linked to: the same few queries for any number."""
     options: list[Any] = [selectinload(Message.media)]
     if light:
@@ -240,7 +240,7 @@ def _entries(
     return [
         _entry(
             message,
-            follows=previous is not None and _goes_on(previous, message),
+            follows=previous is not None and _continues(previous, message),
             is_first_new=message is first_new,
         )
         for previous, message in zip([above, *messages], messages, strict=False)
@@ -253,14 +253,14 @@ def _in_sight(entries: list[Entry]) -> list[Entry]:
     order = range(len(entries))[::-1] if first_new is None else range(first_new, len(entries))
     photos = 0
     for index in order[:IN_SIGHT]:
-        photos += len(wording.shown(entries[index].message))
+        photos += len(wording.shown_files(entries[index].message))
         if photos > IN_SIGHT and index != order[0]:
             break
         entries[index] = replace(entries[index], is_seen_first=True)
     return entries
 
 
-def _goes_on(above: Message, message: Message) -> bool:
+def _continues(above: Message, message: Message) -> bool:
     return (
         not (above.is_call or message.is_call)
         and (above.direction, above.sender, above.colleague)
@@ -271,28 +271,36 @@ def _goes_on(above: Message, message: Message) -> bool:
 
 
 def _entry(message: Message, *, follows: bool, is_first_new: bool) -> Entry:
-    place = position(message.sent_at, message.id)
-    files = " ".join(f"{media.id.hex[:8]}:{_file(media)}" for media in wording.shown(message))
+    cursor = _cursor_of(message)
+    files = " ".join(
+        f"{media.id.hex[:8]}:{_file_version(media)}" for media in wording.shown_files(message)
+    )
     words = _digest(message.said, message.kind, message.direction, follows).hex()
     receipt = wording.receipt(message)
     return Entry(
         message=message,
-        position=place,
+        cursor=cursor,
         follows=follows,
         files=files,
         words=words,
-        version=_digest(place, files, words, receipt and receipt.words, message.status),
+        version=_digest(cursor, files, words, receipt and receipt.words, message.status),
         is_first_new=is_first_new,
     )
 
 
-def _file(media: MediaAttachment) -> str:
+def _cursor_of(message: Message) -> str:
+    return Cursor(message.sent_at, message.id).encode()
+
+
+def _file_version(media: MediaAttachment) -> str:
     """Its version. Waiting and being downloaded look alike."""
     state = "on its way" if media.is_on_its_way else media.state
     shown = [getattr(media, column.key) for column in _OF_A_FILE if column.key not in _UNSHOWN]
-    links = [_link(link.record) for link in sorted(media.links, key=lambda link: str(link.id))]
+    links = [
+        _link_facts(link.record) for link in sorted(media.links, key=lambda link: str(link.id))
+    ]
     return _digest(state, shown, links).hex()
 
 
-def _link(record: WorkRecord) -> tuple[object, ...]:
+def _link_facts(record: WorkRecord) -> tuple[object, ...]:
     return record.id, record.number, record.title, record.visit, record.starts_at

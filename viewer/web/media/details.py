@@ -9,11 +9,10 @@ from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
 from viewer import derive
-from viewer.extensions import db, lock, media_store, spool
+from viewer.extensions import db, media_store, spool
 from viewer.models import AuditEntry, MediaAttachment
-from viewer.office import filing, sharing, trash
+from viewer.office import audit, filing, sharing, trash
 from viewer.office.names import names_of, title_of
-from viewer.search import indexing
 from viewer.storage import StorageError, decoder_workspace
 from viewer.web.access import Role, needs, the_user
 
@@ -55,7 +54,7 @@ def _passport(media: MediaAttachment, caption: str | None = None, error: str | N
     ).all()
     deliveries = trash.deliveries_of(media) if is_office else []
     shares = sharing.shares_of(media)
-    uses = filing.uses(media)
+    uses = filing.links_from(media)
     db.session.commit()  # nobody waits for the database while the store and a child are asked
     return render_template(
         "media/details.html",
@@ -66,7 +65,6 @@ def _passport(media: MediaAttachment, caption: str | None = None, error: str | N
         names=names,
         caption=media.caption or "" if caption is None else caption,
         error=error,
-        most_caption=trash.LONGEST_CAPTION,
         is_office=is_office,
         deliveries=deliveries,
         copies=_copies(media),
@@ -75,24 +73,9 @@ def _passport(media: MediaAttachment, caption: str | None = None, error: str | N
         shares=shares,
         checks=[entry for entry in history if entry.action == "check"],
         history=history,
-        actions=ACTIONS,
+        describe_action=audit.describe_action_here,
         kept_until=trash.kept_until(media),
     )
-
-
-# What the trail's words for actions read like on a page.
-ACTIONS = {
-    "caption": "Caption",
-    "check": "Checked",
-    "trash": "Put in the trash",
-    "restore": "Restored",
-    "purge": "Deleted for good",
-    "link": "Linked",
-    "unlink": "Unlinked",
-    "not_needed": "Marked as not needed",
-    "needed": "Marked as needed after all",
-    "retry": "Tried again",
-}
 
 
 def _copies(media: MediaAttachment) -> list[Copy]:
@@ -120,13 +103,11 @@ def _camera(media: MediaAttachment) -> derive.Described | None:
 @bp.post("/media/<uuid:media_id>/caption")
 def caption(media_id: uuid.UUID) -> Response | tuple[str, int]:
     """What people call it."""
-    lock("ingest")  # which writes the search's entries, too
     media, words = find_file(media_id), request.form.get("caption", "")
     try:
         trash.set_caption(media, words)
     except trash.Refused as refusal:
         return _passport(media, words, str(refusal)), 422
-    indexing.index_messages([media.message])
     db.session.commit()
     flash("The caption is kept." if media.caption else "There is no caption now.", "done")
     return to_details(media)
@@ -141,7 +122,7 @@ def check(media_id: uuid.UUID) -> Response:
         abort(409, "There is nothing to check: the file is not in the store.")
     db.session.commit()  # nobody waits for the database while a film is read
     try:
-        finding = trash.look(media)
+        finding = trash.check_file(media)
     except StorageError as trouble:
         flash(f"It could not be checked now. {trouble}", "error")
         return to_details(media)

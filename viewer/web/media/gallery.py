@@ -4,7 +4,7 @@ import itertools
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,20 +25,24 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import quo
 from viewer.extensions import db
-from viewer.models import Conversation, ConversationAlias, MediaAttachment, MediaLink, Message, User
+from viewer.models import Conversation, MediaAttachment, MediaLink, Message, User
+from viewer.models.indexes import beyond
+from viewer.models.media import MOST_FILES
 from viewer.office import audit, filing
 from viewer.office.names import names_of, title_of
+from viewer.plurals import counted, plural
 from viewer.web import access
-from viewer.web.formatting import clock, local, plural
+from viewer.web.formatting import clock, local
 from viewer.web.media import slides, zips
 from viewer.web.media.gallery_filters import FILED, KINDS, STATES, US, Narrowing
+from viewer.web.pagination import Cursor, next_cursor
+from viewer.web.redirects import find_conversation
 from viewer.web.wording import what
 
 bp = Blueprint("gallery", __name__)
 
 PAGE = 48  # rows of two, three, four and six are all full
 COUNTED = 500  # "500+": nobody counts on
-SELECTED = 500  # files at once: as many as are linked or shared at once
 
 Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttachment.MediaType
 
@@ -88,21 +92,15 @@ class Group:
 
 
 @bp.get("/photos")
-def everything() -> str | tuple[str, int]:
+def everything() -> str:
     """Everything that was sent, the newest first."""
     return _show(Narrowing.read(request.args))
 
 
 @bp.get("/conversations/<uuid:conversation_id>/photos")
-def of_conversation(conversation_id: uuid.UUID) -> str | tuple[str, int] | BaseResponse:
+def of_conversation(conversation_id: uuid.UUID) -> str:
     """What was sent in one conversation, the newest first."""
-    conversation = db.session.get(Conversation, conversation_id)
-    if conversation is None:
-        alias = db.session.get(ConversationAlias, str(conversation_id))
-        if alias is None:
-            abort(404, "There is no such conversation.")
-        return redirect(url_for(".of_conversation", conversation_id=alias.conversation_id), 301)
-    return _show(Narrowing.read(request.args, conversation))
+    return _show(Narrowing.read(request.args, find_conversation(conversation_id)))
 
 
 @bp.get("/photos/ids")
@@ -111,10 +109,10 @@ def ids() -> Response:
     query = (
         _newest_first(sa.select(MediaAttachment.id), _narrowing())
         .where(MediaAttachment.state == State.STORED)
-        .limit(SELECTED + 1)
+        .limit(MOST_FILES + 1)
     )
     found = db.session.scalars(query).all()
-    return jsonify(ids=[str(one) for one in found[:SELECTED]], more=len(found) > SELECTED)
+    return jsonify(ids=[str(one) for one in found[:MOST_FILES]], more=len(found) > MOST_FILES)
 
 
 @bp.get("/photos/slides")
@@ -151,32 +149,33 @@ def _narrowing() -> Narrowing:
     if conversation_id := request.args.get("conversation_id"):
         conversation = db.get_or_404(Conversation, _uuid(conversation_id))
     narrowing = Narrowing.read(request.args, conversation)
-    for words in narrowing.errors.values():
-        abort(400, words)
+    if (
+        narrowing.span.problem
+    ):  # nobody sees the page that says so: more would be selected than meant
+        abort(400, narrowing.span.problem)
     return narrowing
 
 
-def _show(narrowing: Narrowing) -> str | tuple[str, int]:
+def _show(narrowing: Narrowing) -> str:
     conversation = narrowing.conversation
-    found: list[MediaAttachment] = []
-    if not narrowing.errors:
-        query = _newest_first(sa.select(MediaAttachment), narrowing).options(
-            joinedload(MediaAttachment.message).load_only(
-                Message.kind, Message.direction, Message.sender
-            ),
-            joinedload(MediaAttachment.conversation),
-            selectinload(MediaAttachment.links).joinedload(MediaLink.record),
-            *(defer(column) for column in _UNSEEN),
-        )
-        if place := request.args.get("before"):
-            query = query.where(_after(place))
-        found = list(db.session.scalars(query.limit(PAGE + 1)))
-    page, has_older = found[:PAGE], len(found) > PAGE
+    query = _newest_first(sa.select(MediaAttachment), narrowing).options(
+        joinedload(MediaAttachment.message).load_only(
+            Message.kind, Message.direction, Message.sender
+        ),
+        joinedload(MediaAttachment.conversation),
+        selectinload(MediaAttachment.links).joinedload(MediaLink.record),
+        *(defer(column) for column in _UNSEEN),
+    )
+    if cursor := request.args.get("before"):
+        key = Cursor.decode(cursor, slides.ORDER).key
+        query = query.where(beyond(slides.ORDER, key, forward=False))
+    found = list(db.session.scalars(query.limit(PAGE + 1)))
+    page, older = found[:PAGE], next_cursor(found, PAGE, *slides.ORDER)
     names = _names(page, conversation)
     by = request.args.get("by") or _fitting(page)
     endpoint = ".of_conversation" if conversation else ".everything"
     here: dict[str, Any] = {"conversation_id": conversation.id} if conversation else {}
-    answer = render_template(
+    return render_template(
         "media/gallery.html",
         conversation=conversation,
         title=title_of(conversation, names) if conversation else "Photos",
@@ -189,14 +188,13 @@ def _show(narrowing: Narrowing) -> str | tuple[str, int]:
         senders=_senders(conversation, names),
         count=_count(narrowing),
         link=lambda **changes: url_for(endpoint, **{**here, **narrowing.address(**changes)}),
-        older={"before": _place(page[-1]), "by": by} if has_older else None,
+        older={"before": older, "by": by} if older else None,
         is_newest="before" not in request.args,
         is_all_selected="all" in request.args.getlist("select"),
         ids=url_for(".ids", **{**here, **narrowing.address()}),
         slides=url_for(".pictures", **{**here, **narrowing.address()}),
         actions=[one for one in ACTIONS if access.the_user().role.covers(one.role)],
     )  # fmt: skip
-    return (answer, 400) if narrowing.errors else answer
 
 
 # What a tile shows nothing of.
@@ -210,33 +208,8 @@ def _newest_first(query: sa.Select[Any], narrowing: Narrowing) -> sa.Select[Any]
     )
 
 
-def _place(media: MediaAttachment) -> str:
-    """The place of this file, for an address: it stays the same while the list grows."""
-    return f"{media.sent_at.timestamp():.6f}_{media.message_id.hex}_{media.position}_{media.id.hex}"
-
-
-def _after(place: str) -> sa.ColumnElement[bool]:
-    """What comes after this place. A place that cannot be is a 400."""
-    try:
-        stamp, message_id, number, media_id = place.split("_")
-        if len(number) > 9:
-            abort(400, "That is no place in this list.")
-        values = (
-            datetime.fromtimestamp(float(stamp), tz=UTC),
-            uuid.UUID(message_id),
-            int(number),
-            uuid.UUID(media_id),
-        )
-    except (ValueError, OverflowError, OSError):
-        abort(400, "That is no place in this list.")
-    here = sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(values, slides.ORDER, strict=True)))
-    return sa.tuple_(*slides.ORDER) < here
-
-
 def _count(narrowing: Narrowing) -> str:
     """How many there are, in words; nobody counts on beyond five hundred."""
-    if narrowing.errors:
-        return ""
     some = sa.select(sa.literal(1)).select_from(MediaAttachment).where(*narrowing.conditions())
     found = db.session.scalar(
         sa.select(sa.func.count()).select_from(some.limit(COUNTED + 1).subquery())
@@ -246,8 +219,8 @@ def _count(narrowing: Narrowing) -> str:
         narrowing.kind, "file"
     )
     if count > COUNTED:
-        return f"{COUNTED:,}+ {word}s"
-    return f"{count:,} {plural(count, word)}"
+        return f"{COUNTED:,}+ {plural(COUNTED, word)}"
+    return counted(count, word)
 
 
 def _names(

@@ -5,16 +5,16 @@ Every choice is one word in the address; they combine, and an address can be kep
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from flask import abort
 
 from viewer import quo
-from viewer.config import settings
 from viewer.extensions import db
 from viewer.models import Contact, ContactNumber, Conversation, MediaAttachment, Message
+from viewer.web.date_range import Span, read_span
 
 State, MediaType = MediaAttachment.State, MediaAttachment.MediaType
 
@@ -28,22 +28,12 @@ KINDS = {
 }
 
 
-def _words(condition: str) -> Condition:
-    """As the index says it: SQLite takes a partial index only for its own words."""
-    return sa.and_(sa.text(condition))
-
-
 FILED: dict[str, tuple[str, Condition]] = {
-    "linked": ("Linked to work", _words("media_attachments.linked_at IS NOT NULL")),
-    "unfiled": (
-        "Unfiled",
-        _words("media_attachments.is_unfiled AND media_attachments.state = 'stored'"),
-    ),
-    "not-needed": ("Not needed", _words("media_attachments.not_needed_at IS NOT NULL")),
+    "linked": ("Linked to work", MediaAttachment.is_in("linked")),
+    "unfiled": ("Unfiled", MediaAttachment.is_in("unfiled")),
+    "not-needed": ("Not needed", MediaAttachment.is_in("not_needed")),
 }
-_UNSETTLED = _words(
-    "media_attachments.state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
-)
+_UNSETTLED = MediaAttachment.is_in("unsettled")
 STATES: dict[str, tuple[str, Condition]] = {
     "safe": ("Safe", MediaAttachment.state == State.STORED),
     "waiting": (
@@ -64,16 +54,14 @@ NAMESAKES = 100  # numbers that a name or a part of a number may stand for
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """The choices, as typed. `errors` says by field what could not be understood."""
+    """The choices, as typed."""
 
     kind: str = ""
     filed: str = ""
     state: str = ""
     sender: str = ""  # a number of the conversation or "us"; in the whole company, words
-    since: str = ""
-    until: str = ""
+    span: Span = field(default_factory=lambda: read_span({}))
     conversation: Conversation | None = None
-    errors: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -82,16 +70,14 @@ class Narrowing:
         """From an address. 404 for a word that no form of ours sends."""
         found: dict[str, Any] = {
             name: given.get(name, "").replace("\0", "").strip()[:100]
-            for name in ("kind", "filed", "state", "sender", "since", "until")
+            for name in ("kind", "filed", "state", "sender")
         }
         for name, known in (("kind", KINDS), ("filed", FILED), ("state", STATES)):
             if found[name] and found[name] not in known:
                 abort(404, "There is no such filter.")
         if conversation and found["sender"] not in ("", US, *conversation.numbers):
             abort(404, "Nobody in this conversation has that number.")
-        narrowing = cls(conversation=conversation, **found)
-        _check_days(narrowing)
-        return narrowing
+        return cls(conversation=conversation, span=read_span(given), **found)
 
     def address(self, **changes: str) -> dict[str, str]:
         """The words of an address: these choices, with changes; what is open is left out."""
@@ -100,8 +86,7 @@ class Narrowing:
             "filed": self.filed,
             "state": self.state,
             "sender": self.sender,
-            "since": self.since,
-            "until": self.until,
+            **self.span.args,
             **changes,
         }
         return {name: word for name, word in words.items() if word}
@@ -113,13 +98,13 @@ class Narrowing:
             "filed": FILED[self.filed][0] if self.filed else "",
             "state": STATES[self.state][0] if self.state else "",
             "sender": f"From {by_whom}" if self.sender and self.sender != US else by_whom,
-            "since": f"Since {_day(self.since)}" if self.since else "",
-            "until": f"Until {_day(self.until)}" if self.until else "",
+            "since": f"Since {_day(self.span.first)}" if self.span.first else "",
+            "until": f"Until {_day(self.span.last)}" if self.span.last else "",
         }
         return [(name, words) for name, words in said.items() if words]
 
     def conditions(self) -> list[Condition]:
-        """What a file must be. Not for a narrowing with errors."""
+        """What a file must be."""
         found = [MediaAttachment.state != State.TRASHED, MediaAttachment.sent_at <= EVER]
         if self.conversation:
             found.append(MediaAttachment.conversation_id == self.conversation.id)
@@ -129,11 +114,7 @@ class Narrowing:
             found.append(FILED[self.filed][1])
         if self.state:
             found.append(STATES[self.state][1])
-        if self.since:
-            found.append(MediaAttachment.sent_at >= _begin(date.fromisoformat(self.since)))
-        if self.until:
-            end = _begin(date.fromisoformat(self.until) + timedelta(days=1))
-            found.append(MediaAttachment.sent_at < end)
+        found += self.span.conditions(MediaAttachment.sent_at)
         if self.sender:
             found += self._of_sender()
         return found
@@ -193,29 +174,6 @@ def _numbers_with(digits: str) -> list[str]:
     return [number for group in set(groups) for number in group.split(",") if digits in number]
 
 
-def _check_days(narrowing: Narrowing) -> None:
-    days: dict[str, date] = {}
-    for name in ("since", "until"):
-        if word := getattr(narrowing, name):
-            try:
-                days[name] = date.fromisoformat(word)
-            except ValueError:
-                narrowing.errors[name] = f"“{word}” is no day. Write it like 2026-09-21."
-            else:
-                if not 1990 <= days[name].year <= 2200:
-                    narrowing.errors[name] = "That year cannot be right."
-    if len(days) == 2 and not narrowing.errors and days["since"] > days["until"]:
-        narrowing.errors["until"] = "The last day is before the first."
-
-
-def _begin(day: date) -> datetime:
-    return datetime.combine(day, time(), settings().zone)
-
-
-def _day(word: str) -> str:
-    """Sep 1, 2026, or whatever else was typed."""
-    try:
-        day = date.fromisoformat(word)
-    except ValueError:
-        return word
+def _day(day: date) -> str:
+    """Sep 1, 2026"""
     return f"{day:%b} {day.day}, {day.year}"

@@ -5,7 +5,7 @@ from flask import Blueprint, abort, request
 from viewer.extensions import db
 from viewer.models import MediaAttachment, Message
 from viewer.web.access import the_user
-from viewer.web.wording import plays, shown
+from viewer.web.wording import plays, shown_files
 
 bp = Blueprint("player", __name__)
 
@@ -42,7 +42,7 @@ def recording_of(message: Message) -> MediaAttachment | None:
     return next(
         (
             media
-            for media in shown(message)
+            for media in shown_files(message)
             if media.role is MediaAttachment.Role.RECORDING and media.is_stored and plays(media)
         ),
         None,

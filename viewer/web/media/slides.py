@@ -11,12 +11,15 @@ from sqlalchemy.orm import InstrumentedAttribute, joinedload, selectinload
 
 from viewer import derive, quo
 from viewer.extensions import db, now
-from viewer.models import Conversation, MediaAttachment, MediaLink
+from viewer.models import MediaAttachment, MediaLink
+from viewer.models.indexes import beyond
 from viewer.office import filing
 from viewer.office.names import names_of
 from viewer.web.access import Role, the_user
+from viewer.web.date_range import read_moment
 from viewer.web.formatting import clock, day, exact_time, local
-from viewer.web.pagination import moment_of
+from viewer.web.pagination import Cursor
+from viewer.web.redirects import find_conversation
 from viewer.web.wording import plays
 
 bp = Blueprint("slides", __name__)
@@ -37,8 +40,7 @@ Condition = sa.ColumnElement[bool]
 @bp.get("/conversations/<uuid:conversation_id>/slides")
 def of_conversation(conversation_id: uuid.UUID) -> Response:
     """Photos and videos of a conversation: a page of the list, around, before or after one."""
-    if db.session.get(Conversation, conversation_id) is None:
-        abort(404, "There is no such conversation.")
+    find_conversation(conversation_id)
     return answer(Media.conversation_id == conversation_id)
 
 
@@ -48,7 +50,7 @@ def answer(*conditions: Condition, newest_first: bool = False) -> Response:
     ?around=<id> has a slide in its middle, ?before= and ?after= go on from a page, ?at=end has the
     last ones. With the `as_of` of the first answer the list stays the same while photos arrive.
     """
-    moment = _moment()
+    moment = _as_of()
     wanted = (
         *conditions,
         Media.state == Media.State.STORED,
@@ -57,7 +59,7 @@ def answer(*conditions: Condition, newest_first: bool = False) -> Response:
         Media.thumbnail_path.is_not(None),
         Media.downloaded_at <= moment,
     )
-    found = _page(wanted, newest_first=newest_first)
+    found = _slides_asked(wanted, newest_first=newest_first)
     first = _count(*wanted, _beyond(found[0], forward=newest_first)) + 1 if found else 0
     total = _count(*wanted)
     response = jsonify(
@@ -149,44 +151,39 @@ def _full(media: MediaAttachment) -> str | None:
     return url_for("media.files.full", media_id=media.id)
 
 
-def _page(wanted: Sequence[Condition], *, newest_first: bool) -> list[MediaAttachment]:
+def _slides_asked(wanted: Sequence[Condition], *, newest_first: bool) -> list[MediaAttachment]:
     """The slides asked for, in the order of the list."""
     forward = not newest_first
     if wish := request.args.get("around"):
-        middle = _place(wish, wanted)
+        middle = _media_at(wish, wanted)
         half = PAGE // 2
-        earlier = _from(middle, wanted, half, forward=not forward)
-        return [*reversed(earlier), middle, *_from(middle, wanted, half, forward=forward)]
+        earlier = _slides_from(middle, wanted, half, forward=not forward)
+        return [*reversed(earlier), middle, *_slides_from(middle, wanted, half, forward=forward)]
     if wish := request.args.get("after"):
-        return _from(_place(wish, ()), wanted, PAGE, forward=forward)
+        return _slides_from(_media_at(wish, ()), wanted, PAGE, forward=forward)
     if wish := request.args.get("before"):
-        return _from(_place(wish, ()), wanted, PAGE, forward=not forward)[::-1]
+        return _slides_from(_media_at(wish, ()), wanted, PAGE, forward=not forward)[::-1]
     if request.args.get("at") == "end":
-        return _from(None, wanted, PAGE, forward=not forward)[::-1]
-    return _from(None, wanted, PAGE, forward=forward)
+        return _slides_from(None, wanted, PAGE, forward=not forward)[::-1]
+    return _slides_from(None, wanted, PAGE, forward=forward)
 
 
-def _from(
-    place: MediaAttachment | None, wanted: Sequence[Condition], count: int, *, forward: bool
+def _slides_from(
+    start: MediaAttachment | None, wanted: Sequence[Condition], count: int, *, forward: bool
 ) -> list[MediaAttachment]:
-    """So many beyond a place, the nearest first; from the end of the list without a place."""
+    """So many beyond this one, the nearest first; from the end of the list without one."""
     query = sa.select(Media).where(*wanted).options(*LOADED).limit(count)
-    if place is not None:
-        query = query.where(_beyond(place, forward=forward))
+    if start is not None:
+        query = query.where(_beyond(start, forward=forward))
     return list(db.session.scalars(query.order_by(*(c if forward else c.desc() for c in ORDER))))
 
 
-def _beyond(place: MediaAttachment, *, forward: bool) -> Condition:
-    here = sa.tuple_(*(sa.literal(getattr(place, c.key), c.type) for c in ORDER))
-    ours = sa.tuple_(*ORDER)
-    return ours > here if forward else ours < here
+def _beyond(media: MediaAttachment, *, forward: bool) -> Condition:
+    return beyond(ORDER, Cursor.of_row(media, ORDER).key, forward=forward)
 
 
-def _place(wish: str, wanted: Sequence[Condition]) -> MediaAttachment:
-    try:
-        media_id = uuid.UUID(wish)
-    except ValueError:
-        abort(400, "That is no place in this list.")
+def _media_at(wish: str, wanted: Sequence[Condition]) -> MediaAttachment:
+    [media_id] = Cursor.decode(wish, (Media.id,)).key
     found = db.session.scalar(
         sa.select(Media).where(Media.id == media_id, *wanted).options(*LOADED)
     )
@@ -199,6 +196,6 @@ def _count(*wanted: Condition) -> int:
     return db.session.scalar(sa.select(sa.func.count()).select_from(Media).where(*wanted)) or 0
 
 
-def _moment() -> datetime:
+def _as_of() -> datetime:
     wish = request.args.get("as_of")
-    return moment_of(wish) if wish else now()
+    return read_moment(wish) if wish else now()

@@ -5,15 +5,14 @@ import uuid
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from viewer.extensions import db, lock, now
+from viewer.extensions import db, now
 from viewer.models import MediaAttachment
 from viewer.office import filing, trash
 from viewer.office.names import names_of, title_of
-from viewer.search import indexing
+from viewer.plurals import plural
 from viewer.storage import StorageError
 from viewer.web import pagination
 from viewer.web.access import Role, needs, the_user
-from viewer.web.formatting import plural
 from viewer.web.media import files
 from viewer.web.media.details import find_file, to_details
 from viewer.web.wording import what
@@ -32,17 +31,13 @@ def show() -> str:
     if show not in ("", "deleted"):
         abort(404, "There is no such list.")
     before = request.args.get("before")
-    place = (
-        pagination.older(MediaAttachment.trashed_at, MediaAttachment.id, before)  # type: ignore[arg-type]
-        if before
-        else None
-    )
-    found = trash.in_trash(PAGE + 1, place, purged=show == "deleted")
+    key = MediaAttachment.trashed_at, MediaAttachment.id
+    after = pagination.older(*key, before) if before else None
+    found = trash.in_trash(PAGE + 1, after, purged=show == "deleted")
     page = found[:PAGE]
     ids = {media.conversation_id: media.conversation for media in page}
     names = names_of(number for one in ids.values() for number in one.numbers)
     uses = filing.uses_of([media.id for media in page])
-    last = page[-1] if len(found) > PAGE else None
     return render_template(
         "media/trash.html",
         files=page,
@@ -53,7 +48,7 @@ def show() -> str:
         kept_until=trash.kept_until,
         now=now(),
         purgeable=len(trash.purgeable()) if the_user().role.covers(Role.OWNER) else 0,
-        older=pagination.position(last.trashed_at, last.id) if last and last.trashed_at else None,
+        older=pagination.next_cursor(found, PAGE, *key),
     )
 
 
@@ -84,7 +79,7 @@ def thumbnail(media_id: uuid.UUID) -> Response:
 def put_in_trash(media_id: uuid.UUID) -> Response | str:
     """Put a file away. Where it is used, that is said first, and asked."""
     media = find_file(media_id)
-    uses = trash.uses(media)
+    uses = trash.uses_of(media)
     if uses and "sure" not in request.form and media.state is not State.TRASHED:
         return render_template(
             "media/confirm_trash.html",
@@ -94,14 +89,12 @@ def put_in_trash(media_id: uuid.UUID) -> Response | str:
             shares=uses.shares,
             kept=trash.KEPT,
         )
-    lock("ingest")
     try:
         trash.trash(media, the_user())
     except trash.Refused as refusal:
         db.session.rollback()
         flash(str(refusal), "error")
         return to_details(media)
-    indexing.index_messages([media.message])  # without its caption
     db.session.commit()
     flash(f"The {what(media)} is in the trash. Its bytes are kept; it can be restored.", "done")
     return redirect(url_for(".show"), 303)
@@ -112,14 +105,12 @@ def put_in_trash(media_id: uuid.UUID) -> Response | str:
 def restore(media_id: uuid.UUID) -> Response:
     """Bring a file back to where it was."""
     media = find_file(media_id)
-    lock("ingest")
     try:
         trash.restore(media, the_user())
     except trash.Refused as refusal:
         db.session.rollback()
         flash(str(refusal), "error")
         return redirect(url_for(".show"), 303)
-    indexing.index_messages([media.message])
     db.session.commit()
     flash(f"The {what(media)} is back where it was.", "done")
     return to_details(media)

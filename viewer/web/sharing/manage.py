@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, Share, ShareItem, WorkRecord
+from viewer.models.media import MOST_FILES
 from viewer.office import filing, sharing
 from viewer.web import pagination
 from viewer.web.access import Role, needs, the_user
@@ -82,7 +83,7 @@ def index() -> str:
     if state not in STATES or whose not in ("", "mine"):
         abort(404, "There is no such list.")
     before = request.args.get("before")
-    found = sharing.listed(
+    found = sharing.list_shares(
         state,
         the_user() if whose else None,
         pagination.older(Share.created_at, Share.id, before) if before else None,
@@ -95,7 +96,7 @@ def index() -> str:
         states=STATES,
         state=state,
         whose=whose,
-        older=pagination.position(page[-1].created_at, page[-1].id) if len(found) > PAGE else None,
+        older=pagination.next_cursor(found, PAGE, Share.created_at, Share.id),
     )
 
 
@@ -130,8 +131,8 @@ def create() -> Response | tuple[str, int]:
     expires_at = wish.expires_at()
     if not files:
         wish.errors["media"] = "Choose at least one file."
-    elif len(files) > sharing.MOST_FILES:
-        wish.errors["media"] = f"A link holds at most {sharing.MOST_FILES} files."
+    elif len(files) > MOST_FILES:
+        wish.errors["media"] = f"A link holds at most {MOST_FILES} files."
     if wish.errors or expires_at is None:
         return _form(wish, offered, list(chosen), record), 422
     user = the_user()
@@ -210,7 +211,7 @@ def _form(
         lasts=LASTS,
         first_day=today,
         last_day=today + sharing.LONGEST - timedelta(days=1),
-        most=sharing.MOST_FILES,
+        most=MOST_FILES,
         shortest=sharing.SHORTEST_PASSPHRASE,
     )
 

@@ -32,10 +32,10 @@ from viewer.extensions import begin_writing, db, now
 from viewer.models import MediaAttachment, Share, ShareItem, Throttle, fingerprint
 from viewer.office import sharing, throttle
 from viewer.office.throttle import Allowance
+from viewer.plurals import plural
 from viewer.storage import StorageError
 from viewer.web import access
 from viewer.web.devices import client_network
-from viewer.web.formatting import plural
 from viewer.web.media import files as files
 from viewer.web.wording import plays, what
 
@@ -63,7 +63,7 @@ class Place:
 @bp.get("/<token>")
 def page(token: str) -> Response | str:
     """All of it: photos, films, recordings."""
-    share = _find(token)
+    share = _find_share(token)
     _count_use()
     if _is_locked(share):
         return render_template("sharing/locked.html", token=token, wrong=None)
@@ -71,7 +71,7 @@ def page(token: str) -> Response | str:
         begin_writing()
         sharing.count_view(share)
         db.session.commit()
-    items = sharing.shown(share)
+    items = sharing.items_shown(share)
     is_sound = {item.position: item.media.media_type is MediaType.AUDIO for item in items}
     return render_template(
         "sharing/page.html",
@@ -86,7 +86,7 @@ def page(token: str) -> Response | str:
 @bp.post("/<token>")
 def unlock(token: str) -> Response | BaseResponse | tuple[str, int]:
     """Say the passphrase. Who said it right is not asked again for a while."""
-    share = _find(token)
+    share = _find_share(token)
     if share.passphrase_hash is None:
         return redirect(url_for(".page", token=token), 303)
     try:
@@ -100,7 +100,7 @@ def unlock(token: str) -> Response | BaseResponse | tuple[str, int]:
         Allowance(f"shared-to:{share.id}", free=10, memory=timedelta(hours=6)),
     )
     try:
-        throttle.take(*tries)
+        throttle.count_attempt(*tries)
     except throttle.TooMany as refusal:
         db.session.rollback()
         raise TooManyRequests(TOO_OFTEN, retry_after=_seconds(refusal.wait)) from None
@@ -108,7 +108,7 @@ def unlock(token: str) -> Response | BaseResponse | tuple[str, int]:
     if not sharing.is_passphrase(share, request.form.get("passphrase", "")):
         wrong = "That is not the passphrase. Capitals and extra spaces make no difference."
         return render_template("sharing/locked.html", token=token, wrong=wrong), 401
-    throttle.succeeded(*tries)
+    throttle.forget_failures(*tries)
     db.session.commit()
     response = redirect(url_for(".page", token=token), 303)
     response.set_cookie(
@@ -131,7 +131,7 @@ access.csrf.exempt(unlock)
 def one(token: str, position: int) -> str:
     """One photo, as large as the screen."""
     share = _open(token)
-    items = sharing.shown(share)
+    items = sharing.items_shown(share)
     places = [item.position for item in items]
     if position not in places:
         abort(404)
@@ -187,10 +187,10 @@ def contents(items: Sequence[ShareItem]) -> str:
 # --- Who may -------------------------------------------------------------------------------
 
 
-def _find(token: str) -> Share:
+def _find_share(token: str) -> Share:
     """The link that this is the secret of; 410 once it has expired, 404 for all the rest."""
     guesses = Allowance(f"shared-guess:{client_network()}", free=30, memory=timedelta(hours=1))
-    share = sharing.find(token)
+    share = sharing.find_share(token)
     if share is None:
         _count_guess(guesses)
         abort(404)
@@ -201,7 +201,7 @@ def _find(token: str) -> Share:
 
 def _open(token: str) -> Share:
     """The same, and if it has a passphrase, it was said."""
-    share = _find(token)
+    share = _find_share(token)
     if _is_locked(share):
         abort(404)
     return share
@@ -266,7 +266,7 @@ def _count_guess(guesses: Allowance) -> None:
             raise TooManyRequests(TOO_OFTEN, retry_after=_seconds(left))
     begin_writing()
     with contextlib.suppress(throttle.TooMany):
-        throttle.take(guesses)
+        throttle.count_attempt(guesses)
     db.session.commit()
 
 

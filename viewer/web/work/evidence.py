@@ -11,9 +11,10 @@ from viewer.extensions import db
 from viewer.models import Evidence, EvidenceItem, MediaAttachment
 from viewer.office import evidence, filing, trash
 from viewer.office.names import names_of
+from viewer.plurals import plural
 from viewer.storage import Unavailable
 from viewer.web.access import Role, needs, the_user
-from viewer.web.formatting import local, plural
+from viewer.web.formatting import local
 from viewer.web.media import zips
 from viewer.web.wording import what
 from viewer.web.work.selection import find_record
@@ -37,7 +38,7 @@ class Piece:
 @bp.get("/work/<uuid:record_id>/evidence")
 def newest(record_id: uuid.UUID) -> Response:
     """Of the last time that the quote was sent."""
-    found = evidence.of(find_record(record_id))
+    found = evidence.snapshots_of(find_record(record_id))
     if not found:
         abort(404, "This quote was not sent yet, so nothing was kept.")
     return redirect(url_for(".show", record_id=record_id, evidence_id=found[0].id))
@@ -48,7 +49,7 @@ def show(record_id: uuid.UUID, evidence_id: uuid.UUID) -> str:
     """What the quote was priced from, as it was; and plainly, what is otherwise now."""
     record, kept = find_record(record_id), _find_evidence(record_id, evidence_id)
     links = filing.links_of(record)
-    others = evidence.of(record)
+    others = evidence.snapshots_of(record)
     return render_template(
         "work/evidence.html",
         record=record,
@@ -161,7 +162,7 @@ def _file_name(item: EvidenceItem) -> str:
 
 
 def _find_evidence(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Evidence:
-    kept = evidence.find(record_id, evidence_id)
+    kept = evidence.find_snapshot(record_id, evidence_id)
     if kept is None:
         abort(404, "There is no such evidence.")
     return kept

@@ -130,7 +130,7 @@ class RecordForm(FlaskForm):  # type: ignore[misc]
         self.validate()
         errors = {name: str(self[name].errors[0]) for name in self.names() if self[name].errors}
         try:
-            clean = records.checked(self.kind, self.values())
+            clean = records.check_values(self.kind, self.values())
         except records.Invalid as invalid:
             raise records.Invalid(invalid.errors | errors) from None
         if errors:
@@ -235,7 +235,7 @@ def filled(record: WorkRecord) -> RecordForm:
         data=values
         | {
             "id": str(record.id),
-            "seen": records.version(record),
+            "seen": records.version_of(record),
             "conversation": str(record.conversation_id),
         }
     )

@@ -11,7 +11,7 @@ from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
 from viewer.office import filing, money, records, worklist
 from viewer.search import query
 from viewer.web.access import Role, needs, the_user
-from viewer.web.pagination import older, position
+from viewer.web.pagination import next_cursor, older
 from viewer.web.work.selection import (
     Chosen,
     asked_record,
@@ -79,8 +79,8 @@ def _choose(errors: dict[str, str]) -> Answer:
 
 
 def _found(words: str) -> Sequence[WorkRecord]:
-    wanted = worklist.Wanted(show=worklist.ALL, terms=query.read(words))
-    return worklist.page(wanted).records
+    wanted = worklist.Wanted(show=worklist.ALL, terms=query.read_terms(words))
+    return worklist.read_page(wanted).records
 
 
 @bp.post("/work/link")
@@ -117,7 +117,7 @@ def link() -> Response:
 def undo_link() -> Response:
     """Take back what the user linked in one go. What had been linked before stays."""
     record = asked_record()
-    media = filing.linked_at(record, read_moment(), the_user())
+    media = filing.media_linked_at(record, read_moment(), the_user())
     gone = filing.unlink(media, record, the_user())
     db.session.commit()
     flash(
@@ -206,9 +206,9 @@ def pick(record_id: uuid.UUID) -> str:
     Older pages are posted for, so that what is ticked on this one goes along.
     """
     record = find_record(record_id)
-    place = request.args.get("before")
-    conditions = [older(MediaAttachment.sent_at, MediaAttachment.id, place)] if place else []
-    found = filing.to_pick(record, PICK_PAGE + 1, *conditions)
+    cursor, key = request.args.get("before"), (MediaAttachment.sent_at, MediaAttachment.id)
+    conditions = [older(*key, cursor)] if cursor else []
+    found = filing.list_pickable(record, PICK_PAGE + 1, *conditions)
     page = found[:PICK_PAGE]
     shown = {one.id for one in page}
     ticked = read_ids(request.form.getlist("media"))
@@ -220,8 +220,8 @@ def pick(record_id: uuid.UUID) -> str:
         linked={one.media_id for one in filing.links_of(record)},
         ticked=set(ticked) & shown,
         elsewhere=[one for one in ticked if one not in shown],
-        older=position(page[-1].sent_at, page[-1].id) if len(found) > PICK_PAGE else None,
-        is_first=place is None,
+        older=next_cursor(found, PICK_PAGE, *key),
+        is_first=cursor is None,
     )
 
 
@@ -231,7 +231,7 @@ def arrange(record_id: uuid.UUID) -> Response:
     record, form = find_record(record_id), request.form
     links = {str(one.id): one for one in filing.links_of(record)}
     if order := read_ids(form.getlist("link")):
-        filing.reorder(record, order)
+        filing.reorder_links(record, order)
     for link_id, one in links.items():
         typed = form.get(f"caption-{link_id}")
         # Only what was typed here: a colleague may have written another one meanwhile.
@@ -240,7 +240,7 @@ def arrange(record_id: uuid.UUID) -> Response:
     pressed, link_id = _pressed(("earlier", "later", "cover", "remove"))
     target = links.get(link_id)
     if target is not None and pressed in ("earlier", "later"):
-        filing.move(record, target.id, -1 if pressed == "earlier" else 1)
+        filing.move_link(record, target.id, -1 if pressed == "earlier" else 1)
     if target is not None and pressed == "cover":
         is_cover = record.cover_id == target.media_id
         filing.set_cover(record, None if is_cover else target.media_id)

@@ -19,11 +19,13 @@ from viewer.models import (
     User,
     WorkRecord,
 )
-from viewer.office import customers, evidence, filing, records, worklist
+from viewer.office import audit, customers, evidence, filing, records, worklist
+from viewer.plurals import plural
 from viewer.search import query
 from viewer.web.access import Role, needs, the_user
-from viewer.web.formatting import local, plural
+from viewer.web.formatting import local
 from viewer.web.media import slides
+from viewer.web.pagination import Cursor
 from viewer.web.work.forms import RecordForm, blank, filled, read_day
 from viewer.web.work.linking import link_along
 from viewer.web.work.selection import find_record
@@ -91,27 +93,24 @@ def index(word: str | None) -> str:
     typed = request.args.get("q", "").strip()
     is_narrow = bool(typed or conversation)
     show = request.args.get("show") or (worklist.ALL if is_narrow else worklist.OPEN)
-    if show not in worklist.choices(kind):
+    if show not in worklist.filter_choices(kind):
         abort(404, "There is no such filter.")
-    wanted = worklist.Wanted(kind, show, query.read(typed) if typed else None, conversation)
-    try:
-        page = worklist.page(wanted, request.args.get("after"))
-    except worklist.NoSuchPlace as reason:
-        abort(400, str(reason))
+    wanted = worklist.Wanted(kind, show, query.read_terms(typed) if typed else None, conversation)
+    page, after = _page(wanted)
     kept = {"q": typed or None, "customer": conversation.id if conversation else None}
     return render_template(
         "work/index.html",
         lines=_lines(page.records),
-        after=page.after,
+        after=after,
         is_first="after" not in request.args,
         word=word,
         kinds=[(None, "All"), *((one, many) for one, (_, _, many) in KINDS.items())],
         singular=KINDS[word][1] if word else None,
-        chips=[(one, SHOWN.get(one) or one.capitalize()) for one in worklist.choices(kind)],
+        chips=[(one, SHOWN.get(one) or one.capitalize()) for one in worklist.filter_choices(kind)],
         show=show,
         typed=typed,
         kept={name: value for name, value in kept.items() if value},
-        customer=customers.of(conversation) if conversation else None,
+        customer=customers.customer_of(conversation) if conversation else None,
     )
 
 
@@ -121,23 +120,28 @@ def of_conversation(conversation_id: uuid.UUID) -> str:
     conversation = _customer(str(conversation_id))
     assert conversation is not None  # noqa: S101 - or it is a 404
     wanted = worklist.Wanted(show=worklist.ALL, conversation=conversation)
-    try:
-        page = worklist.page(wanted, request.args.get("after"))
-    except worklist.NoSuchPlace as reason:
-        abort(400, str(reason))
+    page, after = _page(wanted)
     return render_template(
         "work/of_conversation.html",
         conversation=conversation,
-        customer=customers.of(conversation),
+        customer=customers.customer_of(conversation),
         lines=_lines(page.records),
-        after=page.after,
+        after=after,
         kinds=KINDS,
     )
 
 
+def _page(wanted: worklist.Wanted) -> tuple[worklist.Page, str | None]:
+    """The page that the address asks for, and the cursor of the next."""
+    after = request.args.get("after")
+    key = None if after is None else Cursor.decode(after, wanted.sort_key).key
+    page = worklist.read_page(wanted, key)
+    return page, Cursor(*page.last).encode() if page.last else None
+
+
 def _lines(found: Sequence[WorkRecord]) -> list[Row]:
-    called = customers.called([record.conversation for record in found])
-    counts = worklist.counts(found)
+    called = customers.customers_by_id([record.conversation for record in found])
+    counts = worklist.count_files(found)
     return [
         Row(
             record,
@@ -159,14 +163,15 @@ def show(record_id: uuid.UUID) -> str:
     """What it is, what may become of it, its photos and voicemails, what was done."""
     record = find_record(record_id)
     links = filing.links_of(record)
-    kept = evidence.of(record)
+    kept = evidence.snapshots_of(record)
     return render_template(
         "work/show.html",
         record=record,
         word=WORDS[record.kind],
-        customer=customers.of(record.conversation),
+        customer=customers.customer_of(record.conversation),
         links=links,
-        steps=[(status, STEPS[record.kind, status]) for status in records.steps(record)],
+        steps=[(status, STEPS[record.kind, status]) for status in records.steps_of(record)],
+        describe_action=audit.describe_action_here,
         kept=kept,
         difference=evidence.difference(kept[0], links)
         if kept and record.status is not Status.DRAFT
@@ -196,7 +201,7 @@ def step(record_id: uuid.UUID) -> Response:
     typed = request.form.get("sent_on", "").strip()
     try:
         sent_on = read_day(typed) if typed else None
-        records.step(record, status, by=the_user(), sent_on=sent_on)
+        records.take_step(record, status, by=the_user(), sent_on=sent_on)
     except (records.OutOfStep, records.Invalid, ValueError) as reason:
         db.session.rollback()
         flash(str(reason), "error")
@@ -315,7 +320,7 @@ def _overtaken(
 ) -> Answer:
     """What was typed, beside what is saved; saving it now means it."""
     theirs = _theirs(form, record, conversation)
-    form["seen"].data = records.version(record)
+    form["seen"].data = records.version_of(record)
     return _form(form, conversation, record, overtaken=other, theirs=theirs), 409
 
 
@@ -323,12 +328,12 @@ def _theirs(form: RecordForm, record: WorkRecord, conversation: Conversation) ->
     """What is saved now, of the fields in which something else was typed."""
     typed = form.checked()
     found = {
-        name: records.shown(getattr(record, name))
+        name: records.show_value(getattr(record, name))
         for name in form.names()
         if typed[name] != getattr(record, name)
     }
     if conversation.id != record.conversation_id:
-        found["conversation"] = customers.of(record.conversation).name
+        found["conversation"] = customers.customer_of(record.conversation).name
     return found
 
 
@@ -345,7 +350,7 @@ def _form(
         form=form,
         word=WORDS[form.kind],
         record=record,
-        customer=customers.of(conversation),
+        customer=customers.customer_of(conversation),
         visits=records.VISITS,
         zone=f"{local(now()):%Z}",
         overtaken=overtaken,
@@ -378,7 +383,7 @@ def go_on(word: str) -> str:
     form["conversation"].data = str(conversation.id)
     # A record that is being edited has a version; one that is new has none.
     record_id = _uuid(form["id"].data) if form["seen"].data else None
-    return _form(form, conversation, records.find(record_id) if record_id else None)
+    return _form(form, conversation, records.find_record(record_id) if record_id else None)
 
 
 def _choose_customer(word: str, typed: str, kept: list[tuple[str, str]]) -> str:
@@ -396,14 +401,14 @@ def _customers(typed: str) -> list[customers.Customer]:
     """Those who wrote or called last; with words, those whom the search knows by them."""
     wanted = sa.select(Conversation)
     if typed.strip():
-        ids = query.search(query.read(typed), people=True, limit=CUSTOMERS)
+        ids = query.search(query.read_terms(typed), people=True, limit=CUSTOMERS)
         wanted = wanted.join(SearchEntry, SearchEntry.conversation_id == Conversation.id).where(
             SearchEntry.id.in_(ids)
         )
     rows = db.session.scalars(
         wanted.order_by(Conversation.latest_at.desc(), Conversation.id.desc()).limit(CUSTOMERS)
     ).all()
-    called = customers.called(rows)
+    called = customers.customers_by_id(rows)
     return [called[row.id] for row in rows]
 
 
@@ -414,7 +419,7 @@ def _customer(wanted: str | None) -> Conversation | None:
     """The conversation of this id; None if none is named. 404 for one that nobody knows."""
     if not wanted:
         return None
-    conversation = customers.find(_uuid(wanted))
+    conversation = Conversation.find(_uuid(wanted))
     if conversation is None:
         abort(404, "There is no such conversation.")
     return conversation

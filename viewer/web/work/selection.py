@@ -14,14 +14,12 @@ from werkzeug.wrappers import Response
 
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, WorkRecord
+from viewer.models.media import LONGEST_CAPTION, MOST_FILES
 from viewer.office import records
 from viewer.office.names import titles_of
+from viewer.web import date_range
 from viewer.web.access import local_path
-from viewer.web.pagination import moment_of
 from viewer.web.work.wording import page_of
-
-MOST = 500  # files at once
-LONGEST_CAPTION = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,8 @@ def chosen_files(*, also_put_away: bool = False) -> Chosen:
     Only what is stored, unless what is damaged or in the trash is meant, too.
     """
     ids = read_ids(request.values.getlist("media") or request.values.getlist("shown"))
-    if len(ids) > MOST:
-        abort(400, f"Choose at most {MOST} files at once.")
+    if len(ids) > MOST_FILES:
+        abort(400, f"Choose at most {MOST_FILES} files at once.")
     is_wanted: sa.ColumnElement[bool] = MediaAttachment.id.in_(ids)
     if message := request.values.get("message"):
         is_wanted |= MediaAttachment.message_id.in_(read_ids([message]))
@@ -78,7 +76,7 @@ def asked_record() -> WorkRecord:
 
 def find_record(record_id: uuid.UUID, *, to_change: bool = False) -> WorkRecord:
     """The record of this id, locked where it is going to change; 404 where there is none."""
-    record = records.find(record_id, to_change=to_change)
+    record = records.find_record(record_id, to_change=to_change)
     if record is None:
         abort(404, "There is no such record.")
     return record
@@ -112,7 +110,7 @@ def read_number(name: str) -> int | None:
 
 
 def read_moment() -> datetime:
-    return moment_of(request.form.get("at", ""))
+    return date_range.read_moment(request.form.get("at", ""))
 
 
 def next_address() -> str | None:

@@ -1,20 +1,18 @@
 """The tray of files that belong to no work yet, and those that somebody set aside."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import sqlalchemy as sa
 from flask import Blueprint, flash, redirect, render_template, request, url_for
-from sqlalchemy.orm import InstrumentedAttribute
 from werkzeug.wrappers import Response
 
-from viewer.extensions import db, now
+from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, WorkRecord
 from viewer.office import filing
 from viewer.web.access import the_user
-from viewer.web.pagination import newer, older, position
+from viewer.web.pagination import Column, newer, next_cursor, older
 from viewer.web.work.selection import (
     chosen_files,
     flash_with_undo,
@@ -50,36 +48,38 @@ def show() -> str:
     """
     if request.args.get("show") == "not-needed":
         return _not_needed_page()
-    conditions = _after(MediaAttachment.sent_at, newer)
-    found = filing.unfiled(TRAY_PAGE + 1, *conditions)
+    key = MediaAttachment.sent_at, MediaAttachment.id
+    conditions = _after(key, newer)
+    found = filing.list_unfiled(TRAY_PAGE + 1, *conditions)
     page = found[:TRAY_PAGE]
     return render_template(
         "work/unfiled.html",
         groups=_groups(page),
         all_of=request.args.get("all", ""),
-        more=position(page[-1].sent_at, page[-1].id) if len(found) > TRAY_PAGE else None,
+        more=next_cursor(found, TRAY_PAGE, *key),
         is_first=not conditions,
     )
 
 
 def _not_needed_page() -> str:
-    marked: InstrumentedAttribute[datetime] = MediaAttachment.not_needed_at  # type: ignore[assignment]
-    conditions = _after(marked, older)
-    found = filing.not_needed(TRAY_PAGE + 1, *conditions)
+    key = MediaAttachment.not_needed_at, MediaAttachment.id
+    conditions = _after(key, older)
+    found = filing.list_not_needed(TRAY_PAGE + 1, *conditions)
     page = found[:TRAY_PAGE]
-    last = page[-1] if len(found) > TRAY_PAGE else None
     return render_template(
         "work/not_needed.html",
         page=page,
         titles=titles_by_id([one.conversation for one in page]),
-        more=position(last.not_needed_at or now(), last.id) if last else None,
+        more=next_cursor(found, TRAY_PAGE, *key),
         is_first=not conditions,
     )
 
 
-def _after(moment: InstrumentedAttribute[datetime], beyond: object) -> list[sa.ColumnElement[bool]]:
-    place = request.args.get("after")
-    return [beyond(moment, MediaAttachment.id, place)] if place else []  # type: ignore[operator]
+def _after(
+    key: tuple[Column, Column], side: Callable[[Column, Column, str], sa.ColumnElement[bool]]
+) -> list[sa.ColumnElement[bool]]:
+    cursor = request.args.get("after")
+    return [side(*key, cursor)] if cursor else []
 
 
 def _groups(page: Sequence[MediaAttachment]) -> list[Group]:

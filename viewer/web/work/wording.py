@@ -9,7 +9,8 @@ from flask import url_for
 from viewer.extensions import now
 from viewer.models import MediaAttachment, WorkRecord
 from viewer.office import money
-from viewer.web.formatting import local, plural, visit_time
+from viewer.plurals import plural
+from viewer.web.formatting import local, visit_time
 from viewer.web.wording import what
 
 Kind = WorkRecord.Kind

@@ -1,0 +1,44 @@
+"""Whatever is written into the audit log can be read in words."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import viewer
+from viewer.office import audit
+
+ROOM = Path(viewer.__file__).parent
+
+
+def noted_actions() -> Iterator[str]:
+    """What our code passes to `audit.note`, also by way of a function of its own."""
+    for file in ROOM.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            if called == "audit.note" and isinstance(node.args[0], ast.Constant):
+                yield node.args[0].value
+            elif called == "audit.note":
+                assert (file.name, ast.unparse(node.args[0])) == ("account.py", "action")
+            if called == "_welcome":  # in accounts/account
+                assert isinstance(node.args[2], ast.Constant)
+                yield node.args[2].value
+
+
+def test_every_action_that_is_noted_has_words_and_no_words_are_left_over():
+    assert {*noted_actions(), "login.failed"} == set(audit.ACTIONS)
+
+
+@pytest.mark.parametrize("action", audit.ACTIONS)
+def test_an_action_reads_as_words_in_the_log_and_on_its_page(action):
+    for words in (audit.describe_action(action), audit.describe_action_here(action)):
+        assert words
+        assert words != action
+
+
+def test_an_action_of_another_version_reads_as_it_is_written():
+    assert audit.describe_action("share.add") == "share.add"
+    assert audit.describe_action_here("share.add") == "share.add"
