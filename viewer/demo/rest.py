@@ -67,7 +67,6 @@ class Workspace:
     # A living address for one that may be dead; asked when one message is asked for.
     fresh: Callable[[str], str] | None = None
     asked: list[Request] = field(default_factory=list)
-    retried: list[str] = field(default_factory=list)
     _faults: deque[_Wrong] = field(default_factory=deque)
     _recent: deque[float] = field(default_factory=deque)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -324,12 +323,6 @@ def _delivery(work: Workspace, _: _Question, id: str, delivery: str) -> Json:
     return {"data": _known(next(found, None))}
 
 
-def _retry(work: Workspace, asked: _Question, id: str, delivery: str) -> Json:
-    _delivery(work, asked, id, delivery)
-    work.retried.append(delivery)
-    return {}
-
-
 # -- v1 ------------------------------------------------------------------------------------------
 
 
@@ -435,7 +428,6 @@ _ROUTES: list[tuple[str, str, bool, Callable[..., Json]]] = [
     ("GET", "/webhooks", True, _webhooks),
     ("GET", "/webhooks/([0-9]+)/events", True, _deliveries),
     ("GET", "/webhooks/([0-9]+)/events/([^/]+)", True, _delivery),
-    ("POST", "/webhooks/([0-9]+)/events/([^/]+)/retry", True, _retry),
     ("GET", "/v1/messages", False, _v1_messages),
     ("GET", "/v1/messages/(AC[^/]*)", False, _message),
     ("GET", "/v1/calls", False, _v1_calls),

@@ -6,88 +6,44 @@
 The newer surface (2026-03-30) is asked first, v1 where the newer one has no answer. Objects come
 back as the provider writes them; `quo.understand_rest` reads them.
 
-RestError
-  Unreachable   try again later
-  Refused       trying again is no use: the key, the plan, or our question is wrong
-  NotThere      the provider knows no such thing
-
-Their `reason` is a sentence for office staff, without numbers, addresses or keys. The key goes to
-the one host we were given and nowhere else: redirects are not followed, proxies not used.
+Raises connection.RestError.
 """
 
 import contextlib
-import http.client
 import itertools
 import random
 import re
-import socket
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
-import requests.utils
-
-from viewer.loopback import is_loopback
-from viewer.quo.dialects import read_json
-from viewer.quo.types import NotUnderstood
+from viewer.quo.connection import (
+    Connection,
+    Params,
+    read_answer,
+)
+from viewer.quo.connection import NotThere as NotThere
+from viewer.quo.connection import Refused as Refused
+from viewer.quo.connection import RestError as RestError
+from viewer.quo.connection import Unreachable as Unreachable
 from viewer.quo.wire import read_moment
 
 Json = Mapping[str, Any]
-Params = list[tuple[str, str]]
+T = TypeVar("T")
 
-VERSION = "2026-03-30"
 PER_SECOND = 5.0  # of the 10 a key may ask; the rest is for the workers and other programs
 SECONDS = 30.0  # for one question and its whole answer
 PAUSES = (0.5, 2.0, 6.0)  # before asking again
 LONGEST_PAUSE = 30.0  # seconds; whoever wants us to wait longer is asked the next time
-LARGEST_ANSWER = 20_000_000  # bytes
 PAGE, V1_PAGE, V1_CONTACTS = 50, 100, 50  # the most that each surface gives at once
 
 SEVERAL = 3  # questions in a row without an answer: the provider is down, not one thing broken
 
-_CHUNK = 64 * 1024
 _PLAN = (402, 403)
 _NEEDED_TO_ASK = ("id", "phoneNumberId", "participants")  # of a conversation of v1
-
-
-class RestError(Exception):
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    @property
-    def is_about_one(self) -> bool:
-        """Whether asking about something else may go well."""
-        return True
-
-
-class Unreachable(RestError):
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after  # seconds, where the provider named a pause
-
-    @property
-    def is_about_one(self) -> bool:
-        return self.retry_after is None
-
-
-class Refused(RestError):
-    def __init__(self, reason: str, status: int | None = None) -> None:
-        super().__init__(reason)
-        self.status = status
-
-    @property
-    def is_about_one(self) -> bool:
-        return self.status not in (None, 401)  # the key
-
-
-class NotThere(RestError):
-    pass
 
 
 class _CursorGone(Exception):
@@ -137,7 +93,7 @@ class Client:
         seconds: float = SECONDS,
         pauses: tuple[float, ...] = PAUSES,
     ) -> None:
-        self._line = _Connection(_checked_key(key), base, seconds)
+        self._line = Connection(_checked_key(key), base, seconds)
         self._gap, self._pauses = 1 / per_second, pauses
         self._turn = 0.0  # when we may ask again, on the monotonic clock
         self._older: set[str] = set()  # what only v1 was found to answer
@@ -156,16 +112,13 @@ class Client:
     def messages(self, since: datetime | None, before: datetime | None = None) -> Iterator[Page]:
         """Every text of the workspace after `since`; `before` goes on where a listing stopped."""
         params = [("createdAt[gt]", _stamp(since))] if since else []
-        if "messages" not in self._older:
-            try:
-                # `lt` would leave out others of the same millisecond.
-                yield from self._newest_first(
-                    "/messages", params, "createdAt[lt]", before, timedelta(milliseconds=1)
-                )
-                return
-            except NotThere:
-                self._older.add("messages")
-        yield from self._of_each_conversation(self.messages_of, since)
+        # `lt` would leave out others of the same millisecond.
+        inclusive = timedelta(milliseconds=1)
+        yield from self._from_either(
+            "messages",
+            self._newest_first("/messages", params, "createdAt[lt]", before, inclusive),
+            self._of_each_conversation(self.messages_of, since),
+        )
 
     def messages_of(self, conversation: Json, since: datetime | None) -> Iterator[Page]:
         """Those of one conversation, as v1 tells of it. Raises RestError."""
@@ -182,15 +135,11 @@ class Client:
         """Every call of the workspace from `since` on, each with its summary and voicemail."""
         params = [("include", "summary,voicemail")]
         params += [("createdAt[gte]", _stamp(since))] if since else []
-        if "calls" not in self._older:
-            try:
-                yield from self._newest_first(
-                    "/calls", params, "createdAt[lte]", before, timedelta(0)
-                )
-                return
-            except NotThere:
-                self._older.add("calls")
-        yield from self._of_each_conversation(self.calls_of, since)
+        yield from self._from_either(
+            "calls",
+            self._newest_first("/calls", params, "createdAt[lte]", before, timedelta(0)),
+            self._of_each_conversation(self.calls_of, since),
+        )
 
     def calls_of(self, conversation: Json, since: datetime | None) -> Iterator[Page]:
         """Those of one conversation, as v1 tells of it. Raises RestError."""
@@ -230,14 +179,6 @@ class Client:
         voicemail = found.get("voicemail")
         return voicemail if isinstance(voicemail, dict) else None
 
-    def summary(self, call_id: str) -> Json | None:
-        try:
-            found = self._object(f"/calls/{_id(call_id)}", [("include", "summary")])
-        except NotThere:
-            return self._v1_part("summaries", call_id)
-        summary = found.get("summary")
-        return summary if isinstance(summary, dict) else None
-
     def transcript(self, call_id: str) -> Json | None:
         """What was said in all stretches of a call, in seconds from the beginning of the first."""
         try:
@@ -254,15 +195,13 @@ class Client:
 
     def conversations(self, since: datetime | None) -> Iterator[tuple[Json, ...]]:
         """Those with something new after `since`."""
-        if "conversations" not in self._older:
-            params = [("updatedAt[gte]", _stamp(since))] if since else []
-            try:
-                yield from self._pages("/conversations", params)
-                return
-            except NotThere:
-                self._older.add("conversations")
-        params = [("updatedAfter", _stamp(since))] if since else []
-        yield from self._v1_pages("/v1/conversations", params)
+        newer = [("updatedAt[gte]", _stamp(since))] if since else []
+        older = [("updatedAfter", _stamp(since))] if since else []
+        yield from self._from_either(
+            "conversations",
+            self._pages("/conversations", newer),
+            self._v1_pages("/v1/conversations", older),
+        )
 
     def phone_numbers(self) -> list[Json]:
         """Our own lines; each has its number under `phoneNumber`."""
@@ -307,11 +246,17 @@ class Client:
         """A delivery with its payload under `requestBody`."""
         return self._object(f"/webhooks/{_id(webhook_id)}/events/{_id(delivery_id)}")
 
-    def retry(self, webhook_id: str, delivery_id: str) -> None:
-        """Ask the provider to deliver once more."""
-        self._ask("POST", f"/webhooks/{_id(webhook_id)}/events/{_id(delivery_id)}/retry", [])
-
     # --- lists ---
+
+    def _from_either(self, kind: str, newer: Iterator[T], older: Iterator[T]) -> Iterator[T]:
+        """The list of the newer API; where it has none, which is remembered, that of v1."""
+        if kind not in self._older:
+            try:
+                yield from newer
+                return
+            except NotThere:
+                self._older.add(kind)
+        yield from older
 
     def _newest_first(
         self,
@@ -441,7 +386,7 @@ class Client:
         for pause in (*self._pauses, None):
             self._wait_for_our_turn()
             try:
-                return _read(self._line.exchange(method, path, params, newer=newer))
+                return read_answer(self._line.exchange(method, path, params, newer=newer))
             except Unreachable as trouble:
                 if pause is None or (trouble.retry_after or 0) > LONGEST_PAUSE:
                     raise
@@ -456,150 +401,12 @@ class Client:
         self._turn = time.monotonic() + self._gap
 
 
-# --- over the wire ---
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    body: bytes
-    retry_after: str | None
-
-
-class _Connection:
-    """A connection to the provider, kept open between questions.
-
-    http.client and no more: nothing of the environment (proxies, .netrc), no cookies, no redirects.
-    """
-
-    def __init__(self, key: str, base: str, seconds: float) -> None:
-        parts = urlsplit(base)
-        try:
-            self._host, self._port = parts.hostname or "", parts.port
-        except ValueError:
-            self._host = ""
-        is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(self._host))
-        if not is_safe or not self._host or "@" in parts.netloc:
-            raise Refused("QUO_API_URL must begin with https:// and name the provider's host.")
-        self._tls = parts.scheme == "https"
-        self._prefix = parts.path.rstrip("/").removesuffix("/v1")  # many write it with /v1
-        self._key, self._seconds = key, seconds
-        self._connection: http.client.HTTPConnection | None = None
-
-    def exchange(self, method: str, path: str, params: Params, *, newer: bool) -> _Answer:
-        """Raises Unreachable, at the latest when the time for it is over."""
-        address = self._prefix + path + (f"?{urlencode(params)}" if params else "")
-        headers = {
-            "Authorization": self._key,  # bare: the provider refuses "Bearer"
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "conversation-viewer",
-        }
-        if newer:
-            headers["Quo-Api-Version"] = VERSION
-        with self._watched() as (connection, over):
-            connection.request(method, address, headers=headers)
-            response = connection.getresponse()
-            body = _body(response)
-            if over.is_set():  # then the end of the body was our own doing
-                raise TimeoutError
-            return _Answer(response.status, body, response.headers.get("Retry-After"))
-
-    def hang_up(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[tuple[http.client.HTTPConnection, threading.Event]]:
-        """The connection, cut off at the deadline: socket timeouts begin anew with each byte."""
-        over = threading.Event()
-        connection = self._connection = self._connection or self._dial()
-
-        def cut() -> None:
-            over.set()
-            if isinstance(connection.sock, socket.socket):
-                with contextlib.suppress(OSError):  # closed already
-                    # Not SSLSocket's own, which would forget the encryption.
-                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
-
-        timer = threading.Timer(self._seconds, cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield connection, over
-        except Unreachable:
-            self.hang_up()
-            raise
-        except ssl.SSLCertVerificationError:
-            self.hang_up()
-            raise Unreachable("The phone provider could not prove who it is.") from None
-        except TimeoutError:
-            self.hang_up()
-            raise Unreachable("The phone provider did not answer in time.") from None
-        except (OSError, http.client.HTTPException):
-            self.hang_up()
-            what = "did not answer in time" if over.is_set() else "could not be reached"
-            raise Unreachable(f"The phone provider {what}.") from None
-        finally:
-            timer.cancel()
-
-    def _dial(self) -> http.client.HTTPConnection:
-        if not self._tls:
-            return http.client.HTTPConnection(self._host, self._port, timeout=self._seconds)
-        # The authorities that the downloads trust too: a bare server may have none of its own.
-        context = ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
-        return http.client.HTTPSConnection(
-            self._host, self._port, timeout=self._seconds, context=context
-        )
-
-
-def _body(response: http.client.HTTPResponse) -> bytes:
-    body = bytearray()
-    while chunk := response.read(_CHUNK):
-        body += chunk
-        if len(body) > LARGEST_ANSWER:
-            raise Unreachable("The phone provider's answer was far too long.")
-    if response.length:  # reading in pieces does not mind a body that was cut short
-        raise http.client.IncompleteRead(bytes(body), response.length)
-    return bytes(body)
-
-
-def _read(answer: _Answer) -> Any:
-    status = answer.status
-    if 200 <= status < 300:
-        try:
-            return read_json(answer.body or b"{}")
-        except NotUnderstood:
-            raise Unreachable("The phone provider's answer was not JSON.") from None
-    if status == 401:
-        raise Refused("The phone provider does not accept our key (QUO_API_KEY).", status)
-    if status == 402:
-        raise Refused("The phone provider says that its subscription has expired.", status)
-    if status == 403:
-        raise Refused("The key or the plan does not allow what we asked the provider for.", status)
-    if status in (400, 404, 405, 410, 422):
-        raise NotThere(f"The phone provider answered {status}.")
-    if status == 429:
-        raise Unreachable("The phone provider is asked too often.", _pause(answer.retry_after))
-    if status >= 500 or status == 408:
-        raise Unreachable(f"The phone provider answered {status}.", _pause(answer.retry_after))
-    if 300 <= status < 400:
-        # Following it would show our key to somebody else.
-        raise Refused("The provider's address (QUO_API_URL) leads to another place.", status)
-    raise Refused(f"The phone provider answered {status}.", status)
-
-
 def _counted(trouble: RestError, in_a_row: int) -> int:
     """How often in a row there was no answer now. Raises the trouble if asking on is no use."""
     in_a_row = in_a_row + 1 if isinstance(trouble, Unreachable) else 0
     if not trouble.is_about_one or in_a_row >= SEVERAL:
         raise trouble
     return in_a_row
-
-
-def _pause(value: str | None) -> float | None:
-    return float(value) if value and re.fullmatch(r"[0-9]{1,9}", value) else None
 
 
 def _checked_key(key: str) -> str:
