@@ -166,7 +166,7 @@ def test_a_photo_goes_to_the_trash_and_comes_back_without_a_script(files, open_p
     page = open_page("office", PHONE, java_script_enabled=False)
     page.goto(f"/media/{files[0].id}/passport")
     page.get_by_label("Caption").fill("East wall")
-    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("heading", name="Photo: East wall")).to_be_visible()
     page.get_by_role("button", name="Check the bytes now").click()
     expect(page.get_by_text("exactly those that came")).to_be_visible()

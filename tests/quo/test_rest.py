@@ -19,7 +19,7 @@ from tests.support.hostile_server import (
 )
 from viewer.demo.provider import Provider
 from viewer.demo.rest import Workspace, stamp
-from viewer.quo import rest
+from viewer.quo import connection, rest
 
 KEY = "test-key-1"
 BEGIN = datetime(2026, 9, 21, 12, 0, tzinfo=UTC)
@@ -311,7 +311,7 @@ def test_an_answer_that_is_none_ends_in_time(hostile, behaviour):
 
 
 def test_an_endless_answer_is_cut_off(hostile, monkeypatch):
-    monkeypatch.setattr(rest, "LARGEST_ANSWER", 1_000_000)
+    monkeypatch.setattr(connection, "LARGEST_ANSWER", 1_000_000)
     hostile.serve(endless(), "/phone-numbers")
 
     with ask(hostile, pauses=()) as client, pytest.raises(rest.Unreachable, match="too long"):

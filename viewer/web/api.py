@@ -175,10 +175,11 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 OPERATIONS: list["Operation"] = []
 _WORDS = {
-    200: "As asked.", 201: "Made.", 204: "Done; there is nothing to say.", 206: "A part.",
-    304: "As you have it.", 400: "Something in it cannot be.", 401: "A token is needed.",
-    404: "There is no such thing.", 409: "Not in its present state.", 410: "It is damaged.",
-    415: "A body must be JSON.", 416: "No such part.", 425: "It is on its way.",
+    200: "OK", 201: "Created", 204: "No content", 206: "Partial content",
+    304: "Not modified", 400: "Invalid request", 401: "Unauthorized: a token is required",
+    404: "Not found", 409: "Not possible in its present state", 410: "Gone: the original is damaged",
+    415: "Unsupported media type: send JSON", 416: "Range not satisfiable",
+    425: "Too early: the file is on its way",
 }  # fmt: skip
 
 
@@ -377,7 +378,7 @@ class Unusable(Exception):
 
 @bp.errorhandler(Unusable)
 def _say_unusable(error: Unusable) -> tuple[Response, int]:
-    problem = Problem(status=400, message="Something in it cannot be.", fields=error.fields)
+    problem = Problem(status=400, message="Invalid request", fields=error.fields)
     return _answer(problem), 400
 
 

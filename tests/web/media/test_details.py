@@ -57,7 +57,7 @@ def test_a_passport_tells_where_a_photo_came_from_and_which_bytes_it_is(
         "(617) 555-0123", "Monday, September 21, 2026, 10:13:19 AM EDT", media.sha256,
         f"{len(sent):,} bytes", "640 × 480", "image/jpeg", "Thumbnail", "Preview",
         f"{CAMERA} {MODEL}", "2026-09-21 10:13:19 -04:00", "42.361100° N, 71.057000° W",
-        "No quote, visit or invoice yet", "By no link", "Not since it came",
+        "No quote, visit or invoice yet", "Not shared", "Not since it came",
     ):  # fmt: skip
         assert words in page.text, words
         assert words in for_field.text, words
