@@ -31,12 +31,12 @@ def flush(app, valkey_url):
 
 @pytest.fixture
 def waiting(app, valkey_url):
-    """The jobs that wait in the queues."""
+    """What waits in the queues, without the suffix that makes each reminder a job of its own."""
 
     def ids() -> list[str]:
         connection = redis.from_url(valkey_url)
         return sorted(
-            job.decode()
+            job.decode().rpartition("_")[0]
             for name in jobs.QUEUES
             for job in connection.lrange(f"rq:queue:{name}", 0, -1)
         )
