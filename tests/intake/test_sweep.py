@@ -237,7 +237,7 @@ def test_a_disk_that_hangs_while_it_is_tidied_keeps_nobody_from_the_database(
     def scheduled() -> None:
         with app.app_context():
             for name, do in (("sweep", schedule._sweep), ("tidy", schedule._tidy)):
-                schedule.do_if_due(schedule.Task(name, 0, 60, do), "me")
+                schedule.do_if_due(schedule.TaskDefinition(name, 0, 60, do), "me")
 
     host = threading.Thread(target=scheduled)
     host.start()
