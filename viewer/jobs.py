@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 INTAKE, COPIES = "intake", "copies"
 QUEUES = (INTAKE, COPIES)
 
+FAILURE_KEPT = 3600  # seconds; each failed run has a hash, and memory must not fill with them
 ENQUEUE_PATIENCE = 0.2  # seconds; a webhook's answer never waits longer for Redis
 
 Job = Callable[[str], None]
@@ -112,8 +113,8 @@ def remind(due: sweep.Due) -> None:
     ):
         try:
             queue = _queue(function.queue, current_app.extensions["redis"])  # type: ignore[attr-defined]
-            waiting = set(queue.get_job_ids())
-            _push(queue, function, [i for i in row_ids if _job_id(function, i) not in waiting])
+            waiting = {_work_of(job_id) for job_id in queue.get_job_ids()}
+            _push(queue, function, [i for i in row_ids if _work(function, i) not in waiting])
         except redis.RedisError as error:
             log.warning("sweep cannot enqueue (%s); next time", type(error).__name__)
             return
@@ -163,8 +164,23 @@ def _queue(name: str, connection: redis.Redis) -> rq.Queue:
     return rq.Queue(name, connection=connection, serializer=JSONSerializer)
 
 
-def _job_id(function: Job, row_id: uuid.UUID | str) -> str:
+def _work(function: Job, row_id: uuid.UUID | str) -> str:
     return f"{function.__name__}_{row_id}"
+
+
+def _new_job_id(function: Job, row_id: uuid.UUID | str) -> str:
+    """What is to be done, and a suffix of its own for each reminder.
+
+    RQ keeps one hash for each job id and deletes it when the job ends. A reminder that came while
+    the same work ran took the hash from under it: that run then ended with InvalidJobOperation and
+    was registered as failed, although the file was stored. `unique=True` would not do: it refuses
+    a reminder for as long as a hash exists, also that of a worker that died.
+    """
+    return f"{_work(function, row_id)}_{uuid.uuid4().hex}"
+
+
+def _work_of(job_id: str) -> str:
+    return job_id.rpartition("_")[0]
 
 
 def _push(queue: rq.Queue, function: Job, row_ids: Iterable[uuid.UUID | str]) -> None:
@@ -173,10 +189,10 @@ def _push(queue: rq.Queue, function: Job, row_ids: Iterable[uuid.UUID | str]) ->
             queue.enqueue_call(
                 f"viewer.jobs.{function.__name__}",
                 args=(str(row_id),),
-                job_id=_job_id(function, row_id),
+                job_id=_new_job_id(function, row_id),
                 timeout=int(settings().TRANSFER_SECONDS * 2 + 120),
                 result_ttl=0,
-                failure_ttl=24 * 3600,
+                failure_ttl=FAILURE_KEPT,
                 pipeline=pipe,
             )
         pipe.execute()

@@ -1,14 +1,22 @@
-"""What is done by the clock, on any number of hosts, each thing by one of them at a time."""
+"""What is done by the clock, on any number of hosts, each thing by one of them at a time.
 
+Each task has a thread of its own and fails alone: the failure is logged, recorded on its
+`ScheduledTask` (the status page and `/healthz` read it there), and tried again with backoff.
+"""
+
+import contextlib
 import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
-from flask import Flask
+from flask import Flask, current_app
 
 from viewer import jobs
 from viewer.extensions import db
@@ -20,73 +28,135 @@ from viewer.upkeep import analyze
 
 log = logging.getLogger(__name__)
 
-TICK = 1.0  # seconds between two looks at whether a duty is due
-AFTER_TROUBLE = 5.0
+TICK = 1.0  # seconds between two looks at whether a task is due
+AFTER_TROUBLE = 5.0  # seconds, where not even the failure could be recorded
+RENEWALS = 3  # in each lease
+RENEWED_FOR = 20  # leases; another host takes up what hangs for longer
+LAST_GRACE = 5.0  # seconds for all tasks together, when told to stop
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A duty and what doing it means; it returns one line about how it went."""
+class TaskDefinition:
+    """What a task does and how often.
+
+    Named apart from `ScheduledTask`, its row: a definition is code and the same on every host, the
+    row is state that the hosts share.
+    """
 
     name: str
     every: float  # seconds
     lease: float  # seconds after which another host may take it up
-    do: Callable[[], str]
+    run: Callable[[], str]  # returns one line about how it went
+
+
+def definitions(*, with_catch_up: bool) -> list[TaskDefinition]:
+    tasks = [
+        TaskDefinition("sweep", sweep.EVERY, 60, _sweep),
+        TaskDefinition("tidy", sweep.TIDY_EVERY, 1800, _tidy),
+        TaskDefinition("search", indexing.EVERY, 1800, _fill_search),
+        TaskDefinition("statistics", analyze.EVERY, 600, analyze.refresh),
+    ]
+    if with_catch_up:
+        tasks.append(TaskDefinition("catch_up", catch_up.EVERY, 1800, _catch_up))
+    return tasks
 
 
 def run(app: Flask, stop: threading.Event) -> None:
-    """Do what is due until told to stop. A thread each: a first import must not stop the sweep."""
-    tasks = [
-        Task("sweep", sweep.EVERY, 60, _sweep),
-        Task("tidy", sweep.TIDY_EVERY, 1800, _tidy),
-        Task("search", indexing.EVERY, 1800, _fill_search),
-        Task("statistics", analyze.EVERY, 600, analyze.refresh),
-    ]
+    """Run what is due until told to stop. A thread each: a first import must not stop the sweep."""
     with app.app_context():
-        if rest_client.is_configured():
-            tasks.append(Task("catch_up", catch_up.EVERY, 1800, _catch_up))
+        tasks = definitions(with_catch_up=rest_client.is_configured())
+    run_tasks(app, tasks, stop)
+
+
+def run_tasks(app: Flask, tasks: list[TaskDefinition], stop: threading.Event) -> None:
     threads = [
-        threading.Thread(target=_keep_doing, args=(app, task, stop), name=task.name, daemon=True)
+        threading.Thread(target=_keep_running, args=(app, task, stop), name=task.name, daemon=True)
         for task in tasks
     ]
     for thread in threads:
         thread.start()
     stop.wait()
+    deadline = time.monotonic() + LAST_GRACE
     for thread in threads:
-        thread.join(timeout=5)
+        thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
 
-def _keep_doing(app: Flask, task: Task, stop: threading.Event) -> None:
-    me = f"{socket.gethostname()}:{os.getpid()}:{task.name}"
-    try:
-        while not stop.wait(TICK):
+def _keep_running(app: Flask, task: TaskDefinition, stop: threading.Event) -> None:
+    holder = f"{socket.gethostname()}:{os.getpid()}:{task.name}"
+    while not stop.wait(TICK):
+        try:
             with app.app_context():  # a session of its own each time
-                _try_once(task, me, stop)
-    finally:
-        # The unexpected ends the whole process, loudly; its supervisor starts it again.
-        stop.set()
+                do_if_due(task, holder)
+        except sa.exc.OperationalError as error:
+            log.warning("%s could not reach the database: %s", task.name, error.orig)
+            stop.wait(AFTER_TROUBLE)
+        except Exception:  # the edge of this thread: nobody else would go on with the task
+            log.exception("%s could not be taken up", task.name)
+            stop.wait(AFTER_TROUBLE)
 
 
-def _try_once(task: Task, me: str, stop: threading.Event) -> None:
-    try:
-        do_if_due(task, me)
-    except sa.exc.OperationalError as error:
-        log.warning("%s could not reach the database: %s", task.name, error.orig)
-        stop.wait(AFTER_TROUBLE)
-    except rest.RestError as trouble:
-        log.warning("%s: %s", task.name, trouble.reason)
-        stop.wait(AFTER_TROUBLE)
-
-
-def do_if_due(task: Task, me: str) -> bool:
-    """Do it, if it is due and nobody else is at it. Whether it was done."""
-    taken = ScheduledTask.take_lease(task.name, me, seconds=task.lease, every=task.every)
+def do_if_due(task: TaskDefinition, holder: str) -> bool:
+    """Run it, if it is due and nobody else is at it. Whether it ran; its failure is recorded."""
+    taken = ScheduledTask.take_lease(task.name, holder, seconds=task.lease, every=task.every)
     db.session.commit()
-    if taken:
-        said = task.do()
-        ScheduledTask.finish(task.name, me, said)
-        db.session.commit()
-    return taken
+    if not taken:
+        return False
+    problem = None
+    with _renewing_lease(task, holder):
+        try:
+            said = task.run()
+            db.session.commit()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it ends this run alone
+            db.session.rollback()
+            problem = _note_problem(task, error)
+    if problem is None:
+        is_recorded = ScheduledTask.finish(task.name, holder, said)
+    else:
+        is_recorded = ScheduledTask.fail(task.name, holder, problem)
+    db.session.commit()
+    if not is_recorded:
+        log.warning("%s lost its lease: how it went is not recorded", task.name)
+    return True
+
+
+def _note_problem(task: TaskDefinition, error: BaseException) -> str:
+    """Log it; its words for the status page, without the error's own: they may name a customer."""
+    match error:
+        case rest.RestError():
+            log.warning("%s failed: %s", task.name, error.reason)
+            return error.reason
+        case sa.exc.OperationalError():
+            log.warning("%s failed: the database said %s", task.name, error.orig)
+            return "The database did not answer."
+    log.error("%s failed", task.name, exc_info=error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}."
+
+
+@contextlib.contextmanager
+def _renewing_lease(task: TaskDefinition, holder: str) -> Iterator[None]:
+    """Renew the lease beside the work, in a session of its own, while it is ours."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    over = threading.Event()
+
+    def renew() -> None:
+        for _ in range(RENEWED_FOR * RENEWALS):
+            if over.wait(task.lease / RENEWALS):
+                return
+            # A database that is away must not end the thread: the lease may still be ours.
+            with contextlib.suppress(sa.exc.OperationalError), app.app_context():
+                is_ours = ScheduledTask.renew(task.name, holder, seconds=task.lease)
+                db.session.commit()
+                if not is_ours:
+                    return
+
+    thread = threading.Thread(target=renew, name=f"lease of {task.name}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _sweep() -> str:

@@ -118,7 +118,7 @@ def test_96_a_field_that_was_renamed_alarms_and_newer_code_brings_its_photo_home
 @BOTH
 def test_126_of_many_schedulers_that_come_at_once_one_sweeps(app, database):
     start, done, problems = threading.Barrier(8), [], []
-    task = schedule.Task("sweep", 10, 60, lambda: str(done.append(1)))
+    task = schedule.TaskDefinition("sweep", 10, 60, lambda: str(done.append(1)))
 
     def come(number: int) -> None:
         try:

@@ -147,7 +147,7 @@ def test_78_a_job_whose_worker_died_before_it_began_is_reminded_of_again(
     swept()
     worked()
 
-    assert taken == f"collect_media_{media_id}".encode()
+    assert taken.decode().rpartition("_")[0] == f"collect_media_{media_id}"
     assert row(media_id).state is State.STORED
     assert provider.gets(row(media_id).openphone_url) == 1
 

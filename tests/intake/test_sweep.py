@@ -31,12 +31,12 @@ def flush(app, valkey_url):
 
 @pytest.fixture
 def waiting(app, valkey_url):
-    """The jobs that wait in the queues."""
+    """What waits in the queues, without the suffix that makes each reminder a job of its own."""
 
     def ids() -> list[str]:
         connection = redis.from_url(valkey_url)
         return sorted(
-            job.decode()
+            job.decode().rpartition("_")[0]
             for name in jobs.QUEUES
             for job in connection.lrange(f"rq:queue:{name}", 0, -1)
         )
@@ -237,7 +237,7 @@ def test_a_disk_that_hangs_while_it_is_tidied_keeps_nobody_from_the_database(
     def scheduled() -> None:
         with app.app_context():
             for name, do in (("sweep", schedule._sweep), ("tidy", schedule._tidy)):
-                schedule.do_if_due(schedule.Task(name, 0, 60, do), "me")
+                schedule.do_if_due(schedule.TaskDefinition(name, 0, 60, do), "me")
 
     host = threading.Thread(target=scheduled)
     host.start()

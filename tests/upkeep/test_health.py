@@ -23,7 +23,7 @@ def alarms() -> set[str]:
 
 @pytest.fixture
 def swept(app):
-    schedule.do_if_due(schedule.Task("sweep", 10, 60, schedule._sweep), "test")
+    schedule.do_if_due(schedule.TaskDefinition("sweep", 10, 60, schedule._sweep), "test")
 
 
 def test_where_everything_runs_there_is_no_alarm(swept):
@@ -166,14 +166,14 @@ def catch_up_at(settings, workspace, provider, request, time_machine_at, monkeyp
     url = workspace.mount(provider)
     settings |= {"QUO_API_KEY": KEY, "QUO_API_URL": url}
     request.getfixturevalue("app")
-    task = schedule.Task("catch_up", catch_up.EVERY, 1800, schedule._catch_up)
+    task = schedule.TaskDefinition("catch_up", catch_up.EVERY, 1800, schedule._catch_up)
     client = rest.Client(KEY, url, per_second=10_000, pauses=())
     monkeypatch.setattr(rest_client, "new_client", lambda: client)
 
     def run(moment: datetime) -> set[str]:
         with time_machine_at(moment):
             schedule.do_if_due(task, "test")
-            schedule.do_if_due(schedule.Task("sweep", 10, 60, schedule._sweep), "test")
+            schedule.do_if_due(schedule.TaskDefinition("sweep", 10, 60, schedule._sweep), "test")
             return alarms()
 
     return run
@@ -256,7 +256,7 @@ def test_without_a_key_nobody_expects_a_catch_up(swept, time_machine_at):
     db.session.commit()
 
     with time_machine_at(now() + timedelta(minutes=61)):
-        schedule.do_if_due(schedule.Task("sweep", 10, 60, schedule._sweep), "test")
+        schedule.do_if_due(schedule.TaskDefinition("sweep", 10, 60, schedule._sweep), "test")
         assert alarms() == set()
 
 
@@ -284,7 +284,7 @@ def test_page_machine_and_monitor_read_the_same(swept, client, deliver):
 
 def test_two_schedulers_do_a_duty_once(app):
     done = []
-    task = schedule.Task("sweep", 10, 60, lambda: str(done.append(1)))
+    task = schedule.TaskDefinition("sweep", 10, 60, lambda: str(done.append(1)))
 
     first = [schedule.do_if_due(task, f"host{number}") for number in range(3)]
 

@@ -8,7 +8,7 @@ One reading serves the status page, `/healthz` and `/metrics`, so they never dis
 
 import enum
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any
@@ -55,15 +55,54 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """A duty that must be done again and again, and after how long its silence is an alarm."""
+class TaskRule:
+    """What of a scheduled task is an alarm."""
+
+    title: str
+    subject: str  # the beginning of “… failed.”
+    is_vital: bool = False  # whether a failure breaks something at once
+    silent_after: timedelta | None = None  # None: late is no harm
+    silence: str = ""  # the beginning of “… for 3 hours.”
+
+
+TASK_RULES = {
+    "sweep": TaskRule(
+        "Sweep",
+        "The sweep",
+        is_vital=True,
+        silent_after=timedelta(seconds=60),
+        silence="The sweep, which takes up what got stuck, has not run",
+    ),
+    "catch_up": TaskRule(
+        "Catch-up",
+        "Catching up with the phone provider",
+        silent_after=timedelta(minutes=30),  # three runs
+        silence="Catching up with the phone provider has not succeeded",
+    ),
+    "tidy": TaskRule("Tidying", "Clearing what dead writers left"),
+    "search": TaskRule("Search", "Filling the search index"),
+    "statistics": TaskRule("Statistics", "Bringing the database's statistics up to date"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedTask:
+    """A scheduled task that must be done again and again, or that failed the last time."""
 
     name: str
-    title: str
-    words: str  # the beginning of “… for 3 hours.”
-    within: timedelta
+    rule: TaskRule
     done_at: datetime | None  # when it last went well
     said: str | None
+    failed_at: datetime | None  # None: the last run went well
+    problem: str | None
+
+    @property
+    def title(self) -> str:
+        return self.rule.title
+
+    @property
+    def is_failing(self) -> bool:
+        return self.failed_at is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +120,7 @@ class Health:
     refused: dict[str, int]  # by reason, in the last 24 hours
     queues: dict[str, int] | None  # reminders waiting; None: Redis does not answer
     workers: dict[str, int] | None  # alive, by queue
-    duties: list[Watched]
+    tasks: list[WatchedTask]
     disks: list[Disk]
     store_problem: str | None  # why the store is away
     alarms: list[Alarm]
@@ -142,12 +181,13 @@ def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Healt
         ),
         queues=queues,
         workers=workers,
-        duties=_duties(current),
+        tasks=_tasks(),
         disks=_disks(current),
         store_problem=media_store().why_away(),
         alarms=[],
     )
-    found.alarms.extend(_alarms(found, current, moment))
+    for alarms in ALARMS:
+        found.alarms.extend(alarms(found, moment))
     return found
 
 
@@ -173,39 +213,21 @@ def _count(*conditions: sa.ColumnElement[bool]) -> int:
     )
 
 
-def _duties(current: Settings) -> list[Watched]:
-    watched = [
-        (
-            "sweep",
-            "Sweep",
-            "The sweep, which takes up what got stuck, has not run",
-            timedelta(seconds=60),
-        )
-    ]
-    if rest_client.is_configured():
-        watched.append(
-            (
-                "catch_up",
-                "Catch-up",
-                "Catching up with the phone provider has not succeeded",
-                timedelta(minutes=30),  # three runs
-            )
-        )
+def _tasks() -> list[WatchedTask]:
     rows = {row.name: row for row in db.session.scalars(sa.select(ScheduledTask))}
-    done_at = {name: row.done_at for name, row in rows.items()}
-    # It comes to its end also where the provider refuses everything: then it was not done.
-    done_at["catch_up"] = catch_up.last_whole_run(done_at.get("catch_up"))
-    return [
-        Watched(
-            name=name,
-            title=title,
-            words=words,
-            within=within,
-            done_at=done_at.get(name),
-            said=rows[name].said if name in rows else None,
-        )
-        for name, title, words, within in watched
-    ]
+    has_catch_up = rest_client.is_configured()
+    watched = []
+    for name, rule in TASK_RULES.items():
+        if name == "catch_up" and not has_catch_up:
+            continue
+        row = rows.get(name) or ScheduledTask(name=name)
+        done_at = row.done_at
+        if name == "catch_up":
+            # It comes to its end also where the provider refuses everything: that is no success.
+            done_at = catch_up.last_whole_run(done_at)
+        if rule.silent_after is not None or row.failed_at is not None:
+            watched.append(WatchedTask(name, rule, done_at, row.said, row.failed_at, row.problem))
+    return watched
 
 
 def _disks(current: Settings) -> list[Disk]:
@@ -217,74 +239,121 @@ def _disks(current: Settings) -> list[Disk]:
     return disks
 
 
-def _alarms(found: Health, current: Settings, moment: datetime) -> Iterable[Alarm]:
+def _store_away(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.store_problem:
         yield Alarm("store_away", Level.BROKEN, found.store_problem)
-    for duty in found.duties:
-        if duty.done_at is None or moment - duty.done_at > duty.within:
-            last = f"for {_age(moment - duty.done_at)}" if duty.done_at else "yet"
-            yield Alarm(f"{duty.name}_silent", Level.BROKEN, f"{duty.words} {last}.")
+
+
+def _task_silent(found: Health, moment: datetime) -> Iterable[Alarm]:
+    for task in found.tasks:
+        if task.rule.silent_after is None:
+            continue
+        if task.done_at is None or moment - task.done_at > task.rule.silent_after:
+            last = f"for {_age(moment - task.done_at)}" if task.done_at else "yet"
+            yield Alarm(f"{task.name}_silent", Level.BROKEN, f"{task.rule.silence} {last}.")
+
+
+def _task_failed(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    for task in found.tasks:
+        if task.is_failing:
+            level = Level.BROKEN if task.rule.is_vital else Level.ATTENTION
+            # Anybody may read it in /healthz: what went wrong stands on the page.
+            words = f"{task.rule.subject} failed and is tried again; the log says more."
+            yield Alarm(f"{task.name}_failed", level, words)
+
+
+def _redis_silent(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.queues is None:
-        yield Alarm(
-            "redis_silent", Level.BROKEN, "Redis does not answer: everything is late, nothing lost."
-        )
+        words = "Redis does not answer: everything is late, nothing lost."
+        yield Alarm("redis_silent", Level.BROKEN, words)
+
+
+def _workers_silent(found: Health, _moment: datetime) -> Iterable[Alarm]:
     for queue, count in (found.workers or {}).items():
         if count == 0:
-            yield Alarm(
-                f"workers_{queue}_silent", Level.BROKEN, f"No worker looks after “{queue}”."
-            )
+            words = f"No worker looks after “{queue}”."
+            yield Alarm(f"workers_{queue}_silent", Level.BROKEN, words)
+
+
+def _events_unread(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.unread_events:
-        yield Alarm(
-            "events_unread",
-            Level.BROKEN,
-            f"{counted(found.unread_events, 'delivery')} unread for more than {_age(UNREAD)}.",
-        )
+        words = f"{counted(found.unread_events, 'delivery')} unread for more than {_age(UNREAD)}."
+        yield Alarm("events_unread", Level.BROKEN, words)
+
+
+def _media_late(found: Health, moment: datetime) -> Iterable[Alarm]:
     if found.oldest_waiting and moment - found.oldest_waiting > LATE:
-        yield Alarm(
-            "media_late",
-            Level.BROKEN,
-            f"The oldest file on its way has waited for {_age(moment - found.oldest_waiting)}.",
-        )
+        age = _age(moment - found.oldest_waiting)
+        words = f"The oldest file on its way has waited for {age}."
+        yield Alarm("media_late", Level.BROKEN, words)
+
+
+def _disk_low(found: Health, _moment: datetime) -> Iterable[Alarm]:
     for disk in found.disks:
         if disk.is_low:
-            yield Alarm(
-                f"disk_{disk.name}_low",
-                Level.BROKEN,
-                f"The disk for the {disk.name} is {1 - disk.free / disk.total:.0%} full.",
-            )
+            words = f"The disk for the {disk.name} is {1 - disk.free / disk.total:.0%} full."
+            yield Alarm(f"disk_{disk.name}_low", Level.BROKEN, words)
+
+
+def _webhooks_silent(found: Health, moment: datetime) -> Iterable[Alarm]:
+    current = settings()
     silence = current.SILENCE_HOURS
     if found.last_event and silence:
         hours = business_hours_between(found.last_event, moment, current)
         if hours >= silence:
-            yield Alarm(
-                "webhooks_silent",
-                Level.BROKEN,
-                f"The phone provider has delivered nothing for {hours:.0f} business hours.",
-            )
+            words = f"The phone provider has delivered nothing for {hours:.0f} business hours."
+            yield Alarm("webhooks_silent", Level.BROKEN, words)
+
+
+def _subscription_bad(found: Health, _moment: datetime) -> Iterable[Alarm]:
     mark = found.subscription
     if mark is not None and mark.value not in ("good", "unseen"):
         yield Alarm("subscription", Level.BROKEN, mark.said or "Would the provider tell us?")
+
+
+def _media_needs_attention(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.needing_attention:
-        yield Alarm(
-            "media_needs_attention",
-            Level.ATTENTION,
-            f"{counted(found.needing_attention, 'file')} to be looked at by a person.",
-        )
+        words = f"{counted(found.needing_attention, 'file')} to be looked at by a person."
+        yield Alarm("media_needs_attention", Level.ATTENTION, words)
+
+
+def _events_unparsed(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.unparsed_events:
-        yield Alarm(
-            "events_unparsed",
-            Level.ATTENTION,
-            f"{counted(found.unparsed_events, 'delivery')} not understood, and kept.",
-        )
+        words = f"{counted(found.unparsed_events, 'delivery')} not understood, and kept."
+        yield Alarm("events_unparsed", Level.ATTENTION, words)
+
+
+def _deliveries_refused(found: Health, _moment: datetime) -> Iterable[Alarm]:
     for reason, count in found.refused.items():
-        yield Alarm(
-            f"refused_{reason}",
-            Level.ATTENTION,
-            f"{counted(count, 'delivery')} refused in the last day: {reason.replace('_', ' ')}."
-            + (_skew() if reason == "stale" else ""),
-        )
+        why = reason.replace("_", " ")
+        words = f"{counted(count, 'delivery')} refused in the last day: {why}."
+        if reason == "stale":
+            words += _skew()
+        yield Alarm(f"refused_{reason}", Level.ATTENTION, words)
+
+
+def _s3_due(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.bytes_stored > S3_DUE:
         yield Alarm("s3_due", Level.ATTENTION, "There are over 100 GB of media: S3 is due.")
+
+
+# In the order in which a person reads them.
+ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
+    _store_away,
+    _task_silent,
+    _task_failed,
+    _redis_silent,
+    _workers_silent,
+    _events_unread,
+    _media_late,
+    _disk_low,
+    _webhooks_silent,
+    _subscription_bad,
+    _media_needs_attention,
+    _events_unparsed,
+    _deliveries_refused,
+    _s3_due,
+)
 
 
 def _skew() -> str:

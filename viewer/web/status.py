@@ -119,9 +119,9 @@ def metrics() -> Response:
         "duty_age_seconds",
         "Since a duty was last done",
         {
-            duty.name: (moment - duty.done_at).total_seconds()
-            for duty in found.duties
-            if duty.done_at
+            task.name: (moment - task.done_at).total_seconds()
+            for task in found.tasks
+            if task.done_at
         },
         "duty",
     )

@@ -1,0 +1,226 @@
+"""What is done by the clock fails alone, says so, is tried again, and keeps its lease meanwhile."""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.conftest import BOTH
+from tests.support.servers import wait_until
+from viewer import schedule
+from viewer.extensions import db, now
+from viewer.models import ScheduledTask
+from viewer.quo import rest
+from viewer.schedule import TaskDefinition
+from viewer.upkeep import health
+
+ALL_WELL = {"intake": 1, "copies": 1}
+
+
+class Unexpected(Exception):
+    pass
+
+
+def broken() -> str:
+    raise Unexpected("+16175550123 said hello")
+
+
+def row(name: str) -> ScheduledTask:
+    return db.session.get_one(ScheduledTask, name, populate_existing=True)
+
+
+def alarms() -> dict[str, health.Level]:
+    found = health.look({"intake": 0, "copies": 0}, ALL_WELL)
+    return {alarm.name: alarm.level for alarm in found.alarms}
+
+
+@pytest.fixture
+def swept(app: Any) -> None:
+    schedule.do_if_due(TaskDefinition("sweep", 10, 60, schedule._sweep), "test")
+
+
+def test_a_task_that_fails_unexpectedly_is_logged_recorded_and_shown(
+    swept: None, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran = schedule.do_if_due(TaskDefinition("tidy", 600, 1800, broken), "host1")
+    page, machine = client.get("/status").text, client.get("/healthz").json
+
+    assert ran
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info is not None
+    assert record.exc_info[0] is Unexpected
+    assert row("tidy").failed_at is not None
+    assert (row("tidy").holder, row("tidy").done_at, row("tidy").failures) == (None, None, 1)
+    assert str(row("tidy").problem).startswith("Unexpected in test_schedule.py, line ")
+    assert str(row("tidy").problem) in page
+    assert "Clearing what dead writers left failed" in page
+    assert "tidy_failed" in {alarm["name"] for alarm in machine["attention"]}
+    assert "5550123" not in page + str(machine)
+
+
+def test_a_sweep_that_fails_is_broken_and_one_that_keeps_failing_is_silent(
+    swept: None, time_machine_at: Callable[..., Any]
+) -> None:
+    begin = now()
+    found = []
+    for seconds in (11, 61, 122):
+        with time_machine_at(begin + timedelta(seconds=seconds)):
+            assert schedule.do_if_due(TaskDefinition("sweep", 10, 60, broken), "host1")
+            found.append(alarms())
+
+    broken_level = health.Level.BROKEN
+    assert found[0] == {"sweep_failed": broken_level}
+    assert found[-1] == {"sweep_failed": broken_level, "sweep_silent": broken_level}
+
+
+def test_success_ends_the_alarm(swept: None, time_machine_at: Callable[..., Any]) -> None:
+    schedule.do_if_due(TaskDefinition("tidy", 600, 1800, broken), "host1")
+    before = alarms()
+    with time_machine_at(now() + timedelta(seconds=6)):
+        schedule.do_if_due(TaskDefinition("tidy", 600, 1800, lambda: "done"), "host2")
+
+        assert before == {"tidy_failed": health.Level.ATTENTION}
+        assert alarms() == {}
+    assert (row("tidy").said, row("tidy").problem, row("tidy").failures) == ("done", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("every", "tried"),
+    [(600, [0, 5, 15, 35, 75, 155, 315, 635, 1235, 1835]), (10, [0, 5, 15, 25, 35])],
+)
+def test_a_task_that_failed_is_tried_again_with_backoff_up_to_its_usual_pause(
+    app: Any, time_machine_at: Callable[..., Any], every: float, tried: list[int]
+) -> None:
+    begin = now()
+    ran = []
+    for seconds in range(0, tried[-1] + 1, 5):
+        with time_machine_at(begin + timedelta(seconds=seconds)):
+            if schedule.do_if_due(TaskDefinition("tidy", every, 60, broken), f"host{seconds % 2}"):
+                ran.append(seconds)
+
+    assert ran == tried
+
+
+def test_a_failure_on_a_clock_that_was_years_ahead_delays_nothing(
+    app: Any, time_machine_at: Callable[..., Any]
+) -> None:
+    with time_machine_at(now() + timedelta(days=900)):
+        schedule.do_if_due(TaskDefinition("tidy", 600, 60, broken), "host1")
+
+    assert schedule.do_if_due(TaskDefinition("tidy", 600, 60, lambda: "done"), "host1")
+
+
+def test_trouble_that_passes_is_recorded_without_a_traceback(
+    app: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away() -> str:
+        raise rest.Unreachable("The provider does not answer.")
+
+    schedule.do_if_due(TaskDefinition("catch_up", 600, 1800, away), "host1")
+
+    assert row("catch_up").problem == "The provider does not answer."
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def test_what_a_failed_run_wrote_is_not_kept(app: Any) -> None:
+    def writes_and_fails() -> str:
+        db.session.add(ScheduledTask(name="half done"))
+        db.session.flush()
+        return broken()
+
+    schedule.do_if_due(TaskDefinition("tidy", 600, 1800, writes_and_fails), "host1")
+
+    assert db.session.scalars(sa.select(ScheduledTask.name)).all() == ["tidy"]
+
+
+@BOTH
+def test_a_lease_is_renewed_while_the_task_runs(app: Any, database: str) -> None:
+    seen: list[Any] = []
+
+    def until() -> Any:
+        found = row("tidy").until
+        db.session.rollback()  # SQLite lets nobody else write meanwhile
+        return found
+
+    def slow() -> str:
+        first = until()
+        wait_until(lambda: until() > first)
+        seen.append(ScheduledTask.take_lease("tidy", "host2", seconds=6, every=0))
+        return "done"
+
+    schedule.do_if_due(TaskDefinition("tidy", 600, 6, slow), "host1")
+
+    assert seen == [False]
+    assert (row("tidy").holder, row("tidy").said) == (None, "done")
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("lease")] == []
+
+
+@BOTH
+@pytest.mark.parametrize("end", [lambda: "done", broken], ids=["done", "failed"])
+def test_a_run_that_lost_its_lease_records_nothing(app: Any, database: str, end: Any) -> None:
+    seen: list[bool] = []
+
+    def overtaken() -> str:
+        row("tidy").until = now() - timedelta(seconds=1)  # as if this host had slept
+        seen.append(ScheduledTask.take_lease("tidy", "host2", seconds=60, every=600))
+        db.session.commit()
+        seen.append(ScheduledTask.renew("tidy", "host1", seconds=60))
+        db.session.commit()
+        return str(end())
+
+    schedule.do_if_due(TaskDefinition("tidy", 600, 60, overtaken), "host1")
+
+    assert seen == [True, False]
+    found = row("tidy")
+    assert (found.holder, found.done_at, found.failed_at) == ("host2", None, None)
+
+
+def test_a_task_that_hangs_or_fails_stops_no_other(app: Any) -> None:
+    stop, hangs, goes_on = threading.Event(), threading.Event(), threading.Event()
+    swept: list[int] = []
+
+    def hang() -> str:
+        hangs.set()
+        goes_on.wait(60)
+        return "done"
+
+    def leave() -> str:
+        raise SystemExit(3)
+
+    tasks = [
+        TaskDefinition("tidy", 600, 1800, hang),
+        TaskDefinition("search", 600, 1800, broken),
+        TaskDefinition("statistics", 600, 1800, leave),
+        TaskDefinition("sweep", 0, 60, lambda: str(swept.append(1))),
+    ]
+    scheduler = threading.Thread(target=schedule.run_tasks, args=(app, tasks, stop))
+    scheduler.start()
+
+    def failed() -> set[str]:
+        names = db.session.scalars(sa.select(ScheduledTask.name).where(ScheduledTask.failures > 0))
+        found = set(names)
+        db.session.rollback()
+        return found
+
+    try:
+        assert hangs.wait(60)
+        wait_until(lambda: failed() == {"search", "statistics"})
+        so_far = len(swept)
+        wait_until(lambda: len(swept) > so_far + 1)
+        is_running = scheduler.is_alive() and not stop.is_set()
+    finally:
+        goes_on.set()
+        stop.set()
+        scheduler.join()
+
+    assert is_running
+
+
+def test_every_task_has_a_rule_for_its_alarms() -> None:
+    names = [task.name for task in schedule.definitions(with_catch_up=True)]
+
+    assert sorted(names) == sorted(health.TASK_RULES)
