@@ -178,8 +178,8 @@ _WORDS = {
     200: "OK", 201: "Created", 204: "No content", 206: "Partial content",
     304: "Not modified", 400: "Invalid request", 401: "Unauthorized: a token is required",
     404: "Not found", 409: "Not possible in its present state",
-    410: "Gone: the original is damaged", 415: "Unsupported media type: send JSON", 416: "Range not satisfiable",
-    425: "Too early: the file is on its way",
+    410: "Gone: the original is damaged", 415: "Unsupported media type: send JSON",
+    416: "Range not satisfiable", 425: "Too early: the file is on its way",
 }  # fmt: skip
 
 
