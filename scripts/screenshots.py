@@ -138,7 +138,7 @@ def take(browser: Browser, base: str) -> None:
             page.goto(talk)
             page.locator("[data-slide]").first.click()
             page.wait_for_timeout(2_500)
-            snap(page, f"viewer-{size}-{scheme}")
+            snap(page, f"lightbox-{size}-{scheme}")
             context.clear_cookies()
             for name in ("shared", "invitation"):  # for people without an account
                 page.goto(made[name])
@@ -164,7 +164,7 @@ def pages(page: Page, talk: str, made: dict[str, str]) -> dict[str, str]:
         "evidence": f"{made['quote']}/evidence",
         "pick": f"{made['quote']}/pick",
         "link": f"/work/link/choose?media={media}",
-        "passport": f"/media/{media}/passport",
+        "details": f"/media/{media}/passport",
         "shares": "/shares",
         "share-new": f"/shares/new?media={media}",
         "share": first(page, "/shares", "a[href*='/shares/']:has-text('Seal')"),
@@ -174,7 +174,7 @@ def pages(page: Page, talk: str, made: dict[str, str]) -> dict[str, str]:
         "account": "/account",
         "users": "/users",
         "user": first(page, "/users", ".row__link"),
-        "trail": "/trail",
+        "audit-log": "/trail",
         "error": "/there-is-no-such-page",
     }
 
