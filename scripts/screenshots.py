@@ -7,6 +7,7 @@ each page at 360 and 1280 px, in light and dark.
 Run it: make screenshots   (needs Chromium)
 """
 
+import os
 import shutil
 import signal
 import socket
@@ -40,7 +41,7 @@ def demo() -> Iterator[tuple[str, Path]]:
     with tempfile.TemporaryDirectory(prefix="shots") as folder:
         process = subprocess.Popen(
             [sys.executable, "-m", "viewer", "demo", "--port", str(port)],
-            cwd=folder, stderr=subprocess.DEVNULL,
+            env=os.environ | {"VIEWER_HOME": folder}, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
             yield base, Path(folder) / "var" / "demo" / "viewer.db"
