@@ -98,7 +98,7 @@ def invite(user_id: uuid.UUID) -> Response:
 @bp.post("/<uuid:user_id>/disable")
 @needs(Role.OWNER)
 def disable(user_id: uuid.UUID) -> Response:
-    """Disable a user: ends all sessions at once. Idempotent."""
+    """Disable a user: ends all sessions and revokes API tokens at once. Idempotent."""
     user = _find_user(user_id)
     try:
         accounts.disable(user)

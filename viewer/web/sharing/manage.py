@@ -41,7 +41,7 @@ class Wish:
     errors: dict[str, str] = field(default_factory=dict)
 
     def expires_at(self) -> datetime | None:
-        """Return the time of expiry in UTC; None and an entry in `errors` if it is invalid."""
+        """Return the time of expiry; None, and an entry in `errors`, if it is invalid."""
         moment = now()
         if self.lasts in LASTS and self.lasts != "date":
             return moment + timedelta(days=int(self.lasts))
