@@ -1,7 +1,8 @@
-"""Who may come in. Denied unless allowed: a new route needs a session without being told so.
+"""Authentication and authorization. Deny by default: only the allow-list `OPEN` needs no login.
 
-The cookie holds a random token, the row of its fingerprint is the session: what ends the row ends
-the login. Flask-Login would bring a proxy for the user and a second, unused way to stay logged in.
+Sessions are server-side: the cookie holds a random token, and the `UserSession` row with its
+fingerprint is the session, so deleting the row ends the login. No Flask-Login: it would add a proxy
+for the user and a second, unused way to stay logged in.
 """
 
 from collections.abc import Callable
@@ -25,26 +26,26 @@ from viewer.web import middleware
 Role = User.Role
 View = TypeVar("View", bound=Callable[..., object])
 
-# Who asks these makes no difference: they never look for a session, nor wait for the database.
+# The answer does not depend on the caller: no session lookup, so no wait for the database.
 MACHINES = frozenset(
     {
         "static",
         "sheets",
-        "conversations.offline.worker",  # a program that is the same for everybody
+        "conversations.offline.worker",  # the service worker: the same script for everybody
         "conversations.offline.manifest",
-        "webhooks.receive",  # its signature
-        "status.healthz",  # whether, never what
-        "api.description",  # of operations, not of anybody
+        "webhooks.receive",  # authenticated by its signature
+        "status.healthz",  # whether all is well, and no customer data
+        "api.description",  # describes operations, holds no data
     }
 )
-# The whole list of what may be asked without a session. Each of these answers for itself.
+# Allow-list: every endpoint that needs no session. Each of these does its own authentication.
 OPEN = MACHINES | frozenset(
     {
         "accounts.account.login",
         "accounts.account.enter",
-        "accounts.account.invitation",  # its token
+        "accounts.account.invitation",  # authenticated by its token
         "accounts.account.accept",
-        "sharing.public.page",  # these: the link's own secret
+        "sharing.public.page",  # these: authenticated by the secret in the share link
         "sharing.public.unlock",
         "sharing.public.one",
         "sharing.public.thumbnail",
@@ -54,9 +55,9 @@ OPEN = MACHINES | frozenset(
     }
 )
 
-SEEN_EVERY = timedelta(minutes=5)  # how often a session notes that it is in use
-LONGEST_NEXT = 2_000  # signs
-BEARERS = frozenset({"api", "status.metrics"})  # blueprints and endpoints for other programs
+SEEN_EVERY = timedelta(minutes=5)  # minimum interval between two updates of `seen_at`
+LONGEST_NEXT = 2_000  # characters
+BEARERS = frozenset({"api", "status.metrics"})  # blueprints and endpoints that take a bearer token
 
 csrf = CSRFProtect()
 
@@ -65,26 +66,26 @@ def init_app(app: Flask) -> None:
     app.before_request(_identify)
     app.before_request(_gate)
     _secure_cookies(app)
-    csrf.init_app(app)  # its check comes after ours: who may not come in is told so first
+    csrf.init_app(app)  # after _gate: the unauthorized get the login page or 403, no CSRF error
     app.register_error_handler(CSRFError, _form_of_another_login)
     app.context_processor(lambda: {"user": current_user(), "Role": Role})
 
 
 def current_user() -> User | None:
-    """Who asks; None for a stranger."""
+    """Return the authenticated user; None for an anonymous request."""
     found: User | None = g.get("user")
     return found
 
 
 def the_user() -> User:
-    """Who asks, behind the gate."""
+    """Return the authenticated user, in a view that is not in `OPEN`."""
     found = current_user()
     assert found is not None, "only routes that are not OPEN may ask"  # noqa: S101
     return found
 
 
 def needs(role: Role) -> Callable[[View], View]:
-    """Only users of this role, or a higher one, may use the view."""
+    """Restrict the view to users with this role or a higher one; others get 403."""
 
     def mark(view: View) -> View:
         view.needs = role  # type: ignore[attr-defined]
@@ -99,15 +100,15 @@ def needed_role(endpoint: str) -> Role:
 
 
 def current_session() -> UserSession | None:
-    """The login by which they ask; None for a stranger and for a program."""
+    """Return the session of this request; None for an anonymous or a bearer-token request."""
     found: UserSession | None = g.get("session_row")
     return found
 
 
 def start_session(user: User) -> None:
-    """Log in on this device, with a new token: one planted before is worth nothing.
+    """Log the user in on this device, with a new token, against session fixation.
 
-    Whoever was logged in here before is logged out. Does not commit.
+    Logs out whoever was logged in here before. Does not commit.
     """
     end_session()
     limits = settings()
@@ -127,7 +128,7 @@ def start_session(user: User) -> None:
 
 
 def end_session() -> None:
-    """Log out on this device. Does not commit."""
+    """Log out on this device. Idempotent. Does not commit."""
     if token := session.get("token"):
         mine = sa.delete(UserSession).filter_by(fingerprint=fingerprint(str(token)))
         db.session.execute(mine)
@@ -135,7 +136,10 @@ def end_session() -> None:
 
 
 def local_path(wanted: str | None) -> str:
-    """`next` as a path of ours; the inbox for whatever a browser could read as another host."""
+    """Return `wanted` if it is a path on this host, else the inbox: prevents an open redirect.
+
+    Falls back for everything that a browser could read as another host.
+    """
     fallback = url_for("conversations.inbox.show")
     if not wanted or len(wanted) > LONGEST_NEXT or not wanted.startswith("/"):
         return fallback
@@ -158,7 +162,7 @@ def _identify() -> None:
 
 
 def is_for_programs() -> bool:
-    """Whether this route takes a token in place of a session; then no cookie counts."""
+    """Whether this route takes a bearer token instead of a session; cookies are then ignored."""
     return request.blueprint in BEARERS or (
         request.endpoint in BEARERS and "Authorization" in request.headers
     )
@@ -166,14 +170,14 @@ def is_for_programs() -> bool:
 
 def _of_session(token: str) -> User | None:
     row = _live_session(token)
-    # A page that asks for news by itself is nobody at work: a forgotten one must log out in time.
+    # Polling is not activity: a page left open must still reach the idle timeout.
     if (
         row is not None
         and request.blueprint != "conversations.live"
         and now() > row.seen_at + SEEN_EVERY
     ):
         _note_use(sa.update(UserSession).filter_by(id=row.id).values(seen_at=now()))
-        row = _live_session(token)  # it may have ended meanwhile
+        row = _live_session(token)  # it may have ended in the meantime
     g.session_row = row
     return row.user if row is not None else None
 
@@ -217,7 +221,7 @@ def _live_token(token: str) -> ApiToken | None:
 
 
 def _note_use(statement: sa.Update) -> None:
-    """Write, although this may be a page that is only looked at."""
+    """Write and commit within what may be a GET: restart its transaction as a write."""
     begin_writing()
     db.session.execute(statement)
     db.session.commit()
@@ -226,7 +230,7 @@ def _note_use(statement: sa.Update) -> None:
 
 def _gate() -> Response | None:
     endpoint = request.endpoint
-    if endpoint is None or endpoint in OPEN:  # None: there is no such page, for anybody
+    if endpoint is None or endpoint in OPEN:  # None: no route matches, so it is a 404 for everybody
         return None
     user = current_user()
     if user is None:
@@ -245,7 +249,7 @@ def _ask_to_log_in() -> Response:
         answer = redirect(
             url_for("accounts.account.login", next=path if path != "/" else None), 302
         )
-        if "token" in session:  # of a login that has ended: what it kept on the device goes
+        if "token" in session:  # that login has ended: clear its offline data from the device
             answer.headers["Clear-Site-Data"] = '"storage"'
         return answer
     raise Unauthorized("Log in first.")
@@ -260,7 +264,11 @@ def _form_of_another_login(error: CSRFError) -> middleware.Answer:
 
 
 def _secure_cookies(app: Flask) -> None:
-    """The session cookie: over https only this host can set it, and only https carries it."""
+    """Configure the session cookie.
+
+    In production: `__Host-`, so that only this host can set it, over https; and Secure, so that
+    only https carries it.
+    """
     is_production = app.config["SETTINGS"].VIEWER_ENV == "production"
     app.config.update(
         SESSION_COOKIE_NAME="__Host-viewer" if is_production else "viewer",
@@ -269,8 +277,8 @@ def _secure_cookies(app: Flask) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=timedelta(days=app.config["SETTINGS"].SESSION_DAYS),
-        # Its look at the Referer guards against cookies planted over http. A __Host- cookie cannot
-        # be, and pages with a secret in their address send no Referer.
+        # The Referer check guards against cookies planted over http. A __Host- cookie cannot be
+        # planted, and pages with a secret in their URL send no Referer.
         WTF_CSRF_SSL_STRICT=False,
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a form filled in slowly is not lost
         SECRET_KEY_FALLBACKS=list(app.config["SETTINGS"].secret_key_fallbacks),

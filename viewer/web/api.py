@@ -1,8 +1,8 @@
 """The JSON API, version 1: what the forms do, for another program such as a CRM.
 
 A program acts for a user, with that user's role, by a token from the account page:
-`Authorization: Bearer …`. `/api/v1/openapi.json` describes every operation; it is made from the
-same models that check what comes in and shape what goes out, so it cannot say anything else.
+`Authorization: Bearer …`. `/api/v1/openapi.json` describes every operation. It is generated from
+the models that validate requests and serialize responses, so it cannot differ from them.
 """
 
 import re
@@ -28,7 +28,7 @@ from viewer.web.media import files as files
 from viewer.web.pagination import next_cursor, older
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
-csrf.exempt(bp)  # no cookie counts here, so nobody can be made to send one
+csrf.exempt(bp)  # bearer tokens only: cookies are ignored, so a forged request has no credentials
 
 HEX = "[0-9a-f]"
 CURSOR = rf"^\d{{1,10}}\.\d{{6}}_{HEX}{{8}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{4}}-{HEX}{{12}}$"
@@ -37,17 +37,17 @@ State = MediaAttachment.State
 Row = TypeVar("Row", Conversation, MediaAttachment, WorkRecord)
 
 
-# --- What comes in ---------------------------------------------------------------------------
+# --- Requests --------------------------------------------------------------------------------
 
 
 class Asked(BaseModel):
-    """What a query or a body may say; a word that is not known is an error, not a silence."""
+    """Base of query and body models: an unknown parameter is an error, it is never ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Nothing(Asked):
-    """No query."""
+    """No parameters."""
 
 
 class ListQuery(Asked):
@@ -75,11 +75,11 @@ class LinkBody(Asked):
     )
 
 
-# --- What goes out ---------------------------------------------------------------------------
+# --- Responses -------------------------------------------------------------------------------
 
 
 class ConversationOut(BaseModel):
-    """Everything said between one line and the same people."""
+    """All messages and calls between one phone line and the same people."""
 
     id: uuid.UUID
     title: str
@@ -112,7 +112,7 @@ class MediaOut(BaseModel):
 
 
 class LinkOut(BaseModel):
-    """A file belongs to a work record."""
+    """The link of a file to a work record."""
 
     media_id: uuid.UUID
     record_id: uuid.UUID
@@ -161,7 +161,7 @@ class Records(BaseModel):
 
 
 class Problem(BaseModel):
-    """What went wrong, in a sentence; `fields` where single values are meant."""
+    """An error: a message in one sentence, and in `fields` the reason for each invalid value."""
 
     status: int
     message: str
@@ -185,7 +185,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A route, and what its description says."""
+    """A route and its OpenAPI metadata."""
 
     path: str
     method: str
@@ -203,7 +203,10 @@ def operation(
     query: type[Asked] = Nothing,
     body: type[Asked] | None = None,
 ) -> Callable[[View], View]:
-    """Route and describe a view. `answers`: for each status its model, its type, or nothing."""
+    """Register a view as a route and in the OpenAPI description.
+
+    `answers` maps each status to its model, its media type, or None for an empty body.
+    """
 
     def wrap(view: View) -> View:
         bp.add_url_rule(path, view_func=view, methods=[method])
@@ -215,7 +218,7 @@ def operation(
 
 
 UUID = {"type": "string", "format": "uuid"}
-BYTES = "*/*"  # of whatever type they are
+BYTES = "*/*"  # the media type depends on the file
 REF = "#/components/schemas/{model}"
 FILE_ANSWERS: Answers = {
     200: BYTES, 206: BYTES, 304: None, 404: Problem, 410: Problem, 416: None, 425: Problem,
@@ -224,7 +227,7 @@ FILE_ANSWERS: Answers = {
 
 @bp.get("/openapi.json")
 def description() -> Response:
-    """What this API can do, as OpenAPI 3.1."""
+    """Describe this API as OpenAPI 3.1."""
     models: set[type[BaseModel]] = {Problem, *(one.body for one in OPERATIONS if one.body)}
     models |= {m for one in OPERATIONS for m in one.answers.values() if isinstance(m, type)}
     schemas: dict[str, Any] = {}
@@ -251,7 +254,7 @@ def description() -> Response:
 
 @operation("/conversations", {200: Conversations}, query=ListQuery)
 def list_conversations() -> Response:
-    """Conversations, the one with the newest message first."""
+    """List conversations, the one with the newest message first."""
     asked = _query(ListQuery)
     page, more = _page(sa.select(Conversation), (Conversation.latest_at, Conversation.id), asked)
     names = names_of({number for row in page for number in row.numbers})
@@ -260,7 +263,7 @@ def list_conversations() -> Response:
 
 @operation("/conversations/<uuid:conversation_id>", {200: ConversationOut, 404: Problem})
 def get_conversation(conversation_id: uuid.UUID) -> Response:
-    """One conversation."""
+    """Get a conversation."""
     _query(Nothing)
     row = db.session.get(Conversation, conversation_id)
     if row is None:
@@ -270,7 +273,7 @@ def get_conversation(conversation_id: uuid.UUID) -> Response:
 
 @operation("/media", {200: MediaList}, query=MediaQuery)
 def list_media() -> Response:
-    """Files, the newest first; not what lies in the trash."""
+    """List files, newest first, without those in the trash."""
     asked = _query(MediaQuery)
     query = sa.select(MediaAttachment).options(selectinload(MediaAttachment.links))
     query = query.where(MediaAttachment.state != State.TRASHED)
@@ -288,21 +291,21 @@ def list_media() -> Response:
 
 @operation("/media/<uuid:media_id>", {200: MediaOut, 404: Problem})
 def get_media(media_id: uuid.UUID) -> Response:
-    """One file, and what it is linked to."""
+    """Get a file, and the work records it is linked to."""
     _query(Nothing)
     return _answer(_media(_find_media(media_id)))
 
 
 @operation("/media/<uuid:media_id>/original", FILE_ANSWERS)
 def get_original(media_id: uuid.UUID) -> Response:
-    """The bytes as sent. Range, If-Range and If-None-Match work."""
+    """Download the original bytes. Supports Range, If-Range and If-None-Match."""
     _query(Nothing)
     return files.original(media_id)
 
 
 @operation("/records", {200: Records}, query=RecordQuery)
 def list_records() -> Response:
-    """Work records, the newest first."""
+    """List work records, newest first."""
     asked = _query(RecordQuery)
     query = sa.select(WorkRecord).options(selectinload(WorkRecord.links))
     if asked.conversation_id:
@@ -321,7 +324,7 @@ def list_records() -> Response:
 
 @operation("/records/<uuid:record_id>", {200: RecordOut, 404: Problem})
 def get_record(record_id: uuid.UUID) -> Response:
-    """One work record with its links, in order."""
+    """Get a work record with its links, in order."""
     _query(Nothing)
     return _answer(_record(_find_record(record_id)))
 
@@ -336,7 +339,7 @@ LINK = "/records/<uuid:record_id>/media/<uuid:media_id>"
     body=LinkBody,
 )
 def put_link(record_id: uuid.UUID, media_id: uuid.UUID) -> tuple[Response, int]:
-    """Link a file to a work record; again is fine, and a caption that is sent replaces its own."""
+    """Link a file to a work record. Idempotent; a caption in the body replaces the old one."""
     _query(Nothing)
     body = _body(LinkBody)
     record, media = _find_record(record_id), _find_media(media_id)
@@ -346,7 +349,7 @@ def put_link(record_id: uuid.UUID, media_id: uuid.UUID) -> tuple[Response, int]:
         abort(409, "This file is not safe yet, or it was put away: it cannot be linked.")
     db.session.flush()
     link = made[0] if made else _find_link(record, media)
-    assert link is not None  # noqa: S101 - made, or made before
+    assert link is not None  # noqa: S101 - created now, or before
     if "caption" in body.model_fields_set:
         link.caption = _printable(body.caption)
     db.session.commit()
@@ -355,7 +358,7 @@ def put_link(record_id: uuid.UUID, media_id: uuid.UUID) -> tuple[Response, int]:
 
 @operation(LINK, {204: None, 404: Problem}, method="delete")
 def delete_link(record_id: uuid.UUID, media_id: uuid.UUID) -> tuple[str, int]:
-    """Take the link away; the file stays. Again is fine."""
+    """Remove the link of a file to a work record; the file stays. Idempotent."""
     _query(Nothing)
     record, media = _find_record(record_id), _find_media(media_id)
     filing.unlink([media], record, the_user())
@@ -363,13 +366,13 @@ def delete_link(record_id: uuid.UUID, media_id: uuid.UUID) -> tuple[str, int]:
     return "", 204
 
 
-# --- In and out ------------------------------------------------------------------------------
+# --- Validation and serialization ------------------------------------------------------------
 
 Model = TypeVar("Model", bound=Asked)
 
 
 class Unusable(Exception):
-    """`fields`: for each value that cannot be, why."""
+    """The request is invalid: 400. `fields` holds the reason for each invalid value."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         super().__init__()
@@ -390,11 +393,11 @@ def _query(model: type[Model]) -> Model:
 
 
 def _body(model: type[Model]) -> Model:
-    """The JSON of the request; without a body, what the model says by default."""
+    """Validate the JSON body; without a body, return the model's defaults. Raises Unusable."""
     if not request.get_data():
         return model()
     try:
-        values = request.get_json()  # 415 and 400 in words, where it is no JSON
+        values = request.get_json()  # aborts with 415 or 400 if it is not JSON
     except RecursionError:
         abort(400, "This JSON is nested too deeply.")
     return _checked(model, values)
@@ -415,7 +418,7 @@ def _page(
     order: tuple[InstrumentedAttribute[datetime], InstrumentedAttribute[uuid.UUID]],
     asked: ListQuery,
 ) -> tuple[Sequence[Row], str | None]:
-    """The rows of this page, the newest first, and the cursor of the next one."""
+    """Return the rows of this page, newest first, and the cursor of the next page."""
     moment, row_id = order
     if asked.before:
         query = query.where(older(moment, row_id, asked.before))
@@ -481,11 +484,11 @@ def _answer(model: BaseModel) -> Response:
 
 
 def _printable(words: str | None) -> str | None:
-    """Without what nobody sees and PostgreSQL does not take."""
+    """Remove unprintable characters, also because PostgreSQL rejects NUL. None if empty."""
     return "".join(sign for sign in words or "" if sign.isprintable()).strip() or None
 
 
-# --- Description -----------------------------------------------------------------------------
+# --- OpenAPI description ---------------------------------------------------------------------
 
 
 def _described(one: Operation) -> dict[str, Any]:
@@ -516,7 +519,7 @@ def _parameters(query: type[Asked]) -> list[dict[str, Any]]:
     kinds = schema.get("$defs", {})
 
     def plain(told: dict[str, Any]) -> dict[str, Any]:
-        """In an address nothing is null: what may be left out just is."""
+        """Drop `null` from the types: an optional query parameter is omitted, never null."""
         options = [one for one in told.get("anyOf", [told]) if one.get("type") != "null"]
         [only] = options
         name = only.get("$ref", "").rpartition("/")[2]

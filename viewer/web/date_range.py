@@ -1,7 +1,7 @@
-"""Dates in addresses: the days that a list is narrowed to, `?since=2026-09-01&until=2026-09-21`.
+"""Date-range filter of lists, read from the URL: `?since=2026-09-01&until=2026-09-21`.
 
-One behaviour for every list: either end may be open, the wrong way round is turned, and a date that
-is none narrows nothing; the page says so beside its field.
+Every list behaves the same: either end may be open, swapped ends are put in order, and an invalid
+date is ignored; the page says so beside its field.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,16 @@ from viewer.config import settings
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Days of the display zone, both included; None is open. What was typed is never lost."""
+    """A range of days in the display time zone, both inclusive; None is open.
+
+    Keeps the input as typed, even if it is invalid, to show it again in its field.
+    """
 
     first: date | None
     last: date | None
     since: str  # as typed
     until: str
-    problems: dict[str, str] = field(default_factory=dict)  # by field, in words
+    problems: dict[str, str] = field(default_factory=dict)  # by field: a message to show
 
     @property
     def problem(self) -> str:
@@ -38,11 +41,11 @@ class Span:
 
     @property
     def end(self) -> datetime | None:
-        """The first moment after it."""
+        """Exclusive end: the midnight after the last day."""
         return _midnight(self.last + timedelta(days=1)) if self.last else None
 
     def conditions(self, moment: InstrumentedAttribute[datetime]) -> list[ColumnElement[bool]]:
-        """What a row must be."""
+        """Return the SQL conditions that restrict `moment` to this range."""
         found = []
         if self.begin:
             found.append(moment >= self.begin)
@@ -52,7 +55,7 @@ class Span:
 
     @property
     def words(self) -> str:
-        """since September 1, until September 21, September 1 to September 21, 2025"""
+        """Format the range: "since September 1, 2025", "until …", "on …", "September … to …"."""
         if self.first and self.last:
             first, last = _day(self.first), _day(self.last)
             return f"on {first}" if self.first == self.last else f"{first} to {last}"
@@ -62,13 +65,13 @@ class Span:
 
     @property
     def args(self) -> dict[str, str]:
-        """For an address: the dates that were understood."""
+        """Return the query parameters for a URL: only the dates that are valid."""
         given = {"since": self.first, "until": self.last}
         return {name: day.isoformat() for name, day in given.items() if day}
 
 
 def read_span(args: Mapping[str, str]) -> Span:
-    """What an address asks for."""
+    """Parse `since` and `until` from the query. Never fails: see `Span.problems`."""
     typed = {name: args.get(name, "").strip() for name in ("since", "until")}
     days: dict[str, date] = {}
     problems: dict[str, str] = {}
@@ -79,13 +82,13 @@ def read_span(args: Mapping[str, str]) -> Span:
         except (ValueError, OverflowError):
             problems[name] = f"“{words[:20]}” is no date. Write it as 2026-09-21."
     first, last, since, until = days.get("since"), days.get("until"), typed["since"], typed["until"]
-    if first and last and last < first:  # the other way round is meant
+    if first and last and last < first:  # swapped by mistake
         first, last, since, until = last, first, until, since
     return Span(first, last, since, until, problems)
 
 
 def read_moment(words: str) -> datetime:
-    """A moment that a page of ours wrote down, in UTC. Answers 400 for anything else."""
+    """Parse an ISO 8601 timestamp with a zone, as UTC. Aborts with 400 if it is invalid."""
     try:
         found = datetime.fromisoformat(words)
         if found.tzinfo is None:
@@ -96,7 +99,7 @@ def read_moment(words: str) -> datetime:
 
 
 def _read_date(words: str) -> date:
-    """Raises ValueError, or OverflowError for a day that does not end in every zone."""
+    """Raises ValueError, or OverflowError for a day whose start or end is out of range in UTC."""
     found = date.fromisoformat(words)
     _midnight(found).astimezone(UTC)
     _midnight(found + timedelta(days=1)).astimezone(UTC)

@@ -1,8 +1,9 @@
-"""Devices that were logged in before, and those that never were.
+"""Device cookies: rate limit logins separately for known and unknown devices.
 
-A stranger's wrong guesses must stop, and must not lock anybody out: so a device that was once
-logged in has an allowance of its own, which nobody else can use up. It is told by a signed cookie
-that opens nothing, and outlives the logout (OWASP calls it a device cookie).
+Brute force must be stopped without letting an attacker lock anybody out: so each device that has
+logged in before has an allowance of its own, which nobody else can use up. A signed cookie
+identifies it, grants no access, and outlives the logout (OWASP, "Slow Down Online Guessing Attacks
+with Device Cookies").
 """
 
 import ipaddress
@@ -18,12 +19,12 @@ from viewer.models import User, fingerprint, new_token
 from viewer.office import accounts
 from viewer.office.throttle import Allowance
 
-LASTS = timedelta(days=400)  # no browser keeps a cookie longer; each login begins anew
-MOST_USERS = 5  # of one device: the office's computer
+LASTS = timedelta(days=400)  # the maximum that browsers keep a cookie; each login renews it
+MOST_USERS = 5  # per device: the office's computer is shared
 
 
 def allowances(email: str, user: User | None) -> tuple[Allowance, ...]:
-    """What a try to log in by this name is counted against."""
+    """Return the rate limits that a login attempt with this email counts against."""
     device, known = _read_cookie()
     if user is not None and user.id in known:
         return (Allowance(f"device:{fingerprint(device)}", free=10, memory=timedelta(days=1)),)
@@ -36,7 +37,7 @@ def allowances(email: str, user: User | None) -> tuple[Allowance, ...]:
 
 
 def remember(response: Response, user: User) -> None:
-    """From now on this device is known to this user."""
+    """Set the device cookie: mark this device as known for this user."""
     device, known = _read_cookie()
     users = [user.id, *(one for one in known if one != user.id)][:MOST_USERS]
     response.set_cookie(
@@ -51,7 +52,7 @@ def remember(response: Response, user: User) -> None:
 
 
 def client_network() -> str:
-    """Whose address it is: for IPv6 the /64, because every customer has that many addresses."""
+    """Return the client's IP address; for IPv6 its /64, because each customer has a whole /64."""
     try:
         address = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:
@@ -64,7 +65,7 @@ def client_network() -> str:
 
 
 def _read_cookie() -> tuple[str, list[uuid.UUID]]:
-    """The device's own secret and whom it knows; empty, where it is a stranger."""
+    """Return the device's secret and the ids of its users; both empty for an unknown device."""
     try:
         found = _serializer().loads(
             request.cookies.get(_cookie_name(), ""), max_age=int(LASTS.total_seconds())

@@ -1,4 +1,4 @@
-"""How values read on a page: times in the display zone, numbers and sizes as people say them."""
+"""Template filters that format values: times in the display time zone, durations, sizes."""
 
 import zlib
 from datetime import date, datetime, timedelta
@@ -10,7 +10,7 @@ from viewer.config import settings
 from viewer.extensions import now
 from viewer.plurals import plural
 
-OLD = timedelta(days=7)  # in the tray
+OLD = timedelta(days=7)  # age at which an unfiled file is highlighted
 
 
 def init_app(app: Flask) -> None:
@@ -44,7 +44,7 @@ def clock(moment: datetime) -> str:
 
 
 def day(when: date) -> str:
-    """Today, Yesterday, Monday, September 21, or with its year once that is another."""
+    """Today; Yesterday; Monday, September 21; with the year if it is not this year."""
     today = local(now()).date()
     if when == today:
         return "Today"
@@ -55,7 +55,7 @@ def day(when: date) -> str:
 
 
 def short_time(moment: datetime) -> str:
-    """What an inbox line has room for: 2:05 PM, Mon, Sep 21, 9/21/25."""
+    """Short enough for an inbox row: 2:05 PM, Mon, Sep 21, 9/21/25."""
     today, then = local(now()).date(), local(moment).date()
     if then == today:
         return clock(moment)
@@ -72,7 +72,7 @@ def age(moment: datetime) -> str:
     for unit, length in (
         ("year", 525_600), ("month", 43_800), ("week", 10_080), ("day", 1_440), ("hour", 60),
     ):  # fmt: skip
-        # 13 days say more than 1 week, 36 hours no more than 1 day.
+        # "13 days" is more precise than "1 week"; "1 day" is precise enough for 36 hours.
         if minutes >= length * (2 if unit in ("week", "month", "year") else 1):
             count = minutes // length
             return f"{count} {plural(count, unit)}"
@@ -94,7 +94,7 @@ def visit_time(moment: datetime) -> str:
 
 
 def short_day(when: date | datetime) -> str:
-    """Mar 12, or with its year once that is another."""
+    """Mar 12; with the year if it is not this year."""
     when = local(when).date() if isinstance(when, datetime) else when
     year = "" if when.year == local(now()).year else f", {when.year}"
     return f"{when:%b} {when.day}{year}"
@@ -107,7 +107,7 @@ def exact_time(moment: datetime) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """0:18, 1:02:05; a dash where nobody knows."""
+    """0:18, 1:02:05; a dash if unknown."""
     if seconds is None:
         return "–"
     whole = max(0, round(seconds))
@@ -117,7 +117,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(octets: int | None) -> str:
-    """340 kB, 2.1 MB, 84 GB"""
+    """340 kB, 2.1 MB, 84 GB; a dash if unknown. Decimal units."""
     if octets is None:
         return "–"
     if octets < 1_000_000:
@@ -128,10 +128,10 @@ def size(octets: int | None) -> str:
 
 
 def initial(name: str | None) -> str:
-    """The letter that stands for a person; # for a number without a name."""
+    """The letter on a person's avatar; # for a number without a name."""
     return next((sign.upper() for sign in name or "" if sign.isalnum()), "#")
 
 
 def shade(number: str) -> int:
-    """Which of six colors a person has; the same on every page."""
+    """Index of the avatar color, 0 to 5: a hash of the number, so the same on every page."""
     return zlib.crc32(number.encode()) % 6

@@ -1,4 +1,4 @@
-"""What stands around every page: the navigation, static files by version, form fields."""
+"""The layout shared by all pages: navigation, versioned static files, CSRF field, icons."""
 
 import hashlib
 import re
@@ -21,16 +21,16 @@ Role = User.Role
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One place of the navigation."""
+    """One entry of the navigation."""
 
     endpoint: str
     words: str
     icon: str  # a template in templates/icons/
     role: Role = Role.FIELD
-    count: Callable[[User], int] | None = None  # of what waits there; at most a hundred is told
-    counted: str = ""  # what those are: "unread"
-    also: tuple[str, ...] = ()  # the blueprints of other pages that belong to this place
-    waiting: str = ""  # that count: 3, 99+, or nothing
+    count: Callable[[User], int] | None = None  # how many items wait there; counting stops at 100
+    counted: str = ""  # the unit of the count: "unread"
+    also: tuple[str, ...] = ()  # other blueprints that highlight this entry
+    waiting: str = ""  # the count as shown: "3", "99+", or empty
 
     @property
     def url(self) -> str:
@@ -58,7 +58,7 @@ ITEMS = (
 
 
 def absolute_url(endpoint: str, **values: Any) -> str:
-    """An address for people elsewhere; without PUBLIC_URL under the host that was asked."""
+    """Build an absolute URL, under PUBLIC_URL; without that setting, under the request's host."""
     base = settings().PUBLIC_URL
     return (
         base + url_for(endpoint, **values) if base else url_for(endpoint, **values, _external=True)
@@ -66,9 +66,11 @@ def absolute_url(endpoint: str, **values: Any) -> str:
 
 
 def static_address(folder: Path) -> str:
-    """`/static/<version>`: what changed has another address, so browsers keep the rest for ever.
+    """Return `/static/<version>`, where the version is a checksum of all files below `folder`.
 
-    The version is in the path, not in a query: modules that import each other inherit it.
+    Cache busting: any change gives new URLs, so browsers may cache each URL for ever. The version
+    is in the path, not in the query, so that JavaScript modules inherit it when they import each
+    other.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
@@ -87,7 +89,7 @@ def init_app(app: Flask) -> None:
 
 
 def navigation() -> list[Item]:
-    """The places this user may go to, and how much waits there."""
+    """List the entries that this user's role allows, with their counts."""
     user = access.current_user()
     if user is None:
         return []
@@ -103,22 +105,22 @@ def _at_most_99(count: int) -> str:
 
 
 def csrf_field() -> Markup:
-    """The hidden field that every form carries."""
+    """Render the hidden CSRF field that every form needs."""
     return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf())
 
 
 def icon(name: str) -> Markup:
-    """A drawing that stands beside words which say the same."""
+    """Render a decorative SVG; the text beside it carries the meaning."""
     return Markup(render_template(f"icons/{name}.svg"))  # noqa: S704 - our own files
 
 
 def stylesheet(*names: str) -> str:
-    """The address of these files of static/css/ as one: each request costs a phone 0.2 s."""
+    """Return the URL of these static/css/ files as one bundle: each request costs a phone 0.2 s."""
     return url_for("sheets", names=".".join(names))
 
 
 def sheets(names: str) -> Response:
-    """The sheets, one after the other, without what is said to the people who write them."""
+    """Serve these stylesheets as one file, in this order, without comments and indentation."""
     if not re.fullmatch(r"[a-z_]{1,30}(\.[a-z_]{1,30}){,40}", names):
         abort(404)
     folder = Path(current_app.static_folder or "") / "css"

@@ -1,7 +1,7 @@
-"""Addresses and numbers in what people wrote, as links to tap.
+"""Linkify: turn URLs, email addresses and phone numbers in plain text into links.
 
-Everything is escaped piece by piece; a link is only made to http, https, mailto and tel, and only
-of what was written out: nothing is hidden behind other words.
+Each piece is escaped on its own. Allow-list of schemes: http, https, mailto and tel. The link text
+is always the target as written: no target hides behind other words.
 """
 
 import re
@@ -12,8 +12,8 @@ import phonenumbers
 from flask import Flask
 from markupsafe import Markup, escape
 
-# Not: quotes, brackets of mark-up, controls, and the invisible signs that make an address read
-# otherwise than it is.
+# Excluded: quotes, angle brackets, control characters, and the invisible characters (zero-width,
+# bidirectional) that make a URL read differently from what it is.
 _SIGN = r"[^\s<>\"“”«»\x00-\x20\x7f\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]"
 _ADDRESS = re.compile(
     rf"""
@@ -28,8 +28,8 @@ _ADDRESS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _CLOSING = {")": "(", "]": "[", "}": "{"}
-_HOME = "US"  # where a number without a country is dialed
-_LONGEST = 20_000  # characters in which numbers are looked for
+_HOME = "US"  # region of a number without a country code
+_LONGEST = 20_000  # characters; no phone numbers are searched in a longer text
 
 
 def init_app(app: Flask) -> None:
@@ -37,7 +37,7 @@ def init_app(app: Flask) -> None:
 
 
 def tappable(words: str) -> Markup:
-    """The same words, safe, with links in them."""
+    """Return the text as safe HTML, with links."""
     return Markup("").join(_pieces(words))
 
 
@@ -55,7 +55,7 @@ def _pieces(words: str) -> Iterator[Markup]:
 
 
 def _trimmed(written: str) -> str:
-    """Without the signs that end a sentence, or close a bracket opened before it."""
+    """Strip trailing punctuation, and a closing bracket whose opening one is not in the URL."""
     while written:
         last = written[-1]
         if last in ".,;:!?'’…*_~" or (
@@ -92,6 +92,6 @@ def _numbers(words: str) -> Iterator[Markup]:
 
 
 def _link(href: str, written: str, *, is_away: bool) -> Markup:
-    # In a window of its own: the voicemail in this one goes on playing.
+    # In a new window, so that a voicemail in this one keeps playing.
     away = Markup(' target="_blank" rel="noopener noreferrer nofollow"') if is_away else Markup("")
     return Markup('<a href="{}"{}>{}</a>').format(href, away, written)

@@ -1,4 +1,4 @@
-"""What holds for every request: safe headers, proxies, errors that say what to do."""
+"""Middleware: security headers, reverse proxies, compression, and error responses."""
 
 import functools
 import gzip
@@ -22,7 +22,7 @@ POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' data:",  # data: only for the blurred placeholders, made by us
+        "img-src 'self' data:",  # data: only for the blurred placeholders, which we generate
         "media-src 'self'",
         "font-src 'self'",
         "connect-src 'self'",
@@ -36,7 +36,7 @@ POLICY = "; ".join(
 
 Answer = Response | tuple[str, int] | HTTPException
 
-# In place of Werkzeug's own, which talk of URLs and servers.
+# Replace Werkzeug's descriptions, which talk of URLs and servers.
 WORDS = {
     404: "There is no such page.",
     405: "This address cannot be used like that.",
@@ -44,7 +44,7 @@ WORDS = {
     500: "Something went wrong on our side, and was noted. Please try again.",
 }
 
-# Words shrink to a quarter. Media are compressed already, and are asked for in ranges.
+# Text shrinks to a quarter. Media files are already compressed, and are requested in ranges.
 COMPRESSED = (
     "text/html",
     "text/css",
@@ -55,7 +55,7 @@ COMPRESSED = (
 )
 
 
-# What a monitor on this machine asks for, by an address that TRUSTED_HOSTS need not name.
+# Paths that a monitor on this machine may request by a loopback host, without it in TRUSTED_HOSTS.
 FOR_MONITORS = frozenset({"/healthz", "/metrics"})
 LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
 
@@ -66,7 +66,7 @@ def init_app(app: Flask) -> None:
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     if found.TRUSTED_HOSTS:
-        # Outside ProxyFix: there the peer is still the one who really asks.
+        # Outside ProxyFix: there REMOTE_ADDR is still the address of the real peer.
         app.wsgi_app = _admit_monitors(app.wsgi_app, found.TRUSTED_HOSTS[0].removeprefix("."))  # type: ignore[method-assign, assignment]
     app.after_request(_safe_headers)
     _compress(app)
@@ -74,9 +74,9 @@ def init_app(app: Flask) -> None:
 
 
 def _admit_monitors(answer: "WSGIApplication", ours: str) -> "WSGIApplication":
-    """Give a monitor's request from this machine to this machine a host name that is trusted.
+    """WSGI middleware: set a trusted Host on a monitor's request from loopback to loopback.
 
-    Neither answer holds a link, so nobody gains by the host name; `/metrics` still asks who it is.
+    Safe: neither response contains a URL built from Host, and `/metrics` still authenticates.
     """
 
     def answer_monitors(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
@@ -95,14 +95,17 @@ def _compress(app: Flask) -> None:
     app.config.update(
         COMPRESS_MIMETYPES=COMPRESSED,
         COMPRESS_ALGORITHM=["br", "gzip"],
-        COMPRESS_STREAMS=False,  # it would leave the files of static/ open
+        COMPRESS_STREAMS=False,  # streaming would leave the files of static/ open
     )
     Compress(app)
     app.after_request(_compress_file)  # the last registered runs first
 
 
 def _compress_file(response: Response) -> Response:
-    """What never changes is worth the longest thought, once: a sixth less than for pages."""
+    """Compress a static file at the highest level, once, and cache the result.
+
+    Static files are immutable, so the effort pays: a sixth smaller than at the level for pages.
+    """
     if request.endpoint not in ("static", "sheets") or response.status_code != 200:
         return response
     coding = request.accept_encodings.best_match(list(_CODINGS))
@@ -143,14 +146,14 @@ def _safe_headers(response: Response) -> Response:
     if response.mimetype == "text/html":
         headers.setdefault("Cache-Control", "private, no-cache")
     if "X-Accel-Redirect" in headers:
-        # nginx copies Cache-Control to its own answer, also to a 404 where the file is not there.
-        # It does not know this name, so the site sets Cache-Control from it with the file only.
+        # nginx copies Cache-Control to its own response, even to a 404 for a missing file. It
+        # ignores this name, so our nginx site sets Cache-Control from it, with the file only.
         headers["X-Media-Cache-Control"] = headers.pop("Cache-Control")
     return response
 
 
 def _error_words(error: HTTPException) -> str:
-    """What we said of it, or else what we say of its kind."""
+    """Return the description given to abort(), or else our text for the status code."""
     is_said = error.description and error.description != type(error).description
     ours = None if is_said else WORDS.get(error.code or 500)
     return ours or error.description or error.name
@@ -167,12 +170,12 @@ def _as_json(error: HTTPException) -> Response:
 
 
 def say(error: HTTPException) -> Answer:
-    """An error in the words of the one who asked: a page for people, a line for machines."""
+    """Render an HTTP error: an HTML page for a browser, JSON for the API, else a line of text."""
     if error.code is None or error.code < 400:
         return error
     if request.path.startswith("/api/"):
         return _as_json(error)
-    # Under a host name that is not ours no address can be made, so no page either.
+    # Under an untrusted host name url_for() fails, so the page cannot be rendered either.
     machines = request.blueprint == "webhooks" or isinstance(error, SecurityError)
     wants = request.accept_mimetypes.best_match(["text/plain", "text/html"])
     if wants == "text/html" and not machines:

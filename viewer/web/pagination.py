@@ -1,7 +1,7 @@
 """Keyset pagination: a long list, a page at a time, stable while the list grows.
 
-The cursor of a page is the sort key of a row, written for an address: `?before=<cursor>`. The
-database begins there by an index; nothing is counted off, as an offset would.
+A page's cursor is the sort key of a row, encoded for a URL: `?before=<cursor>`. The database seeks
+there by an index; an OFFSET would read and discard all rows before it.
 """
 
 import uuid
@@ -24,7 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Cursor:
-    """The sort key of one row: `1790000000.000000_0190…`, `48210`."""
+    """The sort key of one row. Encoded: `1790000000.000000_0190…`, `48210`."""
 
     def __init__(self, *key: Value) -> None:
         self.key = key
@@ -41,7 +41,7 @@ class Cursor:
 
     @classmethod
     def decode(cls, text: str, columns: Sequence[Column]) -> Self:
-        """A cursor over these columns. Answers 400 for what no page of ours wrote."""
+        """Parse a cursor over these columns. Aborts with 400 if `encode` cannot have written it."""
         parts = text.split("_")
         try:
             return cls(*(_decode(part, one) for part, one in zip(parts, columns, strict=True)))
@@ -54,7 +54,7 @@ def _decode(text: str, column: Column) -> Value:
     if isinstance(kind, sa.Uuid):
         return uuid.UUID(text)
     if isinstance(kind, UtcDateTime):
-        if text.isdecimal():  # microseconds, as lists of work wrote them once
+        if text.isdecimal():  # microseconds: the old format of work lists' links
             return _EPOCH + timedelta(microseconds=int(text))
         return datetime.fromtimestamp(float(text), tz=UTC)
     largest = 2**63 if isinstance(kind, sa.BigInteger) else 2**31
@@ -64,17 +64,20 @@ def _decode(text: str, column: Column) -> Value:
 
 
 def next_cursor(found: Sequence[object], size: int, *columns: Column) -> str | None:
-    """Where the next page begins, if more was found than the page holds."""
+    """Return the cursor of the next page; None on the last page.
+
+    `found` holds up to `size` + 1 rows: one more than the page tells that there is a next one.
+    """
     return Cursor.of_row(found[size - 1], columns).encode() if len(found) > size else None
 
 
 def older(moment: Column, row_id: Column, cursor: str) -> sa.ColumnElement[bool]:
-    """What comes after this row where the newest come first."""
+    """Match the rows before this one in time: the next page of a newest-first list."""
     return _beyond((moment, row_id), cursor, forward=False)
 
 
 def newer(moment: Column, row_id: Column, cursor: str) -> sa.ColumnElement[bool]:
-    """What comes before this row where the newest come first."""
+    """Match the rows after this one in time: the previous page of a newest-first list."""
     return _beyond((moment, row_id), cursor, forward=True)
 
 

@@ -1,4 +1,4 @@
-"""Addresses that have moved."""
+"""Redirects from URLs that have moved."""
 
 import uuid
 
@@ -8,16 +8,16 @@ from viewer.models import Conversation
 
 
 def find_conversation(conversation_id: uuid.UUID) -> Conversation:
-    """The conversation of this address; 404 for one that nobody knows.
+    """Load the conversation of this URL. Aborts with 404 if there is none.
 
-    Two that proved to be one have one page: the other's address is redirected there, as asked.
+    The URL of a conversation merged into another is redirected there (301), with its query.
     """
     found = Conversation.find(conversation_id)
     if found is None:
         abort(404, "There is no such conversation.")
     if found.id != conversation_id:
         asked = request.args.to_dict(flat=False)
-        # A value for the path wins over one of the same name in the query.
+        # Path values win over query values of the same name.
         values = {**asked, **(request.view_args or {}), "conversation_id": found.id}
         abort(redirect(url_for(request.endpoint or "", **values), 301))
     return found

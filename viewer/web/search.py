@@ -1,4 +1,4 @@
-"""The search page: people first, then messages, with what was found marked."""
+"""The search page: people first, then messages, with the hits highlighted."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class MessageFound:
 
 @bp.get("/search")
 def show() -> str:
-    """People first, then messages, the newest first."""
+    """Search people, then messages, newest first. Keyset pagination by `?before=`."""
     asked, kind = request.args.get("q", ""), request.args.get("show", "")
     if kind not in ("", "people"):
         abort(404, "There is no such list.")
@@ -70,7 +70,7 @@ def show() -> str:
     )
 
 
-# --- What a page says about what was found -------------------------------------------------
+# --- Presentation of the results -----------------------------------------------------------
 
 
 def _people_found(ids: Sequence[int], terms: Sequence[Term]) -> list[PersonFound]:
@@ -96,7 +96,7 @@ def _people_found(ids: Sequence[int], terms: Sequence[Term]) -> list[PersonFound
 
 
 def _companies(numbers: Iterable[str]) -> dict[str, str]:
-    """Of people with a name; others are called by their company."""
+    """Map numbers to companies, only where the company is not already the name shown."""
     rows = db.session.execute(
         sa.select(ContactNumber.number, Contact)
         .join(Contact)
@@ -151,12 +151,12 @@ def _speaker(message: Message, names: dict[str, str]) -> str:
     if not message.is_incoming:
         return "You"
     if len(message.conversation.numbers) < 2:
-        return ""  # the title says it
+        return ""  # the title names the sender
     return names.get(message.sender or "") or quo.display(message.sender or "unknown")
 
 
 def _best_part(message: Message, terms: Sequence[Term]) -> tuple[str, str]:
-    """Of all that a message says, the part with most of what was looked for."""
+    """Return the label and text of the part of a message that matches most of the search terms."""
     captions = [media.caption for media in message.media if media.caption]
     parts = [*indexing.spoken_parts(message), *(("Caption", caption) for caption in captions)]
     return max(
@@ -167,7 +167,7 @@ def _best_part(message: Message, terms: Sequence[Term]) -> tuple[str, str]:
 
 
 def _before() -> int | None:
-    """The entry after which the page begins."""
+    """Read the cursor: the id of the last entry on the previous page."""
     if not (cursor := request.args.get("before")):
         return None
     [entry_id] = Cursor.decode(cursor, (SearchEntry.id,)).key

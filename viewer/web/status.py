@@ -1,4 +1,4 @@
-"""Is everything safe? A page for the owner, an answer for machines."""
+"""Health: the status page for people, /healthz for monitors, /metrics for Prometheus."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ State = MediaAttachment.State
 @bp.get("/status")
 @needs(Role.OFFICE)
 def show() -> str:
-    """What is safe, what is on its way, what needs a person."""
+    """Show what is stored, what is in progress, and what needs a person."""
     media = MediaAttachment
     troubled = db.session.execute(
         sa.select(media, Conversation)
@@ -45,7 +45,7 @@ def show() -> str:
 @bp.get("/status/events/<uuid:event_id>")
 @needs(Role.OFFICE)
 def event(event_id: object) -> Response:
-    """One delivery exactly as it arrived, as plain text."""
+    """Return the raw body of a delivery as plain text."""
     row = db.session.get(WebhookEvent, event_id)
     if row is None:
         abort(404, "There is no such event.")
@@ -55,7 +55,7 @@ def event(event_id: object) -> Response:
 @bp.post("/status/events/<uuid:event_id>/readings")
 @needs(Role.OFFICE)
 def read_again(event_id: object) -> BaseResponse:
-    """Read an event again, perhaps with newer code."""
+    """Retry the ingest of an unparsed event, for example after an upgrade. Idempotent."""
     row = db.session.get(WebhookEvent, event_id)
     if row is None:
         abort(404, "There is no such event.")
@@ -68,7 +68,7 @@ def read_again(event_id: object) -> BaseResponse:
 
 @bp.get("/healthz")
 def healthz() -> tuple[Response, int]:
-    """200, or 503 with the reasons: for a monitor that tells the owner."""
+    """Health check for a monitor: 200, or 503 with the reasons. Needs no session."""
     try:
         found = _check_health()
     except OperationalError:
@@ -91,7 +91,7 @@ def healthz() -> tuple[Response, int]:
 @bp.get("/metrics")
 @needs(Role.OWNER)
 def metrics() -> Response:
-    """The same reading for Prometheus."""
+    """Export the same health data as Prometheus metrics."""
     registry = CollectorRegistry()
 
     def gauge(name: str, words: str, values: Mapping[str, float], label: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The provider's door: verify, keep, commit, answer. Nothing else happens here."""
+"""Webhook endpoint of the provider: verify, store, commit, respond. Processing is asynchronous."""
 
 import atexit
 import logging
@@ -18,16 +18,19 @@ from viewer.models import RefusedDelivery, WebhookEvent
 from viewer.web.access import csrf
 
 bp = Blueprint("webhooks", __name__, url_prefix="/webhooks")
-csrf.exempt(bp)  # its signature says who it is
+csrf.exempt(bp)  # authenticated by its signature
 log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024  # bytes
-WRITE_EVERY = 1.0  # seconds between two writes of refusals, per process
+WRITE_EVERY = 1.0  # seconds; minimum interval between two writes of refusals, per process
 
 
 @bp.post("/quo")
 def receive() -> tuple[str, int]:
-    """Keep the delivery, then answer. Understanding it is the worker's business."""
+    """Store the delivery, then respond 204. Idempotent. A worker ingests it.
+
+    401 for an invalid signature, 413 for a large body, 503 if the database does not take it.
+    """
     body = _read_body()
     try:
         delivery = quo.open_delivery(request.headers, body, settings().webhook_secrets, now())
@@ -39,7 +42,7 @@ def receive() -> tuple[str, int]:
         failpoint("webhook.inserted")
         db.session.commit()
     except DBAPIError as trouble:
-        # Not kept, so not confirmed: the provider comes again, for more than a day.
+        # Not stored, so not acknowledged: the provider retries for more than a day.
         db.session.rollback()
         log.error("delivery=%s could not be kept: %s", delivery.id, _describe_trouble(trouble))
         abort(503)
@@ -52,8 +55,8 @@ def receive() -> tuple[str, int]:
 
 def _read_body() -> bytes:
     if (request.content_length or 0) > MAX_BODY:
-        abort(413)  # before it is sent
-    # A byte more than we take: werkzeug cuts a chunked body at its limit and calls it whole.
+        abort(413)  # before the body is read
+    # One byte more than we accept: werkzeug truncates a chunked body at its limit without an error.
     request.max_content_length = MAX_BODY + 1
     body = request.get_data(cache=False)
     if len(body) > MAX_BODY:
@@ -62,8 +65,8 @@ def _read_body() -> bytes:
 
 
 def _describe_trouble(trouble: DBAPIError) -> str:
-    # Only the driver's words: SQLAlchemy's would show the body. And the first trouble: a full disk
-    # also fails the savepoint's way back.
+    # Log only the driver's message: SQLAlchemy's would contain the body. And of the first error: on
+    # a full disk the rollback to the savepoint fails as well.
     first = trouble.__context__
     return str(first.orig if isinstance(first, DBAPIError) else trouble.orig)
 
@@ -71,7 +74,7 @@ def _describe_trouble(trouble: DBAPIError) -> str:
 def _refuse(refusal: quo.NotFromQuo) -> NoReturn:
     reason = refusal.reason.value
     names = ",".join(sorted({name.lower() for name, _ in request.headers}))
-    if refusal.age is not None:  # how far our clock and the sender's lie apart, perhaps
+    if refusal.age is not None:  # perhaps clock skew between the sender and us
         names = f"{refusal.age.total_seconds():.0f} s old; {names}"
     _refusals().add(reason, 1, names[:500])
     abort(401, reason)
@@ -94,10 +97,10 @@ def _refusals() -> "Refusals":
 
 
 class Refusals:
-    """Counts refused deliveries; logs and writes them at most once a second: a flood costs no disk.
+    """Count refused deliveries; log and write them at most once a second, so a flood fills no disk.
 
-    The first of a burst is written with its own request. No thread waits to write the rest: the
-    first request that comes to this door a second later does, or the end of the process.
+    The first refusal of a burst is written in its own request. No background thread flushes the
+    rest: the first webhook request a second later does, or the exit of the process.
     """
 
     def __init__(self, app: Flask) -> None:
@@ -118,8 +121,8 @@ class Refusals:
         return bool(self._counts) and time.monotonic() >= self._written + WRITE_EVERY
 
     def write(self) -> None:
-        """Log and write what was counted. What the database does not take is written next time."""
-        # While one request waits for a locked database, the others only count.
+        """Log and write the counts. If the database fails, they are kept for the next write."""
+        # While one request waits for a locked database, the others only count and do not block.
         if not self._writing.acquire(blocking=False):
             return
         try:

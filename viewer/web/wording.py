@@ -1,4 +1,4 @@
-"""What a message, a call or a file is called on a page."""
+"""Template filters that describe messages, calls and files in words."""
 
 import re
 from collections import Counter
@@ -30,18 +30,18 @@ _DOCUMENTS = {
     "vcf": "Contact card", "ics": "Calendar entry", "svg": "SVG drawing", "xml": "XML file",
     "json": "JSON file",
 }  # fmt: skip
-# The provider names files by their hash, phones by a UUID: nobody knows a file by that.
+# The provider names files by hash, phones by UUID: neither name means anything to people.
 _NUMBER_OF_A_FILE = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 _FAILED = {"failed": "Not sent", "undelivered": "Not delivered"}
 _SENT = {"delivered": "Delivered", "read": "Read", "sent": "Sent", "queued": "Sending…",
          "sending": "Sending…", "scheduled": "Scheduled", "canceled": "Canceled",
          "partially_delivered": "Delivered to some"}  # fmt: skip
-_IN_SHORT = 160  # characters of a text that the inbox has room for
+_IN_SHORT = 160  # characters of a text shown in the inbox
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """How many of a message's files are safe, in words, and how it should look."""
+    """How many of a message's files are stored: the text, and its style."""
 
     words: str
     look: str  # safe, waiting, attention
@@ -64,7 +64,7 @@ def what(media: MediaAttachment) -> str:
 
 
 def kind(media: MediaAttachment) -> str:
-    """PDF file, HEIC photo, AMR voicemail; File where nobody can tell."""
+    """PDF file, HEIC photo, AMR voicemail; "File" for an unknown type."""
     extension = derive.KINDS[media.mime_type].extension if media.mime_type else ""
     if media.media_type is MediaType.DOCUMENT:
         return _DOCUMENTS.get(extension, "File")
@@ -72,18 +72,18 @@ def kind(media: MediaAttachment) -> str:
 
 
 def named(media: MediaAttachment) -> str | None:
-    """Its name at the source, if that means something."""
+    """Return the file name given at the source; None if it is only a hash or a UUID."""
     name = media.file_name or ""
     return None if _NUMBER_OF_A_FILE.fullmatch(PurePosixPath(name).stem) else name or None
 
 
 def shown_files(message: Message) -> list[MediaAttachment]:
-    """The files of a message that are shown, in the order sent."""
+    """Return the files of a message in the order sent, without those in the trash."""
     return [media for media in message.media if media.state is not State.TRASHED]
 
 
 def used_in(message: Message) -> list[tuple[WorkRecord, str]]:
-    """The work that its files belong to, each with what people call it."""
+    """Return the work records that the message's files are linked to, each with its name."""
     records = {
         link.record.id: link.record for media in shown_files(message) for link in media.links
     }
@@ -91,18 +91,18 @@ def used_in(message: Message) -> list[tuple[WorkRecord, str]]:
 
 
 def is_tile(media: MediaAttachment) -> bool:
-    """Whether it is a square of the grid; what plays or is read has a row of its own."""
+    """Whether the file is a tile of the grid; stored videos, audio and documents get a full row."""
     return media.media_type is MediaType.PHOTO or not (media.is_stored or media.needs_attention)
 
 
 def columns(media: Sequence[MediaAttachment]) -> int:
-    """In how many columns so many files make a tidy grid."""
+    """Number of grid columns, at most 3; four tiles make a square of 2."""
     tiles = sum(map(is_tile, media))
     return 2 if tiles == 4 else min(max(tiles, 1), 3)
 
 
 def fitted(media: MediaAttachment, across: int = 480, high: int = 384) -> tuple[int, int]:
-    """The size in which a photo stands alone: its place is the same before it arrives."""
+    """Width and height of a single photo in CSS pixels: space is reserved, so no layout shift."""
     width, height = media.width or across, media.height or high
     scale = min(across / width, high / height, 1)
     return max(1, round(width * scale)), max(1, round(height * scale))
@@ -113,7 +113,7 @@ def plays(media: MediaAttachment) -> bool:
 
 
 def in_short(message: Message) -> str:
-    """One line for the inbox."""
+    """Summarize the message in one line for the inbox."""
     if message.is_call:
         words = call_title(message)
         said = message.voicemail_transcript or next(iter(message.summary or []), "")
@@ -123,7 +123,7 @@ def in_short(message: Message) -> str:
 
 
 def brings(message: Message) -> str:
-    """What an incoming message is news of, a word each; nothing where it is our own."""
+    """Kinds of new content in an incoming message, space-separated; empty for our own messages."""
     if not message.is_incoming:
         return ""
     if message.is_call:
@@ -146,7 +146,7 @@ def has_failed(message: Message) -> bool:
 
 
 def delivery(message: Message) -> str:
-    """What became of a text we sent; nothing about those we received."""
+    """Delivery status of a text we sent; empty for those we received."""
     status = message.status or ""
     if status in _FAILED:
         code = f" (error {message.error_code})" if message.error_code else ""

@@ -1,4 +1,4 @@
-"""Who may come in, and who did what."""
+"""Login, accounts, user management and audit log."""
 
 from flask import Blueprint
 

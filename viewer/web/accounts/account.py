@@ -1,4 +1,4 @@
-"""The door for people: login, logout, invitations, and what each may change about their account."""
+"""Login, logout, invitations, and each user's own account: password, devices, API tokens."""
 
 import math
 import uuid
@@ -33,12 +33,12 @@ NO_INVITATION = (
 )
 
 
-# -- the door --------------------------------------------------------------------------------------
+# -- login and logout ------------------------------------------------------------------------------
 
 
 @bp.get("/login")
 def login() -> str | Response:
-    """The form, unless somebody is logged in already."""
+    """Show the login form; redirect if already logged in."""
     if access.current_user():
         return redirect(access.local_path(request.args.get("next")))
     return render_template("accounts/login.html", email="", next=request.args.get("next", ""))
@@ -46,7 +46,7 @@ def login() -> str | Response:
 
 @bp.post("/login")
 def enter() -> str | Response | Page:
-    """Log in. The answer is the same for a wrong password and for a name nobody has."""
+    """Log in, rate limited. 401 is the same for a wrong password and an unknown email address."""
     email, password = request.form.get("email", ""), request.form.get("password", "")
     user = accounts.find_user(email)
     known_hash = user.password_hash if user and user.is_enabled else None
@@ -56,7 +56,7 @@ def enter() -> str | Response | Page:
     except throttle.TooMany as refusal:
         db.session.rollback()
         return _too_many(refusal, "accounts/login.html", email=email, next=_next())
-    db.session.commit()  # nobody waits for the database while this hashes
+    db.session.commit()  # release the transaction before the slow hash
     is_right = accounts.password_matches(known_hash, password)
     if user is None or not is_right or not accounts.still_has_password(user, known_hash):
         audit.count_failed_login(user, must_wait=is_last)
@@ -72,7 +72,7 @@ def _welcome(user: User, address: str, action: str) -> Response:
     audit.note(action, by=user)
     db.session.commit()
     response = redirect(address, 303)
-    response.headers["Clear-Site-Data"] = '"storage"'  # what another person kept on this device
+    response.headers["Clear-Site-Data"] = '"storage"'  # offline data of another user of this device
     devices.remember(response, user)
     return response
 
@@ -102,7 +102,7 @@ def _wait(refusal: throttle.TooMany) -> str:
 
 @bp.post("/logout")
 def logout() -> Response:
-    """Log out on this device, and forget on it what was kept for bad links."""
+    """Log out on this device, and clear its offline data."""
     audit.note("logout")
     access.end_session()
     db.session.commit()
@@ -120,7 +120,7 @@ def _goodbye() -> Response:
 
 @bp.get("/invitations/<token>")
 def invitation(token: str) -> Response:
-    """Where somebody chooses a password. Looking at it uses nothing up: messengers look, too."""
+    """Show the form to choose a password. A GET does not use up the token: messengers prefetch."""
     user = accounts.invited(token)
     if user is None:
         abort(404, NO_INVITATION)
@@ -129,11 +129,11 @@ def invitation(token: str) -> Response:
 
 @bp.post("/invitations/<token>")
 def accept(token: str) -> Response:
-    """Choose a password, once, and be logged in."""
+    """Set the password and log in. The token works once. 404 if used or expired."""
     invited = accounts.invited(token)
     if invited is None:
         abort(404, NO_INVITATION)
-    db.session.rollback()  # nobody waits for the database while this hashes
+    db.session.rollback()  # release the transaction before the slow hash
     chosen, errors = _new_password()
     if chosen is None:
         return _of_invitation(invited, errors)
@@ -152,14 +152,14 @@ def _of_invitation(user: User, errors: dict[str, str] | None = None) -> Response
 
 
 def secretive(response: Response) -> Response:
-    """The address, or the page, holds a secret: neither is told to others or kept."""
+    """Set headers for a response with a secret in its URL or body: no Referer, no caching."""
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def _new_password() -> tuple[str | None, dict[str, str]]:
-    """The hash of the one that was typed twice; or what is wrong, by field."""
+    """Hash the new password if both inputs match; else return None and the errors by field."""
     password = request.form.get("new_password", "")
     if password != request.form.get("repeated", ""):
         return None, {"repeated": NOT_THE_SAME}
@@ -174,13 +174,13 @@ def _new_password() -> tuple[str | None, dict[str, str]]:
 
 @bp.get("/account")
 def show() -> Response:
-    """Who I am here, where I am logged in, which programs act for me."""
+    """Show the user's own account, devices and API tokens."""
     return _own_page()
 
 
 @bp.post("/account/password")
 def change_password() -> Response:
-    """Another password; every other device is logged out."""
+    """Change the password; logs out every other device."""
     user = access.the_user()
     known_hash = user.password_hash
     if wrong := _wrong_password(user):
@@ -199,7 +199,7 @@ def change_password() -> Response:
 
 @bp.post("/account/devices/<uuid:session_id>/logout")
 def end_device(session_id: uuid.UUID) -> Response:
-    """Log out on another device, or on this one."""
+    """Log out on one device. Idempotent."""
     here = access.current_session()
     if here is not None and here.id == session_id:
         return logout()
@@ -212,7 +212,7 @@ def end_device(session_id: uuid.UUID) -> Response:
 
 @bp.post("/account/devices/logout")
 def end_everywhere() -> Response:
-    """Log out on every device, this one too."""
+    """Log out on every device, including this one."""
     audit.note("logout", "on every device")
     accounts.end_sessions(access.the_user())
     access.end_session()
@@ -222,8 +222,8 @@ def end_everywhere() -> Response:
 
 @bp.post("/account/tokens")
 def add_token() -> Response:
-    """A token for a program: shown now, never again. It takes the password, so that whoever finds
-    an open browser cannot stay for good."""
+    """Create an API token, shown only this once. Requires the password, so that whoever finds an
+    open browser cannot gain permanent access."""
     user = access.the_user()
     if wrong := _wrong_password(user):
         return _own_page("token", {"password": wrong})
@@ -237,7 +237,7 @@ def add_token() -> Response:
 
 @bp.post("/account/tokens/<uuid:token_id>/revoke")
 def revoke_token(token_id: uuid.UUID) -> Response:
-    """What uses it is refused from now on."""
+    """Revoke an API token. Idempotent."""
     accounts.revoke_token(access.the_user(), token_id)
     db.session.commit()
     flash("That token opens nothing any more.", "done")
@@ -245,7 +245,10 @@ def revoke_token(token_id: uuid.UUID) -> Response:
 
 
 def _wrong_password(user: User) -> str | None:
-    """What to say if it is not really them. Ends the transaction: this hashes."""
+    """Check the user's password, rate limited: return the error to show, or None.
+
+    Commits before hashing: the slow hash must not hold a transaction.
+    """
     budget = throttle.Allowance(f"password:{user.id}", free=10, memory=timedelta(days=1))
     try:
         throttle.count_attempt(budget)
@@ -264,7 +267,7 @@ def _wrong_password(user: User) -> str | None:
 def _own_page(
     form: str = "", errors: dict[str, str] | None = None, token: str | None = None
 ) -> Response:
-    """`form` is the one with `errors`; `token` a secret to be shown this once."""
+    """Render the account page. `form` is the one with `errors`; `token` is shown only this once."""
     user = access.the_user()
     sessions = db.session.scalars(
         sa.select(UserSession)
@@ -292,14 +295,14 @@ def _own_page(
 
 @bp.app_template_filter("device")
 def device_words(agent: str | None) -> str:
-    """“Chrome on Android”, from what a browser says of itself."""
+    """Describe a User-Agent: “Chrome on Android”."""
     said = agent or ""
     browser = next((name for sign, name in BROWSERS if sign in said), "A browser")
     system = next((name for sign, name in SYSTEMS if sign in said), None)
     return f"{browser} on {system}" if system else browser
 
 
-# In this order: each pretends to be those below it.
+# Order matters: each User-Agent also contains names further down.
 BROWSERS = (
     ("Edg", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser", "Samsung Internet"),
     ("Firefox", "Firefox"), ("FxiOS", "Firefox"), ("CriOS", "Chrome"), ("Chrome", "Chrome"),

@@ -1,4 +1,4 @@
-"""Who did what, and when: for the owner."""
+"""The audit log, for owners: who did what, and when."""
 
 import itertools
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ bp = Blueprint("audit_log", __name__, url_prefix="/trail")
 
 PAGE = 100
 
-# Where a subject can be looked at: its endpoint, and what that calls the id.
+# Page of each subject type: the endpoint, and the name of its id parameter.
 PAGES = {
     "user": ("accounts.users.show", "user_id"),
     "conversation": ("conversations.pages.show", "conversation_id"),
@@ -32,7 +32,7 @@ PAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What of the audit log is asked for."""
+    """Filters of the audit log: user, action, dates."""
 
     who: str
     action: str
@@ -49,7 +49,7 @@ class Filters:
 
     @property
     def words(self) -> dict[str, str]:
-        """As the address carries them."""
+        """Return the query parameters of these filters; empty ones are omitted."""
         given = {"who": self.who, "action": self.action, **self.span.args}
         return {name: words for name, words in given.items() if words}
 
@@ -83,7 +83,7 @@ class Day:
 @bp.get("")
 @needs(Role.OWNER)
 def index() -> str:
-    """The newest first, a page at a time; by person, action and day if asked."""
+    """List the audit log, newest first, with filters. Keyset pagination by `?before=`."""
     filters = Filters.asked()
     query = filters.narrow(sa.select(AuditEntry).order_by(AuditEntry.id.desc()))
     if before := request.args.get("before"):
@@ -118,7 +118,10 @@ def _page_of(entry: AuditEntry) -> str | None:
 
 
 def _distinct(column: sa.orm.InstrumentedAttribute[str]) -> list[str]:
-    """Every value once, by as many steps along its index, however long the trail is."""
+    """List distinct values (at most 1,000) by a loose index scan, emulated with a recursive CTE.
+
+    One index lookup per value, however long the log is.
+    """
     first = sa.select(sa.func.min(column).label("value"))
     steps = first.cte(recursive=True)
     following = sa.select(sa.func.min(column)).where(column > steps.c.value).scalar_subquery()

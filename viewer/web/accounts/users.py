@@ -1,4 +1,4 @@
-"""Who may come in: the owner's pages."""
+"""User management, for owners: add, change, invite, disable, enable."""
 
 import uuid
 from datetime import datetime
@@ -25,7 +25,7 @@ from viewer.web.layout import absolute_url
 
 bp = Blueprint("users", __name__, url_prefix="/users")
 
-# What each role may do, in the words of design.md; every page that offers a choice shows them.
+# Permissions of each role, as worded in design.md; shown wherever a role can be chosen.
 ROLES = {
     Role.FIELD: "sees conversations, plays voicemails, links photos",
     Role.OFFICE: "also edits quotes, appointments and invoices, shares, tries again",
@@ -36,14 +36,14 @@ ROLES = {
 @bp.get("")
 @needs(Role.OWNER)
 def index() -> Response:
-    """Everybody, who may come in first."""
+    """List all users, enabled ones first."""
     return _list()
 
 
 @bp.post("")
 @needs(Role.OWNER)
 def add() -> Response:
-    """A new user, and the link by which they choose a password."""
+    """Add a user, and show the invitation link by which they choose a password."""
     role = _role()
     if role is None:
         return _list({"role": "Choose what they may do."})
@@ -60,14 +60,14 @@ def add() -> Response:
 @bp.get("/<uuid:user_id>")
 @needs(Role.OWNER)
 def show(user_id: uuid.UUID) -> Response:
-    """One of them: name and role, invitation, enabled or not."""
+    """Show one user: name, role, invitation, whether enabled."""
     return _show(_find_user(user_id))
 
 
 @bp.post("/<uuid:user_id>")
 @needs(Role.OWNER)
 def change(user_id: uuid.UUID) -> Response:
-    """Another name or role; it holds from their next click on."""
+    """Change name or role; takes effect on the user's next request."""
     user, role = _find_user(user_id), _role()
     if role is None:
         return _show(user, {"role": "Choose what they may do."})
@@ -84,7 +84,7 @@ def change(user_id: uuid.UUID) -> Response:
 @bp.post("/<uuid:user_id>/invitations")
 @needs(Role.OWNER)
 def invite(user_id: uuid.UUID) -> Response:
-    """A link to choose a password: the first, or one instead of a forgotten."""
+    """Create a link to choose a password: an invitation, or a password reset."""
     user = _find_user(user_id)
     try:
         token = accounts.invite(user)
@@ -98,7 +98,7 @@ def invite(user_id: uuid.UUID) -> Response:
 @bp.post("/<uuid:user_id>/disable")
 @needs(Role.OWNER)
 def disable(user_id: uuid.UUID) -> Response:
-    """Close the door, at once and on every device."""
+    """Disable a user: ends all sessions and revokes API tokens at once. Idempotent."""
     user = _find_user(user_id)
     try:
         accounts.disable(user)
@@ -113,7 +113,7 @@ def disable(user_id: uuid.UUID) -> Response:
 @bp.post("/<uuid:user_id>/enable")
 @needs(Role.OWNER)
 def enable(user_id: uuid.UUID) -> Response:
-    """Open it again."""
+    """Enable a user. Idempotent."""
     user = _find_user(user_id)
     accounts.enable(user)
     db.session.commit()
@@ -155,7 +155,7 @@ def _list(errors: dict[str, str] | None = None) -> Response:
 
 
 def _show(user: User, errors: dict[str, str] | None = None, token: str | None = None) -> Response:
-    """`token` is an invitation's secret, to be shown this once."""
+    """Render the user's page. `token` is the secret of an invitation, shown only this once."""
     page = render_template(
         "accounts/user.html",
         person=user,

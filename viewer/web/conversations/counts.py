@@ -1,4 +1,4 @@
-"""How many files conversations hold, and of which kind."""
+"""Count the files of conversations by kind."""
 
 import uuid
 from collections import Counter
@@ -15,9 +15,9 @@ _KINDS = {MediaType.PHOTO: "photo", MediaType.VIDEO: "video"}
 
 
 def counts_of(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Counter[str]]:
-    """For each conversation: all, attention, photo, voicemail, video, file; unfiled_… of each.
+    """Count per conversation: all, attention, photo, voicemail, video, file, unfiled_<kind>.
 
-    Not what was trashed. A call's recording is in `all` only.
+    One query. Excludes the trash. A call recording counts in `all` and `attention` only.
     """
     counts: dict[uuid.UUID, Counter[str]] = {one: Counter() for one in ids}
     kinds = (

@@ -1,4 +1,4 @@
-"""The inbox: who wrote or called last, and where something is new."""
+"""The inbox: conversations by latest message, with unread counts and filters."""
 
 import uuid
 from collections import Counter
@@ -26,11 +26,11 @@ from viewer.web.pagination import next_cursor, older
 bp = Blueprint("inbox", __name__)
 
 INBOX_PAGE = 40
-FEW = 400  # conversations; what fewer have is looked up from there, not by walking the inbox
+FEW = 400  # conversations; a filter that matches at most these is resolved first: see _narrow_query
 
 Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttachment.MediaType
 
-# What the inbox can be narrowed to: the word in the address, and what people read.
+# Filters: the value in the URL, and the label.
 FILTERS = {
     "unread": "Unread",
     "photos": "Photos",
@@ -42,9 +42,9 @@ FILTERS = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What somebody narrowed the inbox to. It stands in the address, so it can be kept and sent."""
+    """The chosen filters. They are all in the URL, so it can be bookmarked and shared."""
 
-    shown: tuple[str, ...]  # of FILTERS; all must hold
+    shown: tuple[str, ...]  # keys of FILTERS, combined with AND
     line: str | None
     span: Span
 
@@ -52,23 +52,23 @@ class Choice:
         return bool(self.shown or self.line or self.span)
 
     def url(self, **changed: Any) -> str:
-        """The inbox narrowed like this, but for what is changed."""
+        """Return the URL of the inbox with these filters, except for the changes."""
         given: dict[str, Any] = {"show": self.shown, "line": self.line, **self.span.args}
         return url_for("conversations.inbox.show", **{**given, **changed})
 
     @property
     def news(self) -> str:
-        """Where an open page asks what this list is like now."""
+        """URL that an open page polls for updates of this list."""
         given: dict[str, Any] = {"show": self.shown, "line": self.line, **self.span.args}
         return url_for("conversations.live.inbox", **given)
 
     @property
     def kept(self) -> list[tuple[str, str]]:
-        """What a form that asks for line and days has to carry along."""
+        """Hidden fields for the form that changes only line and dates."""
         return [("show", word) for word in self.shown]
 
     def toggled(self, word: str) -> str:
-        """With this filter also, or no longer."""
+        """Return the URL with this filter toggled."""
         shown = [one for one in FILTERS if (one in self.shown) != (one == word)]
         return self.url(show=shown)
 
@@ -78,18 +78,18 @@ class InboxLine:
     conversation: Conversation
     title: str
     last: Message | None
-    speaker: str  # who said it, in a group
-    unread: int | None  # messages; None: it is read; 0: somebody wants to come back to it
+    speaker: str  # sender of the last message; only in a group
+    unread: int | None  # messages; None: read; 0: marked as unread by the user
     attention: int
-    files: list[str]  # how many of each kind, in words
+    files: list[str]  # a text for each kind: "3 photos, 1 unfiled"
 
 
 @bp.get("/")
 def show() -> str:
-    """Conversations, newest first."""
+    """List conversations, newest first. Keyset pagination by `?before=`."""
     phone_lines = _phone_lines()
     found = read_inbox()
-    # On the first page only: what is to be done, not what was.
+    # On the first page only: visits are still to come, older pages show the past.
     visits = [] if found["chosen"] or not found["is_first"] else filing.visits_soon()
     return render_template(
         "conversations/inbox.html",
@@ -103,7 +103,7 @@ def show() -> str:
 
 
 def read_inbox() -> dict[str, Any]:
-    """What the address asks for, as _list.html needs it."""
+    """Load the inbox page that the query asks for, as the context of _list.html."""
     chosen = _read_choice()
     cursor = request.args.get("before")
     found = db.session.scalars(_narrow_query(chosen, cursor).limit(INBOX_PAGE + 1)).all()
@@ -119,7 +119,7 @@ def read_inbox() -> dict[str, Any]:
 
 @bp.post("/read")
 def read_all() -> Response:
-    """Nothing is new to this user any more, but for what came after the page they looked at."""
+    """Mark all as read for this user, except what arrived after the page was loaded."""
     try:
         seen = datetime.fromtimestamp(float(request.form.get("seen", "")), tz=UTC)
     except (ValueError, OverflowError, OSError):
@@ -132,7 +132,7 @@ def read_all() -> Response:
 
 @bp.post("/conversations/<uuid:conversation_id>/unread")
 def mark_unread(conversation_id: uuid.UUID) -> Response:
-    """Come back to this one later."""
+    """Mark a conversation as unread for this user."""
     if db.session.get(Conversation, conversation_id) is None:
         abort(404, "There is no such conversation.")
     reading.mark_unread(the_user(), conversation_id)
@@ -146,16 +146,16 @@ def _read_choice() -> Choice:
         abort(404, f"There is no filter “{min(unknown)[:40]}”.")
     return Choice(
         shown=tuple(word for word in FILTERS if word in words),
-        line=request.args.get("line", "").replace("\0", "") or None,  # PostgreSQL takes no NUL
+        line=request.args.get("line", "").replace("\0", "") or None,  # PostgreSQL rejects NUL
         span=read_span(request.args),
     )
 
 
 def _narrow_query(chosen: Choice, cursor: str | None) -> sa.Select[Conversation]:
-    """The conversations, newest first, from this cursor on.
+    """Select the conversations that match, newest first, from this cursor on.
 
-    What is frequent is met by walking the inbox and looking what each conversation has. What is
-    seldom would be looked for through all of it: there we begin with the few that have it.
+    A frequent filter is fast as EXISTS, checked along the index on `latest_at`. A rare one would
+    scan the whole inbox that way: there we start with the few conversations that match it.
     """
     query = sa.select(Conversation.id, Conversation.latest_at)
     if chosen.line:
@@ -176,7 +176,7 @@ def _narrow_query(chosen: Choice, cursor: str | None) -> sa.Select[Conversation]
         return query.with_only_columns(Conversation).order_by(
             Conversation.latest_at.desc(), Conversation.id.desc()
         )
-    # The limit takes nothing away. It keeps the few apart, so that they are found before sorting.
+    # The limit cuts nothing off: it is an optimization fence, so the few are found before sorting.
     found = query.limit(FEW).subquery()
     return (
         sa.select(Conversation)
@@ -186,7 +186,7 @@ def _narrow_query(chosen: Choice, cursor: str | None) -> sa.Select[Conversation]
 
 
 def _conversations_having(word: str) -> sa.Select[uuid.UUID]:
-    """The conversations that a filter lets through."""
+    """Select the ids of the conversations that match a filter."""
     if word == "unread":
         return sa.select(Unread.conversation_id).where(Unread.user_id == the_user().id)
     part = "voicemails" if word == "voicemail" else word
@@ -200,7 +200,7 @@ def _are_few(those: sa.Select[uuid.UUID]) -> bool:
 
 
 def _phone_lines() -> list[tuple[str, str]]:
-    """Where there are several: each line's id, and what people call it."""
+    """List id and name of each phone line; empty if there is only one to choose from."""
     lines = db.session.scalars(
         sa.select(PhoneLine).where(PhoneLine.provider_id.is_not(None)).order_by(PhoneLine.number)
     ).all()
@@ -256,7 +256,7 @@ def _speaker(conversation: Conversation, message: Message | None, names: dict[st
 
 
 def _last_messages(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Message]:
-    """The newest of each: one look into the index for a conversation, however long it is."""
+    """Load the newest message of each: one index lookup per conversation, whatever its length."""
     newest = (
         sa.select(Message.id)
         .where(Message.conversation_id == Conversation.id)

@@ -1,6 +1,6 @@
-"""What is new on a page that is open: asked every few seconds, so the answer is mostly "nothing".
+"""Live updates: open pages poll every few seconds, so most responses are 304 Not Modified.
 
-An answer is a piece of HTML and its ETag; 304 as long as the browser has it.
+A response is an HTML fragment with an ETag; 304 while the browser's version is current.
 """
 
 import hashlib
@@ -17,15 +17,15 @@ from viewer.web.redirects import find_conversation
 
 bp = Blueprint("live", __name__)
 
-WATCHED = 200  # messages of an open page; of a longer one, its newest
+WATCHED = 200  # messages of an open page that are watched: the newest
 
 
 @bp.get("/conversations/<uuid:conversation_id>/news")
 def conversation(conversation_id: uuid.UUID) -> BaseResponse:
-    """The messages between `since` and `until` that are not as the browser has them."""
+    """Return the messages between `since` and `until` that differ from those the browser has."""
     row = find_conversation(conversation_id)
     since, until = request.args.get("since"), request.args.get("until")
-    if until is None:  # the page shows the newest; nobody asks for a page that is not looked at
+    if until is None:  # the page shows the newest; a hidden page does not poll
         seen(row.id)
     stretch = timeline.watched_stretch(row.id, since, until, WATCHED)
     beyond = [row.latest_at] if until else []
@@ -48,12 +48,12 @@ def conversation(conversation_id: uuid.UUID) -> BaseResponse:
 
 @bp.get("/inbox/news")
 def inbox() -> BaseResponse:
-    """The list of the inbox as it is narrowed, alone."""
+    """Return only the list of the inbox, with its filters."""
     return fresh(render_template("conversations/_inbox_list.html", **read_inbox()))
 
 
 def fresh(html: str) -> BaseResponse:
-    """A piece of a page, or 304 if the browser has just this."""
+    """Respond with an HTML fragment, or with 304 if the browser has it."""
     etag = hashlib.sha256(html.encode()).hexdigest()[:32]
     response = _tagged(Response(html), etag)
     return response.make_conditional(request.environ)
@@ -64,5 +64,5 @@ def _unchanged(etag: str) -> BaseResponse:
 
 
 def _tagged(response: Response, etag: str) -> Response:
-    response.set_etag(etag, weak=True)  # the same words, in whichever compression
+    response.set_etag(etag, weak=True)  # weak: the same content, whatever its compression
     return response

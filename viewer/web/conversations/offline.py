@@ -1,6 +1,6 @@
-"""On a bad link, and on none: pages that say nothing new, and conversations kept on the device.
+"""Slow or no network: ETags for pages, and conversations saved on the device for offline use.
 
-Nothing is kept that nobody asked for. What is kept ends after a week, and with the login.
+Only what the user asked for is saved. It is deleted after a week, and at logout.
 """
 
 import hashlib
@@ -32,10 +32,10 @@ from viewer.web.wording import plays
 
 bp = Blueprint("offline", __name__)
 
-MESSAGES = 200  # the newest ones, of a conversation that is kept: four pages
-DAYS = 7  # then what was kept is gone
+MESSAGES = 200  # of a saved conversation, the newest: four pages
+DAYS = 7  # until a saved conversation is deleted
 
-# For telling before what it will take: our copies of cracked walls had these sizes.
+# To estimate the download size: measured on our derivatives of photos of cracked walls.
 THUMBNAIL = 27_000  # bytes
 PER_PIXEL = 0.17  # bytes of a preview
 PER_SECOND = 12_000  # bytes of a recording
@@ -49,7 +49,7 @@ def init_app(app: Flask) -> None:
 
 @bp.get("/conversations/<uuid:conversation_id>/pack")
 def pack(conversation_id: uuid.UUID) -> Response:
-    """What has to be kept on a device to read this conversation without a link, and its size."""
+    """List the URLs to save for reading this conversation offline, and their size in bytes."""
     conversation = db.session.get(Conversation, conversation_id)
     if conversation is None:
         abort(404, "There is no such conversation.")
@@ -72,13 +72,13 @@ def pack(conversation_id: uuid.UUID) -> Response:
 
 @bp.get("/offline")
 def show() -> str:
-    """What this device keeps. The device knows; the page only asks it."""
+    """Show what this device has saved; a script on the page reads that from the device."""
     return render_template("conversations/offline.html", days=DAYS)
 
 
 @bp.get("/service-worker.js")
 def worker() -> Response:
-    """The program that answers in our place where there is no link. It answers for all pages."""
+    """Serve the service worker from the root, so that its scope is all pages."""
     program = Path(current_app.static_folder or "") / "service-worker.js"
     response = Response(program.read_text(), mimetype="text/javascript")
     response.headers["Cache-Control"] = "no-cache"
@@ -88,7 +88,7 @@ def worker() -> Response:
 
 @bp.get("/manifest.webmanifest")
 def manifest() -> Response:
-    """By which a phone installs the pages like a program."""
+    """Serve the web app manifest, by which a phone installs the site as an app."""
 
     def icon(name: str, size: int, purpose: str) -> dict[str, str]:
         address = url_for("static", filename=f"icons/{name}.png")
@@ -142,7 +142,7 @@ def _newest_media(conversation_id: uuid.UUID) -> sa.Select[MediaAttachment]:
 
 
 def _copies(media: MediaAttachment) -> Iterator[tuple[str, int]]:
-    """Addresses of what is looked at and listened to, each with about its size in bytes."""
+    """Yield the URLs of pictures and recordings to save, each with its estimated size in bytes."""
     if media.thumbnail_path:
         yield url_for("media.files.thumbnail", media_id=media.id), THUMBNAIL
     if media.preview_path:
@@ -159,7 +159,7 @@ def _about(media: MediaAttachment) -> int:
 
 
 def _programs() -> list[str]:
-    """Our modules, and those they may bring along: without them a kept page is only words."""
+    """List all scripts, also those imported on demand: without them a saved page is only text."""
     folder = Path(current_app.static_folder or "")
     found = [
         *folder.glob("js/*.js"),
@@ -172,10 +172,10 @@ def _programs() -> list[str]:
 
 
 def _same_again(response: Response) -> Response:
-    """A page that says what it said the last time is not sent again.
+    """Set an ETag on HTML pages, and respond 304 if the page is unchanged.
 
-    Its form token differs each time and is left out of the comparison: the one that the browser
-    has still counts, as long as the login it belongs to, and that is compared.
+    The CSRF token differs on each rendering, so the digest excludes it: the token in the browser's
+    copy stays valid as long as its session, and the session's secret is part of the digest.
     """
     if (
         request.method not in ("GET", "HEAD")

@@ -1,4 +1,4 @@
-"""The conversation: what staff look at all day."""
+"""The conversation page, where staff spend the day."""
 
 import uuid
 from datetime import date, datetime, time
@@ -24,7 +24,7 @@ MESSAGES_PAGE = 50
 
 @bp.get("/conversations/<uuid:conversation_id>")
 def show(conversation_id: uuid.UUID) -> str | Response:
-    """One conversation: the newest messages, at the bottom; others on demand."""
+    """Show a conversation with its newest messages at the bottom; older ones load on demand."""
     conversation = find_conversation(conversation_id)
     if wanted := request.args.get("on"):
         return redirect(_address_of_day(conversation, wanted))
@@ -45,7 +45,7 @@ def show(conversation_id: uuid.UUID) -> str | Response:
 
 @bp.get("/messages/<uuid:message_id>")
 def at_message(message_id: uuid.UUID) -> Response:
-    """The page of its conversation where this message stands."""
+    """Redirect to the page of the conversation that holds this message."""
     message = db.session.get(Message, message_id)
     if message is None:
         abort(404, "There is no such message.")
@@ -62,7 +62,7 @@ def at_message(message_id: uuid.UUID) -> Response:
 
 
 def _stretch(conversation: Conversation) -> timeline.Stretch:
-    """What the address asks for."""
+    """Load the messages that the query asks for: the newest by default."""
     for way in (timeline.before, timeline.after, timeline.around):
         if cursor := request.args.get(way.__name__):
             return way(conversation.id, cursor, MESSAGES_PAGE)
@@ -70,12 +70,12 @@ def _stretch(conversation: Conversation) -> timeline.Stretch:
 
 
 def _newest_beyond(conversation: Conversation, stretch: timeline.Stretch) -> list[object]:
-    """A page that ends before the newest message also tells whether there is a newer one."""
+    """ETag input of a page that ends before the newest message: changes when one arrives."""
     return [conversation.latest_at] if stretch.has_newer else []
 
 
 def _address_of_day(conversation: Conversation, wanted: str) -> str:
-    """Where the first message of that day, or of a later one, stands on top."""
+    """URL that shows the first message on or after that day at the top. Aborts with 400."""
     try:
         day = date.fromisoformat(wanted)
         midnight = datetime.combine(day, time.min, settings().zone)

@@ -1,4 +1,4 @@
-"""Whoever looks at the newest messages of a conversation has read it."""
+"""Mark a conversation as read when a user opens its newest messages."""
 
 import uuid
 from datetime import datetime
@@ -9,7 +9,10 @@ from viewer.web.access import the_user
 
 
 def seen(conversation_id: uuid.UUID) -> datetime | None:
-    """Note it, and say since when something was new. Ask before anything else is loaded."""
+    """Mark the conversation as read, and return since when it was unread; None if it was not.
+
+    Commits. Call it before anything else is loaded: it restarts the transaction as a write.
+    """
     since = reading.unread_since(the_user(), conversation_id)
     if since is not None:
         begin_writing()

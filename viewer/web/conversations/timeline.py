@@ -1,8 +1,9 @@
-"""A stretch of a conversation: which messages stand in it, and what is known of each by browsers.
+"""A page of a conversation's messages, and the version of each that browsers hold.
 
-A version is a short digest of whatever the page says of a message, made from its rows. The
-versions of a stretch are its ETag, so a browser that asks for news says with it what it has, and
-is sent the rest. No column has to be kept up: whoever writes a row, and however, is noticed.
+A version is a short digest of everything the page shows of a message, computed from its rows. The
+ETag of a page is the concatenation of its versions: so a polling browser states what it has
+(If-None-Match), and receives only what differs. No version column to maintain: any write to a row
+is detected, by whatever code.
 """
 
 import base64
@@ -25,12 +26,12 @@ from viewer.web import wording
 from viewer.web.formatting import local
 from viewer.web.pagination import Cursor, newer, older
 
-DIGEST = 4  # bytes of each message in an ETag: a change is overlooked once in four billion
-RUN = timedelta(minutes=10)  # what one person writes within, reads as one
-IN_SIGHT = 6  # messages, or photos, that a screen shows at once
+DIGEST = 4  # bytes per message in an ETag: a change collides, so is missed, once in four billion
+RUN = timedelta(minutes=10)  # messages of one sender within this time are grouped
+IN_SIGHT = 6  # messages, or photos, that fit on a screen
 
-# What a version is made of. The rest of a row, its words above all, follows from these: what
-# deliveries told is `said`, with the moment of each telling.
+# Columns a version is computed from. The other columns, above all the text, derive from these:
+# `said` holds the fields that deliveries reported, with the time of each report.
 _TOLD = (Message.id, Message.conversation_id, Message.kind, Message.direction, Message.sender,
          Message.colleague, Message.status, Message.error_code, Message.sent_at,
          Message.said)  # fmt: skip
@@ -43,21 +44,21 @@ _OF_A_FILE = (MediaAttachment.id, MediaAttachment.message_id, MediaAttachment.po
               MediaAttachment.duration_seconds, MediaAttachment.caption,
               MediaAttachment.is_unfiled, MediaAttachment.not_needed_at,
               MediaAttachment.created_at)  # fmt: skip
-_UNSHOWN = {"created_at", "message_id", "state"}  # of a file; its state is told apart below
+_UNSHOWN = {"created_at", "message_id", "state"}  # of a file; _file_version handles its state
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message as it stands in a timeline."""
+    """One message as shown in the timeline."""
 
     message: Message
     cursor: str
-    follows: bool  # goes on from the message above it: no name again
+    follows: bool  # grouped with the message above it: the name is not repeated
     files: str  # id:version of each file shown
-    words: str  # version of what was said
-    version: bytes  # of all, also of what changes by itself: its receipt, its delivery
+    words: str  # version of the text
+    version: bytes  # of everything shown, including receipt and delivery status
     is_first_new: bool = False
-    is_seen_first: bool = False  # in sight where the page opens: its photos don't wait for that
+    is_seen_first: bool = False  # visible when the page opens: its photos are not lazy-loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Messages that follow each other, oldest first, and whether there are others around them."""
+    """Consecutive messages, oldest first, and whether there are older or newer ones."""
 
     entries: list[Entry]
     has_older: bool
@@ -127,7 +128,7 @@ def after(conversation_id: uuid.UUID, cursor: str, size: int) -> Stretch:
 
 
 def around(conversation_id: uuid.UUID, cursor: str, size: int) -> Stretch:
-    """The message at this cursor in the middle, with as many above it as below."""
+    """Load the message at this cursor with as many messages above it as below."""
     half = size // 2
     above = _messages_of(conversation_id).where(~newer(Message.sent_at, Message.id, cursor))
     below = _messages_of(conversation_id).where(newer(Message.sent_at, Message.id, cursor))
@@ -154,9 +155,9 @@ def is_among_newest(message: Message, size: int) -> bool:
 def watched_stretch(
     conversation_id: uuid.UUID, since: str | None, until: str | None, limit: int
 ) -> Stretch:
-    """What stands between two cursors now, the newest of it; told apart by versions only.
+    """Load the newest `limit` messages between two cursors, inclusive, for their versions only.
 
-    Their messages themselves belong to it. Words of messages are not read: `whole` reads them.
+    The texts are not loaded: `load_whole` loads them.
     """
     query = _messages_of(conversation_id)
     if since:
@@ -172,7 +173,7 @@ def watched_stretch(
 
 
 def load_whole(entries: Iterable[Entry]) -> None:
-    """Read the rest of these messages' rows, in one go."""
+    """Load the remaining columns of these messages, with the same few queries for any number."""
     ids = [entry.message.id for entry in entries]
     if ids:
         _read_messages(sa.select(Message).where(Message.id.in_(ids)))
@@ -187,7 +188,7 @@ def etag_of(entries: Iterable[Entry], *more: object) -> str:
 
 
 def known_by(if_none_match: str) -> set[bytes]:
-    """The versions in all of the ETags with which a browser asks; nonsense is nothing."""
+    """Parse the versions from the ETags of an If-None-Match header; invalid ones are ignored."""
     known: set[bytes] = set()
     for tag in re.findall(r'"([\w-]*)(?::\w+)?"', if_none_match):
         try:
@@ -218,7 +219,7 @@ def _messages_of(conversation_id: uuid.UUID) -> sa.Select[Message]:
 
 
 def _read_messages(query: sa.Select[Message], *, light: bool = False) -> list[Message]:
-    """With their files, and what those are linked to: the same few queries for any number."""
+    """Load messages with their files and linked records, in the same few queries for any number."""
     options: list[Any] = [selectinload(Message.media)]
     if light:
         options = [load_only(*_TOLD), options[0].load_only(*_OF_A_FILE)]
@@ -234,7 +235,7 @@ def _entries(
     above: Message | None = None,
     new_since: datetime | None = None,
 ) -> list[Entry]:
-    """Each with what the one above it leaves to say."""
+    """Build the entries, each grouped with the message above it where it continues that."""
     is_new = (m for m in messages if new_since and m.is_incoming and m.sent_at >= new_since)
     first_new = next(is_new, None)
     return [
@@ -248,7 +249,7 @@ def _entries(
 
 
 def _in_sight(entries: list[Entry]) -> list[Entry]:
-    """Marks what is seen where the page opens: from the first new message, else up from the end."""
+    """Mark the entries visible when the page opens: from the first new one, else at the end."""
     first_new = next((i for i, entry in enumerate(entries) if entry.is_first_new), None)
     order = range(len(entries))[::-1] if first_new is None else range(first_new, len(entries))
     photos = 0
@@ -293,7 +294,7 @@ def _cursor_of(message: Message) -> str:
 
 
 def _file_version(media: MediaAttachment) -> str:
-    """Its version. Waiting and being downloaded look alike."""
+    """Return the version of a file. Pending and downloading look alike, so count as one state."""
     state = "on its way" if media.is_on_its_way else media.state
     shown = [getattr(media, column.key) for column in _OF_A_FILE if column.key not in _UNSHOWN]
     links = [

@@ -1,4 +1,4 @@
-"""Files: their bytes, the gallery, one file's story, the trash, the player."""
+"""Media pages: file downloads, gallery, lightbox, file details, trash, audio player."""
 
 from flask import Blueprint
 

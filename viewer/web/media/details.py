@@ -1,4 +1,4 @@
-"""One file and its story: the passport, its caption, a check of its bytes."""
+"""File details: provenance and history, caption, integrity check."""
 
 import uuid
 from dataclasses import dataclass
@@ -20,24 +20,24 @@ bp = Blueprint("details", __name__)
 
 State = MediaAttachment.State
 MOST_HISTORY = 200
-# A look at what the camera wrote is a courtesy: no page waits long for it.
+# EXIF data is optional: the page must not wait long for it.
 CAMERA_LIMITS = derive.Limits(cpu_seconds=5, wall_seconds=8)
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A copy of ours."""
+    """A derivative and its URL."""
 
     name: str
     address: str
 
 
-# --- The passport --------------------------------------------------------------------------
+# --- The details page ----------------------------------------------------------------------
 
 
 @bp.get("/media/<uuid:media_id>/passport")
 def passport(media_id: uuid.UUID) -> str:
-    """All we know of a file: where from, which bytes, what became of it."""
+    """Show all we know of a file: provenance, checksum, links, shares, history."""
     return _passport(find_file(media_id))
 
 
@@ -55,7 +55,7 @@ def _passport(media: MediaAttachment, caption: str | None = None, error: str | N
     deliveries = trash.deliveries_of(media) if is_office else []
     shares = sharing.shares_of(media)
     uses = filing.links_from(media)
-    db.session.commit()  # nobody waits for the database while the store and a child are asked
+    db.session.commit()  # release the transaction before the slow store and child process
     return render_template(
         "media/details.html",
         media=media,
@@ -89,7 +89,7 @@ def _copies(media: MediaAttachment) -> list[Copy]:
 
 
 def _camera(media: MediaAttachment) -> derive.Described | None:
-    """What the camera wrote into a photo; None if it wrote nothing, or cannot be read."""
+    """Read a photo's EXIF data in a sandbox; None if it has none, or cannot be read."""
     if not media.is_stored or media.media_type is not MediaAttachment.MediaType.PHOTO:
         return None
     try:
@@ -102,7 +102,7 @@ def _camera(media: MediaAttachment) -> derive.Described | None:
 
 @bp.post("/media/<uuid:media_id>/caption")
 def caption(media_id: uuid.UUID) -> Response | tuple[str, int]:
-    """What people call it."""
+    """Set or clear the caption."""
     media, words = find_file(media_id), request.form.get("caption", "")
     try:
         trash.set_caption(media, words)
@@ -116,11 +116,11 @@ def caption(media_id: uuid.UUID) -> Response | tuple[str, int]:
 @bp.post("/media/<uuid:media_id>/checks")
 @needs(Role.OFFICE)
 def check(media_id: uuid.UUID) -> Response:
-    """Read the bytes in the store again: are they those that came?"""
+    """Verify the stored bytes against the checksum; mark the file as damaged or as stored."""
     media = find_file(media_id)
     if media.state not in (State.STORED, State.DAMAGED):
         abort(409, "There is nothing to check: the file is not in the store.")
-    db.session.commit()  # nobody waits for the database while a film is read
+    db.session.commit()  # release the transaction before a long read
     try:
         finding = trash.check_file(media)
     except StorageError as trouble:

@@ -1,7 +1,7 @@
-"""The files themselves: originals, and the copies made of them.
+"""Serve file bytes: originals and their derivatives.
 
-What is served never runs in our origin: the type is what the bytes are, only known pictures,
-sounds and films are shown in place, and everything else is a download.
+Untrusted content never runs in our origin: the content type is detected from the bytes, an
+allow-list of image, audio and video types is served inline, and everything else as an attachment.
 """
 
 import uuid
@@ -31,14 +31,14 @@ SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self
 
 
 class TooEarly(HTTPException):
-    """425: we know this file, and it is not here yet. werkzeug has no class for it."""
+    """425: the file is known but not stored yet. werkzeug has no class for it."""
 
     code = 425
 
 
 @bp.get("/<uuid:media_id>")
 def original(media_id: uuid.UUID) -> Response:
-    """The bytes as sent. `?download` saves them under a name that tells where they are from."""
+    """Serve the original bytes. `?download` saves them, named by date and customer."""
     media = _find(media_id)
     assert media.mime_type is not None  # noqa: S101 - stored rows have one
     return _send(media, media.file_path, media.mime_type, f'"{media.sha256}"')
@@ -46,19 +46,19 @@ def original(media_id: uuid.UUID) -> Response:
 
 @bp.get("/<uuid:media_id>/thumbnail")
 def thumbnail(media_id: uuid.UUID) -> Response:
-    """A small JPEG."""
+    """Serve a small JPEG."""
     return _send_copy(_find(media_id), "thumbnail")
 
 
 @bp.get("/<uuid:media_id>/preview")
 def preview(media_id: uuid.UUID) -> Response:
-    """A JPEG of about a screen's size."""
+    """Serve a screen-sized JPEG."""
     return _send_copy(_find(media_id), "preview")
 
 
 @bp.get("/<uuid:media_id>/full")
 def full(media_id: uuid.UUID) -> Response:
-    """Every pixel, in a form that browsers show: the original, or a JPEG as large as it."""
+    """Serve the full-size picture for browsers: the original, or a JPEG of the same size."""
     media = _find(media_id)
     if derive.KINDS[media.mime_type or ""].browser_plays:
         return original(media_id)
@@ -66,7 +66,7 @@ def full(media_id: uuid.UUID) -> Response:
         media.full_path is None
         and 0 < max(media.width or 0, media.height or 0) <= derive.PREVIEW_SIDE
     ):
-        return _send_copy(media, "preview")  # a small one has all of it
+        return _send_copy(media, "preview")  # the preview of a small picture is full-size already
     if media.full_path is None and media.copy_state is not MediaAttachment.CopyState.DUE:
         abort(404, "There is no full-size picture of this file. The original can be downloaded.")
     return _send_copy(media, "full")
@@ -74,7 +74,7 @@ def full(media_id: uuid.UUID) -> Response:
 
 @bp.get("/<uuid:media_id>/playable")
 def playable(media_id: uuid.UUID) -> Response:
-    """A copy that every browser plays; the original, where every browser plays that."""
+    """Serve the playable copy; the original, if every browser plays that."""
     media = _find(media_id)
     if not media.has_playable and derive.KINDS[media.mime_type or ""].browser_plays:
         return original(media_id)
@@ -84,7 +84,7 @@ def playable(media_id: uuid.UUID) -> Response:
 @bp.post("/<uuid:media_id>/attempts")
 @needs(Role.OFFICE)
 def retry(media_id: uuid.UUID) -> BaseResponse:
-    """Try again now. Pressing twice is fine."""
+    """Retry the download of a file now. Idempotent."""
     media = db.get_or_404(MediaAttachment, media_id)
     collect.retry(media)
     audit.note("media.retry", subject=("media", media.id))
@@ -101,7 +101,10 @@ def retry(media_id: uuid.UUID) -> BaseResponse:
 
 
 def _find(media_id: uuid.UUID) -> MediaAttachment:
-    """The row, if its bytes may be shown. 404 for the unknown, 425 for what is on its way."""
+    """Load the row, if its bytes may be served.
+
+    Aborts with 404 if unknown, trashed or failed, with 410 if damaged. Raises TooEarly.
+    """
     media = db.session.get(MediaAttachment, media_id)
     if media is None or media.state is State.TRASHED:
         abort(404, "There is no such file.")
@@ -140,7 +143,10 @@ def _send(media: MediaAttachment, key: str, mime_type: str, etag: str) -> Respon
 def send(
     media: MediaAttachment, key: str, mime_type: str, etag: str, *, disposition: str, caching: str
 ) -> Response:
-    """A file, or a copy of it, whole or in part, so that nothing in it can run."""
+    """Serve a file or a derivative, whole or a range, sandboxed so that nothing in it can run.
+
+    Aborts with 410 if it is missing from the store, with 503 if the store does not answer.
+    """
     try:
         response = _answer(key, etag, media.downloaded_at or media.created_at)
     except Missing:
@@ -161,12 +167,12 @@ def send(
 
 
 def _hand_off(response: Response, key: str) -> None:
-    """Let the reverse proxy send the bytes, if it can reach them."""
+    """Let the reverse proxy send the bytes (X-Accel-Redirect), if it can reach them."""
     location = media_store().handoff(key)
     if location is None:
         return
     response.close()
-    # It answers Range and If-Range itself.
+    # nginx handles Range and If-Range itself.
     response.status_code, response.response = 200, []
     for name in ("Content-Range", "Content-Length"):
         response.headers.pop(name, None)
@@ -174,7 +180,7 @@ def _hand_off(response: Response, key: str) -> None:
 
 
 def _answer(key: str, etag: str, modified: datetime) -> Response:
-    """200, 206, 304 or 416, as RFC 9110 says. Raises Missing, Unavailable."""
+    """Respond 200, 206, 304 or 416, according to RFC 9110. Raises Missing, Unavailable."""
     file = media_store().open(key)
     headers = {
         "ETag": etag,
@@ -186,7 +192,7 @@ def _answer(key: str, etag: str, modified: datetime) -> Response:
         return Response(status=304, headers=headers)
     may_be_part = request.method == "GET" and _range_applies(etag, modified)
     wanted = request.range if may_be_part else None
-    # Several ranges at once would cost us and serve nobody: the whole is always a right answer.
+    # Multiple ranges cost us and serve nobody: the full response is always allowed (RFC 9110).
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
         return _body(file, file.size, 200, headers)
     file.close()
@@ -198,29 +204,30 @@ def _answer(key: str, etag: str, modified: datetime) -> Response:
 
 
 def _range_applies(etag: str, modified: datetime) -> bool:
-    """If-Range: a range of another version would make a broken file."""
+    """Evaluate If-Range: a range of another version would corrupt the client's file."""
     condition = request.headers.get("If-Range")
     if condition is None:
         return True
     date = parse_date(condition)
-    # As written: a weak tag (W/"…") never promises the same bytes, and werkzeug drops its W/.
+    # Compare the raw header: a weak tag (W/"…") does not promise the same bytes, and werkzeug
+    # drops its W/.
     return condition == etag if date is None else modified.replace(microsecond=0) <= date
 
 
 def _span(first: int, end: int | None, size: int) -> tuple[int, int]:
-    """Where a range begins and ends in a file of this size; a negative first counts from its end.
+    """Resolve a range to start and exclusive end, in bytes; a negative `first` is a suffix range.
 
-    Not werkzeug's range_for_length: it refuses the last 500 bytes of a file that has fewer.
+    Not werkzeug's range_for_length: it rejects the last 500 bytes of a file that has fewer.
     """
     return max(0, first + size) if first < 0 else first, size if end is None else min(end, size)
 
 
 def _body(file: Opened, length: int, status: int, headers: dict[str, str]) -> Response:
     if request.method == "HEAD":
-        file.close()  # werkzeug closes nothing where it sends nothing
+        file.close()  # werkzeug does not close the iterator if it sends no body
     response = Response(_chunks(file), status=status, headers=headers, direct_passthrough=True)
     response.content_length = length
-    response.call_on_close(file.close)  # a client that leaves before the first chunk
+    response.call_on_close(file.close)  # for a client that disconnects before the first chunk
     return response
 
 
@@ -231,6 +238,6 @@ def _chunks(file: Opened) -> Iterator[bytes]:
 
 
 def _disposition(media: MediaAttachment, key: str, *, inline: bool) -> str:
-    # Our own path is plain ASCII by construction: nothing to encode, nothing to inject.
+    # Our key is plain ASCII by construction: nothing to encode, no header injection.
     day, customer, name = "-".join(key.split("/")[:3]), key.split("/")[3], key.split("/")[-1]
     return f'{"inline" if inline else "attachment"}; filename="{day}_{customer}_{name}"'

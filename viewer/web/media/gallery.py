@@ -1,4 +1,4 @@
-"""All files of a conversation or of the company as pictures, and what is done with many at once."""
+"""The gallery: all files of a conversation or of the company as tiles, and bulk actions on them."""
 
 import itertools
 import uuid
@@ -41,15 +41,15 @@ from viewer.web.wording import what
 
 bp = Blueprint("gallery", __name__)
 
-PAGE = 48  # rows of two, three, four and six are all full
-COUNTED = 500  # "500+": nobody counts on
+PAGE = 48  # divisible by 2, 3, 4 and 6: the last row of the grid is full
+COUNTED = 500  # counting stops there: "500+"
 
 Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttachment.MediaType
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What can be done with the selected files: a form's button, sent with their ids."""
+    """A bulk action on the selected files: a button that submits their ids."""
 
     endpoint: str
     words: str
@@ -71,14 +71,14 @@ ACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One file of the gallery, and what is said of it."""
+    """One tile of the gallery: a file and its texts."""
 
     media: MediaAttachment
-    who: str  # nothing, where there is nobody else
+    who: str  # sender or recipient; empty where the page has only one
     when: str
-    words: str  # what it is, for those who do not see it
-    uses: list[str]  # names of the records that it belongs to
-    message: str  # its place in the conversation
+    words: str  # accessible name, for screen readers
+    uses: list[str]  # names of the work records it is linked to
+    message: str  # URL of its message in the conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +93,22 @@ class Group:
 
 @bp.get("/photos")
 def everything() -> str:
-    """Everything that was sent, the newest first."""
+    """Show the files of all conversations, newest first."""
     return _show(Narrowing.read(request.args))
 
 
 @bp.get("/conversations/<uuid:conversation_id>/photos")
 def of_conversation(conversation_id: uuid.UUID) -> str:
-    """What was sent in one conversation, the newest first."""
+    """Show the files of one conversation, newest first."""
     return _show(Narrowing.read(request.args, find_conversation(conversation_id)))
 
 
 @bp.get("/photos/ids")
 def ids() -> Response:
-    """The ids of all that can be selected with these filters, the newest first."""
+    """Return the ids of all selectable files under these filters, newest first, as JSON.
+
+    At most `MOST_FILES`; `more` tells that there are others.
+    """
     query = (
         _newest_first(sa.select(MediaAttachment.id), _narrowing())
         .where(MediaAttachment.state == State.STORED)
@@ -117,13 +120,13 @@ def ids() -> Response:
 
 @bp.get("/photos/slides")
 def pictures() -> Response:
-    """Photos and videos with these filters, for the photo viewer."""
+    """Return the photos and videos under these filters, for the lightbox."""
     return slides.answer(*_narrowing().conditions(), newest_first=True)
 
 
 @bp.post("/photos/zip", endpoint="zip")
 def download() -> BaseResponse:
-    """The originals of the chosen files, or of a whole conversation, as one download."""
+    """Download the originals of the selected files, or of a whole conversation, as a ZIP."""
     media = _chosen()
     if not media:
         flash("Select at least one file first.", "error")
@@ -144,14 +147,13 @@ def download() -> BaseResponse:
 
 
 def _narrowing() -> Narrowing:
-    """The choices of an address that names its conversation as one of them."""
+    """Parse the filters of a URL that has the conversation as a query parameter."""
     conversation = None
     if conversation_id := request.args.get("conversation_id"):
         conversation = db.get_or_404(Conversation, _uuid(conversation_id))
     narrowing = Narrowing.read(request.args, conversation)
-    if (
-        narrowing.span.problem
-    ):  # nobody sees the page that says so: more would be selected than meant
+    if narrowing.span.problem:
+        # No page shows the problem here: ignoring the date would select more than was meant.
         abort(400, narrowing.span.problem)
     return narrowing
 
@@ -197,19 +199,20 @@ def _show(narrowing: Narrowing) -> str:
     )  # fmt: skip
 
 
-# What a tile shows nothing of.
+# Large columns that no tile shows: not loaded.
 _UNSEEN = (MediaAttachment.openphone_url, MediaAttachment.peaks, MediaAttachment.said)
 
 
 def _newest_first(query: sa.Select[Any], narrowing: Narrowing) -> sa.Select[Any]:
-    # As the viewer swipes; the index brings them by time, the few of one message are sorted.
+    # In the order of the lightbox; the index gives the time order, only ties within a message
+    # are sorted.
     return query.where(*narrowing.conditions()).order_by(
         *(column.desc() for column in slides.ORDER)
     )
 
 
 def _count(narrowing: Narrowing) -> str:
-    """How many there are, in words; nobody counts on beyond five hundred."""
+    """Format the number of matching files; counting stops at `COUNTED`."""
     some = sa.select(sa.literal(1)).select_from(MediaAttachment).where(*narrowing.conditions())
     found = db.session.scalar(
         sa.select(sa.func.count()).select_from(some.limit(COUNTED + 1).subquery())
@@ -233,7 +236,7 @@ def _names(
 
 
 def _senders(conversation: Conversation | None, names: dict[str, str]) -> dict[str, str]:
-    """By whom a group's gallery can be narrowed; nobody chooses among one."""
+    """List the senders to filter by in a group's gallery; empty if there is only one."""
     if conversation is None or len(conversation.numbers) < 2:
         return {}
     people = {number: names.get(number) or quo.display(number) for number in conversation.numbers}
@@ -241,7 +244,7 @@ def _senders(conversation: Conversation | None, names: dict[str, str]) -> dict[s
 
 
 def _fitting(media: Sequence[MediaAttachment]) -> str:
-    """Whether days or months make fewer headings than pictures."""
+    """Choose grouping by day or by month, so that headings do not outnumber tiles."""
     days = {local(one.sent_at).date() for one in media}
     return "month" if len(days) > 4 and len(media) < 3 * len(days) else "day"
 
@@ -283,7 +286,7 @@ def _tile(
         who = names.get(sender) or (quo.display(sender) if sender else "Unknown caller")
         by = f"from {who}"
         if conversation and len(conversation.numbers) < 2:
-            who = ""  # the page is called so
+            who = ""  # the page title names them
     else:
         title = title_of(media.conversation, names)
         who = "Sent by us" if conversation else f"To {title}"
@@ -303,7 +306,7 @@ def _tile(
 
 
 def _chosen() -> list[MediaAttachment]:
-    """The files that a form names, or those of the conversation it names, the oldest first."""
+    """Load the files that the form names, or all of the conversation it names, oldest first."""
     query = (
         sa.select(MediaAttachment)
         .where(MediaAttachment.state != State.TRASHED)
@@ -331,7 +334,7 @@ def _uuid(words: str) -> uuid.UUID:
 
 
 def _entry(media: MediaAttachment, folder: str) -> zips.Entry:
-    """A file under a name by which it is found again: when, and what."""
+    """Build the ZIP entry of a file, named by its time and kind."""
     path = PurePosixPath(media.file_path)
     word = f"{what(media)} {media.position + 1}"
     if media.media_type is MediaType.DOCUMENT and media.file_name:

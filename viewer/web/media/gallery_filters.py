@@ -1,6 +1,6 @@
-"""What a gallery is narrowed to: read from the address, said on the page, asked of the database.
+"""Filters of the gallery: parse them from the URL, describe them on the page, build SQL conditions.
 
-Every choice is one word in the address; they combine, and an address can be kept and sent.
+Each filter is one query parameter; filters combine, and the URL can be bookmarked and shared.
 """
 
 from collections.abc import Mapping
@@ -46,20 +46,20 @@ STATES: dict[str, tuple[str, Condition]] = {
     ),
 }
 US = "us"
-# True of everything, and said all the same: SQLite begins with the index over times only where it
-# has a bound. Without one it sorts all there is.
+# Upper bound that is always true: SQLite uses the index on `sent_at` only for a bounded range.
+# Without one it sorts all rows.
 EVER = datetime(9999, 1, 1, tzinfo=UTC)
-NAMESAKES = 100  # numbers that a name or a part of a number may stand for
+NAMESAKES = 100  # limit: numbers that a name or a partial number may match
 
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """The choices, as typed."""
+    """The chosen filters, as typed."""
 
     kind: str = ""
     filed: str = ""
     state: str = ""
-    sender: str = ""  # a number of the conversation or "us"; in the whole company, words
+    sender: str = ""  # in a conversation a number or "us"; in the gallery of all, a search text
     span: Span = field(default_factory=lambda: read_span({}))
     conversation: Conversation | None = None
 
@@ -67,7 +67,7 @@ class Narrowing:
     def read(
         cls, given: Mapping[str, str], conversation: Conversation | None = None
     ) -> "Narrowing":
-        """From an address. 404 for a word that no form of ours sends."""
+        """Parse the query. Aborts with 404 for a value that no form of ours sends."""
         found: dict[str, Any] = {
             name: given.get(name, "").replace("\0", "").strip()[:100]
             for name in ("kind", "filed", "state", "sender")
@@ -80,7 +80,7 @@ class Narrowing:
         return cls(conversation=conversation, span=read_span(given), **found)
 
     def address(self, **changes: str) -> dict[str, str]:
-        """The words of an address: these choices, with changes; what is open is left out."""
+        """Return the query parameters of these filters, with changes; empty ones are omitted."""
         words = {
             "kind": self.kind,
             "filed": self.filed,
@@ -92,7 +92,7 @@ class Narrowing:
         return {name: word for name, word in words.items() if word}
 
     def chosen(self, names: Mapping[str, str]) -> list[tuple[str, str]]:
-        """Each choice but the kind: its field, and how it reads."""
+        """List the active filters except the kind: field name, and text of its chip."""
         by_whom = "Sent by us" if self.sender == US else names.get(self.sender, self.sender)
         said = {
             "filed": FILED[self.filed][0] if self.filed else "",
@@ -104,7 +104,7 @@ class Narrowing:
         return [(name, words) for name, words in said.items() if words]
 
     def conditions(self) -> list[Condition]:
-        """What a file must be."""
+        """Build the SQL conditions that a file must match."""
         found = [MediaAttachment.state != State.TRASHED, MediaAttachment.sent_at <= EVER]
         if self.conversation:
             found.append(MediaAttachment.conversation_id == self.conversation.id)
@@ -122,8 +122,8 @@ class Narrowing:
     def _of_kind(self) -> Condition:
         kind = KINDS[self.kind][1]
         if self.state in ("waiting", "attention"):
-            # Said so that the index over kinds cannot be taken: these few have one of their own,
-            # and there they are not looked for among all photos.
+            # lower() keeps the planner off the index on kinds: these few rows have a partial index
+            # of their own, which does not scan all photos.
             return sa.func.lower(MediaAttachment.media_type) == kind.value
         return MediaAttachment.media_type == kind
 
@@ -137,7 +137,7 @@ class Narrowing:
         )
         if self.conversation:
             return [sent]
-        # Named, so that few conversations are looked through and not everything ever sent.
+        # List the conversations, so that the query scans only these and not all media ever sent.
         ids = db.session.scalars(
             sa.select(Message.conversation_id).where(Message.sender.in_(numbers)).distinct()
         ).all()
@@ -145,7 +145,7 @@ class Narrowing:
 
 
 def numbers_called(words: str) -> list[str]:
-    """The numbers that these words may mean: a number in any notation or a part of it, a name."""
+    """Find the phone numbers that match a number in any notation, a part of one, or a name."""
     whole = quo.canonical(words)
     if whole.startswith("+") and whole[1:].isdecimal():
         return [whole]

@@ -1,4 +1,4 @@
-"""How fast voicemails are played, for each user; and what the player is told on the page."""
+"""Audio player: the playback rate of each user, and template filters for the player."""
 
 from flask import Blueprint, abort, request
 
@@ -16,7 +16,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"  # a: silence, z: the loudest moment
 
 @bp.post("/account/playback-rate")
 def set_rate() -> tuple[str, int]:
-    """Remember how fast this user listens, on every device."""
+    """Save this user's playback rate, for all devices."""
     rate = request.form.get("rate", type=float)
     if rate not in RATES:
         abort(400, f"The speed is one of {', '.join(f'{one:g}' for one in RATES)}.")
@@ -27,7 +27,7 @@ def set_rate() -> tuple[str, int]:
 
 @bp.app_template_filter()
 def wave(media: MediaAttachment) -> str:
-    """The loudness over time in a hundred letters: small enough to travel within the page."""
+    """Encode the waveform in a hundred letters: small enough to inline in the page."""
     peaks: list[int] = media.peaks or []
     step = max(1, len(peaks) // BARS)
     return "".join(
@@ -38,7 +38,7 @@ def wave(media: MediaAttachment) -> str:
 
 @bp.app_template_filter()
 def recording_of(message: Message) -> MediaAttachment | None:
-    """The recording that the lines of a call's transcript are in, if it can be played."""
+    """Return the recording of a call that its transcript belongs to, if it can be played."""
     return next(
         (
             media

@@ -1,4 +1,4 @@
-"""What the photo viewer shows: all pictures of a conversation, a page of the list at a time."""
+"""JSON for the lightbox: the photos and videos of a list, with keyset pagination."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ bp = Blueprint("slides", __name__)
 PAGE = 40
 
 Media = MediaAttachment
-# In time order; photos of one message in the order they were sent.
+# Keyset: by time; photos of one message in the order they were sent.
 ORDER: tuple[InstrumentedAttribute[Any], ...] = (
     Media.sent_at,
     Media.message_id,
@@ -39,22 +39,23 @@ Condition = sa.ColumnElement[bool]
 
 @bp.get("/conversations/<uuid:conversation_id>/slides")
 def of_conversation(conversation_id: uuid.UUID) -> Response:
-    """Photos and videos of a conversation: a page of the list, around, before or after one."""
+    """Return one page of a conversation's photos and videos; parameters as in `answer`."""
     find_conversation(conversation_id)
     return answer(Media.conversation_id == conversation_id)
 
 
 def answer(*conditions: Condition, newest_first: bool = False) -> Response:
-    """The page of slides that the address asks for, of the media that fulfil these conditions.
+    """Return the page of slides that the query asks for, of the media that match `conditions`.
 
-    ?around=<id> has a slide in its middle, ?before= and ?after= go on from a page, ?at=end has the
-    last ones. With the `as_of` of the first answer the list stays the same while photos arrive.
+    `?around=<id>` centers on a slide, `?before=` and `?after=` continue from a page, `?at=end` is
+    the last page. With the `as_of` of the first response the list is stable while photos arrive.
+    `first` is the 1-based index of the first slide. Aborts with 404 for a slide not in the list.
     """
     moment = _as_of()
     wanted = (
         *conditions,
         Media.state == Media.State.STORED,
-        # Said by what they are not, so that both databases walk the index of the list's order.
+        # NOT IN instead of IN, so that both databases walk the index that has the list's order.
         Media.media_type.not_in((Media.MediaType.AUDIO, Media.MediaType.DOCUMENT)),
         Media.thumbnail_path.is_not(None),
         Media.downloaded_at <= moment,
@@ -75,13 +76,13 @@ def answer(*conditions: Condition, newest_first: bool = False) -> Response:
 
 
 def describe_all(media: Sequence[MediaAttachment]) -> list[dict[str, Any]]:
-    """Slides, with the names of those who sent them."""
+    """Describe slides, with the names of their senders, loaded in one query."""
     names = names_of({one.message.sender for one in media if one.message.sender})
     return [describe(one, names) for one in media]
 
 
 def describe(media: MediaAttachment, names: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """One slide. Reads `message` and `links.record`: load them for all at once (`LOADED`)."""
+    """Describe one slide. Reads `message` and `links.record`: eager-load them with `LOADED`."""
     sender = sender_of(media, names or {})
     kind = media.media_type.value
     may_share = the_user().role.covers(Role.OFFICE)
@@ -128,7 +129,7 @@ LOADED = (
 
 @bp.app_template_filter()
 def sender_of(media: MediaAttachment, names: Mapping[str, str]) -> str:
-    """Whom the photo is from, as in "from Dana Whitfield"."""
+    """Name the sender, to follow "from": "from Dana Whitfield", "from us"."""
     message = media.message
     if not message.is_incoming:
         return "us"
@@ -138,7 +139,7 @@ def sender_of(media: MediaAttachment, names: Mapping[str, str]) -> str:
 
 
 def _full(media: MediaAttachment) -> str | None:
-    """Where every pixel is, if that is more than the preview has and a browser can show it."""
+    """Return the URL of the full-size picture, if larger than the preview and viewable."""
     if media.media_type is not Media.MediaType.PHOTO:
         return None
     if max(media.width or 0, media.height or 0) <= derive.PREVIEW_SIDE:
@@ -152,7 +153,7 @@ def _full(media: MediaAttachment) -> str | None:
 
 
 def _slides_asked(wanted: Sequence[Condition], *, newest_first: bool) -> list[MediaAttachment]:
-    """The slides asked for, in the order of the list."""
+    """Load the slides that the query parameters ask for, in list order."""
     forward = not newest_first
     if wish := request.args.get("around"):
         middle = _media_at(wish, wanted)
@@ -171,7 +172,7 @@ def _slides_asked(wanted: Sequence[Condition], *, newest_first: bool) -> list[Me
 def _slides_from(
     start: MediaAttachment | None, wanted: Sequence[Condition], count: int, *, forward: bool
 ) -> list[MediaAttachment]:
-    """So many beyond this one, the nearest first; from the end of the list without one."""
+    """Load `count` slides beyond `start`, nearest first; from the end of the list if None."""
     query = sa.select(Media).where(*wanted).options(*LOADED).limit(count)
     if start is not None:
         query = query.where(_beyond(start, forward=forward))

@@ -1,4 +1,4 @@
-"""The trash: put a file away, restore it, delete for good what lay there long enough."""
+"""The trash: move a file to it, restore it, purge files after their retention period."""
 
 import uuid
 
@@ -26,7 +26,7 @@ PAGE = 40
 @bp.get("/trash")
 @needs(Role.OFFICE)
 def show() -> str:
-    """What was put away, for how long it is kept, and what was deleted for good."""
+    """List the files in the trash with their retention, or with `?show=deleted` the purged ones."""
     show = request.args.get("show", "")
     if show not in ("", "deleted"):
         abort(404, "There is no such list.")
@@ -55,7 +55,7 @@ def show() -> str:
 @bp.get("/trash/<uuid:media_id>/thumbnail")
 @needs(Role.OFFICE)
 def thumbnail(media_id: uuid.UUID) -> Response:
-    """The one picture of a file in the trash that anybody is shown: what is it?"""
+    """Serve the thumbnail of a file in the trash, to identify it; nothing else of it is served."""
     media = db.session.get(MediaAttachment, media_id)
     if (
         media is None
@@ -77,7 +77,7 @@ def thumbnail(media_id: uuid.UUID) -> Response:
 @bp.post("/media/<uuid:media_id>/trash")
 @needs(Role.OFFICE)
 def put_in_trash(media_id: uuid.UUID) -> Response | str:
-    """Put a file away. Where it is used, that is said first, and asked."""
+    """Move a file to the trash. If it is in use, show where and ask for confirmation first."""
     media = find_file(media_id)
     uses = trash.uses_of(media)
     if uses and "sure" not in request.form and media.state is not State.TRASHED:
@@ -103,7 +103,7 @@ def put_in_trash(media_id: uuid.UUID) -> Response | str:
 @bp.post("/media/<uuid:media_id>/restoration")
 @needs(Role.OFFICE)
 def restore(media_id: uuid.UUID) -> Response:
-    """Bring a file back to where it was."""
+    """Restore a file from the trash."""
     media = find_file(media_id)
     try:
         trash.restore(media, the_user())
@@ -119,7 +119,7 @@ def restore(media_id: uuid.UUID) -> Response:
 @bp.post("/trash/purges")
 @needs(Role.OWNER)
 def purge() -> Response:
-    """Delete for good: the file that is named, or everything whose time is over."""
+    """Purge the named file, or all files whose retention period is over. Requires confirmation."""
     if "sure" not in request.form:
         flash("Nothing was deleted: say that you are sure.", "error")
         return redirect(url_for(".show"), 303)

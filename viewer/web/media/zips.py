@@ -1,8 +1,8 @@
-"""Originals as a ZIP, streamed: never whole in memory or on disk, however much it is.
+"""Stream originals as a ZIP: constant memory, no temporary file, whatever the size.
 
-Stored, not deflated: photos do not get smaller, and so the length is known before the first byte.
-The standard library writes it: zipstream-ng gives every file the moment of the download as its
-date, and a photo's date is when it was sent.
+Stored, not deflated: photos do not shrink, and so Content-Length is known before the first byte.
+Written by the standard library: zipstream-ng dates every file with the time of the download, and a
+photo's date is when it was sent.
 
     return zips.answer(
         [zips.Entry(media.file_path, "Basement/crack.jpg", media.sha256, media.sent_at)],
@@ -10,8 +10,8 @@ date, and a photo's date is when it was sent.
         {"README.txt": "What this is.\\n"},
     )
 
-What is known to be absent is listed in MISSING.txt. What turns out to be absent or altered while
-it is read breaks the connection off: a download that failed is better than an archive that lies.
+Files known to be missing are listed in MISSING.txt. A file found missing or altered (SHA-256) while
+it is read aborts the connection: a failed download is better than an archive that is wrong.
 """
 
 import hashlib
@@ -38,45 +38,46 @@ log = logging.getLogger(__name__)
 CHUNK = 256 * 1024  # bytes
 SUMS, MISSING = "SHA256SUMS", "MISSING.txt"
 
-# What zipfile decides by; with the sizes of its structures, all that the length depends on.
-_LARGE = 2**31 - 1  # bytes, in the directory at the end
-_MANY = 2**16 - 1  # files
-_LARGE_ON_THE_WAY = 2**30  # bytes, before and behind a file: ours to choose, and well below
+# zipfile's ZIP64 thresholds: with the sizes of its structures, they determine the length.
+_LARGE = 2**31 - 1  # bytes; ZIP64 in the central directory
+_MANY = 2**16 - 1  # files; ZIP64 end record
+_LARGE_ON_THE_WAY = 2**30  # bytes; ZIP64 local header: our own threshold, well below zipfile's
 
-_UNSAFE = re.compile(r'[<>:"|?*\\/]')  # Windows has no such names
+_UNSAFE = re.compile(r'[<>:"|?*\\/]')  # not allowed in Windows file names
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
-_LONGEST = 100  # characters of a name: some folders and a user's desktop fit into Windows' 260
+_LONGEST = 100  # characters of a name: a desktop path and some folders still fit into Windows' 260
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file of the store, and what it is called in the archive."""
+    """One file of the store, and its name in the archive."""
 
     key: str
-    name: str  # "/" between folders; it is made safe, and other than all others, on the way
-    sha256: str | None  # what it must be; None: nobody knows, the archive says what it is
-    at: datetime  # the date it has once unpacked
-    size: int | None = None  # what it must be, where that is known
-    problem: str | None = None  # why it is not to be had: then it is only listed in MISSING.txt
+    name: str  # "/" separates folders; sanitized and deduplicated by `answer`
+    sha256: str | None  # the expected checksum; None if unknown: not verified, but in SHA256SUMS
+    at: datetime  # its modification time once unpacked
+    size: int | None = None  # the expected bytes; None if unknown
+    problem: str | None = None  # why it is unavailable: then it is only listed in MISSING.txt
 
 
 class BrokenOff(Exception):
-    """The archive cannot be what was promised."""
+    """A file failed while streaming: the archive cannot be completed, the connection is aborted."""
 
 
 def answer(
     entries: Iterable[Entry], file_name: str, texts: Mapping[str, str] | None = None
 ) -> Response:
-    """These files, and `texts` (name and words), as a download that is called `file_name`.
+    """Respond with a ZIP of these files, and `texts` (name to content), downloaded as `file_name`.
 
-    404 if there is none of them, 503 if the store does not answer.
+    Aborts with 404 if no file is available, with 503 if the store does not answer.
+    While streaming: raises BrokenOff.
     """
     store = media_store()
     members, missing = _plan(store, list(entries), texts or {})
     if not any(isinstance(member, _Original) for member in members):
         reasons = ", ".join(sorted(set(missing.values()))) or "none was chosen"
         abort(404, f"There is no file to download: {reasons}.")
-    # Made here: when the bytes flow, the request is over, and with it whatever depends on it.
+    # Built here: the request context is gone while the response streams.
     infos = [_info(member) for member in members]
     response = Response(_stream(store, members, infos), mimetype="application/zip")
     response.direct_passthrough = True
@@ -84,17 +85,17 @@ def answer(
     response.headers["Content-Disposition"] = _disposition(file_name)
     response.headers["Cache-Control"] = "private, no-store"
     response.headers["Accept-Ranges"] = "none"
-    response.headers["X-Accel-Buffering"] = "no"  # nginx would keep it on its disk
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would buffer the whole archive on its disk
     return response
 
 
 def safe_name(words: str) -> str:
-    """One name that Windows, macOS and sha256sum take, as near to `words` as can be."""
+    """Sanitize a file name for Windows, macOS and sha256sum, with as few changes as possible."""
     words = unicodedata.normalize("NFC", words)
-    # Also what nobody sees, such as the marks that make "gpj.exe" read "exe.jpg".
+    # Drops invisible characters too, such as bidi overrides that show "gpj.exe" as "exe.jpg".
     words = "".join(sign for sign in words if sign.isprintable())
     words = _UNSAFE.sub("-", words).strip(". ")
-    words = re.sub("^-", "_", words)  # "-" is no file to sha256sum, and "-rf" an option to others
+    words = re.sub("^-", "_", words)  # sha256sum reads "-" as stdin, others "-rf" as an option
     if len(words) > _LONGEST:
         suffix = PurePosixPath(words).suffix[:10]
         words = words[: _LONGEST - len(suffix)].rstrip(". ") + suffix
@@ -103,7 +104,7 @@ def safe_name(words: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Original:
-    """A file of the store, in its place in the archive."""
+    """Archive member: a file of the store."""
 
     name: str
     at: datetime
@@ -114,7 +115,7 @@ class _Original:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """Words of ours, in their place."""
+    """Archive member: a text that we generate."""
 
     name: str
     at: datetime
@@ -127,7 +128,7 @@ class _Text:
 
 @dataclass(slots=True)
 class _Sums:
-    """SHA256SUMS: its size is known before its lines are."""
+    """Archive member SHA256SUMS: its size is known before its checksums are."""
 
     at: datetime
     names: list[str]
@@ -145,7 +146,7 @@ _Member = _Original | _Text | _Sums
 def _plan(
     store: Store, entries: list[Entry], texts: Mapping[str, str]
 ) -> tuple[list[_Member], dict[str, str]]:
-    """What will be in the archive, and what is missing and why."""
+    """List the members of the archive, and the missing names with the reason."""
     moment = now()
     names = _unique([SUMS, MISSING, *texts, *(entry.name for entry in entries)])[2:]
     members: list[_Member] = [
@@ -166,7 +167,7 @@ def _plan(
 
 
 def _look(store: Store, entry: Entry) -> tuple[int, str | None]:
-    """Its size, or why it is not to be had."""
+    """Return the file's size, or why it is unavailable. Aborts with 503 if the store is."""
     if entry.problem:
         return 0, entry.problem
     try:
@@ -188,7 +189,7 @@ def _list(missing: Mapping[str, str]) -> str:
 
 
 def _unique(names: list[str]) -> list[str]:
-    """These names, made safe, and none like another, also where upper and lower case are one."""
+    """Sanitize the names and deduplicate them, case-insensitively, as Windows and macOS compare."""
     safe = ["/".join(safe_name(part) for part in name.split("/") if part) or "_" for name in names]
     taken = {str(folder).casefold() for name in safe for folder in PurePosixPath(name).parents}
     found = []
@@ -203,7 +204,7 @@ def _unique(names: list[str]) -> list[str]:
 
 
 def _length(members: list[_Member]) -> int:
-    """How many bytes the archive will have."""
+    """Compute the exact size of the archive in bytes, as zipfile will write it."""
     position = directory = 0
     for member in members:
         name, stamp = len(member.name.encode()), len(_stamp(member.at))
@@ -241,7 +242,7 @@ def _chunks(store: Store, member: _Member) -> Iterator[bytes]:
         yield "".join(member.lines).encode()
         return
     try:
-        # One byte more than promised is enough to know.
+        # One byte more than announced is enough to detect a longer file.
         with store.open(member.key, length=member.size + 1) as file:
             while chunk := file.read(CHUNK):
                 yield chunk
@@ -251,7 +252,9 @@ def _chunks(store: Store, member: _Member) -> Iterator[bytes]:
 
 
 def _check(member: _Member, size: int, sha256: str) -> None:
-    """Before a word more is sent. Too late to say so on a page: the download has to fail."""
+    """Verify size and checksum, before more is sent. Raises BrokenOff: the headers are out, so an
+    error page is impossible and the download has to fail.
+    """
     expected = member.sha256 if isinstance(member, _Original) else None
     if size != member.size or expected not in (None, sha256):
         log.error("zip: %s broke off: its bytes are not those that were stored", member.name)
@@ -271,7 +274,7 @@ def _info(member: _Member) -> zipfile.ZipInfo:
 
 
 def _stamp(at: datetime) -> bytes:
-    """The moment, whatever the zone of who unpacks: the plain field is a wall clock's."""
+    """Extended timestamp field (0x5455), in UTC: the DOS date is local time without a zone."""
     seconds = min(max(int(at.timestamp()), 0), 2**31 - 1)
     return struct.pack("<HHBl", 0x5455, 5, 1, seconds)
 
@@ -283,7 +286,7 @@ def _disposition(file_name: str) -> str:
 
 
 class _Sink:
-    """Where zipfile writes: it holds one chunk, until that is taken."""
+    """File object for zipfile: buffers what was written until `take`."""
 
     def __init__(self) -> None:
         self._held: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Share links: made by staff, opened by strangers."""
+"""Share links: created by staff, opened by people without an account."""
 
 from flask import Blueprint
 

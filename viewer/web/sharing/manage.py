@@ -1,4 +1,4 @@
-"""The office's side of links: make one, see who looked, take it back."""
+"""Staff pages of share links: create, list with view counts, revoke."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ STATES = {
 
 @dataclass(slots=True)
 class Wish:
-    """What was typed into the form, and what is wrong with it, by field."""
+    """The form as typed, and its errors by field."""
 
     title: str = ""
     lasts: str = "30"
@@ -41,7 +41,7 @@ class Wish:
     errors: dict[str, str] = field(default_factory=dict)
 
     def expires_at(self) -> datetime | None:
-        """When it ends; None, and an error, if that cannot be."""
+        """Return the time of expiry; None, and an entry in `errors`, if it is invalid."""
         moment = now()
         if self.lasts in LASTS and self.lasts != "date":
             return moment + timedelta(days=int(self.lasts))
@@ -78,7 +78,7 @@ class Wish:
 @bp.get("")
 @needs(Role.OFFICE)
 def index() -> str:
-    """Every link that was made: who made it, how long it works, whether somebody looked."""
+    """List share links, newest first: creator, expiry, views."""
     state, whose = request.args.get("show", sharing.OPEN), request.args.get("whose", "")
     if state not in STATES or whose not in ("", "mine"):
         abort(404, "There is no such list.")
@@ -103,9 +103,9 @@ def index() -> str:
 @bp.route("/new", methods=["GET", "POST"])
 @needs(Role.OFFICE)
 def new() -> str:
-    """The form, for chosen files (`media`, repeated) or a work record's (`record`).
+    """Show the form, for selected files (`media`, repeated) or those of a work record (`record`).
 
-    By POST for a long choice: nothing is written here.
+    Writes nothing; also by POST, for a selection that exceeds a URL.
     """
     record = _record(request.values.get("record"))
     offered = _offered(request.values.getlist("media"), record)
@@ -116,7 +116,7 @@ def new() -> str:
 @bp.post("")
 @needs(Role.OFFICE)
 def create() -> Response | tuple[str, int]:
-    """A new link. Its address is shown on the next page, once."""
+    """Create a share link. Its URL is shown once, on the next page. 422 if the form is invalid."""
     wish = Wish(
         title=request.form.get("title", ""),
         lasts=request.form.get("lasts", ""),
@@ -136,7 +136,7 @@ def create() -> Response | tuple[str, int]:
     if wish.errors or expires_at is None:
         return _form(wish, offered, list(chosen), record), 422
     user = the_user()
-    db.session.commit()  # nobody waits for the database while this hashes
+    db.session.commit()  # release the transaction before the slow hash
     passphrase_hash = sharing.hash_passphrase(wish.passphrase) if wish.passphrase else None
     share, token = sharing.create(
         wish.title, files, expires_at, user, passphrase_hash=passphrase_hash, record=record
@@ -149,7 +149,7 @@ def create() -> Response | tuple[str, int]:
 @bp.get("/<uuid:share_id>")
 @needs(Role.OFFICE)
 def show(share_id: uuid.UUID) -> Response:
-    """One link: what is behind it, until when, who looked."""
+    """Show a share link: its files, expiry and views; once, after creation, its URL."""
     share = db.session.scalar(
         sa.select(Share)
         .filter_by(id=share_id)
@@ -169,14 +169,14 @@ def show(share_id: uuid.UUID) -> Response:
     page = render_template("sharing/show.html", share=share, address=address)
     response = Response(page, content_type="text/html; charset=utf-8")
     if address:
-        response.headers["Cache-Control"] = "no-store"  # shown once, by the back button too
+        response.headers["Cache-Control"] = "no-store"  # shown only once, also with the back button
     return response
 
 
 @bp.post("/<uuid:share_id>/revocation")
 @needs(Role.OFFICE)
 def revoke(share_id: uuid.UUID) -> Response:
-    """From now on it opens nothing."""
+    """Revoke a share link. Idempotent."""
     share = db.session.get(Share, share_id)
     if share is None:
         abort(404, "There is no such link.")
@@ -217,7 +217,7 @@ def _form(
 
 
 def _title(offered: list[MediaAttachment], record: WorkRecord | None) -> str:
-    """A first idea, without names: strangers read it."""
+    """Suggest a title, without customer names: strangers read it."""
     if record is not None:
         name = filing.name_of(record)
         return record.title or name[0].upper() + name[1:]
@@ -245,7 +245,7 @@ def _offered(wanted: list[str], record: WorkRecord | None) -> list[MediaAttachme
 
 
 def _ids(words: list[str]) -> list[uuid.UUID]:
-    """Those that are ids: what else a stranger types names no file."""
+    """Parse the valid ids, deduplicated; anything else is ignored."""
     found = []
     for word in words:
         try:

@@ -1,7 +1,8 @@
-"""What people without an account see: the pages and files behind a link.
+"""Public pages and files of a share link, for people without an account.
 
-The secret in the address is all they have. A wrong one, a revoked one and none at all look the
-same; nothing here leads to any other page, and no file goes out but by its place behind its link.
+The secret token in the URL is the only credential. A wrong, a revoked and a missing token get the
+same 404; no page here links to any other, and files are addressed only by their position in a
+share, never by id.
 """
 
 import contextlib
@@ -51,18 +52,18 @@ AT_WORK = "Too many files are being prepared. Please try again in a moment."
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One file behind a link, and those beside it."""
+    """One file of a share, and its neighbours."""
 
-    number: int  # as it is counted on the page
+    number: int  # 1-based, as shown on the page
     count: int
     item: ShareItem
-    before: int | None  # positions
+    before: int | None  # positions of the neighbours; None at the ends
     after: int | None
 
 
 @bp.get("/<token>")
 def page(token: str) -> Response | str:
-    """All of it: photos, films, recordings."""
+    """Show all files of the share: photos, videos, recordings."""
     share = _find_share(token)
     _count_use()
     if _is_locked(share):
@@ -85,7 +86,7 @@ def page(token: str) -> Response | str:
 
 @bp.post("/<token>")
 def unlock(token: str) -> Response | BaseResponse | tuple[str, int]:
-    """Say the passphrase. Who said it right is not asked again for a while."""
+    """Check the passphrase, rate limited; if right, set a cookie for `UNLOCKED_FOR`."""
     share = _find_share(token)
     if share.passphrase_hash is None:
         return redirect(url_for(".page", token=token), 303)
@@ -104,7 +105,7 @@ def unlock(token: str) -> Response | BaseResponse | tuple[str, int]:
     except throttle.TooMany as refusal:
         db.session.rollback()
         raise TooManyRequests(TOO_OFTEN, retry_after=_seconds(refusal.wait)) from None
-    db.session.commit()  # nobody waits for the database while this hashes
+    db.session.commit()  # release the transaction before the slow hash
     if not sharing.is_passphrase(share, request.form.get("passphrase", "")):
         wrong = "That is not the passphrase. Capitals and extra spaces make no difference."
         return render_template("sharing/locked.html", token=token, wrong=wrong), 401
@@ -118,18 +119,19 @@ def unlock(token: str) -> Response | BaseResponse | tuple[str, int]:
         secure=current_app.config["SESSION_COOKIE_SECURE"],
         httponly=True,
         samesite="Lax",
-        path=url_for(".page", token=token),  # no other link's business
+        path=url_for(".page", token=token),  # scoped to this share
     )
     return response
 
 
-# Its token is checked above. The usual check asks for a referrer, too, and these pages send none.
+# The view validates the CSRF token itself: CSRFProtect would also require a Referer, and these
+# pages send none.
 access.csrf.exempt(unlock)
 
 
 @bp.get("/<token>/<int:position>")
 def one(token: str, position: int) -> str:
-    """One photo, as large as the screen."""
+    """Show one photo at screen size."""
     share = _open(token)
     items = sharing.items_shown(share)
     places = [item.position for item in items]
@@ -148,19 +150,19 @@ def one(token: str, position: int) -> str:
 
 @bp.get("/<token>/<int:position>/thumbnail")
 def thumbnail(token: str, position: int) -> Response:
-    """A small JPEG, made by us without the sender's details."""
+    """Serve a small JPEG that we generated, without the sender's metadata."""
     return _send_small(_item(token, position), "thumbnail")
 
 
 @bp.get("/<token>/<int:position>/picture")
 def picture(token: str, position: int) -> Response:
-    """A JPEG of about a screen's size, made by us without the sender's details."""
+    """Serve a screen-sized JPEG that we generated, without the sender's metadata."""
     return _send_small(_item(token, position), "preview")
 
 
 @bp.get("/<token>/<int:position>/play")
 def play(token: str, position: int) -> Response:
-    """A recording or film that every browser plays, cleaned."""
+    """Serve the playable copy of a recording or video, without metadata."""
     media = _item(token, position)
     if media.media_type is MediaType.PHOTO or not plays(media):
         abort(404)
@@ -169,7 +171,7 @@ def play(token: str, position: int) -> Response:
 
 @bp.get("/<token>/<int:position>/download")
 def download(token: str, position: int) -> Response:
-    """The whole file at full size, cleaned."""
+    """Serve the full-size file, without metadata, as an attachment."""
     media = _item(token, position)
     if "Range" not in request.headers:
         _count_use()
@@ -184,11 +186,14 @@ def contents(items: Sequence[ShareItem]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
-# --- Who may -------------------------------------------------------------------------------
+# --- Authorization -------------------------------------------------------------------------
 
 
 def _find_share(token: str) -> Share:
-    """The link that this is the secret of; 410 once it has expired, 404 for all the rest."""
+    """Load the share of this token. Aborts with 410 if it has expired, with 404 otherwise.
+
+    Raises TooManyRequests for an address that guesses tokens.
+    """
     guesses = Allowance(f"shared-guess:{client_network()}", free=30, memory=timedelta(hours=1))
     share = sharing.find_share(token)
     if share is None:
@@ -200,7 +205,7 @@ def _find_share(token: str) -> Share:
 
 
 def _open(token: str) -> Share:
-    """The same, and if it has a passphrase, it was said."""
+    """Load the share of this token. Also aborts with 404 if its passphrase was not entered."""
     share = _find_share(token)
     if _is_locked(share):
         abort(404)
@@ -240,16 +245,16 @@ def _serializer() -> URLSafeTimedSerializer:
 
 
 def _is_a_view() -> bool:
-    """Whether a customer looks: not one of us, nor a machine that only asks what there is."""
+    """Whether to count a view: a GET by a customer, not by staff, a HEAD or a prefetch."""
     ahead = "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
     return request.method == "GET" and not ahead and access.current_user() is None
 
 
-# --- How often -----------------------------------------------------------------------------
+# --- Rate limits ---------------------------------------------------------------------------
 
 
 def _count_use() -> None:
-    """429 for an address that asks for too many pages and files."""
+    """Rate limit pages and files by client address. Commits. Raises TooManyRequests."""
     begin_writing()
     is_fine = sharing.count_use(client_network())
     db.session.commit()
@@ -258,7 +263,10 @@ def _count_use() -> None:
 
 
 def _count_guess(guesses: Allowance) -> None:
-    """429 for an address that guesses secrets; then it writes nothing either."""
+    """Rate limit wrong tokens by client address. Raises TooManyRequests.
+
+    Once over the limit it does not write to the database either, so a flood costs no writes.
+    """
     row = db.session.get(Throttle, guesses.key)
     if row is not None and row.until is not None:
         left = row.until - now()
@@ -285,7 +293,7 @@ def _send_small(media: MediaAttachment, name: str) -> Response:
 
 
 def _send_clean(media: MediaAttachment, position: int, *, to_play: bool) -> Response:
-    db.session.commit()  # nobody waits for the database while a copy is made
+    db.session.commit()  # release the transaction before the copy is made
     try:
         copy = sharing.clean_copy(media, to_play=to_play)
     except sharing.NotClean:
@@ -296,7 +304,7 @@ def _send_clean(media: MediaAttachment, position: int, *, to_play: bool) -> Resp
         raise ServiceUnavailable(str(trouble), retry_after=60) from None
     if to_play:
         return _send(media, copy.key, copy.mime_type, "plays", "inline")
-    # Our own words: the original's name may tell who took it, ours tells whose it is.
+    # A generic name: the original's may reveal who took it, our storage name reveals the customer.
     ending = copy.key.rpartition(".")[2]
     name = f"{what(media).replace(' ', '-')}-{position}.{ending}"
     return _send(
@@ -307,14 +315,14 @@ def _send_clean(media: MediaAttachment, position: int, *, to_play: bool) -> Resp
 def _send(
     media: MediaAttachment, key: str, mime_type: str, version: str, disposition: str
 ) -> Response:
-    # The original's hash would recognise it elsewhere: the tag is made of our own id.
+    # Not the original's hash: it would identify the file elsewhere. The ETag derives from our id.
     etag = f'"{fingerprint(f"{media.id} {version}")[:32]}"'
     return files.send(
         media, key, mime_type, etag, disposition=disposition, caching="private, max-age=3600"
     )
 
 
-# --- What holds for every answer -----------------------------------------------------------
+# --- Headers and errors --------------------------------------------------------------------
 
 
 @bp.after_request
@@ -330,7 +338,7 @@ def _keep_private(response: Response) -> Response:
 
 @bp.errorhandler(HTTPException)
 def _say(error: HTTPException) -> Response | HTTPException:
-    """The same calm page for all that is not here."""
+    """Render the same neutral page for all errors."""
     if error.code is None or error.code < 400:
         return error
     words = NOTHING_HERE if error.code == 404 else error.description

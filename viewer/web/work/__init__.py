@@ -1,4 +1,4 @@
-"""Quotes, appointments, invoices; which files belong to them; evidence of what they rest on."""
+"""Work records (quotes, appointments, invoices), links of files to them, evidence snapshots."""
 
 from flask import Blueprint
 

@@ -1,4 +1,4 @@
-"""What a quote was priced from: a page that can be printed, and everything as a ZIP."""
+"""Evidence: the snapshot of files that a quote was priced from, as a printable page and a ZIP."""
 
 import uuid
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ State = MediaAttachment.State
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One file of an evidence, as it was then and is now."""
+    """One file of a snapshot, as it was then and is now."""
 
     item: EvidenceItem
     sender: str
-    picture: str | None  # its address, for who is looking
-    is_shown: bool  # whether its own pages show it
-    now: list[str]  # what has changed since
+    picture: str | None  # URL of its thumbnail, if the current user may see it
+    is_shown: bool  # whether its own pages show it: false in the trash
+    now: list[str]  # what has changed since, in words
 
 
 @bp.get("/work/<uuid:record_id>/evidence")
 def newest(record_id: uuid.UUID) -> Response:
-    """Of the last time that the quote was sent."""
+    """Redirect to the snapshot of the last time the quote was sent."""
     found = evidence.snapshots_of(find_record(record_id))
     if not found:
         abort(404, "This quote was not sent yet, so nothing was kept.")
@@ -46,7 +46,7 @@ def newest(record_id: uuid.UUID) -> Response:
 
 @bp.get("/work/<uuid:record_id>/evidence/<uuid:evidence_id>")
 def show(record_id: uuid.UUID, evidence_id: uuid.UUID) -> str:
-    """What the quote was priced from, as it was; and plainly, what is otherwise now."""
+    """Show what the quote was priced from, as it was then, and what has changed since."""
     record, kept = find_record(record_id), _find_evidence(record_id, evidence_id)
     links = filing.links_of(record)
     others = evidence.snapshots_of(record)
@@ -63,11 +63,11 @@ def show(record_id: uuid.UUID, evidence_id: uuid.UUID) -> str:
 
 @bp.get("/work/<uuid:record_id>/evidence/<uuid:evidence_id>/zip")
 def download(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Response:
-    """The originals with a table of them. Each is read through first: the table says what is
-    damaged or missing, and what is the same as then."""
+    """Download the originals and a manifest as a ZIP. Verifies every checksum first: the manifest
+    states which files are damaged, missing or unchanged. 503 if the store does not answer."""
     kept = _find_evidence(record_id, evidence_id)
     names = {item.media_id: _file_name(item) for item in kept.items}
-    db.session.commit()  # nobody waits for the database while originals are read
+    db.session.commit()  # release the transaction before originals are read
     try:
         checks = {item.media_id: evidence.verify(item) for item in kept.items}
     except Unavailable as trouble:
@@ -93,9 +93,9 @@ def download(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Response:
 @bp.post("/work/<uuid:record_id>/evidence/<uuid:evidence_id>/checks")
 @needs(Role.OFFICE)
 def check_all(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Response:
-    """Read every original again: are the bytes those of then? What is found stands on its row."""
+    """Verify the checksum of every original in the snapshot; record the findings on the rows."""
     kept = _find_evidence(record_id, evidence_id)
-    db.session.commit()  # nobody waits for the database while originals are read
+    db.session.commit()  # release the transaction before originals are read
     try:
         findings = evidence.check_all(kept)
     except Unavailable as trouble:

@@ -1,7 +1,7 @@
-"""The forms of work records: from what people type to plain values, and back beside an error.
+"""Forms of work records: parse input into plain values, and show it again beside an error.
 
-Only the notation is judged here (what is an amount, which moment is 2:30 AM); what a record may
-say, `office.records` decides.
+Only syntax is checked here (what is an amount, which moment is 2:30 AM); `office.records`
+validates the values.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from viewer.office import money, records
 Kind = WorkRecord.Kind
 
 
-class Typed(Field):  # type: ignore[misc]  # WTForms brings no types
-    """A field that keeps what was typed, whether or not it could be read."""
+class Typed(Field):  # type: ignore[misc]  # WTForms has no type hints
+    """A field that keeps the input as typed, even if it cannot be parsed."""
 
     def __init__(
         self, read: Callable[[str], Any], write: Callable[[Any], str], **words: Any
@@ -28,7 +28,7 @@ class Typed(Field):  # type: ignore[misc]  # WTForms brings no types
         self.read, self.write = read, write
 
     def process_formdata(self, valuelist: list[str]) -> None:
-        if valuelist:  # a field that was not sent keeps what it had
+        if valuelist:  # a field absent from the request keeps its value
             self.data = None
             typed = valuelist[0].strip()
             self.data = self.read(typed) if typed else None
@@ -41,7 +41,7 @@ class Typed(Field):  # type: ignore[misc]  # WTForms brings no types
 
 
 class Words(StringField):  # type: ignore[misc]
-    """A line of text, or some."""
+    """A text field of one or more lines."""
 
     @property
     def typed(self) -> str:
@@ -52,7 +52,10 @@ class Words(StringField):  # type: ignore[misc]
 
 
 def read_moment(typed: str) -> datetime:
-    """The first moment when the clocks of the display zone show this. Raises ValueError."""
+    """Parse a local time of the display time zone: the first of two, if it is ambiguous (DST).
+
+    Raises ValueError, with a message to show, also for a time that DST skips.
+    """
     try:
         here = datetime.fromisoformat(typed)
     except ValueError:
@@ -73,7 +76,7 @@ def read_moment(typed: str) -> datetime:
 
 
 def is_twice(moment: datetime) -> bool:
-    """Whether the clocks show this time twice, an hour apart, because they go back."""
+    """Whether this local time is ambiguous: it occurs twice because DST ends."""
     here = moment.astimezone(settings().zone)
     return here.replace(fold=0).utcoffset() != here.replace(fold=1).utcoffset()
 
@@ -101,7 +104,7 @@ def _day(here: datetime) -> str:
 
 
 class RecordForm(FlaskForm):  # type: ignore[misc]
-    """What every kind has. `id` makes a second click harmless, `seen` tells who was faster."""
+    """Base form. `id` makes a double submit idempotent; `seen` is the version (optimistic lock)."""
 
     kind: Kind
 
@@ -113,20 +116,20 @@ class RecordForm(FlaskForm):  # type: ignore[misc]
     notes = Words()
 
     def values(self) -> dict[str, Any]:
-        """What was typed, as `office.records` wants it."""
+        """Return the parsed values, as `office.records` expects them."""
         return {name: self[name].data for name in self.names()}
 
     def names(self) -> tuple[str, ...]:
         return (*records.FIELDS[self.kind], *records.COMMON)
 
     def kept(self) -> list[tuple[str, str]]:
-        """Everything, for a page in between."""
+        """Return all fields as typed, to carry them through an intermediate page."""
         return [(field.name, field.typed) for field in self if isinstance(field, Typed | Words)] + [
             (field.name, field.data or "") for field in (self.id, self.seen, self.conversation)
         ]
 
     def checked(self) -> dict[str, Any]:
-        """Its values, sound in themselves. Raises records.Invalid, with all that is wrong."""
+        """Return the validated values. Raises records.Invalid with the errors of all fields."""
         self.validate()
         errors = {name: str(self[name].errors[0]) for name in self.names() if self[name].errors}
         try:
@@ -138,12 +141,12 @@ class RecordForm(FlaskForm):  # type: ignore[misc]
         return clean
 
     def refuse(self, errors: dict[str, str]) -> None:
-        """Show these beside their fields."""
+        """Set these errors, to show them beside their fields."""
         for name, words in errors.items():
             self[name].errors = [words]
 
     def problems(self) -> list[tuple[str, str, str]]:
-        """Each wrong field: its name, what it is called, what is wrong."""
+        """List each invalid field: name, label, error."""
         return [
             (name, records.LABELS[name], str(self[name].errors[0]))
             for name in self.names()
@@ -176,13 +179,13 @@ class AppointmentForm(RecordForm):
     kind = Kind.APPOINTMENT
 
     starts_at = Typed(read_moment, write_moment)
-    starts_at_fold = Words()  # "0" or "1": of two times that look alike, the first or the second
+    starts_at_fold = Words()  # "0" or "1": the first or the second of an ambiguous time
     visit = Words()
     place = Words()
 
     @property
     def is_twice(self) -> bool:
-        """Whether it has to be asked which of two moments is meant."""
+        """Whether the time is ambiguous, so that the user must choose."""
         return self.starts_at.data is not None and is_twice(self.starts_at.data)
 
     @property
@@ -191,7 +194,7 @@ class AppointmentForm(RecordForm):
 
     @property
     def both(self) -> list[tuple[str, str]]:
-        """The two moments: the value of each choice, and how it reads."""
+        """List the two choices for an ambiguous time: value and label."""
         here = self._here
         return [
             (str(fold), f"{_clock(here)} {here.replace(fold=fold):%Z}, {which}")
@@ -220,12 +223,12 @@ FORMS: dict[Kind, type[RecordForm]] = {
 
 
 def blank(kind: Kind, **values: Any) -> RecordForm:
-    """A form to be filled in, or the one that was sent."""
+    """Build an empty form, or bind it to the submitted data."""
     return FORMS[kind](data=values)
 
 
 def filled(record: WorkRecord) -> RecordForm:
-    """A form that says what the record says, or the one that was sent."""
+    """Build a form with the record's values, or bind it to the submitted data."""
     values = {
         name: getattr(record, name) for name in (*records.FIELDS[record.kind], *records.COMMON)
     }

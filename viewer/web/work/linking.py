@@ -1,4 +1,4 @@
-"""Which files belong to which work: choose, link, unlink, arrange."""
+"""Link files to work records: choose a record, link, unlink, pick and arrange files."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -39,12 +39,12 @@ Kind = WorkRecord.Kind
 Answer = str | Response | tuple[str, int]
 
 
-# --- Choosing the work -----------------------------------------------------------------------
+# --- Choosing the record ---------------------------------------------------------------------
 
 
 @bp.route("/work/link/choose", methods=["GET", "POST"])
 def choose() -> Answer:
-    """Which work do these files belong to? They may be many, so forms post them."""
+    """Show the records that these files may be linked to. By POST if the ids exceed a URL."""
     return _choose({})
 
 
@@ -85,7 +85,7 @@ def _found(words: str) -> Sequence[WorkRecord]:
 
 @bp.post("/work/link")
 def link() -> Response:
-    """These files belong to this record."""
+    """Link files to a record. Idempotent. 409 if a file was moved to the trash meanwhile."""
     record, chosen = asked_record(), chosen_files()
     if not chosen.media:
         return nothing_chosen(chosen)
@@ -115,7 +115,7 @@ def link() -> Response:
 
 @bp.post("/work/link/undo")
 def undo_link() -> Response:
-    """Take back what the user linked in one go. What had been linked before stays."""
+    """Undo one bulk link of this user, made at the time `at`. Earlier links stay. Idempotent."""
     record = asked_record()
     media = filing.media_linked_at(record, read_moment(), the_user())
     gone = filing.unlink(media, record, the_user())
@@ -131,7 +131,7 @@ def undo_link() -> Response:
 @bp.post("/work/link/quote")
 @needs(Role.OFFICE)
 def new_quote() -> Answer:
-    """A new quote from these files, in one step. Pressing twice makes one."""
+    """Create a quote and link these files to it. Idempotent by `quote_id`: no second quote."""
     chosen = chosen_files()
     if not chosen.media:
         return nothing_chosen(chosen)
@@ -153,14 +153,14 @@ def new_quote() -> Answer:
 
 
 def link_along(record: WorkRecord) -> None:
-    """Link what a form for a new record carries along. Does not commit."""
+    """Link the files that the form of a new record carries along. Does not commit."""
     if chosen := chosen_files().media:
         filing.link(chosen, record, the_user(), read_caption())
 
 
 @bp.post("/work/unlink")
 def unlink() -> Response:
-    """These files don't belong to the record after all, whatever became of them."""
+    """Unlink files from a record, also damaged or trashed ones. Idempotent."""
     record, chosen = asked_record(), chosen_files(also_put_away=True)
     goal = goal_of(record)
     _unlink(chosen.media, record, goal)
@@ -168,9 +168,9 @@ def unlink() -> Response:
 
 
 def _unlink(media: Sequence[MediaAttachment], record: WorkRecord, goal: str) -> None:
-    """Unlink, commit, and offer to put it back as it was: place, caption, cover.
+    """Unlink, commit, and offer an undo that restores position, caption and cover.
 
-    What is damaged or in the trash cannot be linked again, so that is not offered for it.
+    No undo if a file is damaged or in the trash: it could not be linked again.
     """
     cover = record.cover_id
     old = {one.media_id: one for one in filing.links_of(record)}
@@ -201,9 +201,9 @@ def _unlink(media: Sequence[MediaAttachment], record: WorkRecord, goal: str) -> 
 
 @bp.route("/work/<uuid:record_id>/pick", methods=["GET", "POST"])
 def pick(record_id: uuid.UUID) -> str:
-    """Choose among what the customer sent, newest first.
+    """Pick from the files of the customer, newest first, to link them to a record.
 
-    Older pages are posted for, so that what is ticked on this one goes along.
+    Paginated by POST, to carry along the files ticked on this page.
     """
     record = find_record(record_id)
     cursor, key = request.args.get("before"), (MediaAttachment.sent_at, MediaAttachment.id)
@@ -227,14 +227,14 @@ def pick(record_id: uuid.UUID) -> str:
 
 @bp.post("/work/<uuid:record_id>/files")
 def arrange(record_id: uuid.UUID) -> Response:
-    """The order, the captions, and what one button did: all that the form holds is kept."""
+    """Save the order and captions of a record's files, then apply the button that was pressed."""
     record, form = find_record(record_id), request.form
     links = {str(one.id): one for one in filing.links_of(record)}
     if order := read_ids(form.getlist("link")):
         filing.reorder_links(record, order)
     for link_id, one in links.items():
         typed = form.get(f"caption-{link_id}")
-        # Only what was typed here: a colleague may have written another one meanwhile.
+        # Only a caption edited here: a colleague may have changed the others meanwhile.
         if typed is not None and typed != form.get(f"was-{link_id}"):
             filing.set_caption(one, short_caption(typed), the_user())
     pressed, link_id = _pressed(("earlier", "later", "cover", "remove"))
@@ -261,7 +261,7 @@ def _pressed(names: Iterable[str]) -> tuple[str, str]:
 
 
 def _make_quote(conversation: Conversation) -> WorkRecord:
-    """Raises ValueError for an amount that is none, records.Invalid."""
+    """Raises ValueError for an invalid amount, records.Invalid and records.Overtaken."""
     form = request.form
     amount = form.get("amount", "").strip()
     return records.create(

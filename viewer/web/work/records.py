@@ -1,4 +1,4 @@
-"""Work: quotes, appointments and invoices, each for the customer of a conversation."""
+"""Pages of work records: quotes, appointments and invoices, each for a conversation's customer."""
 
 import uuid
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ Kind = WorkRecord.Kind
 Status = WorkRecord.Status
 Answer = str | Response | tuple[str, int]
 
-# The word in an address, one of them, several.
+# By URL segment: the kind, its singular, its plural.
 KINDS = {
     "quotes": (Kind.QUOTE, "quote", "Quotes"),
     "appointments": (Kind.APPOINTMENT, "appointment", "Appointments"),
@@ -46,7 +46,7 @@ WORDS = {kind: word for word, (kind, _, _) in KINDS.items()}
 _KIND = "any(quotes,appointments,invoices):word"
 
 SHOWN = {worklist.OPEN: "Open", worklist.ALL: "All", worklist.ARCHIVED: "Archived"}
-# What a button says that makes it so: forwards, and back.
+# Button labels of the status transitions, forwards and back.
 STEPS = {
     (Kind.QUOTE, Status.SENT): "Mark as sent",
     (Kind.QUOTE, Status.APPROVED): "Approved",
@@ -60,21 +60,21 @@ STEPS = {
     (Kind.INVOICE, Status.VOID): "Void",
     (Kind.INVOICE, Status.DRAFT): "Back to draft",
 }
-ALONG = ("media", "caption")  # of files that are linked to a new record
-CUSTOMERS = 12  # to choose from; whoever is not among them is searched for
-HISTORY = 50  # lines
+ALONG = ("media", "caption")  # form fields of files to link to a new record
+CUSTOMERS = 12  # offered to choose from; the others are found by search
+HISTORY = 50  # entries
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A record in a list."""
+    """One row of a list of records."""
 
     record: WorkRecord
     customer: str
-    files: list[str]  # 3 photos
+    files: list[str]  # a text per kind: "3 photos"
 
     def facts(self, *, hides_customer: bool = False) -> str:
-        """What tells it from others, but for its name and status."""
+        """Summarize the record, without its name and status."""
         place = self.record.place if self.record.starts_at else None
         return " · ".join(
             filter(None, ("" if hides_customer else self.customer, place, *self.files))
@@ -87,7 +87,7 @@ class Row:
 @bp.get("/work", defaults={"word": None})
 @bp.get(f"/work/<{_KIND}>")
 def index(word: str | None) -> str:
-    """Work of all kinds, or of one: what is open first of all."""
+    """List work records of all kinds or of one; open ones by default."""
     kind = KINDS[word][0] if word else None
     conversation = _customer(request.args.get("customer"))
     typed = request.args.get("q", "").strip()
@@ -116,7 +116,7 @@ def index(word: str | None) -> str:
 
 @bp.get("/conversations/<uuid:conversation_id>/work")
 def of_conversation(conversation_id: uuid.UUID) -> str:
-    """Everything that was done, or is to be, for this customer."""
+    """List all work records of this customer, also closed and planned ones."""
     conversation = _customer(str(conversation_id))
     assert conversation is not None  # noqa: S101 - or it is a 404
     wanted = worklist.Wanted(show=worklist.ALL, conversation=conversation)
@@ -132,7 +132,7 @@ def of_conversation(conversation_id: uuid.UUID) -> str:
 
 
 def _page(wanted: worklist.Wanted) -> tuple[worklist.Page, str | None]:
-    """The page that the address asks for, and the cursor of the next."""
+    """Load the page that the query asks for, and the cursor of the next one."""
     after = request.args.get("after")
     key = None if after is None else Cursor.decode(after, wanted.sort_key).key
     page = worklist.read_page(wanted, key)
@@ -160,7 +160,7 @@ def _lines(found: Sequence[WorkRecord]) -> list[Row]:
 
 @bp.get("/work/<uuid:record_id>")
 def show(record_id: uuid.UUID) -> str:
-    """What it is, what may become of it, its photos and voicemails, what was done."""
+    """Show a record: its fields, possible transitions, linked files, evidence, history."""
     record = find_record(record_id)
     links = filing.links_of(record)
     kept = evidence.snapshots_of(record)
@@ -183,7 +183,7 @@ def show(record_id: uuid.UUID) -> str:
 
 @bp.get("/work/<uuid:record_id>/slides")
 def pictures(record_id: uuid.UUID) -> Any:
-    """Its photos and videos, for the photo viewer."""
+    """Return the record's photos and videos, for the lightbox."""
     record = find_record(record_id)
     return slides.answer(MediaAttachment.links.any(MediaLink.record_id == record.id))
 
@@ -191,7 +191,7 @@ def pictures(record_id: uuid.UUID) -> Any:
 @bp.post("/work/<uuid:record_id>/status")
 @needs(Role.OFFICE)
 def step(record_id: uuid.UUID) -> Response:
-    """It becomes `status`. Pressing twice is fine."""
+    """Change the status to `status`, if the transition is allowed. Idempotent."""
     record = find_record(record_id, to_change=True)
     before = record.status
     try:
@@ -215,7 +215,7 @@ def step(record_id: uuid.UUID) -> Response:
 @bp.post("/work/<uuid:record_id>/archive")
 @needs(Role.OFFICE)
 def archive(record_id: uuid.UUID) -> Response:
-    """Out of the way. Twice is fine."""
+    """Archive a record. Idempotent."""
     record = find_record(record_id, to_change=True)
     records.archive(record)
     db.session.commit()
@@ -226,7 +226,7 @@ def archive(record_id: uuid.UUID) -> Response:
 @bp.post("/work/<uuid:record_id>/unarchive")
 @needs(Role.OFFICE)
 def unarchive(record_id: uuid.UUID) -> Response:
-    """Back among the others. Twice is fine."""
+    """Unarchive a record. Idempotent."""
     record = find_record(record_id, to_change=True)
     records.unarchive(record)
     db.session.commit()
@@ -235,7 +235,7 @@ def unarchive(record_id: uuid.UUID) -> Response:
 
 
 def _history(record: WorkRecord) -> list[tuple[AuditEntry, str]]:
-    """What was done, the newest first, and who did it."""
+    """Load the record's audit log, newest first, each entry with the name of the user."""
     rows = db.session.execute(
         sa.select(AuditEntry, User.name)
         .outerjoin(User, User.id == AuditEntry.user_id)
@@ -252,7 +252,10 @@ def _history(record: WorkRecord) -> list[tuple[AuditEntry, str]]:
 @bp.route(f"/work/<{_KIND}>/new", methods=["GET", "POST"])
 @needs(Role.OFFICE)
 def new(word: str) -> str:
-    """First for whom, then what. Posted, it carries files along that are to be linked."""
+    """Show the form for a new record; first the choice of a customer, if none is given.
+
+    A POST carries along files to link.
+    """
     conversation = _customer(request.values.get("conversation"))
     kind = KINDS[word][0]
     if conversation is None:
@@ -267,7 +270,9 @@ def new(word: str) -> str:
 @bp.post(f"/work/<{_KIND}>")
 @needs(Role.OFFICE)
 def create(word: str) -> Answer:
-    """A new record. Pressing twice makes one, going back and correcting it too."""
+    """Create a record. Idempotent by the form's `id`: a double submit, or going back to correct it,
+    makes no second record. 422 if invalid, 409 on an edit conflict.
+    """
     kind = KINDS[word][0]
     form = blank(kind)
     conversation = _customer(form["conversation"].data)
@@ -299,7 +304,10 @@ def edit(record_id: uuid.UUID) -> str:
 @bp.post("/work/<uuid:record_id>")
 @needs(Role.OFFICE)
 def save(record_id: uuid.UUID) -> Answer:
-    """What was edited; unless somebody else was faster, who must not be overwritten unseen."""
+    """Save an edited record, with optimistic locking: 409 if somebody else has changed it since.
+
+    The form's `seen` is the version it was based on, so no change is overwritten unseen.
+    """
     record = find_record(record_id, to_change=True)
     form = filled(record)
     conversation = _customer(form["conversation"].data) or record.conversation
@@ -318,14 +326,14 @@ def save(record_id: uuid.UUID) -> Answer:
 def _overtaken(
     form: RecordForm, record: WorkRecord, conversation: Conversation, other: records.Overtaken
 ) -> Answer:
-    """What was typed, beside what is saved; saving it now means it."""
+    """Respond 409 with the typed values beside the saved ones; saving again then overwrites."""
     theirs = _theirs(form, record, conversation)
     form["seen"].data = records.version_of(record)
     return _form(form, conversation, record, overtaken=other, theirs=theirs), 409
 
 
 def _theirs(form: RecordForm, record: WorkRecord, conversation: Conversation) -> dict[str, str]:
-    """What is saved now, of the fields in which something else was typed."""
+    """Return the saved values of the fields that differ from what was typed."""
     typed = form.checked()
     found = {
         name: records.show_value(getattr(record, name))
@@ -359,13 +367,13 @@ def _form(
     )
 
 
-# --- For whom ------------------------------------------------------------------------------
+# --- Choice of the customer ----------------------------------------------------------------
 
 
 @bp.post(f"/work/<{_KIND}>/customer")
 @needs(Role.OFFICE)
 def choose_customer(word: str) -> str:
-    """Another customer; what was typed so far goes along."""
+    """Choose another customer; carries along what was typed so far."""
     form = blank(KINDS[word][0])
     along = [(name, one) for name in ALONG for one in request.form.getlist(name)]
     return _choose_customer(word, request.form.get("q", ""), kept=form.kept() + along)
@@ -374,14 +382,14 @@ def choose_customer(word: str) -> str:
 @bp.post(f"/work/<{_KIND}>/form")
 @needs(Role.OFFICE)
 def go_on(word: str) -> str:
-    """Back in the form, with another customer."""
+    """Return to the form with the chosen customer."""
     form = blank(KINDS[word][0])
     chosen = request.form.get("customer")
     conversation = _customer(chosen or form["conversation"].data)
     if conversation is None:
         abort(400, "A record needs its customer.")
     form["conversation"].data = str(conversation.id)
-    # A record that is being edited has a version; one that is new has none.
+    # An edited record has a version (`seen`), a new one has none.
     record_id = _uuid(form["id"].data) if form["seen"].data else None
     return _form(form, conversation, records.find_record(record_id) if record_id else None)
 
@@ -398,7 +406,7 @@ def _choose_customer(word: str, typed: str, kept: list[tuple[str, str]]) -> str:
 
 
 def _customers(typed: str) -> list[customers.Customer]:
-    """Those who wrote or called last; with words, those whom the search knows by them."""
+    """List the customers with the latest messages; with a search text, those that match it."""
     wanted = sa.select(Conversation)
     if typed.strip():
         ids = query.search(query.read_terms(typed), people=True, limit=CUSTOMERS)
@@ -412,11 +420,11 @@ def _customers(typed: str) -> list[customers.Customer]:
     return [called[row.id] for row in rows]
 
 
-# --- What a request names ------------------------------------------------------------------
+# --- Parsing of the request ----------------------------------------------------------------
 
 
 def _customer(wanted: str | None) -> Conversation | None:
-    """The conversation of this id; None if none is named. 404 for one that nobody knows."""
+    """Load the conversation of this id; None without an id. Aborts with 400 or 404."""
     if not wanted:
         return None
     conversation = Conversation.find(_uuid(wanted))

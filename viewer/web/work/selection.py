@@ -1,4 +1,4 @@
-"""What the forms of linking name: files, a record, where to go afterwards; and how it is said."""
+"""Request parsing for linking forms: files, record, `next` URL; and flash messages with undo."""
 
 import re
 import uuid
@@ -24,22 +24,22 @@ from viewer.web.work.wording import page_of
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The files that a form or an address names."""
+    """The files that a form or a URL names."""
 
     media: list[MediaAttachment]  # oldest first
-    left_out: int  # unknown, not here yet, or in the trash
+    left_out: int  # how many were unknown, not stored yet, or in the trash
 
     @property
     def customers(self) -> list[Conversation]:
-        """Who sent them, the one of most files first."""
+        """Return their conversations, the one with the most files first."""
         senders = [one.conversation for one in self.media]
         return sorted(dict.fromkeys(senders), key=lambda one: -senders.count(one))
 
 
 def chosen_files(*, also_put_away: bool = False) -> Chosen:
-    """`media`, repeated; where none is ticked, all that were `shown`; or those of a `message`.
+    """Load the files in `media` (repeated), or if none is ticked in `shown`; plus a `message`'s.
 
-    Only what is stored, unless what is damaged or in the trash is meant, too.
+    Only stored files, unless `also_put_away` includes the damaged and trashed. Aborts with 400.
     """
     ids = read_ids(request.values.getlist("media") or request.values.getlist("shown"))
     if len(ids) > MOST_FILES:
@@ -60,7 +60,7 @@ def chosen_files(*, also_put_away: bool = False) -> Chosen:
 
 
 def nothing_chosen(chosen: Chosen) -> Response:
-    """Without files there is nothing to do; say why and go back."""
+    """Flash why no file was selected, and redirect back."""
     flash(
         "None of these files is here yet, so they can't be linked."
         if chosen.left_out or "message" in request.values
@@ -75,7 +75,7 @@ def asked_record() -> WorkRecord:
 
 
 def find_record(record_id: uuid.UUID, *, to_change: bool = False) -> WorkRecord:
-    """The record of this id, locked where it is going to change; 404 where there is none."""
+    """Load a record, with a row lock if `to_change`. Aborts with 404 if there is none."""
     record = records.find_record(record_id, to_change=to_change)
     if record is None:
         abort(404, "There is no such record.")
@@ -101,7 +101,7 @@ def short_caption(words: str) -> str:
 
 
 def one_line(words: str) -> str:
-    return " ".join(words.replace("\0", "").split())  # PostgreSQL takes no NUL
+    return " ".join(words.replace("\0", "").split())  # PostgreSQL rejects NUL
 
 
 def read_number(name: str) -> int | None:
@@ -131,12 +131,12 @@ def titles_by_id(conversations: Iterable[Conversation]) -> dict[uuid.UUID, str]:
     return {one.id: title for one, title in zip(rows, titles_of(rows), strict=True)}
 
 
-# --- Words -----------------------------------------------------------------------------------
+# --- Flash messages --------------------------------------------------------------------------
 
 
 def flash_with_undo(
     words: str, undo: str, show: WorkRecord | None = None, **fields: object
 ) -> None:
-    """Say what was done, with a button that undoes it; perhaps with a way to the record."""
+    """Flash a message with an undo button, and with a link to the record `show`, if given."""
     page = render_template("work/_undo.html", words=words, undo=undo, record=show, fields=fields)
     flash(Markup(page))  # noqa: S704 - our own template, which escapes

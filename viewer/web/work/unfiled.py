@@ -1,4 +1,4 @@
-"""The tray of files that belong to no work yet, and those that somebody set aside."""
+"""Unfiled files: those not linked to any work record yet, and those marked as not needed."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -25,14 +25,14 @@ from viewer.web.work.wording import counted, sentence
 bp = Blueprint("unfiled", __name__)
 
 TRAY_PAGE = 60
-INLINE = 2  # suggestions beside a customer's files in the tray
+INLINE = 2  # suggested records shown beside a customer's files
 
 Kind = WorkRecord.Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One customer's files in the tray."""
+    """The unfiled files of one customer."""
 
     conversation: Conversation
     title: str
@@ -42,9 +42,9 @@ class Group:
 
 @bp.get("/unfiled")
 def show() -> str:
-    """What waits for somebody to say where it belongs, the oldest first; each customer's together.
+    """List unfiled files, oldest first, grouped by customer.
 
-    `?show=not-needed`: what somebody said belongs nowhere, the newest first.
+    With `?show=not-needed`: those marked as not needed, newest first.
     """
     if request.args.get("show") == "not-needed":
         return _not_needed_page()
@@ -99,7 +99,7 @@ def _groups(page: Sequence[MediaAttachment]) -> list[Group]:
 
 @bp.post("/unfiled/not-needed")
 def not_needed() -> Response:
-    """These files belong to no work."""
+    """Mark files as not needed: they belong to no work record. Idempotent."""
     chosen = chosen_files()
     marked = filing.mark_not_needed(chosen.media, the_user())
     db.session.commit()
@@ -108,7 +108,7 @@ def not_needed() -> Response:
         flash("Nothing to set aside: these files are filed already.")
         return redirect(goal, 303)
     moment = marked[0].not_needed_at
-    assert moment is not None  # noqa: S101 - just now
+    assert moment is not None  # noqa: S101 - set by mark_not_needed
     flash_with_undo(
         f"{sentence(counted(marked))} marked as not needed.",
         url_for(".needed"),
@@ -120,7 +120,7 @@ def not_needed() -> Response:
 
 @bp.post("/unfiled/needed")
 def needed() -> Response:
-    """They are needed after all: those named, or those marked in one go."""
+    """Undo "not needed": for the named files, or for all marked at once, at the time `at`."""
     media = filing.not_needed_since(read_moment()) if "at" in request.form else chosen_files().media
     back = filing.mark_needed(media, the_user())
     db.session.commit()

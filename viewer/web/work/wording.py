@@ -1,4 +1,4 @@
-"""What files and records are called on the pages of work."""
+"""Texts for files and records on the work pages."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def counted(media: Sequence[MediaAttachment]) -> str:
 
 
 def these(media: Sequence[MediaAttachment]) -> str:
-    """this photo; these 30 photos; these 3 files, where they are of several kinds"""
+    """this photo; these 30 photos; these 3 files, if they are of several kinds"""
     kinds = {what(one) for one in media}
     if len(media) == 1:
         return f"this {kinds.pop()}"
@@ -40,12 +40,12 @@ def sentence(words: str) -> str:
 
 
 def page_of(record: WorkRecord, anchor: str | None = None, **words: Any) -> str:
-    """The address of a record's page."""
+    """Return the URL of a record's page."""
     return url_for("work.records.show", record_id=record.id, _anchor=anchor, **words)
 
 
 def record_facts(record: WorkRecord) -> list[str]:
-    """What tells it from others: status, amount, time."""
+    """List the facts that identify a record: status, amount, time, place."""
     facts = [record.status.capitalize()]
     if record.amount is not None:
         facts.append(money.dollars(record.amount))
@@ -68,7 +68,7 @@ def is_overdue(record: WorkRecord) -> bool:
 
 
 def is_past(record: WorkRecord) -> bool:
-    """A visit that is over, and nobody has said how it went."""
+    """Whether the start of a visit has passed, and it is still planned."""
     return (
         record.status is Status.PLANNED
         and record.starts_at is not None
