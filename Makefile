@@ -1,5 +1,5 @@
 # The front door. `make demo` shows it running, `make test` proves it; both set up what they need.
-.PHONY: demo run test browser proof check format soak bench screenshots lock setup clean help
+.PHONY: demo run test browser proof check format soak bench screenshots lock licenses setup clean help
 .DEFAULT_GOAL := help
 
 # Compiled once, not in each of the hundreds of processes that the tests start.
@@ -51,6 +51,9 @@ screenshots: $(VENV)/.dev ## the pictures of every page in scripts.screenshots/
 
 lock: ## resolve the requirements anew; ARGS=--upgrade moves what may move
 	PYTHON=$(PYTHON) scripts/lock.sh
+
+licenses: $(VENV)/.dev ## docs/licenses.md, from the metadata of what is locked
+	$(BIN)/python -m scripts.licenses
 
 setup: $(VENV)/.dev ## only install
 

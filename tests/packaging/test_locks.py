@@ -102,3 +102,17 @@ def test_each_locked_package_has_hashes_and_no_address(name):
     for package in text.replace("\\\n", " ").splitlines():
         if package and not package.startswith(("#", " ")):
             assert "--hash=sha256:" in package
+
+
+def test_the_page_of_licences_names_every_package_that_runs():
+    page = (ROOT / "docs" / "licenses.md").read_text()
+    packages = locked((ROOT / "requirements.txt").read_text())
+
+    missing = {
+        name
+        for name, one in packages.items()
+        if f"| {name} | {str(one.specifier).removeprefix('==')} | " not in page
+    }
+
+    assert len(packages) > 40
+    assert missing == set()
