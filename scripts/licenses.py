@@ -48,13 +48,9 @@ def render() -> str:
 
 
 def _packages() -> Iterator[tuple[str, str, str]]:
-    for name, version in re.findall(
-        r"^([a-z0-9-]+)(?:\[\w+\])?==([^ ;\\]+)", LOCK.read_text(), re.M
-    ):
-        try:
+    for name, version in PACKAGE.findall(LOCK.read_text()):
+        with contextlib.suppress(PackageNotFoundError):  # of another platform
             yield name, version, _licence(name, metadata(name))
-        except PackageNotFoundError:
-            pass  # of another platform
 
 
 def _licence(name: str, found: PackageMetadata) -> str:
