@@ -4,6 +4,7 @@ It reads the metadata of what requirements.txt locks, so run it in the developme
 python -m scripts.licenses
 """
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator
