@@ -21,7 +21,7 @@ from viewer.models import (
 from viewer.office import records
 
 NOW = datetime(2026, 9, 21, 16, 0, tzinfo=UTC)  # noon in New York
-_counter = itertools.count(104)
+_counter = itertools.count(2001)  # beyond the numbers that tests name themselves
 
 Kind, Status = WorkRecord.Kind, WorkRecord.Status
 
