@@ -43,8 +43,7 @@ soak: $(VENV)/.dev ## everything goes wrong for 10 minutes, on both databases (S
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600) --events $(or $(EVENTS),500)
 
 bench: $(VENV)/.dev ## measure, and write the figures into docs/performance.md
-	$(BIN)/python -m benchmarks.journey
-	$(BIN)/python -m benchmarks.size
+	$(BIN)/python -m benchmarks
 
 screenshots: $(VENV)/.dev ## the pictures of every page in scripts.screenshots/
 	$(BIN)/python -m scripts.screenshots

@@ -1,0 +1,39 @@
+"""Run benchmarks and write what they printed into docs/performance.md, each into its own block.
+
+python -m benchmarks [journey] [size] [first_import]   (without a name: journey and size)
+"""
+
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+
+
+def main(names: list[str]) -> int:
+    for name in names or ["journey", "size"]:
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True
+        )
+        print(done.stdout)
+        if done.returncode:
+            return done.returncode
+        PAGE.write_text(with_block(PAGE.read_text(), name, done.stdout))
+    return 0
+
+
+def with_block(page: str, name: str, printed: str) -> str:
+    """The page with what this benchmark printed, and when. Raises ValueError without its markers."""
+    day = f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}"
+    block = f"<!-- {name} -->\n\nOn {day}:\n\n```text\n{printed.strip()}\n```\n\n<!-- /{name} -->"
+    marked = re.compile(rf"<!-- {name} -->.*<!-- /{name} -->", re.DOTALL)
+    if not marked.search(page):
+        raise ValueError(f"docs/performance.md has no block for {name}")
+    return marked.sub(lambda _: block, page)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
