@@ -26,7 +26,7 @@ def main(names: list[str]) -> int:
 
 
 def with_block(page: str, name: str, printed: str) -> str:
-    """The page with what this benchmark printed, and when. Raises ValueError without its markers."""
+    """The page with what this benchmark printed in its block. Raises ValueError without one."""
     day = f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}"
     block = f"<!-- {name} -->\n\nOn {day}:\n\n```text\n{printed.strip()}\n```\n\n<!-- /{name} -->"
     marked = re.compile(rf"<!-- {name} -->.*<!-- /{name} -->", re.DOTALL)
