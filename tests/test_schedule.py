@@ -34,7 +34,7 @@ def row(name: str) -> ScheduledTask:
 
 
 def alarms() -> dict[str, health.Level]:
-    found = health.look({"intake": 0, "copies": 0}, ALL_WELL)
+    found = health.read_health({"intake": 0, "copies": 0}, ALL_WELL)
     return {alarm.name: alarm.level for alarm in found.alarms}
 
 

@@ -4,8 +4,8 @@ Both locks are the kernel's (flock): any death frees them.
 
 viewer.lock  of the supervisor alone. Its descriptor is closed on exec, so that a part which
              outlives its supervisor does not keep the next start out.
-parts.lock   of whoever has parts to end: the supervisor, and the heir, which inherits it on
-             purpose and ends some seconds after the supervisor was killed. The next start waits
+parts.lock   of whoever has parts to end: the supervisor, and the orphan reaper, which inherits it
+             on purpose and ends some seconds after the supervisor was killed. The next start waits
              for it: a Valkey that is still stopping would remove the new one's socket.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from viewer.config import PARTS_LOCK, VIEWER_LOCK, BadSetting
 
-PATIENCE = 20.0  # seconds for an earlier viewer's parts to end; its heir kills them after three
+PATIENCE = 20.0  # seconds for an earlier viewer's parts to end; its reaper kills them after 3
 
 
 class AlreadyRunning(Exception):
@@ -30,7 +30,7 @@ class AlreadyRunning(Exception):
 
 @contextlib.contextmanager
 def hold(data_dir: Path) -> Iterator[int]:
-    """Be the only one on this folder; yields the descriptor that the heir inherits.
+    """Be the only one on this folder; yields the descriptor that the orphan reaper inherits.
 
     Raises AlreadyRunning, and BadSetting where the folder cannot be used.
     """
@@ -61,7 +61,7 @@ def _opened(folder: Path, name: str) -> Iterator[int]:
     try:
         yield descriptor
     finally:
-        os.close(descriptor)  # and the lock is free, unless the heir lives on
+        os.close(descriptor)  # and the lock is free, unless the orphan reaper lives on
 
 
 def _is_taken(descriptor: int) -> bool:

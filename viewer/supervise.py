@@ -6,7 +6,7 @@ again, a little later each time. One that never came up, but ended itself each t
 host: a port that is taken or a setting that is wrong stays so.
 
 If this process is killed, two things end the parts: the kernel tells each of them
-(PR_SET_PDEATHSIG), and the heir, this file run as a program of its own, ends what is still there
+(PR_SET_PDEATHSIG), and the orphan reaper, this file run as a program of its own, ends what is left
 some seconds later: a worker that finishes its job first, its work horse.
 """
 
@@ -66,7 +66,8 @@ class Part:
 def run(parts: Sequence[Part], inherited: Sequence[int] = ()) -> int:
     """Run the parts until SIGINT or SIGTERM, or until one never lives. Returns the exit code.
 
-    The heir keeps the descriptors `inherited` open: locks that are free once every part has ended.
+    The orphan reaper keeps the descriptors `inherited` open: locks that are free once every part
+    has ended.
     """
     stop, code = threading.Event(), 0
 
@@ -75,11 +76,11 @@ def run(parts: Sequence[Part], inherited: Sequence[int] = ()) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, asked)
-    with _heir(inherited) as heir:
+    with _orphan_reaper(inherited) as reaper:
         try:
             while not stop.is_set():
                 for part in parts:
-                    _look_after(part, heir)
+                    _look_after(part, reaper)
                 if hopeless := next((part for part in parts if part.is_hopeless), None):
                     log.error(
                         "%s never came up: it ended %d times by itself; what it said is above",
@@ -94,7 +95,7 @@ def run(parts: Sequence[Part], inherited: Sequence[int] = ()) -> int:
     return code
 
 
-def _look_after(part: Part, heir: "Heir") -> None:
+def _look_after(part: Part, reaper: "OrphanReaper") -> None:
     process = part.process
     if process is not None and process.poll() is not None:
         lived = time.monotonic() - part.started
@@ -104,11 +105,11 @@ def _look_after(part: Part, heir: "Heir") -> None:
         part.has_lived |= lived > LIVED_AFTER
         log.warning("%s ended with %s; again in %.1f s", part.name, process.returncode, part.pause)
         _kill_session(process.pid)
-        heir.forget(process.pid)
+        reaper.forget(process.pid)
         part.process = None
     if part.process is None and time.monotonic() >= part.again_at:
         part.process, part.started = _start(part), time.monotonic()
-        heir.remember(part.process.pid)
+        reaper.remember(part.process.pid)
 
 
 def _start(part: Part) -> subprocess.Popen[str]:
@@ -196,7 +197,7 @@ def _session_of(entry: Path) -> int | None:
 
 
 @dataclass(frozen=True)
-class Heir:
+class OrphanReaper:
     """A process that knows the parts, and ends them when its line to us is cut."""
 
     process: subprocess.Popen[str]
@@ -216,7 +217,7 @@ class Heir:
 
 
 @contextlib.contextmanager
-def _heir(inherited: Sequence[int]) -> Iterator[Heir]:
+def _orphan_reaper(inherited: Sequence[int]) -> Iterator[OrphanReaper]:
     process = subprocess.Popen(
         # -I: our folder's modules must not stand in for the library's.
         [sys.executable, "-I", __file__],
@@ -226,13 +227,13 @@ def _heir(inherited: Sequence[int]) -> Iterator[Heir]:
         text=True,
     )
     try:
-        yield Heir(process)
+        yield OrphanReaper(process)
     finally:
         with contextlib.suppress(BrokenPipeError):
             process.communicate()  # the parts have ended: it finds nothing to do
 
 
-def _inherit() -> None:
+def _reap_orphans() -> None:
     """Wait until the one who started us is gone, then end the parts it left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -248,4 +249,4 @@ def _inherit() -> None:
 
 
 if __name__ == "__main__":
-    _inherit()
+    _reap_orphans()

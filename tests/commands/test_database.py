@@ -143,7 +143,7 @@ def test_the_last_three_versions_are_kept_one_copy_of_each(app, tmp_path, time_m
     taken = []
     for day, revision in enumerate(["0001", "0002", "0003", "0004", "0004"], 1):
         with time_machine_at(datetime(2026, 7, day, tzinfo=UTC)):
-            taken.append(snapshots.take(tmp_path, revision))
+            taken.append(snapshots.take_snapshot(tmp_path, revision))
 
     assert copies(tmp_path) == sorted([folder / "mine.db", taken[1], taken[2], taken[4]])
     assert taken[4].name == "viewer-0004-20260705T000000Z.db"

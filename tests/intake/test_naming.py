@@ -118,7 +118,7 @@ def test_no_original_is_called_like_a_copy(name):
 def seen(*addresses: str) -> list[MediaAttachment]:
     """The rows of a message with these files."""
     payload = Text(1, media=list(addresses)).payload()
-    ingest.take(quo.understand(payload, received_at=MOMENT.replace(year=2027)), MOMENT)
+    ingest.upsert(quo.understand(payload, received_at=MOMENT.replace(year=2027)), MOMENT)
     return list(db.session.scalars(sa.select(MediaAttachment)))
 
 

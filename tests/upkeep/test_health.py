@@ -18,7 +18,7 @@ ALL_WELL = {"intake": 1, "copies": 1}
 
 
 def alarms() -> set[str]:
-    return {alarm.name for alarm in health.look({"intake": 0, "copies": 0}, ALL_WELL).alarms}
+    return {alarm.name for alarm in health.read_health({"intake": 0, "copies": 0}, ALL_WELL).alarms}
 
 
 @pytest.fixture
@@ -43,14 +43,14 @@ def test_a_sweep_that_never_ran_is_an_alarm(app):
 
 
 def test_a_queue_without_a_worker_is_an_alarm(swept):
-    found = health.look({"intake": 3, "copies": 0}, {"intake": 0, "copies": 1})
+    found = health.read_health({"intake": 3, "copies": 0}, {"intake": 0, "copies": 1})
 
     assert [alarm.name for alarm in found.alarms] == ["workers_intake_silent"]
     assert found.is_broken
 
 
 def test_without_redis_the_alarm_says_that_nothing_is_lost(swept):
-    (alarm,) = health.look(None, None).alarms
+    (alarm,) = health.read_health(None, None).alarms
 
     assert (alarm.name, "nothing lost" in alarm.words) == ("redis_silent", True)
 
@@ -85,7 +85,7 @@ def test_a_file_that_needs_a_person_is_said_but_nothing_is_broken(
 ):
     deliver(message(media=[provider.serve(b"", status=404)]).payload())
     work()
-    found = health.look({"intake": 0, "copies": 0}, ALL_WELL)
+    found = health.read_health({"intake": 0, "copies": 0}, ALL_WELL)
 
     assert [alarm.name for alarm in found.alarms] == ["media_needs_attention"]
     assert not found.is_broken

@@ -75,7 +75,7 @@ def migrate(found: Settings) -> None:
         return
     schema.must_be_known(versions)
     if versions.found is not None and db.engine.dialect.name == "sqlite":
-        path = snapshots.take(found.data_dir, versions.found)
+        path = snapshots.take_snapshot(found.data_dir, versions.found)
         click.echo(f"The database as it was before its migration is kept in {path}", err=True)
     flask_migrate.upgrade()
 

@@ -71,7 +71,7 @@ def derive(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LI
     `kind_mime` is what sniff() said; it alone chooses the decoder. Raises Unreadable or Killed,
     and OSError if source cannot be opened. Copies of an earlier run in `into` are replaced.
     """
-    answer, death = _ask("look", source, kind_mime, into, limits)
+    answer, death = _ask("make_derivatives", source, kind_mime, into, limits)
     for copy in ("thumbnail", "preview", "full", "playable"):
         answer[copy] = answer[copy] and into / answer[copy]
     derived = Derived(**answer)

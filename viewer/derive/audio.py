@@ -33,7 +33,7 @@ _PLAYED = {
 }
 
 
-def look(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
+def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
     """Up to three answers: the length its header tells; the true one with peaks; the copy."""
     with opened(source, kind) as container:
         track = the_sound(container)

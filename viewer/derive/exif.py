@@ -19,21 +19,21 @@ def describe(source: BinaryIO, kind: Kind, _into: Path, limits: Limits) -> Itera
     with opened(source, kind, limits) as image:
         tags = image.getexif()
         more, gps = tags.get_ifd(ExifTags.IFD.Exif), tags.get_ifd(ExifTags.IFD.GPSInfo)
-    maker, model = _words(tags, ExifTags.Base.Make), _words(tags, ExifTags.Base.Model)
+    maker, model = _text(tags, ExifTags.Base.Make), _text(tags, ExifTags.Base.Model)
     if maker and model and model.lower().startswith(maker.lower()):
         maker = None  # "Canon Canon EOS"
     yield Described(
         camera=" ".join(filter(None, (maker, model))) or None,
-        lens=_words(more, ExifTags.Base.LensModel),
+        lens=_text(more, ExifTags.Base.LensModel),
         taken_at=_moment(
-            _words(more, ExifTags.Base.DateTimeOriginal) or _words(tags, ExifTags.Base.DateTime),
-            _words(more, ExifTags.Base.OffsetTimeOriginal),
+            _text(more, ExifTags.Base.DateTimeOriginal) or _text(tags, ExifTags.Base.DateTime),
+            _text(more, ExifTags.Base.OffsetTimeOriginal),
         ),
-        place=_place(gps),
+        place=_position(gps),
     )
 
 
-def _words(tags: Mapping[int, Any], tag: int) -> str | None:
+def _text(tags: Mapping[int, Any], tag: int) -> str | None:
     value = tags.get(tag)
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
@@ -51,7 +51,7 @@ def _moment(told: str | None, offset: str | None) -> str | None:
     return " ".join(filter(None, (day.replace(":", "-"), rest, offset)))
 
 
-def _place(gps: Mapping[int, Any]) -> str | None:
+def _position(gps: Mapping[int, Any]) -> str | None:
     """42.361100° N, 71.057000° W"""
     found = []
     for value, half, positive in (
@@ -63,7 +63,7 @@ def _place(gps: Mapping[int, Any]) -> str | None:
             total = degrees + minutes / 60 + seconds / 3600
         except (KeyError, TypeError, ValueError, ZeroDivisionError):
             return None
-        side = _words(gps, half) or positive[0]
+        side = _text(gps, half) or positive[0]
         if not math.isfinite(total) or total > 180 or side not in positive:
             return None
         found.append(f"{total:.6f}° {side}")

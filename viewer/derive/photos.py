@@ -58,7 +58,7 @@ _BROKEN = (
 )
 
 
-def look(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
+def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
     """Size as shown, thumbnail, preview, placeholder; then every pixel, where that is wanted."""
     _prepare(kind, limits)
     damaged = False

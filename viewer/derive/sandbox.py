@@ -23,7 +23,7 @@ from viewer.derive.types import Cleaned, Derived, Described, Limits, Unreadable
 
 # Imported by name when needed: a photo needs neither FFmpeg nor 70 ms to load it.
 _ROOMS = {
-    "look": {"photo": "photos", "video": "video", "audio": "audio"},
+    "make_derivatives": {"photo": "photos", "video": "video", "audio": "audio"},
     "clean": {"photo": "clean_photos", "video": "clean_tracks", "audio": "clean_tracks"},
     "describe": {"photo": "exif"},
 }

@@ -30,7 +30,7 @@ _POSTER_FRAMES = 240  # looked at before we settle for the best so far
 _ENOUGH_CONTRAST = 12  # standard deviation of brightness; black with noise has 2
 
 
-def look(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
+def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
     """Two answers: what it is, with its poster; then the playable copy, if one is needed."""
     with opened(source, kind) as container:
         film, sound = film_of(container), sound_of(container)
@@ -40,7 +40,7 @@ def look(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[D
             plays = _plays(kind, film, sound)
     if film is None:
         # A voicemail in a film's container: phones send such as 3GP.
-        yield from audio.look(source, audio.without_picture(kind), into, limits)
+        yield from audio.make_derivatives(source, audio.without_picture(kind), into, limits)
         return
 
     derived = replace(derived, duration_seconds=round(told or _counted(source, kind), 3) or None)

@@ -175,7 +175,7 @@ class _Run:
             lock(Lock.INGEST)
             for contact in seen:
                 if contact is not None:
-                    ingest.take(contact, now())
+                    ingest.upsert(contact, now())
             self._commit_page(len(page))
         Checkpoint.write("contacts", self.began.isoformat())
         db.session.commit()
@@ -220,7 +220,7 @@ class _Run:
         lock(Lock.INGEST)
         known = comparison.known(ids)  # a webhook may have brought some meanwhile
         for seen in parts:
-            self._take(seen, known.get(seen.provider_id))
+            self._upsert(seen, known.get(seen.provider_id))
         listing.reached = self.summary.reached = page.oldest or listing.reached
         if page.oldest:  # else there is no time to go on from
             listing.save()
@@ -282,13 +282,13 @@ class _Run:
             return None
         return self._understood("transcript", found, call_id) if found else None
 
-    def _take(self, seen: comparison.Told, row: comparison.Known | None) -> None:
+    def _upsert(self, seen: comparison.Told, row: comparison.Known | None) -> None:
         """Ingest what never arrived, and of what did, what is missing in it. Else nothing."""
         if row is None:
             query = sa.select(Message.id).filter_by(provider_id=seen.provider_id)
             is_new = db.session.scalar(query) is None  # a call's recordings come right after it
             self.summary.arrived += is_new
-            self._due |= set(ingest.take(seen, now()))
+            self._due |= set(ingest.upsert(seen, now()))
             return
         pairs = addresses.match_files(row.media, seen.media)
         has_address = {media.id for media in row.media if media.openphone_url}
@@ -298,7 +298,7 @@ class _Run:
         news = comparison.has_news(seen, row, pairs)
         freshened = {media.id for media, item, _ in pairs if addresses.take_address(media, item)}
         if news:
-            self._due |= set(ingest.take(seen, now())) - has_address
+            self._due |= set(ingest.upsert(seen, now())) - has_address
         self._due |= freshened
         self.summary.completed += news or bool(freshened)
 
@@ -366,14 +366,14 @@ class _Run:
         db.session.commit()
 
     def _ask_for_file(self, provider_id: str, role: MediaAttachment.Role) -> None:
-        self._take_alone(addresses.ask_for_files(self.client, provider_id, role))
+        self._upsert_alone(addresses.ask_for_files(self.client, provider_id, role))
 
-    def _take_alone(self, *told: quo.Seen | None) -> None:
+    def _upsert_alone(self, *told: quo.Seen | None) -> None:
         """What was asked for by itself."""
         for seen in told:
             if isinstance(seen, quo.MessageSeen | quo.CallSeen):
                 lock(Lock.INGEST)
-                self._take(seen, comparison.known([seen.provider_id]).get(seen.provider_id))
+                self._upsert(seen, comparison.known([seen.provider_id]).get(seen.provider_id))
                 self._commit_page(0)
 
     # --- what was not answered ---
@@ -404,12 +404,12 @@ class _Run:
             case "call":
                 with contextlib.suppress(rest.NotThere):
                     found = self.client.call(question.id)
-                    self._take_alone(self._understood("call", found))
+                    self._upsert_alone(self._understood("call", found))
             case "call parts":
                 row = comparison.known([question.id]).get(question.id)
                 db.session.commit()
                 for part in self._call_parts(question.id, row):
-                    self._take_alone(part)
+                    self._upsert_alone(part)
             case role:
                 self._ask_for_file(question.id, MediaAttachment.Role(role))
 

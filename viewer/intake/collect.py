@@ -237,7 +237,7 @@ def _download(store: Store, claim: Claim) -> Receipt:
             )
         if not fetched.length_verified:
             _compare_with_second(claim, receipt)
-        _place(store, claim, part.path, receipt)
+        _place_original(store, claim, part.path, receipt)
         return receipt
     finally:
         part.discard()
@@ -293,7 +293,7 @@ def _compare_with_second(claim: Claim, first: Receipt) -> None:
         raise fetch.Unreachable("Two downloads of the file were not the same.")
 
 
-def _place(store: Store, claim: Claim, part: Path, receipt: Receipt) -> None:
+def _place_original(store: Store, claim: Claim, part: Path, receipt: Receipt) -> None:
     stem = keys.stem(claim.file_path)
     for number in itertools.chain([""], (f"-{count}" for count in range(2, 100))):
         path = f"{stem}{number}.{receipt.kind.extension}"

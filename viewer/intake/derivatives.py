@@ -48,7 +48,7 @@ def make_copies(media_id: uuid.UUID) -> bool:
                 source, media.mime_type or "", folder, _limits(media.media_type)
             )
             failpoint("copies.derived")
-            values = _place(store, media, derived)
+            values = _place_derivatives(store, media, derived)
     except derive.Unreadable as reason:
         return _write(media, copy_state=CopyState.IMPOSSIBLE, copy_problem=str(reason)[:500])
     except derive.Killed as reason:
@@ -136,7 +136,9 @@ def _write(media: MediaAttachment, **values: object) -> bool:
     return bool(done.rowcount) and values.get("copy_state") is CopyState.MADE  # type: ignore[attr-defined]
 
 
-def _place(store: Store, media: MediaAttachment, derived: derive.Derived) -> dict[str, object]:
+def _place_derivatives(
+    store: Store, media: MediaAttachment, derived: derive.Derived
+) -> dict[str, object]:
     """Give the copies their names beside the original; what the row is to say of them."""
 
     def put(path: Path | None, name: str, extension: str = "jpg") -> str | None:

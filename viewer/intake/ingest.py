@@ -65,7 +65,7 @@ def ingest(event_id: uuid.UUID) -> list[uuid.UUID]:
         log.warning("event=%s unparsed: %s", event.id, reason)
         return []
 
-    media = take(seen, event.received_at)
+    media = upsert(seen, event.received_at)
     event.tells_of = getattr(seen, "provider_id", None)
     event.mark_processed(quo.kind_of(payload))
     if overlooked := _overlooked(seen, payload):
@@ -104,7 +104,7 @@ def note_failure(event_id: uuid.UUID, error: Exception) -> None:
         event.mark_unparsed(f"Our program failed on it ({type(error).__name__}).")
 
 
-def take(seen: quo.Seen, received_at: datetime) -> list[uuid.UUID]:
+def upsert(seen: quo.Seen, received_at: datetime) -> list[uuid.UUID]:
     """Write down what was seen. The media that are now to be collected. Does not commit."""
     match seen:
         case quo.MessageSeen():
@@ -128,7 +128,7 @@ def _take_message(seen: quo.MessageSeen, received_at: datetime) -> list[uuid.UUI
         sent_at=_believable(seen.sent_at, received_at),
     )
     message.status = _furthest(message.status, seen.status)
-    return _settle(message, seen.media, seen.said_at)
+    return _finish_message(message, seen.media, seen.said_at)
 
 
 def _take_call(seen: quo.CallSeen, received_at: datetime) -> list[uuid.UUID]:
@@ -150,7 +150,7 @@ def _take_call(seen: quo.CallSeen, received_at: datetime) -> list[uuid.UUID]:
         summary=list(seen.summary) or None,
         next_steps=list(seen.next_steps) or None,
     )
-    return _settle(message, seen.media, seen.said_at)
+    return _finish_message(message, seen.media, seen.said_at)
 
 
 def _take_contact(seen: quo.ContactSeen) -> None:
@@ -248,7 +248,7 @@ def _regroup(stirred: set[Conversation]) -> None:
             MediaAttachment.attempts == 0,
         )
     ):
-        _name(row, row.message)
+        _name_file(row, row.message)
 
 
 # Line, people, and the thread where nobody has said who they are.
@@ -431,7 +431,7 @@ def learn_line(line_id: str | None, number: str) -> None:
 # --- What came with it ---------------------------------------------------------------------
 
 
-def _settle(
+def _finish_message(
     message: Message, media: tuple[quo.MediaSeen, ...], said_at: datetime
 ) -> list[uuid.UUID]:
     """The last step for a message: its files have rows, its conversation knows its newest."""
@@ -442,11 +442,11 @@ def _settle(
     _drop_announced_voicemail(rows)
     file_matching.set_source_keys(rows)
     for row in rows:
-        _name(row, message)
+        _name_file(row, message)
         row.sent_at = message.sent_at
         db.session.add(row)
         db.session.flush()
-    _file(rows, message)
+    _file_message(rows, message)
     _set_latest(message.conversation)
     indexing.index_messages([message])
     indexing.index_conversations([message.conversation])
@@ -524,7 +524,7 @@ def _row_of(
     return row
 
 
-def _file(rows: list[MediaAttachment], message: Message) -> None:
+def _file_message(rows: list[MediaAttachment], message: Message) -> None:
     """What a customer sent waits in the tray until somebody files it."""
     linked = set(
         db.session.scalars(
@@ -570,7 +570,7 @@ def _new_media(message: Message, item: quo.MediaSeen, position: int) -> MediaAtt
     )
 
 
-def _name(row: MediaAttachment, message: Message) -> None:
+def _name_file(row: MediaAttachment, message: Message) -> None:
     """What follows from all that was said of a file. Its first download settles its name."""
     if row.attempts:
         return

@@ -142,7 +142,7 @@ class Health:
         return max(0, S3_DUE - self.bytes_stored)
 
 
-def look(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Health:
+def read_health(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Health:
     """Look at everything. The queue's figures come from the caller: only `jobs` knows Redis."""
     current, moment = settings(), now()
     media = MediaAttachment

@@ -25,7 +25,7 @@ def folder_of(data_dir: Path) -> Path:
     return data_dir / "snapshots"
 
 
-def take(data_dir: Path, revision: str) -> Path:
+def take_snapshot(data_dir: Path, revision: str) -> Path:
     """Copy the database as it is, whole and durably; drop what is too old. Raises NoSnapshot."""
     folder = folder_of(data_dir)
     path = folder / f"viewer-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"

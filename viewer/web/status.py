@@ -132,4 +132,4 @@ def metrics() -> Response:
 
 
 def _check_health() -> health.Health:
-    return health.look(jobs.queue_depths(), jobs.workers_alive())
+    return health.read_health(jobs.queue_depths(), jobs.workers_alive())

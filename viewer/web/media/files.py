@@ -39,7 +39,7 @@ class TooEarly(HTTPException):
 @bp.get("/<uuid:media_id>")
 def original(media_id: uuid.UUID) -> Response:
     """Serve the original bytes. `?download` saves them, named by date and customer."""
-    media = _find(media_id)
+    media = _find_media(media_id)
     assert media.mime_type is not None  # noqa: S101 - stored rows have one
     return _send(media, media.file_path, media.mime_type, f'"{media.sha256}"')
 
@@ -47,19 +47,19 @@ def original(media_id: uuid.UUID) -> Response:
 @bp.get("/<uuid:media_id>/thumbnail")
 def thumbnail(media_id: uuid.UUID) -> Response:
     """Serve a small JPEG."""
-    return _send_copy(_find(media_id), "thumbnail")
+    return _send_copy(_find_media(media_id), "thumbnail")
 
 
 @bp.get("/<uuid:media_id>/preview")
 def preview(media_id: uuid.UUID) -> Response:
     """Serve a screen-sized JPEG."""
-    return _send_copy(_find(media_id), "preview")
+    return _send_copy(_find_media(media_id), "preview")
 
 
 @bp.get("/<uuid:media_id>/full")
 def full(media_id: uuid.UUID) -> Response:
     """Serve the full-size picture for browsers: the original, or a JPEG of the same size."""
-    media = _find(media_id)
+    media = _find_media(media_id)
     if derive.KINDS[media.mime_type or ""].browser_plays:
         return original(media_id)
     if (
@@ -75,7 +75,7 @@ def full(media_id: uuid.UUID) -> Response:
 @bp.get("/<uuid:media_id>/playable")
 def playable(media_id: uuid.UUID) -> Response:
     """Serve the playable copy; the original, if every browser plays that."""
-    media = _find(media_id)
+    media = _find_media(media_id)
     if not media.has_playable and derive.KINDS[media.mime_type or ""].browser_plays:
         return original(media_id)
     return _send_copy(media, "playable")
@@ -100,7 +100,7 @@ def retry(media_id: uuid.UUID) -> BaseResponse:
     )
 
 
-def _find(media_id: uuid.UUID) -> MediaAttachment:
+def _find_media(media_id: uuid.UUID) -> MediaAttachment:
     """Load the row, if its bytes may be served.
 
     Aborts with 404 if unknown, trashed or failed, with 410 if damaged. Raises TooEarly.

@@ -155,7 +155,7 @@ def _plan(
     ]
     missing: dict[str, str] = {}
     for entry, name in zip(entries, names[len(texts) :], strict=True):
-        size, problem = _look(store, entry)
+        size, problem = _check_entry(store, entry)
         if problem:
             missing[name] = problem
         else:
@@ -166,7 +166,7 @@ def _plan(
     return members, missing
 
 
-def _look(store: Store, entry: Entry) -> tuple[int, str | None]:
+def _check_entry(store: Store, entry: Entry) -> tuple[int, str | None]:
     """Return the file's size, or why it is unavailable. Aborts with 503 if the store is."""
     if entry.problem:
         return 0, entry.problem
