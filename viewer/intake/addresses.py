@@ -1,7 +1,7 @@
-"""Fresh addresses: the provider's die within minutes, and it hands out another when asked.
+"""Fresh URLs for files: the provider's signed URLs expire within minutes, and REST gives new ones.
 
-One file is asked for right after its address proved dead (`freshen`); the catch-up asks for all
-that have none that works.
+`freshen` asks for one file right after its URL proved dead; the catch-up asks for every file
+without a working URL.
 """
 
 import logging
@@ -28,10 +28,10 @@ Matched = tuple[MediaAttachment, quo.MediaSeen, file_matching.Marks]
 
 
 def freshen(media_id: uuid.UUID, client: rest.Client) -> bool:
-    """Right after an address proved dead: whether the provider had another, now in the row.
+    """Ask for a fresh URL right after the old one proved dead. True if the row has another one now.
 
-    The failures stay counted. A provider that hands out one dead address after the other is asked
-    a few times quickly, then at the pace of the row's own next attempts. Commits; raises RestError.
+    The failure count stays: a provider that hands out one dead URL after the other is asked a few
+    times quickly, then with the row's own backoff. Commits. Raises RestError.
     """
     media = db.session.get_one(MediaAttachment, media_id, populate_existing=True)
     found = find_again(media, client)
@@ -54,7 +54,7 @@ def freshen(media_id: uuid.UUID, client: rest.Client) -> bool:
 def find_again(
     media: MediaAttachment, client: rest.Client
 ) -> tuple[quo.MediaSeen, file_matching.Marks] | None:
-    """This file as the provider tells of it now, under another address; commits before asking."""
+    """Look this file up at the provider. None without a new URL. Commits before it asks."""
     message = db.session.get_one(Message, media.message_id)
     rows = media_of([message.id])
     db.session.commit()
@@ -68,7 +68,7 @@ def find_again(
 def ask_for_files(
     client: rest.Client, provider_id: str, role: MediaAttachment.Role
 ) -> quo.MessageSeen | quo.CallSeen | None:
-    """What the provider says now about the files of a message; None if it knows nothing of them."""
+    """Fetch what the provider reports about a message's files. None if it knows nothing of them."""
     found: Any
     try:
         match role:
@@ -92,7 +92,7 @@ def needs_an_address() -> sa.ColumnElement[bool]:
 
 
 def take_address(media: MediaAttachment, item: quo.MediaSeen) -> bool:
-    """Try again under this address, if it is another one and the old one got us nowhere."""
+    """Retry a stuck file with this URL, if it is another one. True if it will be retried."""
     is_stuck = media.state is State.NEEDS_ATTENTION or (
         media.state is State.PENDING and media.failures > 0
     )
@@ -120,10 +120,10 @@ def media_of(message_ids: Iterable[uuid.UUID]) -> list[MediaAttachment]:
 
 
 def match_files(rows: Sequence[MediaAttachment], items: Sequence[quo.MediaSeen]) -> list[Matched]:
-    """Which row is which file: by address, by the provider's id, else by place.
+    """Match rows to reported files: by URL, by the provider's id, else by position.
 
-    A fresh address may differ in everything. By place only where there are as many of either:
-    rather a photo twice than a photo never.
+    A fresh URL may differ in everything. Position counts only where there are equally many of both:
+    a photo stored twice is better than a photo lost.
     """
     found: list[Matched] = []
     everything = list(zip(items, file_matching.marks(items), strict=True))

@@ -1,12 +1,12 @@
-"""What the webhooks did not bring: the provider's lists, compared with our rows.
+"""Catch up over REST with what no webhook delivered: compare the provider's lists with our rows.
 
-Deliveries get lost, by an outage of ours, a wrong secret, a subscription that vanished. So from
-time to time everything recent is listed over REST and what never arrived is ingested by the same
-code; a file that has no living address gets a fresh one; a subscription that would not deliver is
+Deliveries get lost: an outage of ours, a wrong secret, a subscription that vanished. So
+everything recent is listed over REST at intervals, and what never arrived is ingested by the same
+code. Files without a working URL get a fresh one, and a subscription that would not deliver is
 reported. With an empty database this is the first import.
 
-The provider is never asked inside a transaction. Each page is committed with a mark of how far the
-list is read, so a run that dies goes on from there. All of it may run twice, also at once.
+No transaction is open while the provider is asked. Each page is committed with a checkpoint, so a
+run that dies resumes there. Idempotent, and safe to run concurrently.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ State = MediaAttachment.State
 
 @dataclass
 class Summary:
-    """What a run found. `problems` are sentences for office staff."""
+    """The result of one run. `problems` are sentences for office staff."""
 
     stage: str = ""
     reached: datetime | None = None  # how far back the present list is read
@@ -77,11 +77,11 @@ Progress = Callable[[Summary], None]
 def catch_up(
     client: rest.Client, since: datetime | None = None, progress: Progress | None = None
 ) -> Summary:
-    """Bring home what never arrived since the last run, or since the time named.
+    """Ingest what never arrived since the last run, or since `since`.
 
-    The first run without `since` lists everything there is. Commits as it goes; the caller has
-    nothing open. Trouble of the provider's does not raise: it is in the summary, and the next run
-    goes on where this one stopped.
+    The first run without `since` lists everything. Commits as it goes: call it without an open
+    transaction. Errors of the provider do not raise: they are in the summary, and the next run
+    resumes where this one stopped.
     """
     run = _Run(client, since, progress or (lambda _: None))
     steps = (
@@ -110,14 +110,14 @@ def catch_up(
 
 
 def last_whole_run(otherwise: datetime | None) -> datetime | None:
-    """When the provider last answered every step; `otherwise` where no run has noted that yet."""
+    """When the provider last answered every step; `otherwise` before the first such run."""
     value = Checkpoint.read(WHOLE_RUN)
     return otherwise if value is None else parse_moment(value)
 
 
 @dataclass
 class Listing(questions.Saved):
-    """A list that is being read, from the newest backwards."""
+    """A list being read, newest first, with how far it is read."""
 
     TIMES = ("start", "began", "reached")
 
@@ -152,7 +152,7 @@ class _Run:
     # --- our own lines, and everybody's names ---
 
     def learn_lines(self) -> None:
-        """First of all: whoever is not us in a message is the customer."""
+        """Learn our own numbers first: whoever else takes part in a message is the customer."""
         self._enter("lines")
         lines = self.client.phone_numbers()
         lock(Lock.INGEST)
@@ -183,7 +183,7 @@ class _Run:
     # --- messages and calls ---
 
     def list_all(self, kind: str) -> None:
-        """First what an earlier run left unfinished, then what is new since."""
+        """Finish the list of an interrupted run, then read what is new since."""
         self._enter(f"{kind}s")
         unfinished = Listing.unfinished(kind)
         db.session.commit()
@@ -237,7 +237,7 @@ class _Run:
     def _parts(
         self, listing: Listing, item: rest.Json, known: dict[str, comparison.Known]
     ) -> list[comparison.Told]:
-        """All that is to be said of one object of the list. Here the provider may be asked."""
+        """Collect everything about one listed object. May send requests to the provider."""
         seen = self._understood(listing.kind, item)
         if not isinstance(seen, quo.CallSeen):
             return [seen] if isinstance(seen, quo.MessageSeen) else []
@@ -255,7 +255,7 @@ class _Run:
         return told
 
     def _call_parts(self, call_id: str, row: comparison.Known | None) -> Iterator[comparison.Told]:
-        """What an answered call left behind. Each as soon as it is told: the next may fail."""
+        """Recordings, then transcript, of an answered call: yielded one by one, the next may fail."""
         for ask in (self._recordings, self._transcript):
             part = ask(call_id, row)
             if isinstance(part, quo.CallSeen):
@@ -283,7 +283,7 @@ class _Run:
         return self._understood("transcript", found, call_id) if found else None
 
     def _upsert(self, seen: comparison.Told, row: comparison.Known | None) -> None:
-        """Ingest what never arrived, and of what did, what is missing in it. Else nothing."""
+        """Ingest what never arrived, and what is missing in the rows we have."""
         if row is None:
             query = sa.select(Message.id).filter_by(provider_id=seen.provider_id)
             is_new = db.session.scalar(query) is None  # a call's recordings come right after it
@@ -321,7 +321,7 @@ class _Run:
             log.warning("catch-up: %s", found.words)
 
     def replay_failed_deliveries(self) -> None:
-        """The provider keeps what it gave up delivering: as good as having received it."""
+        """Ingest deliveries that the provider gave up on: its log keeps their payloads."""
         self._enter("deliveries")
         mark = Checkpoint.read_moment("deliveries")
         db.session.commit()
@@ -346,7 +346,7 @@ class _Run:
     # --- files without a living address ---
 
     def freshen_addresses(self) -> None:
-        """Whatever waits for a file of which we have no address, or none that works."""
+        """Ask for a fresh URL of every file that has none that works."""
         self._enter("addresses")
         self.asked_until = Checkpoint.read_moment("addresses")
         rows = db.session.execute(
@@ -369,7 +369,7 @@ class _Run:
         self._upsert_alone(addresses.ask_for_files(self.client, provider_id, role))
 
     def _upsert_alone(self, *told: quo.Seen | None) -> None:
-        """What was asked for by itself."""
+        """Ingest what was requested by itself, outside of a list."""
         for seen in told:
             if isinstance(seen, quo.MessageSeen | quo.CallSeen):
                 lock(Lock.INGEST)
@@ -379,7 +379,7 @@ class _Run:
     # --- what was not answered ---
 
     def ask_again(self) -> None:
-        """What an earlier run was not told about one thing, while the rest went on."""
+        """Repeat the requests about single objects that earlier runs got no answer to."""
         self._enter("questions")
         waiting = questions.Question.all()
         db.session.commit()
@@ -427,7 +427,7 @@ class _Run:
             self.summary.problems.append(problem)
 
     def _is_time(self, began: datetime) -> bool:
-        """Whether one of the ages at which we ask was passed since we last asked."""
+        """Whether a retry is due: one of the ages in ASK_AT passed since the last request."""
         last = self.asked_until or datetime.min.replace(tzinfo=UTC)
         return questions.passes(began, last, self.began)
 
@@ -468,5 +468,5 @@ class _Run:
 
 
 def reaches(start: datetime | None, wanted: datetime | None) -> bool:
-    """Whether a list from `start` on holds all since `wanted` (None: since the last run)."""
+    """Whether a list from `start` covers everything since `wanted` (None: since the last run)."""
     return start is None or wanted is None or start <= wanted

@@ -1,16 +1,17 @@
-"""Bring one file home: claim, download, check, place, and only then say so.
+"""Download one file and store it: claim, download, check, place, and only then mark it `stored`.
 
-The order below is the promise that a row which says `stored` has its bytes on disk, whichever
-moment the power fails, and that no photo is ever replaced by another:
+This order keeps two promises: a row marked `stored` has its bytes on disk, at whichever moment the
+power fails, and no photo is ever replaced by another:
 
- 1. claim the row by one conditional UPDATE; the attempt's number is the fencing token
- 2. a file already under the final name, with the hash that a run wrote down before it placed it
-    and died: adopt it
- 3. download into a part in the workspace, hashing and counting
- 4. check what came: not empty, not an error page, what its bytes say it is
+ 1. claim the row with one conditional UPDATE that takes a lease; the attempt number is the fencing
+    token
+ 2. adopt a file that already has the final name and the checksum that an earlier run recorded
+    before it died
+ 3. download into a part in the workspace, computing checksum and size
+ 4. check what arrived: not empty, not an error page, its type by content
  5. seal the part (fsync)
- 6. write down its name and hash, then place it: folders, link, fsync of the folder
- 7. commit `stored`, but only if the claim is still ours
+ 6. record its name and checksum, then place it: create folders, link, fsync the folder
+ 7. commit `stored`, but only if the lease is still ours
 """
 
 import contextlib
@@ -57,16 +58,16 @@ State = MediaAttachment.State
 
 
 class LostClaim(Exception):
-    """Somebody else has this row now; what we did has no effect."""
+    """Another run holds the lease of this row now: ours has no effect."""
 
 
 class NotTheFile(Exception):
-    """Something came, but not the file: an error page, or nothing we can trust."""
+    """The response is not the file: an error page, or nothing we can trust."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run's right to one row, and what the run needs to know of it."""
+    """A run's lease of one row, with the fields the run needs."""
 
     media_id: uuid.UUID
     attempt: int
@@ -81,7 +82,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What we have."""
+    """What was stored: size, checksum, type."""
 
     size: int
     sha256: str
@@ -89,7 +90,7 @@ class Receipt:
 
 
 def collect(media_id: uuid.UUID) -> bool:
-    """Bring this file home. Whether it came now; why it did not stands in its row."""
+    """Download this file and store it. True if it was stored now; else the row says why not."""
     claim = _claim(media_id)
     if claim is None:
         return False
@@ -126,7 +127,7 @@ def collect(media_id: uuid.UUID) -> bool:
 
 
 def retry(media: MediaAttachment) -> None:
-    """A person asks: try again now, as if for the first time. The caller commits, enqueues."""
+    """Retry now as if for the first time: a person asked. The caller commits and enqueues."""
     if media.state in (State.PENDING, State.NEEDS_ATTENTION) and media.openphone_url:
         media.next_attempt_at, media.failures, media.first_failed_at = now(), 0, None
         media.state, media.problem = State.PENDING, None
@@ -160,7 +161,7 @@ def _claim(media_id: uuid.UUID) -> Claim | None:
 
 @contextlib.contextmanager
 def _renewed(claim: Claim) -> Iterator[None]:
-    """The lease is renewed beside the work, also while a slow server or a slow disk holds it up."""
+    """Renew the lease from a thread: a slow server or disk must not look like a dead run."""
     over = threading.Event()
     engine = db.engine
 
@@ -189,7 +190,7 @@ def _mine(claim: Claim) -> sa.Update:
 
 
 def _write(claim: Claim, **values: Any) -> bool:
-    """Change the row if this run still holds it."""
+    """Update the row if this run still holds its lease."""
     done = db.session.execute(_mine(claim).values(**values))
     db.session.commit()
     return bool(done.rowcount)  # type: ignore[attr-defined]
@@ -199,7 +200,7 @@ def _write(claim: Claim, **values: Any) -> bool:
 
 
 def _adopt(store: Store, claim: Claim) -> Receipt | None:
-    """The file that an earlier run placed before it died. Complete, or it would have no name."""
+    """Adopt the file that an earlier run placed before it died: only whole files get a name."""
     if claim.sha256 is None:
         return None
     found = _what_lies_under(store, claim.file_path)
@@ -264,7 +265,7 @@ def _limits(current: Settings, role: MediaAttachment.Role) -> fetch.Limits:
 
 
 def _is_error_page(kind: derive.Kind, claim: Claim) -> bool:
-    """Whether these bytes are a server's apology rather than what a customer sent."""
+    """Whether these bytes are a server's error page rather than what a customer sent."""
     declared = (claim.declared_type or "").partition(";")[0].strip().lower()
     if declared == kind.mime_type:
         return False
@@ -283,7 +284,8 @@ def _keep_rejected(store: Store, claim: Claim, part: Part) -> None:
 
 
 def _compare_with_second(claim: Claim, first: Receipt) -> None:
-    """Without a length a cut file looks whole. Two downloads that agree were not cut by chance."""
+    """Download again and compare. Without Content-Length a truncated file looks whole; two equal
+    downloads were not truncated by chance."""
     part = spool().new_part()
     try:
         again = _fetch(claim, part)
@@ -313,7 +315,7 @@ def _place_original(store: Store, claim: Claim, part: Path, receipt: Receipt) ->
 
 
 def _intend(claim: Claim, path: str, receipt: Receipt) -> bool:
-    """Write down what is about to be placed where; False if another row has that name."""
+    """Record name and checksum before placing. False if another row has that name."""
     try:
         still_ours = _write(
             claim,
@@ -354,7 +356,7 @@ def _mark_stored(claim: Claim, receipt: Receipt) -> bool:
 
 
 def _later(claim: Claim, reason: str) -> None:
-    """The trouble is ours, not the source's: it costs no patience and no pace."""
+    """Postpone after a fault of ours, such as a full disk: no failure counted, no backoff."""
     log.warning("media=%s attempt=%d waits: %s", claim.media_id, claim.attempt, reason)
     _write(
         claim,
@@ -368,7 +370,7 @@ def _later(claim: Claim, reason: str) -> None:
 def _failed(
     claim: Claim, reason: str, *, at_once: bool = False, retry_after: float | None = None
 ) -> None:
-    """The source's trouble: try again at its pace; after a while, or at once, tell a person."""
+    """Retry with backoff because the source failed. After a while, or at once, alert a person."""
     moment = now()
     since = claim.first_failed_at or moment
     log.warning("media=%s attempt=%d failed: %s", claim.media_id, claim.attempt, reason)
@@ -385,7 +387,7 @@ def _failed(
 
 
 def _freshen(claim: Claim) -> bool:
-    """Whether the provider had another address: tried at once a few times, then at the pace."""
+    """Ask the provider for a fresh URL: a few times at once, then with the row's backoff."""
     try:
         client = rest_client.new_client()
         if client is None:
@@ -400,7 +402,7 @@ def _freshen(claim: Claim) -> bool:
 def next_attempt(
     failures: int, since: datetime, moment: datetime, retry_after: float | None = None
 ) -> datetime | None:
-    """When to try again; None after 30 days: then only a person or a fresh address wakes it."""
+    """When to retry (backoff); None after 30 days: then only a person or a fresh URL retries it."""
     if failures <= len(FIRST_PAUSES):
         pause = timedelta(seconds=FIRST_PAUSES[failures - 1])
     else:

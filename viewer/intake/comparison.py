@@ -1,4 +1,4 @@
-"""What the provider tells of a message or a call, compared with our row of it."""
+"""Compare what the provider reports about a message or call with our row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from viewer.models import MediaAttachment, Message
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A message that we have."""
+    """A message row with its files."""
 
     message: Message
     media: list[MediaAttachment]
@@ -24,7 +24,7 @@ Told = quo.MessageSeen | quo.CallSeen
 
 
 def known(provider_ids: list[str]) -> dict[str, Known]:
-    """Of these messages and calls those that we have, by the provider's id."""
+    """Load those of these messages and calls that we have, by provider id."""
     messages = db.session.scalars(
         sa.select(Message)
         .where(Message.provider_id.in_(provider_ids))
@@ -39,7 +39,7 @@ def known(provider_ids: list[str]) -> dict[str, Known]:
 
 
 def has_news(seen: Told, known: Known, matched: Sequence[addresses.Matched]) -> bool:
-    """Whether it says more than the row knows: a file, an address, a field, a further status."""
+    """Whether the report has more than the row: a file, a URL, a field, a later status."""
     return (
         len(matched) < len(seen.media)
         or any(item.url and not media.openphone_url for media, item, _ in matched)
@@ -50,7 +50,7 @@ def has_news(seen: Told, known: Known, matched: Sequence[addresses.Matched]) -> 
 
 
 def _fields(seen: Told) -> dict[str, object]:
-    """What is said, under the names of our columns."""
+    """The reported values by our column names."""
     if isinstance(seen, quo.MessageSeen):
         names: tuple[str, ...] = ("direction", "body", "error_code", "sent_at")
     else:
@@ -62,7 +62,7 @@ def _fields(seen: Told) -> dict[str, object]:
 
 
 def _is_further(seen: Told, message: Message) -> bool:
-    """Whether a text has come further than we knew."""
+    """Whether the reported delivery status is later than the stored one."""
     if isinstance(seen, quo.CallSeen) or seen.status not in ingest.STATUS_ORDER:
         return False
     ranks = {status: rank for rank, status in enumerate(ingest.STATUS_ORDER)}

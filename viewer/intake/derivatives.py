@@ -1,6 +1,6 @@
-"""Thumbnail, preview, full-size picture and playable copy of a stored original.
+"""Make the derivatives of a stored original: thumbnail, preview, full-size JPEG, playable copy.
 
-Separate work with a state of its own: whatever happens here, the original is safe and stays so.
+Separate work with a state of its own: no failure here touches the original.
 """
 
 import logging
@@ -37,7 +37,7 @@ CopyState = MediaAttachment.CopyState
 
 
 def make_copies(media_id: uuid.UUID) -> bool:
-    """Make this original's copies. Whether they were made now; why not stands in the row."""
+    """Make the derivatives of this original. True if made now; else the row says why not."""
     media = _claim(media_id)
     if media is None:
         return False
@@ -73,7 +73,7 @@ def make_copies(media_id: uuid.UUID) -> bool:
 
 
 def retry(media: MediaAttachment) -> None:
-    """A person asks: make them as if for the first time. The caller commits, enqueues."""
+    """Make them as if for the first time: a person asked. The caller commits and enqueues."""
     if media.is_stored and media.copy_state is CopyState.IMPOSSIBLE:
         media.copy_state, media.copy_due_at = CopyState.DUE, now()
         media.copy_attempts, media.copy_problem = 0, None
@@ -88,7 +88,7 @@ def _lease(limits: derive.Limits) -> timedelta:
 
 
 def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
-    """The row, if its copies are due and nobody is at them. The last try too many gives up."""
+    """Claim the row if its derivatives are due. After TRIES attempts, give up instead."""
     media = MediaAttachment
     moment = now()
     due = (
@@ -139,7 +139,7 @@ def _write(media: MediaAttachment, **values: object) -> bool:
 def _place_derivatives(
     store: Store, media: MediaAttachment, derived: derive.Derived
 ) -> dict[str, object]:
-    """Give the copies their names beside the original; what the row is to say of them."""
+    """Place the derivatives beside the original. Returns the column values of the row."""
 
     def put(path: Path | None, name: str, extension: str = "jpg") -> str | None:
         if path is None:

@@ -1,7 +1,7 @@
-"""Download a file from an address somebody else gave us.
+"""Download a file from a URL that a stranger chose, guarded against SSRF.
 
-The one door for such requests: the address, every answer of the name service and every redirect are
-judged before a packet leaves; time, bytes and memory are bounded; nothing about us is sent along.
+The only code that sends such requests. URL, every DNS answer and every redirect are checked before
+a packet leaves; time, bytes and memory are bounded; no cookie, proxy or credential is sent along.
 
 FetchError
   Unreachable       try again later
@@ -54,7 +54,7 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Whom we ask. `hosts` are exact names; one with a leading dot stands for its subdomains."""
+    """The allow-list. `hosts` are exact names; a leading dot means all subdomains."""
 
     hosts: tuple[str, ...]
     allow_loopback: bool = False  # tests and demo: plain http, any port, on this machine only
@@ -74,7 +74,7 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What arrived. The names and types are the sender's claims, to be judged by the bytes."""
+    """What arrived. Names and types are the sender's claims: decide by content."""
 
     size: int
     sha256: str
@@ -85,7 +85,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address that passed our rules, in the form in which it will be asked for."""
+    """A URL that passed the checks, in the form in which it will be requested."""
 
     url: str
     scheme: str
@@ -128,10 +128,10 @@ class TooLarge(Refused):
 
 
 class Sink(Protocol):
-    """Where the bytes go; a file is one."""
+    """Where the bytes are written; a file is one."""
 
     def write(self, data: bytes | memoryview, /) -> int:
-        """How many bytes it took."""
+        """Returns the number of bytes written."""
         ...
 
 
@@ -177,7 +177,7 @@ def fetch(
 
 
 def check_address(url: str, policy: Policy) -> Target:
-    """The address as we would ask for it, if our rules allow. Raises Refused; asks nobody."""
+    """Check a URL against the allow-list. Raises Refused. Sends nothing."""
     # Parsers disagree on what these mean (`https://a\@b/`), and no honest address holds one.
     if re.search(r"[\x00-\x1f\x7f\\]", url):
         raise Refused("The address contains characters that do not belong in one.")
@@ -218,7 +218,7 @@ def _is_named_by(entry: str, host: str) -> bool:
 
 
 def _checked_addresses(target: Target, resolve: Resolver, seconds: float) -> list[str]:
-    """Where the host lives, asked once and only once. One bad answer spoils the lot."""
+    """Resolve the host once: DNS rebinding gains nothing. One non-public answer refuses all."""
     # In a thread, because the system's resolver takes no timeout.
     lookup = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resolve")
     try:
@@ -245,7 +245,7 @@ def _is_loopback_address(address: str) -> bool:
 
 
 def _is_public(address: str) -> bool:
-    """Whether this is a place on the public internet, and not another place in disguise."""
+    """Whether this is a public address, also behind an IPv6 form that embeds an IPv4 one."""
     ip = _parsed(address)
     # is_global alone lets multicast through, and IPv6 addresses that stand for private IPv4 ones.
     if ip is None or not ip.is_global or ip.is_multicast or ip.is_reserved:
@@ -281,7 +281,7 @@ _ISATAP_MARKS = (0x00005EFE, 0x02005EFE)  # in bits 32 to 63, before the IPv4 ad
 
 
 def _alternating(addresses: list[str]) -> list[str]:
-    """IPv4 and IPv6 in turn, so that a network where one kind is dead costs one attempt."""
+    """Alternate IPv4 and IPv6, so that a network where one is dead costs one attempt."""
     fours = [address for address in addresses if ":" not in address]
     sixes = [address for address in addresses if ":" in address]
     return [a for pair in zip_longest(fours, sixes) for a in pair if a is not None]
@@ -291,10 +291,10 @@ def _alternating(addresses: list[str]) -> list[str]:
 
 
 class _Deadline:
-    """The end of the whole transfer, on the monotonic clock.
+    """The deadline of the whole transfer, on the monotonic clock.
 
-    Socket timeouts begin anew with each byte, so at the end a thread shuts the socket down, whoever
-    is reading from it. The reader then sees an ordinary end of file and has to ask `passed`.
+    Socket timeouts restart with each byte, so a thread shuts the socket down at the deadline,
+    whoever reads from it. The reader then sees an ordinary end of file and must check `passed`.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -358,7 +358,7 @@ class _WatchedHTTPSPool(HTTPSConnectionPool):
 
 
 class _PinnedAdapter(HTTPAdapter):
-    """Sends to the address that was checked, whatever the host's name leads to by now.
+    """Connect to the address that was checked, whatever the host name resolves to by now.
 
     Used without a Session, which would bring proxies, .netrc and cookies, and would read (and
     unpack) the bodies of redirects even when told not to follow them.
@@ -383,7 +383,7 @@ class _PinnedAdapter(HTTPAdapter):
 
 
 class _Answer:
-    """A response whose body has not been read yet, and the connection it comes over."""
+    """A response whose body is still unread, with its connection."""
 
     def __init__(self, adapter: _PinnedAdapter, response: requests.Response) -> None:
         self._adapter, self._response = adapter, response
@@ -403,7 +403,7 @@ class _Answer:
 
 
 def _as_text(header: str) -> str:
-    """A header as its sender meant it: many send UTF-8, the library reads Latin-1."""
+    """Decode a header as its sender meant it: many send UTF-8, the library reads Latin-1."""
     try:
         return header.encode("latin-1").decode("utf-8")
     except UnicodeError:
@@ -417,7 +417,7 @@ def _ask(
     deadline: _Deadline,
     ca_bundle: str | None,
 ) -> _Answer:
-    """The beginning of an answer, from the first address that takes the connection."""
+    """Send the request to the first address that accepts the connection."""
     question = requests.Request("GET", target.url, headers=_headers(target)).prepare()
     problem = Unreachable(f"{target.host} could not be reached.")
     for address in addresses[:ADDRESSES_TRIED]:
@@ -459,7 +459,7 @@ def _never_connected(error: BaseException) -> bool:
 
 
 def _unreachable(error: BaseException, host: str, deadline: _Deadline) -> Unreachable:
-    """The network's trouble in words for staff."""
+    """Word a network error for staff."""
     if deadline.passed:
         return Unreachable(f"{host} took longer than {deadline.seconds:g} seconds; we hung up.")
     for cause in reversed(list(_causes(error))):  # what happened first knows best
@@ -488,7 +488,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _redirect(answer: _Answer, target: Target) -> str | None:
-    """Where the answer sends us, if it is a redirect; to be judged like any other address."""
+    """The target of a redirect, to be checked like any other URL; None for other responses."""
     locations = answer.all("Location")
     if answer.status not in (301, 302, 303, 307, 308) or len(locations) != 1:
         return None
@@ -560,7 +560,7 @@ def _check_status(answer: _Answer) -> None:
 
 
 def _retry_after(value: str) -> float | None:
-    """How long the server asks us to wait: a number of seconds, or a date."""
+    """Seconds from Retry-After, which holds a number or a date."""
     if re.fullmatch(r"[0-9]+", value):
         return min(float(value), LONGEST_RETRY_AFTER)
     try:
@@ -574,7 +574,7 @@ def _retry_after(value: str) -> float | None:
 
 
 def _announced_length(answer: _Answer, host: str) -> int | None:
-    """How long the body will be, if the answer says so; if it says two things, it lies."""
+    """Content-Length, if there is one. Raises for two that differ."""
     # We asked for the plain bytes. Unpacking is how 200 kB become 200 MB, so nobody does it here.
     if set(_listed(answer, "Content-Encoding")) - {"identity"}:
         raise Unreachable(f"{host} sent the file packed, which we did not ask for.")
@@ -591,7 +591,7 @@ def _announced_length(answer: _Answer, host: str) -> int | None:
 
 
 def _listed(answer: _Answer, name: str) -> list[str]:
-    """The items of a header that is a list, from all its lines."""
+    """The items of a list header, from all its lines."""
     items = [item.strip().lower() for value in answer.all(name) for item in value.split(",")]
     return [item for item in items if item]
 
@@ -602,7 +602,7 @@ def _is_chunked(answer: _Answer) -> bool:
 
 
 def _chunks(answer: _Answer, host: str, deadline: _Deadline) -> Iterator[bytes]:
-    """The body as it comes over the wire. Never unpacked, never more than CHUNK in memory."""
+    """The body as sent: never decompressed, never more than CHUNK in memory."""
     problem = None
     while problem is None:
         try:
@@ -627,7 +627,7 @@ def _write_all(part: Sink, chunk: bytes) -> None:
 
 
 def _announced_checksums(answer: _Answer) -> set[bytes]:
-    """The MD5 sums that the server keeps of the file. Those we cannot read don't count."""
+    """The MD5 checksums that the server announces. Unreadable ones are ignored."""
     claims = answer.all("Content-MD5")
     # A store that unpacked the file on its way out still sends the sum of the packed one.
     if not set(_listed(answer, "X-Goog-Stored-Content-Encoding")) - {"identity"}:

@@ -1,7 +1,9 @@
-"""Which file is which: one file is told several times, by other addresses and in other dialects.
+"""Match files across deliveries, to deduplicate them.
 
-A photo taken for another is a photo lost, and a photo not recognised is only there twice. So what
-several files of one telling have in common tells nothing of them, but for their place in it.
+One file is announced several times, under several URLs and in several formats.
+
+A photo mistaken for another is a photo lost; one not recognised is merely there twice. So what
+several files of one delivery have in common identifies none of them, except by its position.
 """
 
 import functools
@@ -26,7 +28,7 @@ _STORES = ("x-amz-", "x-goog-", "key-pair-id", "googleaccessid", "awsaccesskeyid
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """By what a file of a telling is known again."""
+    """What identifies a file across deliveries."""
 
     exact: frozenset[str]  # its address, the provider's id of it
     # What may be another's, too: its address without the signature, or its place among those of
@@ -35,7 +37,7 @@ class Marks:
 
 
 def marks(items: Sequence[quo.MediaSeen]) -> list[Marks]:
-    """By what each file of one telling is known again."""
+    """The marks of each file of one delivery."""
     addresses = [_address(item.url) if item.url else None for item in items]
     loose = [_digest(item.role, _path(item.url)) if item.url else None for item in items]
     ids = [
@@ -63,7 +65,7 @@ def marks(items: Sequence[quo.MediaSeen]) -> list[Marks]:
 def _told_apart(
     mark: str, place: int, all_marks: list[str | None], addresses: list[str | None]
 ) -> str:
-    """The mark; where files with several addresses have it, with the place among them."""
+    """The mark, with a position where several files share it."""
     sharing = dict.fromkeys(
         address for other, address in zip(all_marks, addresses, strict=True)
         if other == mark and address is not None
@@ -80,7 +82,7 @@ def alike(
     marks: Marks,
     others: Sequence[MediaAttachment] = (),
 ) -> list[MediaAttachment]:
-    """The rows that are this file. `others` are of other files of the same telling."""
+    """The rows that match this file. `others` are other files of the same delivery."""
     exact = [row for row in rows if is_exactly(row, marks)]
     loose = [
         row
@@ -102,7 +104,7 @@ def is_exactly(row: MediaAttachment, marks: Marks) -> bool:
 
 
 def remember(row: MediaAttachment, marks: Marks, rows: Sequence[MediaAttachment]) -> None:
-    """This file was told so; a place that is another row's stays its own."""
+    """Remember these marks on the row, but no position that belongs to another row."""
     places = {mark for mark in marks.loose if "#" in mark}
     if places:
         places -= {key for other in rows if other is not row for key in other.members("keys")}
@@ -110,12 +112,12 @@ def remember(row: MediaAttachment, marks: Marks, rows: Sequence[MediaAttachment]
 
 
 def address_count(items: Sequence[quo.MediaSeen]) -> Counter[str]:
-    """How many files of each role have an address of their own."""
+    """How many files of each role have a URL of their own."""
     return Counter(role for role, _ in {(i.role.value, _address(i.url)) for i in items if i.url})
 
 
 def set_source_keys(rows: Sequence[MediaAttachment]) -> None:
-    """What is unique among a message's files, and the same whatever came first."""
+    """Set keys that are unique within a message and independent of the order of arrival."""
     wanted = {id(row): _own_marks(row) for row in rows if row.attempts == 0}
     common = Counter(marks[0] for marks in wanted.values())
     taken = {row.source_key for row in rows if row.attempts}
@@ -136,7 +138,7 @@ def _own_marks(row: MediaAttachment) -> list[str]:
 
 
 def _known(row: MediaAttachment) -> set[str]:
-    """All by which this row was ever known."""
+    """Every mark this row ever had."""
     known = {row.source_key, *row.members("keys")}
     if row.openphone_url:  # rows from before kept no addresses
         known.add(_digest(row.role, _address(row.openphone_url)))
@@ -144,7 +146,7 @@ def _known(row: MediaAttachment) -> set[str]:
 
 
 def _are_apart(one: MediaAttachment, other: MediaAttachment) -> bool:
-    """Whether one telling named both."""
+    """Whether one delivery announced both, as two files."""
     mine, theirs = _places(one), _places(other)
     return any(mine[group] != theirs[group] for group in mine.keys() & theirs.keys())
 
@@ -161,14 +163,14 @@ def _digest(role: str, told: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _address(url: str) -> str:
-    """What asks for this file: all of it, but for a signature that surely is nothing more."""
+    """The URL without the parameters that are certainly a signature."""
     parts = naming.split(url)
     names = [name for name, _ in parse_qsl(parts.query)] if parts else []
     return _path(url) if any(_is_one_of(_STORES, name) for name in names) else _without((), url)
 
 
 def _path(url: str) -> str:
-    """An address without the parts that mostly say who may read it and until when."""
+    """The URL without its query, which mostly holds credentials and expiry."""
     return _without(_SIGNING, url)
 
 

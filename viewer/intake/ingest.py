@@ -1,9 +1,9 @@
-"""Understand an event, once: from what the provider said to conversation, message and media rows.
+"""Ingest an event: upsert conversation, message and media rows from a payload. Idempotent.
 
-Everything here may be heard twice, in any order, in three dialects, from webhooks and from REST.
-Rows are found by the provider's ids, and what is said about one field is kept by when it was said,
-so every order ends in the same rows. One ingest runs at a time (`lock`): it takes milliseconds, and
-two halves of one conversation never race.
+Payloads arrive twice, in any order, in three dialects, from webhooks and from REST. Rows are found
+by the provider's ids, and each field keeps the time of its statement (last write wins), so every
+order of arrival ends in the same rows. One ingest runs at a time (`Lock.INGEST`): it takes
+milliseconds, and two halves of one conversation never race.
 """
 
 import logging
@@ -51,7 +51,7 @@ STATUS_ORDER = (
 
 
 def ingest(event_id: uuid.UUID) -> list[uuid.UUID]:
-    """Read one event. The media that are now to be collected."""
+    """Parse one event and upsert its rows. Returns the ids of the media to collect."""
     lock(Lock.INGEST)
     event = db.session.get(WebhookEvent, event_id, populate_existing=True)
     if event is None or event.state is not WebhookEvent.State.RECEIVED:
@@ -78,7 +78,7 @@ def ingest(event_id: uuid.UUID) -> list[uuid.UUID]:
 
 
 def _overlooked(seen: quo.Seen, payload: object) -> int:
-    """How many addresses an event names that are no file's with us."""
+    """How many URLs of the event belong to no file of ours, perhaps in a renamed field."""
     if not isinstance(seen, quo.MessageSeen | quo.CallSeen):
         return 0
     unread = set(quo.urls_in(payload)) - {item.url for item in seen.media}
@@ -95,7 +95,7 @@ def _overlooked(seen: quo.Seen, payload: object) -> int:
 
 
 def note_failure(event_id: uuid.UUID, error: Exception) -> None:
-    """Our own code failed on this event. After some tries it waits, visibly, for better code."""
+    """Record that our code failed on this event. After some attempts it waits for a fix."""
     event = db.session.get(WebhookEvent, event_id)
     if event is None:
         return
@@ -105,7 +105,7 @@ def note_failure(event_id: uuid.UUID, error: Exception) -> None:
 
 
 def upsert(seen: quo.Seen, received_at: datetime) -> list[uuid.UUID]:
-    """Write down what was seen. The media that are now to be collected. Does not commit."""
+    """Upsert what a payload reports. Returns the ids of the media to collect. Does not commit."""
     match seen:
         case quo.MessageSeen():
             return _take_message(seen, received_at)
@@ -187,7 +187,7 @@ def _take_contact(seen: quo.ContactSeen) -> None:
 def _message(
     provider_id: str, kind: Message.Kind, parties: quo.Parties, said_at: datetime
 ) -> Message:
-    """The row of this message, in the conversation where it belongs by all that is known."""
+    """Get or create the message row, in the conversation where it belongs by all we know."""
     for number in parties.ours:
         learn_line(parties.line, number)
     known = _by_alias(parties.conversation)
@@ -207,7 +207,7 @@ def _message(
 
 
 def _is_at_home(message: Message, parties: quo.Parties, known: Conversation | None) -> bool:
-    """Whether what is said now changes no grouping: so it is for nearly all deliveries."""
+    """Whether this report changes no grouping, the fast path of nearly all deliveries."""
     home = message.conversation
     if not message.threads:
         key = _key(message.numbers, message.line)
@@ -221,7 +221,7 @@ def _is_at_home(message: Message, parties: quo.Parties, known: Conversation | No
 
 
 def _regroup(stirred: set[Conversation]) -> None:
-    """Part the messages of these conversations anew, and of those that prove to be alike."""
+    """Regroup the messages of these conversations and of those they turn out to equal."""
     groups = _groups(stirred)
     while alike := _with_people({key for _, key, _ in groups}) - stirred:
         stirred = stirred | alike
@@ -256,7 +256,7 @@ _Group = tuple[str | None, str, str]
 
 
 def _groups(conversations: set[Conversation]) -> dict[_Group, list[Message]]:
-    """The messages of these conversations, by where they belong."""
+    """The messages of these conversations, grouped by where they belong."""
     db.session.flush()
     threads: dict[str, list[Message]] = {}
     for message in db.session.scalars(
@@ -284,7 +284,7 @@ def _groups(conversations: set[Conversation]) -> dict[_Group, list[Message]]:
 
 
 def _row_for(key: str, messages: list[Message], empty: set[Conversation]) -> Conversation:
-    """Of the conversations where they are now, the one that may stay: the older of the fitting."""
+    """The conversation that stays: the oldest that fits."""
     return (
         min(
             {message.conversation for message in messages} & empty,
@@ -296,7 +296,7 @@ def _row_for(key: str, messages: list[Message], empty: set[Conversation]) -> Con
 
 
 def _move(messages: list[Message], home: Conversation) -> list[Conversation]:
-    """Bring messages, their media and the provider's names for them home. What they left."""
+    """Move messages, media and aliases here. Returns the conversations they left."""
     moved = [message for message in messages if message.conversation is not home]
     left = [message.conversation for message in moved]
     for message in moved:
@@ -313,7 +313,7 @@ def _move(messages: list[Message], home: Conversation) -> list[Conversation]:
 
 
 def _replace(left: Conversation, home: Conversation) -> None:
-    """Nothing belongs to this conversation any more; its page's address goes on working."""
+    """Merge an emptied conversation into another: its page redirects there."""
     db.session.execute(
         sa.update(ConversationAlias)
         .filter_by(conversation_id=left.id)
@@ -347,7 +347,7 @@ def _by_alias(thread: str | None) -> Conversation | None:
 
 
 def _call(thread: str, conversation: Conversation) -> None:
-    """Remember that the provider, or an old page, calls the conversation so."""
+    """Add an alias: an id of the provider's, or of a merged conversation."""
     alias = db.session.get(ConversationAlias, thread)
     if alias is None:
         alias = ConversationAlias(provider_id=thread)
@@ -356,7 +356,7 @@ def _call(thread: str, conversation: Conversation) -> None:
 
 
 def _alike(parties: quo.Parties) -> Conversation | None:
-    """The conversation of exactly these people on this line."""
+    """Find the conversation of exactly these participants on this line."""
     key = _key(parties.numbers, parties.line)
     if not key:
         return None
@@ -376,7 +376,7 @@ def _key(numbers: Iterable[str], line: str | None) -> str:
 
 
 def _others(numbers: Iterable[str], line: str | None) -> set[str]:
-    """The other parties."""
+    """The participants other than our own numbers."""
     named = set(numbers)
     if others := named - own_numbers():
         return others
@@ -388,13 +388,13 @@ def _others(numbers: Iterable[str], line: str | None) -> set[str]:
 
 
 def own_numbers() -> set[str]:
-    """Every number that is ours: from the settings, and learnt."""
+    """Our own numbers: from the settings, and learnt."""
     learnt = db.session.scalars(sa.select(PhoneLine.number).where(PhoneLine.number.is_not(None)))
     return {number for number in learnt if number} | set(settings().QUO_NUMBERS)
 
 
 def learn_line(line_id: str | None, number: str) -> None:
-    """Note that this number is ours, and on which line."""
+    """Record that this number is ours, and its line."""
     if not number.startswith("+"):
         return
     line = db.session.scalar(sa.select(PhoneLine).filter_by(number=number))
@@ -434,7 +434,7 @@ def learn_line(line_id: str | None, number: str) -> None:
 def _finish_message(
     message: Message, media: tuple[quo.MediaSeen, ...], said_at: datetime
 ) -> list[uuid.UUID]:
-    """The last step for a message: its files have rows, its conversation knows its newest."""
+    """Upsert a message's files, update its conversation, index both. Returns media to collect."""
     is_news = Message.Direction.INCOMING in sa.inspect(message).attrs.direction.history.added
     db.session.flush()
     rows = list(db.session.scalars(_files().filter_by(message_id=message.id)))
@@ -456,7 +456,7 @@ def _finish_message(
 
 
 def _files() -> sa.Select[MediaAttachment]:
-    """Rows as they are, and stay while we work: one that is claimed just now keeps its name."""
+    """Select media rows FOR UPDATE: one that is being claimed keeps its name."""
     return (
         sa.select(MediaAttachment)
         .order_by(MediaAttachment.created_at, MediaAttachment.id)
@@ -471,7 +471,7 @@ def _take_files(
     media: tuple[quo.MediaSeen, ...],
     said_at: datetime,
 ) -> None:
-    """The files of one telling, each to its row: first those that are surely known."""
+    """Assign the files of one delivery to rows, certain matches first."""
     told = [*enumerate(zip(media, file_matching.marks(media), strict=True))]
     told.sort(key=lambda one: not any(file_matching.is_exactly(row, one[1][1]) for row in rows))
     taken: list[MediaAttachment] = []
@@ -525,7 +525,7 @@ def _row_of(
 
 
 def _file_message(rows: list[MediaAttachment], message: Message) -> None:
-    """What a customer sent waits in the tray until somebody files it."""
+    """Mark a customer's files as unfiled: they wait in the tray."""
     linked = set(
         db.session.scalars(
             sa.select(MediaLink.media_id).where(MediaLink.media_id.in_([row.id for row in rows]))
@@ -540,7 +540,7 @@ def _file_message(rows: list[MediaAttachment], message: Message) -> None:
 
 
 def _drop_announced_voicemail(rows: list[MediaAttachment]) -> None:
-    """A call has one voicemail: the one announced without address and id is the one we know of."""
+    """Drop the voicemail announced without URL and id once the real one is known."""
     voicemails = [row for row in rows if row.role is MediaAttachment.Role.VOICEMAIL]
     announced = [row for row in voicemails if not row.openphone_url and not row.provider_id]
     if len(announced) < len(voicemails):
@@ -571,7 +571,7 @@ def _new_media(message: Message, item: quo.MediaSeen, position: int) -> MediaAtt
 
 
 def _name_file(row: MediaAttachment, message: Message) -> None:
-    """What follows from all that was said of a file. Its first download settles its name."""
+    """Set the columns derived from all reports of a file. Its first download fixes its name."""
     if row.attempts:
         return
     role = quo.Role(row.role.value)
@@ -586,14 +586,14 @@ def _name_file(row: MediaAttachment, message: Message) -> None:
 
 
 def _customer(message: Message) -> str:
-    """Under whose number a message's files lie."""
+    """The number whose folder a message's files go to."""
     if message.sender and message.sender not in own_numbers():
         return message.sender
     return next(iter(message.conversation.numbers), "") or quo.canonical(None)
 
 
 def _free_stem(stem: str) -> str:
-    """The first name of stem, stem-2, stem-3 … that no file has, in any spelling of its case."""
+    """The first free name of stem, stem-2, stem-3 …, case-insensitively."""
     taken = set(
         db.session.scalars(
             sa.select(MediaAttachment.file_stem).where(
@@ -621,7 +621,7 @@ def _first_guess(role: quo.Role, declared_type: str | None) -> MediaAttachment.M
 
 
 def _tell_readers(message: Message) -> None:
-    """The conversation is unread for everybody who had an account when this was sent."""
+    """Mark the conversation unread for every user who had an account when this was sent."""
     readers = sa.select(User.id).where(
         User.disabled_at.is_(None), User.created_at <= message.sent_at
     )
@@ -659,6 +659,6 @@ def _furthest(one: str | None, other: str | None) -> str | None:
 
 
 def _believable(sent_at: datetime | None, received_at: datetime) -> datetime | None:
-    """A time that orders the page and names a folder: not 1970, not next year."""
+    """Clamp a reported time, which sorts the page and names a folder: not 1970, not next year."""
     earliest, latest = datetime(2015, 1, 1, tzinfo=UTC), received_at + timedelta(days=1)
     return sent_at if sent_at and earliest <= sent_at <= latest else None

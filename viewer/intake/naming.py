@@ -1,4 +1,4 @@
-"""Where a file will lie: chosen by us, before it is downloaded, from nothing a stranger may steer.
+"""Choose where a file will be stored, before its download, from nothing a stranger controls.
 
 2025/01/15/617-555-0123/messages/1642282800_photo.jpg
 day (UTC)  customer     kind     epoch_name
@@ -32,7 +32,7 @@ def stem(role: quo.Role, sent_at: datetime, customer: str, name: str) -> str:
 
 
 def clean_name(role: quo.Role, url: str | None, declared_type: str | None) -> str:
-    """A short name in [A-Za-z0-9-] for people: the source's own if it means something.
+    """A short name in [A-Za-z0-9-]: the source's own, if people can read it.
 
     Without underscores: copies are named <stem>_thumb.jpg and so on, and no original may be.
     """
@@ -47,7 +47,7 @@ def clean_name(role: quo.Role, url: str | None, declared_type: str | None) -> st
 
 
 def first_extension(role: quo.Role, url: str | None, declared_type: str | None) -> str:
-    """A guess until the bytes are here: then the extension follows what they are."""
+    """Guess the extension from the declared type; after the download it follows the content."""
     known = mimetypes.guess_extension(declared_type or "", strict=False)
     if known:
         return {".jpe": ".jpg", ".jpeg": ".jpg"}.get(known, known)
@@ -58,14 +58,14 @@ def first_extension(role: quo.Role, url: str | None, declared_type: str | None) 
 
 
 def file_name(url: str | None) -> str | None:
-    """What the source called it, for people to read; never a path of ours."""
+    """The source's file name, for display; never used as a path."""
     name = _path(url).name
     printable = "".join(letter for letter in name if letter.isprintable())
     return printable[:255] or None
 
 
 def split(url: str) -> SplitResult | None:
-    """The parts of an address; None for what is none, such as `https://[x`."""
+    """Split a URL; None for an invalid one, such as `https://[x`."""
     try:
         return urlsplit(url)
     except ValueError:

@@ -1,7 +1,7 @@
-"""What the provider did not answer about one thing, and is asked again while the rest goes on.
+"""Retry requests about single objects that the provider did not answer, while the lists go on.
 
-Each question is saved in a checkpoint of its own and repeated with backoff, at fixed ages of the
-first attempt.
+Each question is saved as a checkpoint and repeated with backoff, at fixed ages since the first
+attempt.
 """
 
 import abc
@@ -31,14 +31,14 @@ ASK_AT = tuple(
 
 @dataclass
 class Saved(abc.ABC):
-    """What is remembered from one run to the next, in a mark of its own."""
+    """State kept from one run to the next, in a checkpoint of its own."""
 
     TIMES: ClassVar[tuple[str, ...]]  # the names of its moments
 
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """Its mark's."""
+        """The name of its checkpoint."""
 
     def save(self) -> None:
         told = dataclasses.asdict(self)
@@ -54,9 +54,9 @@ class Saved(abc.ABC):
 
 @dataclass
 class Question(Saved):
-    """About one thing, and not answered: to be asked again, at the ages of the first attempt.
+    """An unanswered request about one object, to be retried.
 
-    The list it came from goes on, and so does its mark: this remembers what is missing of it.
+    The list it came from goes on, and its checkpoint with it: this records what is missing.
     """
 
     TIMES = ("start", "since", "asked")
@@ -86,7 +86,7 @@ class Question(Saved):
 
     @classmethod
     def all(cls) -> "list[Question]":
-        """Those first that have waited longest."""
+        """Every open question, the longest waiting first."""
         marks = db.session.scalars(
             sa.select(Checkpoint)
             .where(Checkpoint.name.startswith(cls.PREFIX))
@@ -115,7 +115,7 @@ class Asker:
         self._in_a_row, self.is_down = 0, False
 
     def answered(self, question: Question, ask: Callable[[], object]) -> bool:
-        """Whether the provider answered. If not this time, the question is kept for another."""
+        """Send the request. True if answered; otherwise the question is saved for a retry."""
         if self.is_down:
             self.unanswered.append(question)
             return False
@@ -149,5 +149,5 @@ class Asker:
 
 
 def passes(began: datetime, last: datetime, moment: datetime) -> bool:
-    """Whether one of the ages at which we ask comes after `last` and not after `moment`."""
+    """Whether an age of ASK_AT lies after `last` and not after `moment`."""
     return any(last < began + age <= moment for age in ASK_AT)

@@ -1,4 +1,4 @@
-"""The way to the provider's REST interface, where there is a key for it."""
+"""The REST client for the configured API key."""
 
 from viewer.config import settings
 from viewer.quo import rest
@@ -9,6 +9,6 @@ def is_configured() -> bool:
 
 
 def new_client() -> rest.Client | None:
-    """Ready to ask; None where no key is set. Raises rest.Refused for a key that cannot be one."""
+    """A client; None without QUO_API_KEY. Raises rest.Refused for an impossible key."""
     key = settings().QUO_API_KEY.get_secret_value()
     return rest.Client(key, settings().QUO_API_URL) if key else None

@@ -1,4 +1,4 @@
-"""Our webhook at the provider: whether it would deliver, and what it gave up delivering."""
+"""Our webhook subscription at the provider: its state, and the deliveries it gave up on."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ _TESTS_TOLD_SINCE = datetime(2026, 9, 2, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Our webhooks at the provider, and whether they bring us everything."""
+    """Our webhooks at the provider, and whether they deliver everything we need."""
 
     hooks: list[rest.Webhook]
     state: str  # good, unseen, missing, disabled, incomplete
@@ -44,7 +44,7 @@ class Subscription:
 
 
 def check(client: rest.Client) -> Subscription:
-    """Would the provider tell us? It may have switched us off after an outage of ours.
+    """Check our subscription: the provider may have disabled it after an outage of ours.
 
     Commits. Raises rest.RestError.
     """
@@ -73,7 +73,7 @@ def _is_ours(hook: rest.Webhook) -> bool:
 
 
 def _judge(hooks: list[rest.Webhook], is_heard: bool) -> tuple[str, str]:
-    """The state of our subscription, and a sentence about it."""
+    """The state of the subscription, with a sentence for staff."""
     if not hooks:
         if is_heard:
             return "unseen", "The provider delivers, through a webhook that its API does not show."
@@ -90,7 +90,7 @@ def _judge(hooks: list[rest.Webhook], is_heard: bool) -> tuple[str, str]:
 
 
 def unknown_deliveries(page: Sequence[rest.Json]) -> list[rest.Json]:
-    """Those that never arrived, without the samples of a test."""
+    """Deliveries that never arrived, without the provider's test samples."""
     ids = [str(delivery.get("id")) for delivery in page]
     known = set(
         db.session.scalars(
@@ -108,9 +108,9 @@ def unknown_deliveries(page: Sequence[rest.Json]) -> list[rest.Json]:
 
 
 def replay(client: rest.Client, hook_id: str, delivery: rest.Json) -> list[uuid.UUID] | None:
-    """Keep and ingest what the provider gave up delivering: its files to be collected.
+    """Store and ingest a delivery that the provider gave up on. Returns the media to collect.
 
-    None if there is nothing new in it. Commits. Raises rest.RestError.
+    None if it holds nothing new. Commits. Raises rest.RestError.
     """
     try:
         found = client.delivery(hook_id, delivery["id"])
@@ -130,7 +130,7 @@ def replay(client: rest.Client, hook_id: str, delivery: rest.Json) -> list[uuid.
 
 
 def _is_test(delivery: rest.Json) -> bool:
-    """Somebody pressed "send a test": its sample must not become a message."""
+    """Whether this is a test delivery, whose sample must not become a message."""
     created_at = parse_moment(delivery.get("createdAt"))
     return (
         delivery.get("eventId") is None

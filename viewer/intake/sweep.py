@@ -1,7 +1,7 @@
-"""Find what is due, expired or half-done. Rows are the truth; the queue only forgot to remind us.
+"""Find what is due, expired or half-done, and name it to be enqueued again.
 
-The sweep writes little and downloads nothing: it names what is to be enqueued. It may run on every
-host; `ScheduledTask` lets one at a time through.
+Rows are the truth; the queue may forget. The sweep writes little and downloads nothing. It may run
+on every host: `ScheduledTask` gives one of them the lease.
 """
 
 import logging
@@ -43,15 +43,17 @@ class Due:
 
 
 def sweep() -> Due:
-    """Put what got stuck back on its way, and name what is due. Does not commit."""
+    """Take back expired leases and list what is due. Idempotent. Does not commit."""
     _bring_back_from_the_future()
     _tell_a_person()
     return due()
 
 
 def tidy() -> int:
-    """Clear what dead writers left in the store; how many. For whom no transaction is open: a disk
-    that hangs must not keep others from the database."""
+    """Delete parts that dead writers left. Returns how many.
+
+    Call it without an open transaction: a disk that hangs must not block the database.
+    """
     return spool().tidy(older_than=PART_AGE)
 
 
@@ -116,7 +118,7 @@ def _bring_back_from_the_future() -> None:
 
 
 def _tell_a_person() -> None:
-    """Whatever has waited too long is said, also if nobody ever tried."""
+    """Flag what has waited too long, also if no attempt was ever made."""
     media = MediaAttachment
     changed = db.session.execute(
         sa.update(media)
