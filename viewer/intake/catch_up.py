@@ -255,7 +255,7 @@ class _Run:
         return told
 
     def _call_parts(self, call_id: str, row: comparison.Known | None) -> Iterator[comparison.Told]:
-        """Recordings, then transcript, of an answered call: yielded one by one, the next may fail."""
+        """Yield recordings and transcript of an answered call one by one: the next may fail."""
         for ask in (self._recordings, self._transcript):
             part = ask(call_id, row)
             if isinstance(part, quo.CallSeen):
