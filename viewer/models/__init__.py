@@ -1,4 +1,4 @@
-"""What is true: events, conversations, messages, media, people, work.
+"""The tables: events, conversations, messages, media, people, work.
 
 Models neither commit nor enqueue, and know no HTTP.
 """

@@ -1,4 +1,4 @@
-"""How far long work has come, so that it goes on where it was stopped, and what it found."""
+"""Checkpoints of long work, so that it resumes where it was stopped."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from viewer.extensions import Model, db, now
 
 
 class Checkpoint(Model):
-    """One thing that the catch-up remembers: how far a list is read, what the last run said."""
+    """One fact the catch-up keeps between runs: how far a list is read, what the last run found."""
 
     __tablename__ = "catch_up_marks"
 
@@ -39,7 +39,7 @@ class Checkpoint(Model):
 
 
 def parse_moment(value: object) -> datetime | None:
-    """ISO 8601 as a moment, UTC where it names no zone; None for whatever else it is."""
+    """Parse ISO 8601, as UTC where it names no zone. None for anything else."""
     if not isinstance(value, str):
         return None
     try:

@@ -1,7 +1,4 @@
-"""Who wrote or called, and what staff read.
-
-A message is a text or a call; both stand in one timeline.
-"""
+"""Conversations, messages and contacts. A message is a text or a call, both in one timeline."""
 
 import enum
 import uuid
@@ -30,7 +27,7 @@ class PhoneLine(Model):
 
 
 class Conversation(Model):
-    """Everything said between one line of ours and the same people."""
+    """All messages between one line of ours and the same participants."""
 
     __tablename__ = "conversations"
 
@@ -58,7 +55,7 @@ class Conversation(Model):
 
     @classmethod
     def find(cls, conversation_id: uuid.UUID) -> Self | None:
-        """By its id, or by the one it had before it proved to be one with another."""
+        """Find by id, or by the id it had before it was merged into another."""
         found = db.session.get(cls, conversation_id)
         if found is None and (alias := db.session.get(ConversationAlias, str(conversation_id))):
             found = db.session.get(cls, alias.conversation_id)
@@ -121,7 +118,7 @@ class Message(LastWriteWins, Model):
     )
 
     def learn(self, thread: str | None, line: str | None, numbers: Iterable[str]) -> None:
-        """Remember whom a delivery named. Where the message belongs follows from all of them."""
+        """Add the participants a delivery named. All of them decide where the message belongs."""
         self.add("threads", *filter(None, [thread]))
         self.add("lines", *filter(None, [line]))
         self.add("numbers", *numbers)
@@ -137,7 +134,7 @@ class Message(LastWriteWins, Model):
 
     @property
     def numbers(self) -> list[str]:
-        """Everybody named, ours included."""
+        """All participants, our own numbers included."""
         return self.members("numbers")
 
     @property

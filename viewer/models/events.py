@@ -17,7 +17,7 @@ _LONGEST_ID = 255
 
 
 class WebhookEvent(Model):
-    """One delivery of the provider: its bytes first, its meaning when a worker has read it."""
+    """One delivery of the provider: the raw bytes; parsed later by a worker."""
 
     __tablename__ = "webhook_events"
     __table_args__ = (
@@ -49,10 +49,11 @@ class WebhookEvent(Model):
     def record(
         cls, delivery_id: str, scheme: str, body: bytes, signed_at: datetime | None = None
     ) -> tuple["WebhookEvent", bool]:
-        """The row of this delivery, and whether it is new. Sixteen at once leave one row.
+        """Insert this delivery, deduplicated. Returns its row, and whether it is new.
 
-        Two webhooks may tell of one event under one id, each in its own dialect: what is not the
-        same, byte for byte, is no repeat, and kept under a name of its own.
+        Idempotent: sixteen concurrent calls leave one row. Two webhooks may deliver one event under
+        one id, each in its own dialect: a body that differs in a byte is no repeat, and is kept
+        under a name of its own.
         """
         if len(delivery_id) > _LONGEST_ID:
             delivery_id = f"sha256:{hashlib.sha256(delivery_id.encode()).hexdigest()}"
@@ -96,7 +97,7 @@ class WebhookEvent(Model):
 
 
 class RefusedDelivery(Model):
-    """How often the door stayed shut, by reason and hour. Counters only: no flood fills it."""
+    """Refused deliveries by reason and hour. Counters only, so that no flood fills the table."""
 
     __tablename__ = "refused_deliveries"
 
@@ -108,7 +109,7 @@ class RefusedDelivery(Model):
 
     @classmethod
     def add(cls, reason: str, count: int, header_names: str) -> None:
-        """So many more of this reason in this hour."""
+        """Add to the counter of this reason and hour."""
         moment = now()
         lock(Lock.REFUSED_DELIVERIES)
         hour = moment.replace(minute=0, second=0, microsecond=0)

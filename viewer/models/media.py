@@ -1,4 +1,4 @@
-"""The files themselves: from an address at the provider to bytes of ours."""
+"""Media attachments: from a URL at the provider to stored bytes."""
 
 import enum
 import uuid
@@ -193,7 +193,7 @@ class MediaAttachment(LastWriteWins, Model):
 
     @classmethod
     def is_due(cls, moment: datetime) -> sa.ColumnElement[bool]:
-        """Whether a job may claim it to download it: its time has come, or a lease has expired."""
+        """Whether a job may claim it to download it: a retry is due, or a lease has expired."""
         waits = cls.state.in_((cls.State.PENDING, cls.State.NEEDS_ATTENTION))
         return sa.and_(
             cls.is_in("to_collect"),
@@ -203,7 +203,7 @@ class MediaAttachment(LastWriteWins, Model):
 
     @classmethod
     def has_expired_lease(cls, moment: datetime) -> sa.ColumnElement[bool]:
-        """Whether the job that downloads it has died: a live one renews its lease."""
+        """Whether its lease has expired: the job died, since a live one renews it."""
         return (cls.state == cls.State.DOWNLOADING) & (cls.lease_until < moment)
 
     @classmethod
@@ -212,7 +212,7 @@ class MediaAttachment(LastWriteWins, Model):
         return sa.and_(cls.is_in("to_derive"), cls.copy_due_at <= moment)
 
     def waits_in_tray(self, *, is_incoming: bool, is_linked: bool) -> bool:
-        """Whether it is unfiled: sent to us, and nobody linked it or said that it is not needed."""
+        """Whether it is unfiled: received, neither linked nor marked as not needed."""
         return (
             is_incoming
             and self.role is self.Role.ATTACHMENT
@@ -234,9 +234,9 @@ class MediaAttachment(LastWriteWins, Model):
 
     @property
     def copies(self) -> dict[str, str]:
-        """What was made of it: thumbnail, preview, full, playable; and under which key each lies.
+        """Its derivatives (thumbnail, preview, full, playable) with their keys.
 
-        Those for shares are not among them: they are made as they are asked for.
+        Without the clean copies for shares, which are made on demand.
         """
         made = {
             "thumbnail": self.thumbnail_path, "preview": self.preview_path,

@@ -1,7 +1,7 @@
-"""Rows that several deliveries tell about, in any order.
+"""Merge what several deliveries report about one row, in any order of arrival.
 
-Each field remembers the moment its value was said: a later saying replaces it, an earlier one only
-fills a blank. So the row is the same in every order of arrival.
+Each field keeps the time of its statement: a later statement replaces the value, an earlier one
+only fills a blank. So the row is the same in every order.
 """
 
 from datetime import datetime
@@ -11,20 +11,20 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 
 class LastWriteWins:
-    """Fields that several deliveries tell about, each with the moment of its best telling."""
+    """Last write wins, field by field, by the time of the statement."""
 
     # {field: moment}, and {set: its members} for what is gathered.
     said: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
     def merge(self, said_at: datetime, **values: Any) -> None:
-        """Take what this delivery says. None says nothing."""
+        """Merge the values of this delivery. None states nothing."""
         stamp = said_at.isoformat(timespec="microseconds")
         for name, value in values.items():
             if value is not None:
                 self._take_value(name, stamp, value)
 
     def merge_from(self, other: Self) -> None:
-        """Take all that was ever said of `other`, which proved to be the same thing."""
+        """Merge everything ever stated about `other`, which proved to be the same object."""
         for name, told in other.said.items():
             if isinstance(told, str):
                 self._take_value(name, told, getattr(other, name))
@@ -32,7 +32,7 @@ class LastWriteWins:
                 self.add(name, *told)
 
     def add(self, name: str, *values: str) -> None:
-        """Add to a set of what all deliveries together named; it only ever grows."""
+        """Add to a set that all deliveries contribute to. It only grows."""
         self.said = {**(self.said or {}), name: sorted({*self.members(name), *values})}
 
     def members(self, name: str) -> list[str]:

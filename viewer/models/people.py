@@ -1,4 +1,4 @@
-"""Who may come in, what they have read, and what was done."""
+"""Users, sessions, tokens, unread marks and the audit log."""
 
 import enum
 import hashlib
@@ -16,12 +16,12 @@ TOKEN_BYTES = 32
 
 
 def new_token() -> str:
-    """A secret for an address or a cookie. Only its `fingerprint` is kept."""
+    """A secret for a URL or a cookie. Store only its `fingerprint`."""
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def fingerprint(token: str) -> str:
-    """What is kept of a token. It is random and long, so a plain hash is enough."""
+    """The hash stored for a token. The token is long and random, so no slow hash is needed."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -80,7 +80,7 @@ class UserSession(Model):
 
 
 class Invitation(Model):
-    """A link by which a person chooses a password: the first one, or one instead of a forgotten."""
+    """A link with which a person sets a password: the first, or one to replace a forgotten one."""
 
     __tablename__ = "invitations"
 
@@ -97,7 +97,7 @@ class Invitation(Model):
 
 
 class ApiToken(Model):
-    """By which another program acts for a user, with that user's role."""
+    """A token with which another program acts for a user, with that user's role."""
 
     __tablename__ = "api_tokens"
 
@@ -114,7 +114,7 @@ class ApiToken(Model):
 
 
 class Throttle(Model):
-    """How often something was tried in vain, by account, address or device. Needs no Redis."""
+    """A rate limit's counter of failed attempts, by account, address or device. Needs no Redis."""
 
     __tablename__ = "throttles"
 
@@ -125,9 +125,9 @@ class Throttle(Model):
 
 
 class AuditEntry(Model):
-    """Who did what, and when. It outlives the user and the thing.
+    """An entry of the audit log: who did what, and when. Outlives the user and the object.
 
-    Never changed, but that what strangers can repeat at will is counted, in one line an hour.
+    Append-only, except that what strangers can repeat at will is counted, one entry an hour.
     """
 
     __tablename__ = "audit_entries"
@@ -154,7 +154,7 @@ class AuditEntry(Model):
 
 
 class Unread(Model):
-    """Something new in a conversation that this user has not opened since."""
+    """A conversation with something new that this user has not opened since."""
 
     __tablename__ = "unread"
 

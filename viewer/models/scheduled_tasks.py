@@ -1,4 +1,4 @@
-"""Work that one process does at a time, on whichever host, and when it was last done."""
+"""Leases of scheduled tasks: one process at a time, on any host; and when each last ran."""
 
 from datetime import datetime, timedelta
 
@@ -32,7 +32,7 @@ class ScheduledTask(Model):
 
     @classmethod
     def take_lease(cls, name: str, holder: str, seconds: float, every: float) -> bool:
-        """Whether `holder` may do it now: nobody is at it, and it was done `every` seconds ago."""
+        """Take the lease for `holder` if the task is due and not leased. False otherwise."""
         lock(Lock.SCHEDULED_TASK, name)
         task = db.session.get(cls, name, populate_existing=True)
         moment = now()  # after the lock was waited for (SQLite waits in the line above)

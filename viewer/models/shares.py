@@ -14,7 +14,7 @@ from viewer.models.work import WorkRecord
 
 
 class Share(Model):
-    """Chosen media behind a secret address, until it expires or is revoked."""
+    """Chosen media behind a secret URL, until it expires or is revoked."""
 
     __tablename__ = "shares"
 
@@ -46,7 +46,7 @@ class Share(Model):
 
     @property
     def last_moment(self) -> datetime:
-        """In which it works. What ends with a day ends at midnight, which is another day's."""
+        """The last moment in which it works: an expiry at midnight belongs to the next day."""
         return self.expires_at - timedelta(microseconds=1)
 
     @property

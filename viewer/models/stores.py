@@ -9,7 +9,7 @@ from viewer.extensions import Model, now
 
 
 class StoreIdentity(Model):
-    """The one row here and the marker in the media folder say the same."""
+    """The identity of our store: this one row must equal the marker in the media folder."""
 
     __tablename__ = "store_identities"
 

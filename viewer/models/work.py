@@ -1,4 +1,4 @@
-"""The business that photos and voicemails belong to: quotes, appointments, invoices.
+"""Work records that media are linked to: quotes, appointments, invoices.
 
 Money is in minor units (cents). One table holds the three kinds, so that one link fits them all.
 """
