@@ -1,8 +1,8 @@
-"""Thumbnails, previews, playable and clean copies of originals that strangers sent.
+"""Make derivatives and clean copies of originals that strangers sent, in a sandboxed child process.
 
-Decoders of media are where hostile files strike, so each original is opened by a child process
-of its own that has no environment, little memory and little time. The child reads the original
-through a descriptor opened for reading and writes into one folder; nobody here alters originals.
+Media decoders are where hostile files attack, so each original is decoded by a child process of its
+own, with no environment, little memory and little time. The child reads the original through a
+read-only descriptor and writes into one folder; nothing here alters originals.
 """
 
 import json
@@ -66,9 +66,9 @@ main(sys.argv[2])
 
 
 def derive(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LIMITS) -> Derived:
-    """Make the copies of `source` in the folder `into`, and say what the original is.
+    """Make the derivatives of `source` in the folder `into`, and describe the original.
 
-    `kind_mime` is what sniff() said; it alone chooses the decoder. Raises Unreadable or Killed,
+    `kind_mime` comes from sniff() and alone chooses the decoder. Raises Unreadable or Killed,
     and OSError if source cannot be opened. Copies of an earlier run in `into` are replaced.
     """
     answer, death = _ask("make_derivatives", source, kind_mime, into, limits)
@@ -79,7 +79,7 @@ def derive(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LI
 
 
 def clean(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LIMITS) -> Cleaned:
-    """Make a copy for strangers in the folder `into`: all that is seen and heard, nothing else.
+    """Make a copy without metadata in the folder `into`: picture and sound, nothing else.
 
     Raises Unreadable where we cannot promise that, Killed, NoRoom, and OSError.
     """
@@ -92,7 +92,7 @@ def clean(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LIM
 def describe(
     source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LIMITS
 ) -> Described:
-    """What the camera wrote into a photo. Raises as clean() does."""
+    """Read a photo's EXIF data. Raises as clean() does."""
     answer, _ = _ask("describe", source, kind_mime, into, limits)
     return Described(**answer)
 
@@ -100,7 +100,7 @@ def describe(
 def _ask(
     task: str, source: Path, kind_mime: str, into: Path, limits: Limits
 ) -> tuple[dict[str, Any], str | None]:
-    """Let a child do it: its last answer, and what ended it unless it ended well."""
+    """Run a child process. Returns its last answer, and how it died unless it exited with 0."""
     order = {"task": task, "mime_type": kind_mime, "parent": os.getpid(), "limits": asdict(limits)}
     command = [sys.executable, "-I", "-X", "utf8", "-c", _BOOT, str(_PACKAGE), json.dumps(order)]
     # Files rather than pipes: a decoder that floods its standard error fills neither our
@@ -123,7 +123,7 @@ def _ask(
 
 
 def _wait(child: "subprocess.Popen[bytes]", limits: Limits) -> str | None:
-    """Wait for the child, never longer than allowed; say what ended it unless it ended well."""
+    """Wait for the child up to its limit. Returns how it died unless it exited with 0."""
     try:
         child.wait(limits.wall_seconds)
     except subprocess.TimeoutExpired:
@@ -149,7 +149,7 @@ def _last_words(status: int, errors: IO[bytes]) -> str | None:
 
 
 def _answer(answers: IO[bytes], death: str | None) -> dict[str, Any]:
-    """The last whole line is what the child had got done, even if it died afterwards."""
+    """Parse the last whole line: what the child had finished, even if it died afterwards."""
     answers.seek(0)
     lines = [line for line in answers.read(1024 * 1024).split(b"\n")[:-1] if line]
     if not lines:

@@ -1,4 +1,4 @@
-"""How long a recording lasts, its waveform, and a copy that every browser plays.
+"""Measure a recording's duration and waveform, and make a copy that every browser plays.
 
 The copy is MP3: the one format that every browser decodes by itself (builds of Chromium and
 Firefox without licensed codecs have no AAC), that can be played before it has arrived whole,
@@ -34,7 +34,7 @@ _PLAYED = {
 
 
 def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
-    """Up to three answers: the length its header tells; the true one with peaks; the copy."""
+    """Yield up to three answers: duration by its header; true duration and peaks; the copy."""
     with opened(source, kind) as container:
         track = the_sound(container)
         codec = track.codec_context.name
@@ -57,7 +57,7 @@ def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -
 
 
 def without_picture(kind: Kind) -> Kind:
-    """What a container of films is called when there is only sound in it."""
+    """The kind of a video container that holds only sound."""
     return KINDS.get(kind.mime_type.replace("video/", "audio/"), KINDS["audio/mp4"])
 
 

@@ -1,4 +1,4 @@
-"""What a camera wrote into a photo, for the staff to read: camera, moment, place."""
+"""Read EXIF for staff: camera, time, place."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Colour profiles without their talk: the curves and primaries stay, names and serials go.
+"""Strip ICC colour profiles: curves and primaries stay, names and serial numbers go.
 
 A screenshot carries the profile of its screen, and that knows the screen's name and number.
 """

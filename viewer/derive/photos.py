@@ -1,4 +1,4 @@
-"""A photo's small picture, its screen-sized picture, its blur, and all of it for browsers.
+"""Make a photo's thumbnail, preview, blurred placeholder and full-size JPEG.
 
 Colours: the copies carry no colour profile. iPhones photograph in Display P3, so that one
 profile is recognised by its primaries and converted with arithmetic of our own; any other is
@@ -59,7 +59,7 @@ _BROKEN = (
 
 
 def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
-    """Size as shown, thumbnail, preview, placeholder; then every pixel, where that is wanted."""
+    """Yield size, thumbnail, preview, placeholder; then the full-size JPEG where it is needed."""
     _prepare(kind, limits)
     damaged = False
     try:

@@ -1,8 +1,8 @@
-"""The child's side of derive(): give up rights first, then look at the file.
+"""The sandboxed child process of derive(): drop rights first, then open the file.
 
-Reads the original from standard input, writes copies into the working folder, and one line of
-JSON on standard output each time more is known: the last one counts. So a film whose playable
-copy takes too long still has its poster.
+Reads the original from standard input, writes derivatives into the working folder, and prints one
+line of JSON each time more is known: the last one counts. So a video whose playable copy takes too
+long still has its poster.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ _ROOMS = {
 
 
 def main(order: str) -> None:
-    """Do what the order says; exit status 0 if an answer was given."""
+    """Run the task named in argv. Exit status 0 if an answer was printed."""
     wanted = json.loads(order)
     limits = Limits(**wanted["limits"])
     _die_with(wanted["parent"])
@@ -50,7 +50,7 @@ def main(order: str) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """A job that is killed while it waits for us must not leave us decoding."""
+    """Die with the parent: a job killed while it waits must not leave us decoding."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

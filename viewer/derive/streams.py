@@ -1,4 +1,4 @@
-"""What films and sounds share: opening a container that a stranger sent.
+"""Open video and audio containers that a stranger sent.
 
 FFmpeg never guesses: sniff() chose the one demuxer, and only the codecs of phones may decode.
 So a playlist or a subtitle script that calls itself a film reaches neither network nor disk.

@@ -1,4 +1,4 @@
-"""What the derive child is allowed, and what it answers. Imports nothing heavy: both sides use it.
+"""Limits and answers of the sandbox. Imports nothing heavy: both sides use it.
 
 DeriveError
   Unreadable   an ordinary outcome: this file cannot be shown, and never will be by this code

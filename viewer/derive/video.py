@@ -1,4 +1,4 @@
-"""A film's poster, its length and shape, and an MP4 that every browser plays.
+"""Make a video's poster, measure it, and make an MP4 that every browser plays.
 
 The copy is H.264 and AAC in MP4. What is already so coded is only put into the new container;
 the rest (HEVC of iPhones, H.263 and MPEG-4 of old phones, AMR sound) is encoded anew.
@@ -31,7 +31,7 @@ _ENOUGH_CONTRAST = 12  # standard deviation of brightness; black with noise has 
 
 
 def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
-    """Two answers: what it is, with its poster; then the playable copy, if one is needed."""
+    """Yield two answers: its facts and poster; then the playable copy, if one is needed."""
     with opened(source, kind) as container:
         film, sound = film_of(container), sound_of(container)
         if film is not None:

@@ -1,4 +1,4 @@
-"""The phone provider, Quo (formerly OpenPhone): what it sends, proven genuine, in our words.
+"""The phone provider, Quo (formerly OpenPhone): verify its deliveries, parse them into our types.
 
     delivery = quo.open_delivery(headers, body, secrets, now)            # or NotFromQuo
     seen = quo.understand(quo.read_json(body), received_at=received_at)  # or NotUnderstood

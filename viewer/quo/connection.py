@@ -1,9 +1,9 @@
-"""One kept connection to the provider's API: a deadline for each question, errors by their meaning.
+"""A keep-alive connection to the provider's API: a deadline for each request, errors by meaning.
 
 RestError
   Unreachable   try again later
-  Refused       trying again is no use: the key, the plan, or our question is wrong
-  NotThere      the provider knows no such thing
+  Refused       do not retry: the key, the plan or our request is wrong
+  NotThere      the provider has no such object
 
 Their `reason` is a sentence for office staff, without numbers, addresses or keys. The key goes to
 the one host we were given and nowhere else: redirects are not followed, proxies not used.
@@ -41,7 +41,7 @@ class RestError(Exception):
 
     @property
     def is_about_one(self) -> bool:
-        """Whether asking about something else may go well."""
+        """Whether a request about another object may succeed."""
         return True
 
 
@@ -77,9 +77,9 @@ class Answer:
 
 
 class Connection:
-    """A connection to the provider, kept open between questions.
+    """A connection kept open between requests.
 
-    http.client and no more: nothing of the environment (proxies, .netrc), no cookies, no redirects.
+    Plain http.client: no proxies or .netrc of the environment, no cookies, no redirects.
     """
 
     def __init__(self, key: str, base: str, seconds: float) -> None:
@@ -97,7 +97,7 @@ class Connection:
         self._connection: http.client.HTTPConnection | None = None
 
     def exchange(self, method: str, path: str, params: Params, *, newer: bool) -> Answer:
-        """Raises Unreachable, at the latest when the time for it is over."""
+        """Send a request. Raises Unreachable, at the deadline at the latest."""
         address = self._prefix + path + (f"?{urlencode(params)}" if params else "")
         headers = {
             "Authorization": self._key,  # bare: the provider refuses "Bearer"
@@ -122,7 +122,7 @@ class Connection:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[tuple[http.client.HTTPConnection, threading.Event]]:
-        """The connection, cut off at the deadline: socket timeouts begin anew with each byte."""
+        """Cut the connection off at the deadline: socket timeouts restart with each byte."""
         over = threading.Event()
         connection = self._connection = self._connection or self._dial()
 

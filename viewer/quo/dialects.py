@@ -1,4 +1,4 @@
-"""The provider's deliveries and REST objects, in our words.
+"""Parse the provider's deliveries and REST objects, in every dialect, into our types.
 
 The dialects are told apart by what is there, never by a setting, and read leniently: a field is
 looked for under every name it has had. A file that an event announces comes out as a MediaSeen,
@@ -56,12 +56,12 @@ _NOT_MEDIA = {
 
 
 def read_json(body: bytes) -> Any:
-    """The payload in body, its texts fit to be stored; raises NotUnderstood."""
+    """Parse the payload, with texts that both databases can store. Raises NotUnderstood."""
     return _storable(parse_json(body))
 
 
 def understand(payload: object, *, received_at: datetime) -> Seen:
-    """What an event says; raises NotUnderstood. `received_at` stands in for a missing time."""
+    """Parse an event. Raises NotUnderstood. `received_at` stands in for a missing time."""
     if not isinstance(payload, dict):
         raise NotUnderstood("the event is not a JSON object")
     kind = kind_of(payload)
@@ -75,7 +75,7 @@ def understand(payload: object, *, received_at: datetime) -> Seen:
 
 
 def kind_of(payload: object) -> str:
-    """An event's type, under its usual name; empty where it has none."""
+    """The event's type by its canonical name; empty where it has none."""
     kind = (_word(payload, "type", _LONGEST_NAME) if isinstance(payload, dict) else None) or ""
     return _OTHER_NAMES.get(kind, kind)
 
@@ -83,7 +83,7 @@ def kind_of(payload: object) -> str:
 def understand_rest(
     kind: str, obj: object, *, said_at: datetime, call_id: str | None = None
 ) -> Seen:
-    """What an object of the REST API says, either surface; raises NotUnderstood.
+    """Parse an object of the REST API, newer or v1. Raises NotUnderstood.
 
     `kind` is one of REST_KINDS, `said_at` when it was asked for. `call_id` names the call where
     the object, or list of recordings, does not.
@@ -99,9 +99,9 @@ def understand_rest(
 
 
 def urls_in(payload: object) -> list[str]:
-    """Every address in an event that could be a file's, in order.
+    """Every URL in an event that could be a file's, in order.
 
-    An event with addresses from which no media came means that the provider renamed a field.
+    URLs from which no media came mean that the provider renamed a field.
     """
     found: dict[str, None] = {}
     waiting = [payload]

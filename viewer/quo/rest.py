@@ -1,10 +1,10 @@
-"""The provider's REST API, asked politely: both surfaces, one set of questions.
+"""A client of the provider's REST API, with a rate limit, retries and backoff.
 
     with rest.Client(key) as client:
         for page in client.messages(since=yesterday): ...
 
-The newer surface (2026-03-30) is asked first, v1 where the newer one has no answer. Objects come
-back as the provider writes them; `quo.understand_rest` reads them.
+It asks the newer API (2026-03-30) first, and v1 where the newer one has no answer. Objects come
+back as the provider writes them; `quo.understand_rest` parses them.
 
 Raises connection.RestError.
 """
@@ -47,12 +47,12 @@ _NEEDED_TO_ASK = ("id", "phoneNumberId", "participants")  # of a conversation of
 
 
 class _CursorGone(Exception):
-    """A list's place mark is no longer good: they live for a short while."""
+    """A list's cursor has expired: they live for a short while."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """What a list should have told, but the provider would not: the rest was told all the same."""
+    """An object of a list that the provider refused to give; the rest of the list is here."""
 
     what: str  # "call", or "conversation" for all that the list wanted of one
     id: str
@@ -82,7 +82,7 @@ class Webhook:
 
 
 class Client:
-    """Asks one thing at a time: not to be shared between threads. Raises RestError."""
+    """One request at a time: not thread-safe. Raises RestError."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Client:
     # --- messages and calls ---
 
     def messages(self, since: datetime | None, before: datetime | None = None) -> Iterator[Page]:
-        """Every text of the workspace after `since`; `before` goes on where a listing stopped."""
+        """Every text of the workspace after `since`. `before` resumes an interrupted listing."""
         params = [("createdAt[gt]", _stamp(since))] if since else []
         # `lt` would leave out others of the same millisecond.
         inclusive = timedelta(milliseconds=1)
@@ -121,7 +121,7 @@ class Client:
         )
 
     def messages_of(self, conversation: Json, since: datetime | None) -> Iterator[Page]:
-        """Those of one conversation, as v1 tells of it. Raises RestError."""
+        """Those of one conversation, an object of v1. Raises RestError."""
         asked = _about(conversation, since)
         for items in self._v1_pages("/v1/messages", asked):
             yield Page(tuple(_in_conversation(item, conversation) for item in items), None)
@@ -142,7 +142,7 @@ class Client:
         )
 
     def calls_of(self, conversation: Json, since: datetime | None) -> Iterator[Page]:
-        """Those of one conversation, as v1 tells of it. Raises RestError."""
+        """Those of one conversation, an object of v1. Raises RestError."""
         if len(_others(conversation)) != 1:  # v1 lists calls with one other party only
             return
         in_a_row = 0
@@ -166,7 +166,7 @@ class Client:
             return self._with_aftermath(self._object(f"/v1/calls/{_id(call_id)}", newer=False))
 
     def recordings(self, call_id: str) -> list[Json]:
-        """One for each stretch that was recorded, the oldest first."""
+        """The recordings of a call, oldest first."""
         return self._several(
             "recordings", f"/calls/{_id(call_id)}/recordings", f"/v1/call-recordings/{_id(call_id)}"
         )
@@ -180,7 +180,7 @@ class Client:
         return voicemail if isinstance(voicemail, dict) else None
 
     def transcript(self, call_id: str) -> Json | None:
-        """What was said in all stretches of a call, in seconds from the beginning of the first."""
+        """The transcript of a call, in seconds from the start of its first recording."""
         try:
             parts = self._several(
                 "transcripts",
@@ -194,7 +194,7 @@ class Client:
     # --- who is who ---
 
     def conversations(self, since: datetime | None) -> Iterator[tuple[Json, ...]]:
-        """Those with something new after `since`."""
+        """Conversations updated after `since`."""
         newer = [("updatedAt[gte]", _stamp(since))] if since else []
         older = [("updatedAfter", _stamp(since))] if since else []
         yield from self._from_either(
@@ -217,7 +217,7 @@ class Client:
     # --- webhooks ---
 
     def webhooks(self) -> list[Webhook]:
-        """Every subscription that the API shows. Those made in the old app are not among them."""
+        """Every subscription that the API shows. Those made in the old app are missing."""
         found: dict[str, Webhook] = {}
         with contextlib.suppress(NotThere):
             for items in self._pages("/webhooks", []):
@@ -237,7 +237,7 @@ class Client:
     def failed_deliveries(
         self, webhook_id: str, since: datetime | None
     ) -> Iterator[tuple[Json, ...]]:
-        """What the provider gave up delivering to a new webhook, without the payloads."""
+        """Deliveries that the provider gave up on, without their payloads."""
         params = [("status", "failed")]
         params += [("createdAt[gt]", _stamp(since))] if since else []
         return self._pages(f"/webhooks/{_id(webhook_id)}/events", params)
@@ -266,7 +266,7 @@ class Client:
         before: datetime | None,
         inclusive: timedelta,
     ) -> Iterator[Page]:
-        """A list by time. A place mark that has gone stale is replaced by the time reached."""
+        """Read a list by time. An expired cursor is replaced by the time reached."""
         reached = before
         while True:
             began_at = reached
@@ -315,8 +315,10 @@ class Client:
     def _of_each_conversation(
         self, pages: Callable[[Json, datetime | None], Iterator[Page]], since: datetime | None
     ) -> Iterator[Page]:
-        """v1 has no list of everything: each conversation is asked for its own. One that the
-        provider refuses does not keep the others."""
+        """List conversation by conversation, since v1 has no list of everything.
+
+        One that the provider refuses does not stop the others.
+        """
         in_a_row = 0
         for conversation in itertools.chain.from_iterable(self.conversations(since)):
             if not isinstance(conversation.get("phoneNumberId"), str) or not _others(conversation):
@@ -356,7 +358,7 @@ class Client:
             return None
 
     def _with_aftermath(self, call: Json) -> Json:
-        """A call of v1 as the newer surface tells it."""
+        """Complete a call of v1 to the form of the newer API."""
         answered = bool(call.get("answeredAt"))
         name, parts = ("summary", "summaries") if answered else ("voicemail", "voicemails")
         try:
@@ -382,7 +384,7 @@ class Client:
         return answer
 
     def _ask(self, method: str, path: str, params: Params, *, newer: bool = True) -> Any:
-        """The answer, asked for as often as may help."""
+        """Send a request, with retries and backoff."""
         for pause in (*self._pauses, None):
             self._wait_for_our_turn()
             try:
@@ -402,7 +404,7 @@ class Client:
 
 
 def _counted(trouble: RestError, in_a_row: int) -> int:
-    """How often in a row there was no answer now. Raises the trouble if asking on is no use."""
+    """The number of unanswered requests in a row. Raises `trouble` if more would be no use."""
     in_a_row = in_a_row + 1 if isinstance(trouble, Unreachable) else 0
     if not trouble.is_about_one or in_a_row >= SEVERAL:
         raise trouble
@@ -422,7 +424,7 @@ def _checked_key(key: str) -> str:
 
 
 def _stamp(moment: datetime) -> str:
-    """A time as the provider reads it. Never `+00:00`, whose plus would have to be escaped."""
+    """Format a time for the provider. Never `+00:00`, whose plus would have to be escaped."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -454,14 +456,14 @@ def _others(conversation: Json) -> list[str]:
 
 
 def _about(conversation: Json, since: datetime | None) -> Params:
-    """What v1 wants to be asked for a conversation's own."""
+    """The parameters with which v1 lists what belongs to a conversation."""
     everybody = [("participants", number) for number in _others(conversation)]
     after = [("createdAfter", _stamp(since))] if since else []
     return [("phoneNumberId", conversation["phoneNumberId"]), *after, *everybody]
 
 
 def _in_conversation(item: Json, conversation: Json) -> Json:
-    """v1 did not always say where a message or a call belongs."""
+    """Add the conversation's id, which v1 leaves out now and then."""
     return {**item, "conversationId": item.get("conversationId") or conversation.get("id")}
 
 
@@ -480,7 +482,7 @@ def _webhooks(items: Iterable[Json], *, is_new: bool) -> Iterator[Webhook]:
 
 
 def _joined(parts: list[Json]) -> Json | None:
-    """One transcript of several stretches, each of which counts from its own beginning."""
+    """Join the transcripts of several recordings, each of which counts from its own start."""
     begins = [read_moment(part.get("startTime")) for part in parts]
     first = min((moment for moment in begins if moment), default=None)
     lines = []

@@ -1,7 +1,7 @@
-"""Is this delivery from the provider? Only a good signature makes it so.
+"""Verify the signatures of webhook deliveries.
 
-The provider signs in two ways and both are live; the headers that came decide which one is
-checked. Plain hmac, although a library for the newer way exists: `standardwebhooks` 1.1 reads the
+The provider signs in two ways and both are live; the headers present decide which one is checked.
+Plain hmac, although a library for the newer way exists: `standardwebhooks` 1.1 reads the
 clock itself, insists on UTF-8 bodies, and lets ValueError escape from hostile headers.
 
 NotFromQuo   answer 401 and count the reason
@@ -35,7 +35,7 @@ class Headers(Protocol):
 
 
 class Reason(enum.StrEnum):
-    """Why a delivery was refused, the most telling first."""
+    """Why a delivery was refused, the most specific first."""
 
     STALE = "stale"  # well signed, too long ago or in the future: look at our clock
     WRONG_SIGNATURE = "wrong_signature"
@@ -45,7 +45,7 @@ class Reason(enum.StrEnum):
 
 
 class NotFromQuo(Exception):
-    """Nothing proves that the provider sent this."""
+    """No valid signature."""
 
     def __init__(self, reason: Reason, age: timedelta | None = None) -> None:
         super().__init__(f"{reason}, {age.total_seconds():.0f} s old" if age else str(reason))
@@ -61,7 +61,7 @@ def open_delivery(
     *,
     legacy_tolerance: timedelta = _LEGACY_TOLERANCE,
 ) -> Delivery:
-    """What a repeat of this delivery is recognised by; raises NotFromQuo.
+    """Verify a delivery. Returns it with the id that deduplicates repeats. Raises NotFromQuo.
 
     Secrets may be several and of both kinds: each legacy webhook has its own, and a rotation
     overlaps.
@@ -84,7 +84,7 @@ def open_delivery(
 
 
 def check_secrets(secrets: Sequence[str]) -> None:
-    """Raise ValueError where one is unusable, naming it by its place, never by its value."""
+    """Raise ValueError for an unusable secret, naming its position, never its value."""
     if not secrets:
         raise ValueError("there is no webhook secret")
     for place, secret in enumerate(secrets, start=1):
@@ -149,7 +149,7 @@ def _open_legacy(
 
 
 def _legacy_signatures(headers: Headers) -> list[tuple[str, str]]:
-    """The times, as written, and digests of `hmac;1;<time>;<digest>`, one or more behind commas."""
+    """The timestamps and digests of `hmac;1;<time>;<digest>`, one or more, comma-separated."""
     parts = [
         signature.strip().split(";")
         for value in _values(headers, "openphone-signature")
@@ -162,7 +162,7 @@ def _legacy_signatures(headers: Headers) -> list[tuple[str, str]]:
 
 
 def _legacy_match(given: list[tuple[str, str]], body: bytes, keys: list[bytes]) -> str | None:
-    """The time that was signed together with body."""
+    """The timestamp that was signed together with the body."""
     for signed_at, theirs in given:
         signed = f"{signed_at}.".encode() + body
         if any(_same(_digest(key, signed), theirs) for key in keys):
@@ -171,7 +171,7 @@ def _legacy_match(given: list[tuple[str, str]], body: bytes, keys: list[bytes]) 
 
 
 def _compact(body: bytes) -> bytes:
-    """Body without the whitespace between its parts; as it is where that cannot be told."""
+    """The body without insignificant whitespace; unchanged where that cannot be determined."""
     try:
         return json.dumps(parse_json(body), separators=(",", ":"), ensure_ascii=False).encode()
     except (NotUnderstood, UnicodeEncodeError):

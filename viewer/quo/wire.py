@@ -1,4 +1,4 @@
-"""Values as the provider writes them: JSON, and points in time."""
+"""Parse what the provider writes: JSON and timestamps."""
 
 import json
 import math
@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_json(body: bytes) -> Any:
-    """The value that body holds; raises NotUnderstood where two readers could disagree about it.
+    """Parse a JSON body. Raises NotUnderstood where two parsers could disagree about it.
 
     A byte order mark, UTF-16 and a broken byte inside a text are fine; repeated keys, NaN,
     numbers beyond 64 bits or a double, and deep nesting are not.
@@ -31,7 +31,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def read_moment(value: object) -> datetime | None:
-    """A time in UTC from ISO 8601, Unix seconds or milliseconds; None where it is none of these."""
+    """Parse ISO 8601, Unix seconds or milliseconds to UTC; None for anything else."""
     if isinstance(value, str):
         value = value.strip()
         return _from_unix(int(value)) if re.fullmatch("-?[0-9]{1,20}", value) else _from_iso(value)
@@ -80,7 +80,7 @@ def _bounded(digits: str) -> int:
 
 
 def _is_deep(value: object) -> bool:
-    """Level by level, so that a deep value cannot exhaust our own stack."""
+    """Check the nesting level by level, so that a deep value cannot exhaust our own stack."""
     level = [value]
     for _ in range(_DEEPEST):
         level = [child for parent in level for child in _children(parent)]

@@ -1,8 +1,8 @@
-"""Keep the search's entries: what was said in each message, who is in each conversation.
+"""Maintain the search index: the words of each message, the people of each conversation.
 
-Called wherever such words change: by ingest, and by whoever edits a caption. What was there before
-there was a search, or before its words were folded in another way, is read by `fill`, little by
-little, on whichever host. Nothing here commits but `fill`.
+Called wherever such words change: by ingest, and by whoever edits a caption. Older rows, or rows
+folded by an earlier VERSION, are indexed by `fill_index` in small batches, on any host. Only
+`fill_index` commits.
 """
 
 import time
@@ -34,7 +34,7 @@ PAUSE = 0.05  # seconds in which others may write
 
 
 def index_messages(messages: Collection[Message]) -> None:
-    """What was said in them is found from now on."""
+    """Index the words of these messages."""
     captions = _captions_of([message.id for message in messages])
     _keep_entries(
         SearchEntry.message_id,
@@ -46,7 +46,7 @@ def index_messages(messages: Collection[Message]) -> None:
 
 
 def index_conversations(conversations: Collection[Conversation]) -> None:
-    """Whoever takes part in them is found from now on, by name, company and number."""
+    """Index the participants of these conversations by name, company and number."""
     numbers = {number for row in conversations for number in row.numbers}
     called = _names_called(numbers)
     _keep_entries(
@@ -57,7 +57,7 @@ def index_conversations(conversations: Collection[Conversation]) -> None:
 
 
 def index_people(numbers: Iterable[str]) -> None:
-    """These people are called something else now."""
+    """Reindex the conversations of these numbers: their names have changed."""
     found: set[int] = set()
     for digits in {digits_of(number) for number in numbers if quo.is_number(number)}:
         found |= set(

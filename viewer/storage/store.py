@@ -1,4 +1,4 @@
-"""What every store can do, and how it says no."""
+"""The protocol of a store, and its errors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
