@@ -1,18 +1,18 @@
 """Every setting, and the only reader of the environment.
 
-A wrong value stops the boot with a `BadSetting` that names the setting and never shows a secret.
-The README lists them all; `viewer settings` prints what is in force.
+An invalid value stops the boot with a `BadSetting` that names the setting and never shows a secret.
+docs/operations.md lists them all; `viewer settings` prints the ones in force.
 
-Relative paths (DATA_DIR, MEDIA_ROOT, a SQLite file) and `.env` belong to one folder, `home()`,
-whatever the current folder is: the same command must not open another database by the accident of
-a `cd`. It is, in this order:
+Relative paths (DATA_DIR, MEDIA_ROOT, a SQLite file) and `.env` are resolved against one folder,
+`home()`, not against the current directory: the same command must not open another database
+because of a `cd`. It is the first of:
 
-1. VIEWER_HOME, where the environment has it;
+1. VIEWER_HOME, if the environment sets it;
 2. in a checkout (also installed with `pip install -e`), the folder of wsgi.py;
-3. the current folder: a viewer installed as a wheel has no folder of its own to keep things in.
+3. the current directory: an installed wheel has no data folder of its own.
 
-A `~` at the beginning of a path is expanded: `.env` and systemd units have no shell to do it.
-A name that is nearly one of ours stops the boot too (`_misspellings`).
+A leading `~` in a path is expanded: `.env` and systemd units have no shell to do it.
+A variable whose name is close to one of ours stops the boot too (`_misspellings`).
 """
 
 import contextlib
@@ -46,15 +46,15 @@ from viewer import failpoint, quo
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
 
-HOME = "VIEWER_HOME"  # read before any setting: it says where `.env` is
-CHECKOUT = Path(__file__).resolve().parent.parent  # of a wheel: site-packages
+HOME = "VIEWER_HOME"  # read before any setting: it locates `.env`
+CHECKOUT = Path(__file__).resolve().parent.parent  # in a wheel: site-packages
 
 VIEWER_LOCK, PARTS_LOCK = "viewer.lock", "parts.lock"  # in DATA_DIR (host_lock.py)
 
-# Under 16 bytes a signing key can be guessed offline from one cookie.
+# A signing key under 16 bytes can be brute-forced offline from one cookie.
 SHORTEST_KEY = 16  # bytes
 
-# Where the provider was seen to keep media (quo.md, section 4).
+# Allow-list of hosts on which the provider was observed to keep media (quo.md, section 4).
 PROVIDER_MEDIA_HOSTS = (
     "storage.googleapis.com",
     "m.openph.one",
@@ -74,7 +74,7 @@ class BusinessHours:
 
     @classmethod
     def read(cls, words: str) -> Self:
-        """From words such as `mon-fri 8-18`. Raises ValueError."""
+        """Parse `mon-fri 8-18`. Raises ValueError."""
         found = re.fullmatch(r"([a-z]{3})-([a-z]{3}) (\d{1,2})-(\d{1,2})", words.strip().lower())
         names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
         if not found or found[1] not in names or found[2] not in names:
@@ -87,11 +87,11 @@ class BusinessHours:
 
 
 class BadSetting(Exception):
-    """A setting cannot be used. The message names it and says what would be right."""
+    """A setting is invalid. The message names it and the accepted values."""
 
 
 class Settings(BaseSettings):
-    """What the environment says, or the `.env` in `home()`. Fields are the variables."""
+    """Settings from the environment, else from the `.env` in `home()`. Fields are the variables."""
 
     model_config = SettingsConfigDict(
         case_sensitive=True, extra="ignore", frozen=True, env_ignore_empty=True
@@ -102,10 +102,10 @@ class Settings(BaseSettings):
     MEDIA_ROOT: Path | None = None  # default: DATA_DIR/media
     DATABASE_URL: SecretStr = SecretStr("")  # default: SQLite at DATA_DIR/viewer.db
     REDIS_URL: SecretStr = SecretStr("")  # default: the embedded Valkey on a socket in DATA_DIR
-    SECRET_KEY: SecretStr = SecretStr("")  # default: made once, kept in DATA_DIR/secret_key
-    SECRET_KEY_FALLBACKS: SecretList = ()  # earlier ones: sessions of before still count
-    SESSION_IDLE_HOURS: float = Field(default=336, gt=0, le=8_760)  # then a device is logged out
-    SESSION_DAYS: float = Field(default=90, gt=0, le=365)  # and after these, in any case
+    SECRET_KEY: SecretStr = SecretStr("")  # default: generated once, in DATA_DIR/secret_key
+    SECRET_KEY_FALLBACKS: SecretList = ()  # earlier keys: their sessions stay valid
+    SESSION_IDLE_HOURS: float = Field(default=336, gt=0, le=8_760)  # idle timeout of a session
+    SESSION_DAYS: float = Field(default=90, gt=0, le=365)  # absolute lifetime of a session
     QUO_WEBHOOK_SECRETS: SecretList = ()
     QUO_NUMBERS: CommaSeparated = ()
     QUO_API_KEY: SecretStr = SecretStr("")
@@ -114,15 +114,15 @@ class Settings(BaseSettings):
     MEDIA_ALLOW_LOOPBACK: bool = False
     MEDIA_MAX_MB: int = Field(default=100, ge=1, le=10_000)  # a photo, a video, a document
     RECORDING_MAX_MB: int = Field(default=250, ge=1, le=10_000)
-    TRANSFER_SECONDS: float = Field(default=300, gt=0, le=3_600)  # one whole download
-    WORKERS: int = Field(default=2, ge=1, le=64)  # that collect, in `viewer up`
-    PUBLIC_URL: str = ""  # the address people open, for links made where no browser asks
+    TRANSFER_SECONDS: float = Field(default=300, gt=0, le=3_600)  # timeout of one whole download
+    WORKERS: int = Field(default=2, ge=1, le=64)  # worker processes that collect, in `viewer up`
+    PUBLIC_URL: str = ""  # base URL for links made outside a request
     TRUSTED_HOSTS: CommaSeparated = ()  # empty: any Host header
-    PROXY_HOPS: int = Field(default=0, ge=0, le=5)  # reverse proxies in front, exactly
-    X_ACCEL_PREFIX: str = ""  # nginx serves files under this internal location
+    PROXY_HOPS: int = Field(default=0, ge=0, le=5)  # exact number of reverse proxies in front
+    X_ACCEL_PREFIX: str = ""  # nginx's internal location for X-Accel-Redirect
     TZ_DISPLAY: str = "America/New_York"
-    BUSINESS_HOURS: str = "mon-fri 8-18"  # in TZ_DISPLAY: when silence means something
-    # of business without a webhook; 0: never
+    BUSINESS_HOURS: str = "mon-fri 8-18"  # in TZ_DISPLAY; SILENCE_HOURS counts only these
+    # warn after so many business hours without a webhook; 0: never
     SILENCE_HOURS: float = Field(default=10, ge=0, le=8_760)
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
             return value
         try:
             parsed = make_url(value.get_secret_value())
-        except (ArgumentError, ValueError):  # its own words would show the password
+        except (ArgumentError, ValueError):  # its message would show the password
             raise ValueError("is not a database address") from None
         if parsed.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
             raise ValueError("must begin with sqlite: or postgresql:")
@@ -165,11 +165,11 @@ class Settings(BaseSettings):
     def _redis_address(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value():
             try:
-                redis.from_url(value.get_secret_value()).close()  # it connects when first used
+                redis.from_url(value.get_secret_value()).close()  # connects on first use
                 parts = urlsplit(value.get_secret_value())
             except ValueError:
                 raise ValueError("must be redis://…, rediss://… or unix://…") from None
-            if parts.scheme == "unix" and parts.hostname:  # the client would drop that folder
+            if parts.scheme == "unix" and parts.hostname:  # redis-py would drop that path segment
                 raise ValueError("must name the socket by its whole path: unix:///…")
         return value
 
@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     @field_validator("QUO_WEBHOOK_SECRETS")
     @classmethod
     def _usable_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if value:  # none yet is fine: the webhook then refuses everything, and says so
+        if value:  # none yet is fine: the webhook then refuses every delivery, and logs why
             quo.check_secrets([secret.get_secret_value() for secret in value])
         return value
 
@@ -259,7 +259,7 @@ class Settings(BaseSettings):
         if self.VIEWER_ENV == "production":
             for name, keys in (
                 ("SECRET_KEY", [self.SECRET_KEY] if self.SECRET_KEY.get_secret_value() else []),
-                ("SECRET_KEY_FALLBACKS", self.SECRET_KEY_FALLBACKS),  # it accepts them all the same
+                ("SECRET_KEY_FALLBACKS", self.SECRET_KEY_FALLBACKS),  # these are accepted, too
             ):
                 if any(len(key.get_secret_value().encode()) < SHORTEST_KEY for key in keys):
                     raise ValueError(
@@ -280,7 +280,7 @@ class Settings(BaseSettings):
         return self
 
     def trusts(self, host: str) -> bool:
-        """Whether a request for this host is one for us."""
+        """Whether this Host header value is in TRUSTED_HOSTS (empty: any)."""
         return not self.TRUSTED_HOSTS or any(
             host == name.removeprefix(".") or (name.startswith(".") and host.endswith(name))
             for name in self.TRUSTED_HOSTS
@@ -300,10 +300,10 @@ class Settings(BaseSettings):
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             if (parsed.database or "").startswith("file:"):
-                return url  # a URI: SQLite reads it by rules of its own
+                return url  # a SQLite URI filename: do not rewrite it
             file = str(_absolute(Path(parsed.database or "")))
             return parsed.set(database=file).render_as_string(hide_password=False)
-        # "postgres://" and bare "postgresql://" both mean the driver we ship.
+        # "postgres://" and "postgresql://" both select the driver we ship, psycopg.
         return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
     @property
@@ -331,19 +331,19 @@ class Settings(BaseSettings):
         return zoneinfo.ZoneInfo(self.TZ_DISPLAY)
 
     def secret_key(self) -> str:
-        """SECRET_KEY, or the one made at the first start. Made whole or not at all."""
+        """SECRET_KEY, or the key generated at the first start, atomically. Raises BadSetting."""
         given = self.SECRET_KEY.get_secret_value()
         if given:
             return given
         kept = self.data_dir / "secret_key"
         if not kept.exists():
-            # Not named after our pid: two containers on one DATA_DIR may have the same.
+            # A random name, not our pid: two containers on one DATA_DIR may have the same pid.
             with tempfile.NamedTemporaryFile("w", dir=self.data_dir, prefix="secret_key.") as fresh:
                 fresh.write(secrets.token_hex(32))
                 fresh.flush()
-                os.fsync(fresh.fileno())  # never a name without its key, also after a power cut
+                os.fsync(fresh.fileno())  # before the link: no empty file after a power cut
                 with contextlib.suppress(FileExistsError):
-                    os.link(fresh.name, kept)  # of two first starts one wins, both use its key
+                    os.link(fresh.name, kept)  # two first starts race: both use the winner's key
         key = kept.read_text(errors="replace")
         if not key.strip():
             raise BadSetting(
@@ -354,25 +354,25 @@ class Settings(BaseSettings):
 
 
 def home() -> Path:
-    """The folder that `.env` and relative paths belong to. Raises BadSetting."""
+    """The folder of `.env`, against which relative paths are resolved. Raises BadSetting."""
     given = os.environ.get(HOME)
     if given:
         folder = _expanded(Path(given), HOME).absolute()
         if not folder.is_dir():
             raise BadSetting(f"{HOME}: {folder} is not a folder")
         return folder
-    # Both names: site-packages may hold a wsgi.py of somebody else.
+    # Check both names: another package may have put a wsgi.py into site-packages.
     is_checkout = all((CHECKOUT / name).is_file() for name in ("wsgi.py", "pyproject.toml"))
     return CHECKOUT if is_checkout else Path.cwd()
 
 
 def env_file() -> Path:
-    """Where settings are read from beside the environment; it need not exist."""
+    """The `.env` file; it need not exist."""
     return home() / ".env"
 
 
 def read(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """The settings: `overrides`, then the environment, `.env`, defaults. Raises BadSetting."""
+    """Precedence: `overrides`, the environment, `.env`, defaults. Raises BadSetting."""
     file = env_file()
     try:
         in_file = DotEnvSettingsSource(Settings, env_file=file).env_vars
@@ -389,14 +389,14 @@ def read(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 
 def is_new(found: Settings) -> bool:
-    """Whether nothing was ever kept in DATA_DIR."""
+    """Whether DATA_DIR is missing or holds nothing but locks: a new installation."""
     try:
         names = {path.name for path in found.data_dir.iterdir()}
-        names = {name for name in names if not name.startswith("demo")}  # beside it, in var/
+        names = {name for name in names if not name.startswith("demo")}  # beside ours, in var/
     except FileNotFoundError:
         return True
     except OSError:
-        return False  # whoever uses it next says what is wrong
+        return False  # the next user of DATA_DIR reports the error
     return names <= {VIEWER_LOCK, PARTS_LOCK}
 
 
@@ -420,14 +420,14 @@ def init_app(app: Flask, overrides: Mapping[str, Any] | None, root: Path) -> Non
 
 
 def settings() -> Settings:
-    """The settings of the application at work."""
+    """The settings of the current application."""
     found = current_app.config["SETTINGS"]
     assert isinstance(found, Settings)  # noqa: S101 - for the type checker
     return found
 
 
 def _in_words(error: ValidationError) -> list[str]:
-    # Never error.errors()["input"]: it may be a secret.
+    # Never show error.errors()["input"]: it may be a secret.
     return [
         ": ".join(
             [
@@ -441,7 +441,8 @@ def _in_words(error: ValidationError) -> list[str]:
 
 # --- Paths and addresses -------------------------------------------------------------------
 
-# A name or an IPv4 address; a dot in front for subdomains. Underscores: compose names its services.
+# A host name or IPv4 address; a leading dot means subdomains. Allows underscores, which Compose
+# service names have.
 _HOST = re.compile(r"\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 
@@ -452,7 +453,7 @@ def _absolute(path: Path) -> Path:
 def _expanded(path: Path, name: str = "") -> Path:
     try:
         return path.expanduser()
-    except RuntimeError:  # ~somebody, or a user without a home
+    except RuntimeError:  # ~unknown-user, or a user without a home directory
         words = f"{path} begins with ~, and that user has no home folder here"
         raise (BadSetting(f"{name}: {words}") if name else ValueError(words)) from None
 
@@ -462,7 +463,7 @@ def _without_userinfo(host: str) -> str:
 
 
 def _parts_of_address(value: str) -> SplitResult:
-    """The parts of an http address that paths may be added to. Raises ValueError."""
+    """Parse an http(s) base URL, without credentials, query or fragment. Raises ValueError."""
     try:
         parts = urlsplit(value)
         host, _port = parts.hostname or "", parts.port
@@ -470,7 +471,7 @@ def _parts_of_address(value: str) -> SplitResult:
         raise ValueError("is not an address such as https://host.example") from None
     if parts.scheme not in ("https", "http"):
         raise ValueError("must begin with https://")
-    if "@" in parts.netloc or "?" in value or "#" in value:  # its words are not shown: a password
+    if "@" in parts.netloc or "?" in value or "#" in value:  # hide it: maybe a password
         raise ValueError("must not hold a user, a password, a query or a fragment")
     if not (_HOST.fullmatch(host) or _is_ip(host)) or host.startswith("."):
         raise ValueError("has no host, or not one such as host.example")
@@ -490,17 +491,17 @@ def _is_ip(host: str) -> bool:
 # --- Misspelt names ------------------------------------------------------------------------
 
 OURS_BESIDE = frozenset({HOME, failpoint.VARIABLE})  # names of ours that are not settings
-NOT_OURS = frozenset({"PROXY_HOST"})  # near one of ours, and set by many for other programs
-CLOSE, CLOSE_FOR_QUO = 0.85, 0.6  # difflib's ratio; nobody else's names begin with QUO_
+NOT_OURS = frozenset({"PROXY_HOST"})  # close to one of ours, and commonly set for other programs
+CLOSE, CLOSE_FOR_QUO = 0.85, 0.6  # difflib ratios; only our names begin with QUO_
 
 
 def _misspellings(in_file: Mapping[str, str | None]) -> Iterator[str]:
-    """A sentence for each name that must be a misspelt one of ours.
+    """Yield an error message for each variable that looks like a misspelt setting.
 
-    The environment is shared with other programs: there a name counts only if it has as many words
-    as ours (RQ_REDIS_URL, LOGLEVEL and SECRET_KEY_BASE are theirs), and if the setting itself is
-    not given (then REDIS_URI beside REDIS_URL is for somebody else). Names in `.env` are meant for
-    us, unless they are one of ours with words added.
+    The environment is shared with other programs: there a name is reported only if it has as many
+    words as ours (RQ_REDIS_URL, LOGLEVEL and SECRET_KEY_BASE are not ours), and if the setting
+    itself is not given (REDIS_URI beside REDIS_URL belongs to another program). Names in `.env` are
+    meant for us, unless they are one of ours with words added.
     """
     names = list(Settings.model_fields)
     given = set(os.environ) | set(in_file)

@@ -1,8 +1,9 @@
-"""The database and the store; what every connection and table has in common.
+"""The database and the media store: engine settings, declarative base, cluster-wide locks.
 
-SQLite is made as safe as PostgreSQL before it is used: an answered webhook must survive a power
-cut. `DELETE` with `FULL`, SQLite's own default, lost the last commit in five of five simulated
-ones; the pairs chosen below lost none. The settings are read back, and a difference stops the boot.
+Configure SQLite to be as durable as PostgreSQL: an acknowledged webhook must survive a power cut.
+`journal_mode=DELETE` with `synchronous=FULL`, SQLite's default, lost the last commit in five of
+five simulated power cuts; the pairs chosen below lost none. Each connection reads the pragmas back,
+and a mismatch stops the boot.
 """
 
 import enum
@@ -20,33 +21,34 @@ from sqlalchemy.orm import DeclarativeBase, registry
 
 from viewer import storage
 
-try:  # the newer SQLite, where there is a wheel of it
+try:  # prefer the newer SQLite, where pysqlite3 has a wheel
     from pysqlite3 import dbapi2 as sqlite
 except ImportError:
     import sqlite3 as sqlite
 
-# How long to wait for another writer: a webhook's sender is waiting too, a worker has time.
+# Timeouts for the SQLite write lock: in a request the client waits too, a worker has time.
 REQUEST_PATIENCE, WORK_PATIENCE = 5.0, 30.0  # seconds
 
 POSTGRES = {
-    "pool_pre_ping": True,  # a restarted server costs one ping, not one lost request
-    # A server that takes the call and says nothing must not outlast the webhook's sender.
+    "pool_pre_ping": True,  # a restarted server then costs one ping, not one failed request
+    # A server that accepts connections but never answers must not outlast the sender's timeout.
     "connect_args": {
         "connect_timeout": 5,
         "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
     },
 }
 
-# WAL can corrupt a database with several checkpointing connections before these versions.
+# Version ranges [low, high) without SQLite's WAL-reset bug, by which concurrent checkpoints can
+# corrupt a database (sqlite.org/wal.html#walresetbug).
 WAL_IS_SOUND = ((3, 44, 6), (3, 45, 0)), ((3, 50, 7), (3, 51, 0)), ((3, 51, 3), (99,))
 
 
 class UnsafeDatabase(Exception):
-    """The database would not keep what it confirms."""
+    """The database could lose committed transactions."""
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """A moment, always with zone UTC. SQLite keeps none, so it is put back on the way out."""
+    """A timezone-aware UTC datetime. SQLite stores no time zone, so it is restored on load."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -93,14 +95,14 @@ class Base(DeclarativeBase):
 
 db = SQLAlchemy(
     model_class=Base,
-    # A job reads a row, commits, and then works for minutes: reading an attribute afterwards must
-    # not silently open a transaction that holds a lock all the while.
+    # A job reads a row, commits, and then works for minutes: a later attribute access must not
+    # refresh the row, and thereby open a transaction that holds a lock all that time.
     session_options={"expire_on_commit": False},
     disable_autonaming=True,
 )
 migrate = Migrate()
 
-# What tables derive from. Flask-SQLAlchemy makes db.Model at run time; it is a Base with extras.
+# The base class of all models. Flask-SQLAlchemy creates db.Model, a Base with extras, at run time.
 if TYPE_CHECKING:
     Model = Base
 else:
@@ -110,7 +112,7 @@ else:
 def init_app(app: Flask) -> None:
     is_sqlite = app.config["SQLALCHEMY_DATABASE_URI"].startswith("sqlite")
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
-        "hide_parameters": True,  # they are customers' words, and errors end in logs
+        "hide_parameters": True,  # they hold customers' messages, and errors end up in logs
         **({"module": sqlite} if is_sqlite else POSTGRES),
     }
     db.init_app(app)
@@ -131,38 +133,42 @@ def init_app(app: Flask) -> None:
 
 
 def is_of_a_model(name: str | None, _kind: str, _parents: object) -> bool:
-    """Whether migrations compare it with the models: not the full text, made for each database."""
+    """Whether Alembic compares this object with the models.
+
+    It skips the full-text tables and indexes, which migrations create for each database in its
+    own dialect.
+    """
     return not (name or "").startswith(
         ("search_words", "ix_search_entries_words", "work_words", "ix_work_entries_words")
     )
 
 
 class Lock(enum.StrEnum):
-    """Cluster-wide locks. The values are what PostgreSQL hashes: hosts of two versions share them.
+    """Names of the cluster-wide locks.
 
-    Take `INGEST` first, before any row is locked: ingest does, and two orders would deadlock.
+    PostgreSQL hashes the values, and hosts of two versions share them: do not change one. Take
+    `INGEST` first, before any row lock: ingest does, and two lock orders would deadlock.
     """
 
-    INGEST = (
-        "ingest"  # what deliveries become: conversations, messages, unread rows, search entries
-    )
-    FAILED_LOGINS = "failed logins"  # the audit entry of this hour, counted up
-    OWNERS = "owners"  # that one owner remains: two could demote each other at one moment
-    REFUSED_DELIVERIES = "refused"  # the hour's counter of refused deliveries
-    SHARE_REQUESTS = "shared"  # how often strangers opened share links, by address
-    STORE_IDENTITY = "store identity"  # the one row that says which store is ours
-    THROTTLE = "throttle"  # how many passwords were tried, by name and by address
-    # One for each key: `lock(Lock.NEXT_NUMBER, "quote")`.
-    NEXT_NUMBER = "next "  # the next number of a kind of work record
-    SCHEDULED_TASK = "duty:"  # who holds the lease of a scheduled task
+    INGEST = "ingest"  # what ingest writes: conversations, messages, unread rows, search entries
+    FAILED_LOGINS = "failed logins"  # the counters of failed logins in the audit log, one an hour
+    OWNERS = "owners"  # one owner must remain: two could demote each other concurrently
+    REFUSED_DELIVERIES = "refused"  # the hourly counter of refused deliveries
+    SHARE_REQUESTS = "shared"  # the rate limit of share links, by client address
+    STORE_IDENTITY = "store identity"  # the single row with the identity of our store
+    THROTTLE = "throttle"  # the rate limit of logins, by account and by client address
+    # These take a key: `lock(Lock.NEXT_NUMBER, "quote")`.
+    NEXT_NUMBER = "next "  # the next number of a kind of work record; key: the kind
+    SCHEDULED_TASK = "duty:"  # the lease of a scheduled task; key: the task's name
 
 
 def lock(name: Lock, key: str = "") -> None:
     """Cluster-wide lock, held until the transaction ends.
 
-    SQLite has one lock for everything: its writers begin with BEGIN IMMEDIATE, one at a time.
+    An advisory lock on PostgreSQL. SQLite needs none: it has a single write lock, which writers
+    take with BEGIN IMMEDIATE.
     """
-    db.session.connection()  # begin now, not with whatever is asked next
+    db.session.connection()  # begin the transaction now, not with the next query
     if db.engine.dialect.name == "postgresql":
         db.session.execute(
             sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"{name}{key}"}
@@ -170,16 +176,16 @@ def lock(name: Lock, key: str = "") -> None:
 
 
 def begin_writing() -> None:
-    """For the few pages that write although they are only looked at: note that they were."""
-    db.session.rollback()  # what was read may be old; SQLite would refuse to write after it
+    """Let this GET write: restart its transaction as a write. For the few pages that need it."""
+    db.session.rollback()  # its snapshot may be stale, and SQLite then refuses the write
     g.writes = True
 
 
 def media_store() -> storage.Store:
-    """Where originals and their derivatives are kept; it gives nothing unless it is our own.
+    """The store of originals and derivatives; it serves nothing unless its marker is ours.
 
-    Whose it must be is read from the database at the first use in each process, so it holds for
-    whatever server loaded the application.
+    The expected identity is read from the database on first use in each process, so the check
+    works under any WSGI server. Operations on the store raise storage.Unavailable on a mismatch.
     """
     found: storage.Store = current_app.extensions["store"]
     if not current_app.extensions["store_is_known"]:
@@ -191,27 +197,27 @@ def media_store() -> storage.Store:
 
 
 def unproven_store() -> storage.Store:
-    """The same store without an expectation: for who is about to find out whose it is."""
+    """The same store without the identity check, for callers that determine its identity."""
     settings = current_app.config["SETTINGS"]
     return storage.from_url(f"folder:{settings.media_root}")
 
 
 def spool() -> storage.Spool:
-    """Where files are on their way into the store."""
-    media_store()  # its workspace takes nothing either unless it is our own
+    """The spool: holds downloads until they are placed in the store."""
+    media_store()  # sets the expected identity: the spool, too, accepts nothing unless it is ours
     found: storage.Spool = current_app.extensions["spool"]
     return found
 
 
 def _store_identity() -> uuid.UUID | None:
-    """None before the first start. Leaves no transaction open that was not."""
+    """The store's id; None before the first start. Closes the transaction if it opened one."""
     is_open = db.session().in_transaction()
-    # By its name: models stand above this file.
+    # A table by name, not the model: this module must not import models.
     known = sa.table("store_identities", sa.column("id", sa.Uuid()))
     with db.session.no_autoflush:
         found: uuid.UUID | None = db.session.scalar(sa.select(known.c.id))
     if not is_open:
-        db.session.commit()  # a disk or a child may be waited for next, and no one for us
+        db.session.commit()  # the caller may block on a disk or a child next: hold no lock
     return found
 
 
@@ -224,7 +230,7 @@ def _make_sqlite_safe(engine: sa.Engine) -> None:
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, below
+        connection.isolation_level = None  # autocommit: BEGIN is emitted explicitly below
         connection.execute(f"PRAGMA busy_timeout = {int(WORK_PATIENCE * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA journal_mode = {wanted[0]}")
@@ -238,8 +244,9 @@ def _make_sqlite_safe(engine: sa.Engine) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        # A transaction that reads first and writes later can fail at once with "database is
-        # locked", whatever the timeout. Only the pages, which never write, begin without the lock.
+        # A deferred transaction that reads first and writes later can fail at once with "database
+        # is locked" (SQLITE_BUSY_SNAPSHOT), whatever the timeout. So only GET and HEAD requests,
+        # which do not write, begin without the write lock.
         reads = has_request_context() and request.method in ("GET", "HEAD")
         if reads and "writes" not in g:
             connection.exec_driver_sql("BEGIN")
@@ -249,10 +256,11 @@ def _make_sqlite_safe(engine: sa.Engine) -> None:
 
 
 def _begin_writing(connection: Any, patience: float) -> None:
-    """BEGIN IMMEDIATE, trying every few milliseconds.
+    """BEGIN IMMEDIATE, retried every few milliseconds. Raises OperationalError after `patience`.
 
-    SQLite's own waiting sleeps up to 100 ms at a time: under a burst the lock was free and nobody
-    took it, and who came last waited longest (a webhook's median was 46 ms, worst 1.5 s).
+    SQLite's busy handler sleeps up to 100 ms at a time: under a burst the lock was free and nobody
+    took it, and the latest arrival waited longest (a webhook's median was 46 ms, worst 1.5 s).
+    `patience` is in seconds.
     """
     deadline = time.monotonic() + patience
     connection.execute("PRAGMA busy_timeout = 0")
@@ -266,7 +274,7 @@ def _begin_writing(connection: Any, patience: float) -> None:
                     raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, locked) from locked
                 time.sleep(random.uniform(0.001, 0.004))  # noqa: S311 - no secret
     finally:
-        # For what may still wait: a commit for readers, without WAL.
+        # A later statement may still block: without WAL, COMMIT waits for readers.
         connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
 
 

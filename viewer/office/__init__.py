@@ -1,1 +1,1 @@
-"""What people do here: come in, file photos, price from them, share them, put them away."""
+"""What staff do: log in, link media to work records, quote from them, share them, trash them."""

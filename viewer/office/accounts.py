@@ -1,6 +1,6 @@
-"""Accounts of the staff: passwords, invitations, tokens for programs, and their end.
+"""Staff accounts: passwords, sessions, invitations, API tokens, and their revocation.
 
-Hashing takes a tenth of a second on purpose: do it before a transaction begins, never inside.
+Hashing takes 0.1 s on purpose: do it before a transaction begins, never inside one.
 """
 
 import functools
@@ -20,11 +20,12 @@ from viewer.office import audit, throttle
 
 SHORTEST, LONGEST = 10, 200  # characters of a password
 INVITATION_LASTS = timedelta(days=7)
-MOST_TOKENS = 20  # of one user
-TOKEN_PREFIX = "viewer_"  # noqa: S105 - so that whoever finds one knows what it opens
+MOST_TOKENS = 20  # per user
+TOKEN_PREFIX = "viewer_"  # noqa: S105 - identifies a leaked token to secret scanners and people
 TOKEN_NOTED_EVERY = timedelta(hours=1)
 
-# What people choose when told to take ten characters. Longer lists help little: guessing is slow.
+# Deny-list: common passwords of ten characters and more. A longer one helps little: logins are
+# rate limited.
 COMMON = (
     "1234567890 12345678910 0123456789 0987654321 1q2w3e4r5t qwertyuiop qwerty12345 qwerty1234"
     " 1qaz2wsx3edc password12 password123 password1234 password12345 passw0rd123 iloveyou123"
@@ -34,19 +35,19 @@ COMMON = (
 )
 
 _hasher = argon2.PasswordHasher()
-# Each takes 64 MB: a crowd at the door must not take all of the memory.
+# Each hash takes 64 MB: a burst of logins must not exhaust the memory.
 _at_once = threading.BoundedSemaphore(2)
 
 
 class Refused(Exception):
-    """What was asked for cannot be; the message says why, for a person."""
+    """The request cannot be fulfilled; the message tells the user why."""
 
 
 # -- passwords -------------------------------------------------------------------------------------
 
 
 def hash_password(password: str) -> str:
-    """Raises Refused if it is too short, too long, or the first that anybody would try."""
+    """Argon2 hash. Raises Refused if the password is too short, too long or too common."""
     password = _as_typed_anywhere(password)
     if not SHORTEST <= len(password) <= LONGEST:
         raise Refused(f"A password has {SHORTEST} to {LONGEST} characters.")
@@ -57,13 +58,13 @@ def hash_password(password: str) -> str:
 
 
 def password_matches(password_hash: str | None, password: str) -> bool:
-    """Whether it is the password. Takes as long for a user that does not exist (None)."""
+    """Whether the password is right. Takes as long for a user that does not exist (None)."""
     password = _as_typed_anywhere(password[: 2 * LONGEST])
     if len(password) > LONGEST:
-        password_hash = None  # nobody has one so long
+        password_hash = None  # longer than any password we accept
     try:
         with _at_once:
-            nobody = _nobody()  # made with the first login of a process, known or not
+            nobody = _nobody()  # cached by a process's first login, of a known user or not
             _hasher.verify(password_hash or nobody, password)
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
@@ -72,12 +73,12 @@ def password_matches(password_hash: str | None, password: str) -> bool:
 
 @functools.cache
 def _nobody() -> str:
-    """For names that nobody has: telling them from known ones by the clock must not work."""
+    """A dummy hash for unknown users: response time must not reveal which accounts exist."""
     return _hasher.hash("nobody has this password")
 
 
 def _as_typed_anywhere(password: str) -> str:
-    """An ü is one sign on one keyboard and two on another."""
+    """NFKC: an ü is one code point from one keyboard and two from another."""
     return unicodedata.normalize("NFKC", password)
 
 
@@ -93,7 +94,7 @@ def canonical_email(email: str) -> str:
 
 
 def add(email: str, role: User.Role, name: str = "", password_hash: str | None = None) -> User:
-    """A new user. Raises Refused. Does not commit."""
+    """Add a user. Raises Refused. Does not commit."""
     email = canonical_email(email)
     if not re.fullmatch(r"[^@\s]{1,64}@[^@\s]{1,189}", email) or not email.isprintable():
         raise Refused(f"“{email}” is not an e-mail address.")
@@ -103,14 +104,14 @@ def add(email: str, role: User.Role, name: str = "", password_hash: str | None =
     try:
         with db.session.begin_nested():
             db.session.add(user)
-    except sa.exc.IntegrityError:  # somebody added them a moment ago
+    except sa.exc.IntegrityError:  # added concurrently
         raise Refused(f"There is a user {email} already.") from None
     audit.note("user.add", f"{email} as {role}", subject=("user", user.id))
     return user
 
 
 def change(user: User, *, role: User.Role, name: str) -> None:
-    """Another role, another name. Raises Refused. Does not commit."""
+    """Change role and name. Raises Refused for the last owner. Does not commit."""
     if role is not User.Role.OWNER:
         _leave_an_owner(user)
     if role is not user.role:
@@ -119,7 +120,11 @@ def change(user: User, *, role: User.Role, name: str) -> None:
 
 
 def disable(user: User) -> None:
-    """No way in any more; what they did stays theirs. Raises Refused. Does not commit."""
+    """Disable the user: end sessions, delete invitations and API tokens.
+
+    The user's row stays, with what refers to it. Idempotent. Raises Refused for the last owner.
+    Does not commit.
+    """
     _leave_an_owner(user)
     if not user.is_enabled:
         return
@@ -131,15 +136,15 @@ def disable(user: User) -> None:
 
 
 def enable(user: User) -> None:
-    """They may come in again, with the password they had. Does not commit."""
+    """Enable the user again, with the old password. Idempotent. Does not commit."""
     if not user.is_enabled:
         user.disabled_at = None
         audit.note("user.enable", user.email, subject=("user", user.id))
 
 
 def _leave_an_owner(user: User) -> None:
-    """Raises Refused if nobody but this user could manage users."""
-    lock(Lock.OWNERS)  # two owners who demote each other at one moment
+    """Raises Refused if this user is the last enabled owner."""
+    lock(Lock.OWNERS)  # two owners could demote each other concurrently
     db.session.refresh(user)
     if user.role is not User.Role.OWNER or not user.is_enabled:
         return
@@ -154,14 +159,14 @@ def _tidy_name(name: str) -> str:
     return " ".join("".join(sign for sign in name if sign.isprintable()).split())[:120]
 
 
-# -- ways in, and their end ------------------------------------------------------------------------
+# -- sessions, invitations, tokens -----------------------------------------------------------------
 
 
 def still_has_password(user: User, password_hash: str | None) -> bool:
-    """Whether the user may come in with the password that was checked a moment ago.
+    """Recheck that the user is enabled and has the password hash verified a moment ago.
 
-    Until this transaction ends nobody changes it: a login that was under way while the password
-    was changed must not outlive the change.
+    Locks the user's row until the transaction ends: a login in progress while the password is
+    changed must not survive the change.
     """
     found = db.session.scalar(
         sa.select(User)
@@ -173,8 +178,7 @@ def still_has_password(user: User, password_hash: str | None) -> bool:
 
 
 def set_password(user: User, password_hash: str) -> None:
-    """A new password; whoever was logged in with the old one is out, and so is whoever holds an
-    invitation to choose another. Does not commit."""
+    """Set a new password; end all sessions and void open invitations. Does not commit."""
     user.password_hash = password_hash
     end_sessions(user)
     db.session.execute(sa.delete(Invitation).filter_by(user_id=user.id, used_at=None))
@@ -183,18 +187,18 @@ def set_password(user: User, password_hash: str) -> None:
 
 
 def end_sessions(user: User) -> None:
-    """Logged out on every device. Does not commit."""
-    db.session.flush()  # the row first: a login under way waits for it, and is seen below
+    """Log the user out on every device. Does not commit."""
+    db.session.flush()  # lock the user's row first: a concurrent login waits, or is deleted below
     db.session.execute(sa.delete(UserSession).filter_by(user_id=user.id))
 
 
 def end_session(user: User, session_id: uuid.UUID) -> bool:
-    """Logged out on this device; whether it was one of theirs. Does not commit."""
+    """Log one device out. Returns False if the session is not the user's. Does not commit."""
     return _rows(sa.delete(UserSession).filter_by(user_id=user.id, id=session_id)) == 1
 
 
 def forget_old_sessions(idle: timedelta, longest: timedelta) -> None:
-    """Rows that open nothing any more. Does not commit."""
+    """Delete expired sessions. Does not commit."""
     moment = now()
     db.session.execute(
         sa.delete(UserSession).where(
@@ -204,19 +208,19 @@ def forget_old_sessions(idle: timedelta, longest: timedelta) -> None:
 
 
 def strangers(email: str) -> throttle.Allowance:
-    """What may fail for an account from devices that were never logged in to it.
+    """The rate limit of an account for devices that were never logged in to it.
 
-    Ten guesses, then one after a minute, after two, … an hour: some forty in a day, from however
-    many addresses.
+    Ten guesses, then one after a minute, after two, … an hour: some forty a day, from any number of
+    addresses.
     """
     key = f"account:{fingerprint(canonical_email(email))}"
     return throttle.Allowance(key, free=10, memory=timedelta(days=1))
 
 
 def invite(user: User) -> str:
-    """The secret of a link by which they choose a password; earlier links are void.
+    """Create an invitation to choose a password; void earlier ones. Returns its secret token.
 
-    Raises Refused. Does not commit.
+    Raises Refused for a disabled user. Does not commit.
     """
     if not user.is_enabled:
         raise Refused(f"{user.email} is disabled: enable them first.")
@@ -232,7 +236,7 @@ def invite(user: User) -> str:
 
 
 def invited(token: str) -> User | None:
-    """Whom this invitation is for, if it still holds."""
+    """The enabled user this invitation is for; None if it is used, expired or unknown."""
     return db.session.scalar(
         sa.select(User)
         .join(Invitation, Invitation.user_id == User.id)
@@ -241,11 +245,11 @@ def invited(token: str) -> User | None:
 
 
 def accept(token: str, password_hash: str) -> User | None:
-    """Use an invitation, once: of two at the same moment one gets None. Does not commit."""
+    """Use an invitation, once: of two concurrent calls one gets None. Does not commit."""
     user = invited(token)
     if user is None:
         return None
-    db.session.refresh(user, with_for_update=True)  # disabled a moment ago
+    db.session.refresh(user, with_for_update=True)  # may have been disabled concurrently
     if not user.is_enabled:
         return None
     if _rows(sa.update(Invitation).where(_holds(token)).values(used_at=now())) != 1:
@@ -263,7 +267,10 @@ def _holds(token: str) -> sa.ColumnElement[bool]:
 
 
 def add_token(user: User, name: str) -> str:
-    """A secret by which a program acts for this user. Raises Refused. Does not commit."""
+    """Add an API token, which acts as this user. Returns the secret. Raises Refused.
+
+    Does not commit.
+    """
     name = _tidy_name(name)
     if not name:
         raise Refused("Give it a name, so that you know later which program has it.")
@@ -279,7 +286,7 @@ def add_token(user: User, name: str) -> str:
 
 
 def revoke_token(user: User, token_id: uuid.UUID) -> bool:
-    """Whether it was one of theirs. Does not commit."""
+    """Revoke an API token. Returns False if it is not the user's. Does not commit."""
     row = db.session.scalar(sa.select(ApiToken).filter_by(user_id=user.id, id=token_id))
     if row is None:
         return False

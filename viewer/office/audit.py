@@ -1,4 +1,4 @@
-"""The trail: who did what, and when."""
+"""The audit log: who did what, and when."""
 
 import uuid
 
@@ -8,7 +8,7 @@ from flask import g, has_request_context, request
 from viewer.extensions import Lock, db, lock, now
 from viewer.models import AuditEntry, User
 
-# Every action, as the audit log says it, and as the page of its subject does.
+# Labels of every action: in the audit log, and on its subject's page (empty: the same).
 ACTIONS = {
     "login": ("Logged in", ""),
     "login.failed": ("Wrong password", ""),
@@ -47,12 +47,12 @@ NOBODY = "nobody we know"
 
 
 def describe_action(action: str) -> str:
-    """In the list of everything. An action that no code of today knows reads as it is written."""
+    """The label in the audit log. An action unknown to this version is returned as it is."""
     return ACTIONS[action][0] if action in ACTIONS else action
 
 
 def describe_action_here(action: str) -> str:
-    """On the page of what it was done to."""
+    """The label on the page of the action's subject."""
     return (ACTIONS[action][1] if action in ACTIONS else "") or describe_action(action)
 
 
@@ -63,9 +63,9 @@ def note(
     by: User | None = None,
     subject: tuple[str, uuid.UUID] | None = None,
 ) -> None:
-    """Add a line to the trail, in the transaction of what it tells. Does not commit.
+    """Add an entry to the audit log, in the transaction of the action itself. Does not commit.
 
-    `by` is who asks, if not said; without a request it is the system.
+    `by` defaults to the user of the request; without a request it is the system.
     """
     user: User | None = by or (g.get("user") if has_request_context() else None)
     db.session.add(
@@ -76,10 +76,10 @@ def note(
 
 
 def count_failed_login(user: User | None, *, must_wait: bool) -> None:
-    """One line an hour for each user, and one for all the names that nobody has.
+    """Count a failed login: one entry an hour for each user, and one for all unknown names.
 
-    A line for every guess would let a stranger fill the table. The name that nobody has is not
-    kept: it may be a password, typed into the wrong field. Does not commit.
+    An entry for every guess would let a stranger fill the table. An unknown name is not stored: it
+    may be a password, typed into the wrong field. Does not commit.
     """
     lock(Lock.FAILED_LOGINS)
     action, user_id = "login.failed", user.id if user else None
@@ -119,7 +119,7 @@ def _new_entry(
         action=action,
         subject_type=kind,
         subject_id=identity,
-        words=words.replace("\0", "")[:500],  # PostgreSQL takes no NUL
+        words=words.replace("\0", "")[:500],  # PostgreSQL text cannot hold NUL
         address=_client_address(),
     )
 

@@ -1,4 +1,4 @@
-"""Whom the work is for: the other side of a conversation."""
+"""Customers: the external parties of a conversation."""
 
 import uuid
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from viewer.office.names import names_of, title_of
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A conversation, and what its other side is called."""
+    """A conversation, with the display name of its external parties."""
 
     conversation_id: uuid.UUID
     name: str
-    numbers: str  # as people write them; empty where the name says them already
+    numbers: str  # in display format; empty if `name` shows them already
     latest_at: datetime
 
     @property
     def words(self) -> str:
-        """Dana Whitfield, (617) 555-0123"""
+        """Such as `Dana Whitfield, (617) 555-0123`."""
         return ", ".join(filter(None, (self.name, self.numbers)))
 
 
@@ -30,7 +30,7 @@ def customer_of(conversation: Conversation) -> Customer:
 
 
 def customers_by_id(conversations: Sequence[Conversation]) -> dict[uuid.UUID, Customer]:
-    """These customers, with their names from the address book."""
+    """Customers by conversation id, with their names from the address book, in one query."""
     names = names_of({number for row in conversations for number in row.numbers})
     return {
         row.id: Customer(

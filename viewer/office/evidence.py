@@ -1,7 +1,7 @@
-"""What a quote was priced from: the photos and voicemails of the moment when it was sent.
+"""Evidence: an immutable snapshot of the photos and voicemails from which a quote was priced.
 
-Taken once, by `records.send_quote`, and never changed: neither unlinking, nor a new caption, nor
-the trash reaches it.
+Taken by `records.send_quote` when the quote is sent, and never changed afterwards: unlinking, a
+new caption or the trash does not affect it.
 """
 
 import csv
@@ -30,7 +30,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def take_snapshot(record: WorkRecord, by: User | None) -> Evidence:
-    """Keep what is linked to the record now, in its order. Does not commit."""
+    """Snapshot the record's linked media, in order. Does not commit."""
     assert record.sent_at is not None  # noqa: S101 - records.send has set it
     links = db.session.scalars(
         sa.select(MediaLink)
@@ -49,7 +49,7 @@ def take_snapshot(record: WorkRecord, by: User | None) -> Evidence:
         customer=customers.customer_of(record.conversation).words,
         sent_at=record.sent_at,
     )
-    # Only what is stored can be linked, so each has its bytes and their hash; damage comes later.
+    # Only stored media can be linked, so each has a checksum; it may have been damaged since.
     for position, link in enumerate(link for link in links if link.media.sha256):
         media = link.media
         kept.items.append(
@@ -71,7 +71,7 @@ def take_snapshot(record: WorkRecord, by: User | None) -> Evidence:
 
 
 def snapshots_of(record: WorkRecord) -> list[Evidence]:
-    """All that was kept of this quote, the newest first."""
+    """All snapshots of this quote, newest first: one for each time it was sent."""
     return list(
         db.session.scalars(
             sa.select(Evidence)
@@ -83,7 +83,7 @@ def snapshots_of(record: WorkRecord) -> list[Evidence]:
 
 
 def find_snapshot(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Evidence | None:
-    """With its files and their messages."""
+    """The snapshot, with its media and their messages loaded."""
     return db.session.scalar(
         sa.select(Evidence)
         .filter_by(id=evidence_id, record_id=record_id)
@@ -97,10 +97,10 @@ def find_snapshot(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Evidence | No
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How what is linked now differs from what a quote was priced from."""
+    """The difference between the media linked now and those in the snapshot."""
 
-    added: list[MediaLink]  # linked after it was sent
-    unlinked: int  # and how many are linked no more; what lies in the trash is not counted
+    added: list[MediaLink]  # linked after the snapshot
+    unlinked: int  # how many were unlinked since, not counting trashed ones
 
 
 def difference(kept: Evidence, links: Sequence[MediaLink]) -> Difference:
@@ -113,11 +113,14 @@ def difference(kept: Evidence, links: Sequence[MediaLink]) -> Difference:
     )
 
 
-# --- Is it still there? --------------------------------------------------------------------
+# --- Verification --------------------------------------------------------------------------
 
 
 def trouble(item: EvidenceItem) -> str | None:
-    """Why the original is not as it was, as far as its row tells: `check_all` reads the bytes."""
+    """Why the original differs from the snapshot, judged by its row alone; None if it does not.
+
+    `check_all` reads the bytes.
+    """
     media = item.media
     if media.state is State.DAMAGED:
         return MISSING if media.problem == trash.LOSS else DAMAGED
@@ -127,7 +130,7 @@ def trouble(item: EvidenceItem) -> str | None:
 
 
 def verify(item: EvidenceItem) -> str | None:
-    """Why the original is not as it was, after reading all of it. Raises storage.Unavailable."""
+    """Like `trouble`, but also compares the checksum of the bytes. Raises storage.Unavailable."""
     if found := trouble(item):
         return found
     try:
@@ -140,9 +143,9 @@ def verify(item: EvidenceItem) -> str | None:
 
 
 def check_all(kept: Evidence) -> dict[uuid.UUID, trash.Finding]:
-    """Read every original again that should be here: by media, what was found.
+    """Verify the checksum of every original that should be stored. Returns findings by media id.
 
-    Takes a while: hold no transaction open. Raises storage.Unavailable.
+    Slow: hold no transaction open. Raises storage.Unavailable.
     """
     return {
         item.media_id: trash.check_file(item.media)
@@ -152,20 +155,19 @@ def check_all(kept: Evidence) -> dict[uuid.UUID, trash.Finding]:
 
 
 def note_findings(kept: Evidence, findings: dict[uuid.UUID, trash.Finding]) -> None:
-    """Write on each row what was found. Does not commit."""
+    """Record the findings on the media rows. Does not commit."""
     for item in kept.items:
         if item.media_id in findings:
             trash.note_finding(item.media, findings[item.media_id])
 
 
-# --- On paper ------------------------------------------------------------------------------
+# --- Manifest ------------------------------------------------------------------------------
 
 
 def manifest(kept: Evidence, names: dict[uuid.UUID, str], troubles: dict[uuid.UUID, str]) -> str:
-    """A table for a spreadsheet: first the quote, then a row for each file. CSV, with safe cells.
+    """The evidence as CSV: first the quote, then a row for each file. Formulas are escaped.
 
-    `names` and `troubles` are of media: what the file is called beside the table, and why it is
-    not there.
+    `names` and `troubles` are keyed by media id: the file name in the ZIP, and why it is missing.
     """
     out = io.StringIO()
     table = csv.writer(out)
@@ -200,9 +202,9 @@ def manifest(kept: Evidence, names: dict[uuid.UUID, str], troubles: dict[uuid.UU
             item.caption or "",
             troubles.get(item.media_id, "The same bytes as then."),
         )
-    return "\ufeff" + out.getvalue()  # the mark by which Excel knows UTF-8
+    return "\ufeff" + out.getvalue()  # the BOM, by which Excel recognizes UTF-8
 
 
 def _safe(cell: str) -> str:
-    """Words as words: a spreadsheet computes what begins like a formula."""
+    """Escape CSV injection: a spreadsheet evaluates a cell that begins like a formula."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -1,7 +1,7 @@
-"""Where a file belongs: its links to work records, and the tray of those that have none yet.
+"""Links between media and work records, and the tray of unfiled media.
 
-Whoever changes a link holds the files first and then the record, in the order that ingest takes
-them: two people who file the same photo wait for each other, and nobody waits in a circle.
+Lock order: the media rows first, then the record, as ingest does. Two people who link the same
+photo then wait for each other without a deadlock.
 """
 
 import uuid
@@ -19,28 +19,28 @@ from viewer.office import audit
 
 Kind, Status, State = WorkRecord.Kind, WorkRecord.Status, MediaAttachment.State
 
-NEAR = timedelta(days=7)  # between a photo and the visit that it probably belongs to
-SAME_JOB = timedelta(days=1)  # the same, where the photo came from another number
+NEAR = timedelta(days=7)  # between a photo and the visit it probably belongs to
+SAME_JOB = timedelta(days=1)  # the same, if another number sent the photo
 SOON = timedelta(days=2)
 SUGGESTED, SUGGESTED_ELSEWHERE = 8, 4
 CONSIDERED = 200  # records of a customer, newest first
 
 
 class NotStored(Exception):
-    """Some of the files are not ours yet, or were put away."""
+    """Some of the files are not stored yet, or are in the trash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A record that files may belong to."""
+    """A record that the files may belong to."""
 
     record: WorkRecord
-    linked: int  # how many of the files it has already
-    is_near: bool  # a visit around the time of the files
+    linked: int  # how many of the files are linked to it already
+    is_near: bool  # an appointment around the time of the files
 
 
 def name_of(record: WorkRecord) -> str:
-    """What people call it: Q-104, INV-2031, visit Mar 12; its title where it has no number."""
+    """Short name: Q-104, INV-2031, visit Mar 12; the title if there is no number."""
     if record.kind is Kind.APPOINTMENT and record.starts_at is not None:
         day = record.starts_at.astimezone(settings().zone)
         today = now().astimezone(settings().zone)
@@ -60,10 +60,10 @@ def link(
     *,
     position: int | None = None,
 ) -> list[MediaLink]:
-    """These files belong to the record, oldest first, behind those it has (or at `position`).
+    """Link files to the record, oldest first, after its existing links (or at `position`).
 
-    What was linked before stays as it is: only new links are returned. They share one moment,
-    `created_at`, by which they can be taken back. Raises NotStored. Does not commit.
+    Idempotent: existing links stay as they are, and only new ones are returned. These share one
+    `created_at`, by which they can be undone together. Raises NotStored. Does not commit.
     """
     files = _hold_files(media)
     if not all(one.is_stored for one in files):
@@ -94,7 +94,7 @@ def link(
 def unlink(
     media: Iterable[MediaAttachment], record: WorkRecord, by: User | None
 ) -> list[MediaAttachment]:
-    """These files don't belong to the record after all. Those that did. Does not commit."""
+    """Unlink files from the record. Returns those that were linked. Idempotent. Does not commit."""
     files = _hold_files(media)
     leaving = {one.id for one in files}
     links = _hold_links(record)
@@ -112,7 +112,7 @@ def unlink(
 
 
 def media_linked_at(record: WorkRecord, moment: datetime, by: User | None) -> list[MediaAttachment]:
-    """What this user linked to the record in one go."""
+    """The media this user linked to the record in one call, identified by `created_at`."""
     return list(
         db.session.scalars(
             sa.select(MediaAttachment)
@@ -127,7 +127,7 @@ def media_linked_at(record: WorkRecord, moment: datetime, by: User | None) -> li
 
 
 def links_of(record: WorkRecord) -> list[MediaLink]:
-    """What the record has, in its order; not what lies in the trash."""
+    """The record's links, in order, without trashed media."""
     return list(
         db.session.scalars(
             sa.select(MediaLink)
@@ -140,12 +140,12 @@ def links_of(record: WorkRecord) -> list[MediaLink]:
 
 
 def links_from(media: MediaAttachment) -> list[MediaLink]:
-    """Where this file is used, the newest record first."""
+    """The file's links, newest record first."""
     return uses_of([media.id]).get(media.id, [])
 
 
 def uses_of(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[MediaLink]]:
-    """Where each of these files is used, by one query; files that nobody uses are left out."""
+    """Links by media id, in one query; media without a link are left out."""
     found: dict[uuid.UUID, list[MediaLink]] = {}
     for one in db.session.scalars(
         sa.select(MediaLink)
@@ -159,16 +159,16 @@ def uses_of(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[MediaLink]]:
 
 
 def reorder_links(record: WorkRecord, wanted: Sequence[uuid.UUID]) -> None:
-    """Put the record's links in this order; those not named come behind. Does not commit."""
+    """Order the record's links by these link ids; the others follow. Does not commit."""
     places = {link_id: place for place, link_id in enumerate(wanted)}
     links = _hold_links(record)
     _number_links(sorted(links, key=lambda one: places.get(one.id, len(places))))
 
 
 def move_link(record: WorkRecord, link_id: uuid.UUID, steps: int) -> None:
-    """Let a link change places with its neighbour: -1 earlier, 1 later. Does not commit."""
+    """Swap a link with a neighbour: `steps` is -1 for earlier, 1 for later. Does not commit."""
     links = _hold_links(record)
-    seen = [one.id for one in links_of(record)]  # one in the trash is no neighbour
+    seen = [one.id for one in links_of(record)]  # skips trashed media
     if link_id not in seen:
         return
     place = seen.index(link_id)
@@ -180,7 +180,7 @@ def move_link(record: WorkRecord, link_id: uuid.UUID, steps: int) -> None:
 
 
 def set_caption(one: MediaLink, caption: str, by: User | None) -> None:
-    """What the file shows, on this record. Does not commit."""
+    """Set the file's caption on this record. Idempotent. Does not commit."""
     if (one.caption or "") == caption:
         return
     one.caption = caption or None
@@ -189,9 +189,9 @@ def set_caption(one: MediaLink, caption: str, by: User | None) -> None:
 
 
 def set_cover(record: WorkRecord, media_id: uuid.UUID | None) -> bool:
-    """The photo by which the record is known; None: the first one. Does not commit.
+    """Choose the record's cover photo; None means the first one. Does not commit.
 
-    False if the record has no such photo.
+    Returns False if the photo is not linked to the record.
     """
     links = _hold_links(record)
     if media_id is not None and media_id not in {one.media_id for one in links}:
@@ -201,7 +201,7 @@ def set_cover(record: WorkRecord, media_id: uuid.UUID | None) -> bool:
 
 
 def _hold_files(media: Iterable[MediaAttachment]) -> list[MediaAttachment]:
-    """These rows as they are now; nobody else changes them until this transaction ends."""
+    """Lock and reload these rows until the transaction ends, always in the same order."""
     return list(
         db.session.scalars(
             sa.select(MediaAttachment)
@@ -214,7 +214,7 @@ def _hold_files(media: Iterable[MediaAttachment]) -> list[MediaAttachment]:
 
 
 def _hold_links(record: WorkRecord) -> list[MediaLink]:
-    """The record's links in their order; nobody else adds one until this transaction ends."""
+    """Lock the record until the transaction ends. Returns its links, reloaded, in order."""
     db.session.execute(
         sa.select(WorkRecord.id).filter_by(id=record.id).with_for_update(key_share=True)
     )
@@ -236,7 +236,7 @@ def _number_links(links: Sequence[MediaLink]) -> None:
 
 
 def _settle_unfiled(files: Sequence[MediaAttachment]) -> None:
-    """Say of each whether it waits in the tray."""
+    """Recompute `is_unfiled` of each file."""
     facts = db.session.execute(
         sa.select(
             MediaAttachment.id,
@@ -256,9 +256,9 @@ def _settle_unfiled(files: Sequence[MediaAttachment]) -> None:
 
 
 def mark_not_needed(media: Iterable[MediaAttachment], by: User | None) -> list[MediaAttachment]:
-    """These files need no record; those that still waited for one. Does not commit.
+    """Mark unfiled media as needing no record. Returns those that were unfiled. Does not commit.
 
-    They share one moment, `not_needed_at`, by which they can be taken back.
+    They share one `not_needed_at`, by which they can be undone together.
     """
     files = [one for one in _hold_files(media) if one.is_unfiled]
     moment = now()
@@ -269,7 +269,7 @@ def mark_not_needed(media: Iterable[MediaAttachment], by: User | None) -> list[M
 
 
 def mark_needed(media: Iterable[MediaAttachment], by: User | None) -> list[MediaAttachment]:
-    """They are needed after all, and wait in the tray unless linked. Does not commit."""
+    """Undo `mark_not_needed`: back into the tray, unless linked. Does not commit."""
     files = [one for one in _hold_files(media) if one.not_needed_at is not None]
     for one in files:
         one.not_needed_at = None
@@ -280,17 +280,17 @@ def mark_needed(media: Iterable[MediaAttachment], by: User | None) -> list[Media
 
 
 def not_needed_since(moment: datetime) -> list[MediaAttachment]:
-    """What was marked as not needed in one go."""
+    """The media marked as not needed in one call, identified by `not_needed_at`."""
     return list(db.session.scalars(sa.select(MediaAttachment).filter_by(not_needed_at=moment)))
 
 
 def count_waiting(_user: User) -> int:
-    """For the navigation, which asks on every page: how many wait, and no more than it can say."""
+    """The unfiled count for the navigation, capped: every page asks for it."""
     return count_unfiled(100)
 
 
 def count_unfiled(most: int) -> int:
-    """How many files wait in the tray; counting ends at `most`."""
+    """The number of unfiled media, at most `most`."""
     some = (
         sa.select(sa.literal(1))
         .select_from(MediaAttachment)
@@ -301,7 +301,7 @@ def count_unfiled(most: int) -> int:
 
 
 def list_unfiled(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttachment]:
-    """What waits in the tray, the oldest first."""
+    """One page of unfiled media, oldest first; `conditions` may hold a keyset cursor."""
     return list(
         db.session.scalars(
             sa.select(MediaAttachment)
@@ -314,7 +314,7 @@ def list_unfiled(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaA
 
 
 def list_not_needed(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttachment]:
-    """What was marked as not needed, the newest mark first."""
+    """One page of media marked as not needed, newest mark first."""
     return list(
         db.session.scalars(
             sa.select(MediaAttachment)
@@ -333,7 +333,7 @@ def list_not_needed(limit: int, *conditions: sa.ColumnElement[bool]) -> list[Med
 def list_pickable(
     record: WorkRecord, limit: int, *conditions: sa.ColumnElement[bool]
 ) -> list[MediaAttachment]:
-    """What the record's customer and we sent each other, the newest first."""
+    """One page of stored media of the record's conversation, newest first."""
     return list(
         db.session.scalars(
             sa.select(MediaAttachment)
@@ -349,7 +349,7 @@ def list_pickable(
 
 
 def visits_soon(limit: int = 6) -> list[WorkRecord]:
-    """Visits of the next two days for which there is no photo yet, the next one first."""
+    """Planned appointments of the next two days without a photo, soonest first."""
     has_photo = (
         sa.select(MediaLink.id)
         .join(MediaLink.media)
@@ -377,15 +377,15 @@ def visits_soon(limit: int = 6) -> list[WorkRecord]:
     )
 
 
-# --- Which record it may be ------------------------------------------------------------------
+# --- Suggestions -----------------------------------------------------------------------------
 
 
 def suggestions(
     media: Sequence[MediaAttachment], limit: int | None = SUGGESTED
 ) -> list[Suggestion]:
-    """What these files may belong to, of the customers who sent them; the likeliest first.
+    """Records of the files' customers that they may belong to, likeliest first.
 
-    Open quotes, visits around that time, other open work, then what was worked on lately.
+    Open quotes, appointments around that time, other open records, then the newest others.
     """
     times: dict[uuid.UUID, list[datetime]] = {}
     for one in media:
@@ -403,9 +403,9 @@ def suggestions(
 
 
 def suggestions_elsewhere(media: Sequence[MediaAttachment]) -> list[Suggestion]:
-    """What files may belong to that were sent from another number: a colleague's, a neighbor's.
+    """Records of other customers: a colleague or neighbor may have sent the files.
 
-    Visits of other customers on that day, then the newest open quotes.
+    Appointments within a day of the files, then the newest open quotes.
     """
     customers = {one.conversation_id for one in media}
     times = [one.sent_at for one in media]
@@ -436,7 +436,7 @@ def as_suggestions(
     media: Sequence[MediaAttachment],
     near: Mapping[WorkRecord, bool] | None = None,
 ) -> list[Suggestion]:
-    """Records that somebody found otherwise, with what they have of these files."""
+    """Suggestions from records found otherwise, with the number of files linked to each."""
     counts = db.session.execute(
         sa.select(MediaLink.record_id, sa.func.count())
         .where(

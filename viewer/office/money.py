@@ -1,14 +1,14 @@
-"""Money as people type and read it. Kept in minor units: cents."""
+"""Parse and format amounts of money. Stored in minor units: cents."""
 
 import re
 
-LARGEST = 100_000_000_00  # cents; more is a slip of the finger
+LARGEST = 100_000_000_00  # cents; a larger amount is a typo
 
 _TYPED = re.compile(r"\$?\s*([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.([0-9]{0,2}))?")
 
 
 def cents(typed: str) -> int:
-    """From words such as 1250, 1,250, $1250.5 or 1,250.00. Raises ValueError."""
+    """Parse 1250, 1,250, $1250.5 or 1,250.00 into cents. Raises ValueError."""
     found = _TYPED.fullmatch(typed.strip())
     if found is None or not (found[1] or found[2]):
         raise ValueError("Write an amount such as 1,250.00.")
@@ -19,10 +19,10 @@ def cents(typed: str) -> int:
 
 
 def dollars(amount: int) -> str:
-    """$1,250.00"""
+    """Format cents as $1,250.00."""
     return f"${amount // 100:,}.{amount % 100:02}"
 
 
 def editable(amount: int) -> str:
-    """1,250.00, as it stands in a field."""
+    """Format cents as 1,250.00, for a form field."""
     return dollars(amount).removeprefix("$")

@@ -1,4 +1,4 @@
-"""What people are called."""
+"""Display names of phone numbers and conversations, from the address book."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +10,7 @@ from viewer.models import Contact, ContactNumber, Conversation
 
 
 def names_of(numbers: Iterable[str]) -> dict[str, str]:
-    """What the address book calls these numbers. Two people with one phone are both named."""
+    """Names by number, without unknown numbers. People who share a number are all named."""
     rows = db.session.execute(
         sa.select(ContactNumber.number, Contact)
         .join(Contact)
@@ -32,7 +32,7 @@ def title_of(conversation: Conversation, names: dict[str, str]) -> str:
 
 
 def titles_of(conversations: Sequence[Conversation]) -> list[str]:
-    """What each of these conversations is called, with one look into the address book."""
+    """The titles of these conversations, in order, by one query."""
     numbers = {number for one in conversations for number in one.numbers}
     names = names_of(numbers) if numbers else {}
     return [title_of(one, names) for one in conversations]

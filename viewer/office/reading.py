@@ -1,4 +1,4 @@
-"""What each of the staff has read. A row says that something is new; reading takes the row away.
+"""Unread markers: a row for each user and unread conversation, deleted by reading it.
 
 Nothing here commits.
 """
@@ -11,19 +11,19 @@ import sqlalchemy as sa
 from viewer.extensions import Lock, db, lock, now
 from viewer.models import Conversation, Message, Unread, User
 
-MANY = 100  # nobody reads an exact figure beyond: counting stops there
+MANY = 100  # counting stops here: nobody needs a larger exact figure
 
 
 def unread_conversations(user: User) -> int:
-    """In how many conversations something is new; MANY for that many or more."""
+    """The number of unread conversations, at most MANY."""
     some = sa.select(Unread.user_id).filter_by(user_id=user.id).limit(MANY).subquery()
     return db.session.scalar(sa.select(sa.func.count()).select_from(some)) or 0
 
 
 def unread_messages(user: User, ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:
-    """Of these conversations the unread ones, and how many messages are new (at most MANY).
+    """The number of new messages, at most MANY, by unread conversation out of these.
 
-    None is a number, too: somebody marked a conversation as unread to come back to it.
+    It may be 0: the user marked a conversation as unread to come back to it.
     """
     new = (
         sa.select(Message.id)
@@ -46,7 +46,7 @@ def unread_messages(user: User, ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:
 
 
 def unread_since(user: User, conversation_id: uuid.UUID) -> datetime | None:
-    """When the first message was sent that is new to this user; None where nothing is."""
+    """When the first unread message was sent; None if the conversation is read."""
     row = db.session.get(Unread, (user.id, conversation_id))
     return row.since if row else None
 
@@ -58,11 +58,11 @@ def mark_read(user: User, conversation_id: uuid.UUID) -> None:
 
 
 def mark_all_read(user: User, until: datetime) -> int:
-    """Nothing is new any more, but for conversations that moved on after `until`. How many were."""
+    """Mark all read, except conversations with messages newer than `until`. Returns how many."""
     seen = sa.select(Conversation.id).where(
         Conversation.id == Unread.conversation_id, Conversation.latest_at <= until
     )
-    # Sent before and brought after: a delivery may be late.
+    # Sent before `until` but received after it: a delivery may be late.
     late = sa.select(Message.id).where(
         Message.conversation_id == Unread.conversation_id,
         Message.sent_at >= Unread.since,
@@ -77,8 +77,8 @@ def mark_all_read(user: User, until: datetime) -> int:
 
 
 def mark_unread(user: User, conversation_id: uuid.UUID) -> None:
-    """Come back to it later: its last message from outside is new again."""
-    lock(Lock.INGEST)  # which tells readers of news: two rows of one would be one too many
+    """Mark the conversation unread, from its last incoming message on. Idempotent."""
+    lock(Lock.INGEST)  # ingest inserts unread rows, too: two inserts would conflict
     if db.session.get(Unread, (user.id, conversation_id)) is not None:
         return
     since = db.session.scalar(

@@ -1,8 +1,9 @@
-"""Links for people without an account, and the copies that go out by them.
+"""Share links for people without an account, and the clean copies they serve.
 
-A link is a secret of which only the fingerprint is kept. What goes out by it is never an original:
-thumbnails and previews were made without the sender's details, and a full-size photo or a film
-that plays is cleaned of place, time, people and device first. What cannot be cleaned stays here.
+A link holds a secret token, of which only the fingerprint is stored. A link never serves an
+original: thumbnails and previews are made without metadata, and a full-size photo or a playable
+video is first stripped of location, time, people and device. A file that cannot be stripped is not
+served at full size.
 """
 
 import contextlib
@@ -47,7 +48,7 @@ State, MediaType = MediaAttachment.State, MediaAttachment.MediaType
 _hasher = argon2.PasswordHasher()
 
 
-# --- Making and ending a link ----------------------------------------------------------------
+# --- Creating and revoking a link ------------------------------------------------------------
 
 
 def why_not(media: MediaAttachment) -> str | None:
@@ -62,7 +63,7 @@ def why_not(media: MediaAttachment) -> str | None:
 
 
 def choices(ids: Sequence[uuid.UUID], record: WorkRecord | None = None) -> list[MediaAttachment]:
-    """What was chosen: a record's files in its order, others as they came."""
+    """The chosen files: a record's in its own order, others by time sent."""
     if record is not None:
         return [link.media for link in filing.links_of(record)]
     return list(
@@ -75,24 +76,24 @@ def choices(ids: Sequence[uuid.UUID], record: WorkRecord | None = None) -> list[
 
 
 def end_of_day(day: date) -> datetime:
-    """When that day is over, where the company works."""
+    """The end of that day in TZ_DISPLAY."""
     return datetime.combine(day + timedelta(days=1), datetime.min.time(), settings().zone)
 
 
 def hash_passphrase(words: str) -> str:
-    """Takes a tenth of a second on purpose: never inside a transaction."""
+    """Argon2 hash; takes 0.1 s on purpose, so never call it inside a transaction."""
     return _hasher.hash(_as_heard(words))
 
 
 def is_passphrase(share: Share, words: str) -> bool:
-    """Takes a tenth of a second on purpose: never inside a transaction."""
+    """Check a passphrase; takes 0.1 s on purpose, so never call it inside a transaction."""
     return accounts.password_matches(share.passphrase_hash, _as_heard(words)[:LONGEST_PASSPHRASE])
 
 
 def _as_heard(words: str) -> str:
-    """A passphrase is told by phone: capitals and spaces cannot be heard."""
+    """Normalize case and spaces: a passphrase is told by phone, where neither can be heard."""
     heard = unicodedata.normalize("NFKC", words).casefold()
-    return " ".join(unicodedata.normalize("NFKC", heard).split())  # a few letters fall apart
+    return " ".join(unicodedata.normalize("NFKC", heard).split())  # casefold undoes NFKC
 
 
 def passphrase_length(words: str) -> int:
@@ -108,7 +109,7 @@ def create(
     passphrase_hash: str | None = None,
     record: WorkRecord | None = None,
 ) -> tuple[Share, str]:
-    """A new link, and its secret, which nobody can read again. Does not commit."""
+    """Create a link. Returns it and its secret token, which is not stored. Does not commit."""
     token = new_token()
     share = Share(
         id=uuid.uuid4(),
@@ -131,7 +132,7 @@ def create(
 
 
 def revoke(share: Share, by: User) -> None:
-    """It opens nothing any more. Twice is fine. Does not commit."""
+    """Revoke the link. Idempotent. Does not commit."""
     done = db.session.execute(
         sa.update(Share)
         .where(Share.id == share.id, Share.revoked_at.is_(None))
@@ -142,7 +143,7 @@ def revoke(share: Share, by: User) -> None:
 
 
 def shares_of(media: MediaAttachment) -> list[Share]:
-    """Every link by which this file went out, the newest first."""
+    """Every link that includes this file, newest first."""
     return list(
         db.session.scalars(
             sa.select(Share)
@@ -154,14 +155,17 @@ def shares_of(media: MediaAttachment) -> list[Share]:
     )
 
 
-# What the list can be narrowed to.
+# Filters of the list.
 OPEN, EXPIRED, REVOKED = "open", "expired", "revoked"
 
 
 def list_shares(
     state: str, by: User | None, after: sa.ColumnElement[bool] | None, limit: int
 ) -> list[Share]:
-    """Links in this state, or in any; of this user, or of everybody; the newest first."""
+    """One page of links, newest first: in this state (or any), by this user (None: all users).
+
+    `after` is the keyset condition that continues the pagination.
+    """
     query = (
         sa.select(Share)
         .order_by(Share.created_at.desc(), Share.id.desc())
@@ -186,14 +190,14 @@ def list_shares(
 
 
 def find_share(token: str) -> Share | None:
-    """The link with this secret, also if it has expired; not if it was revoked."""
+    """The link with this secret token, even if expired; None if revoked or unknown."""
     return db.session.scalar(
         sa.select(Share).where(Share.fingerprint == fingerprint(token), Share.revoked_at.is_(None))
     )
 
 
 def items_shown(share: Share) -> list[ShareItem]:
-    """What can be seen behind it now, in order: what was trashed or damaged since is not there."""
+    """The link's visible items, in order, without files that were trashed or damaged since."""
     return list(
         db.session.scalars(
             sa.select(ShareItem)
@@ -210,8 +214,8 @@ def items_shown(share: Share) -> list[ShareItem]:
 
 
 def item(share: Share, position: int) -> MediaAttachment | None:
-    """The file at this place, if it can be seen now."""
-    if not 0 < position <= MOST_FILES:  # also more than a column holds
+    """The file at this position, if it is visible now."""
+    if not 0 < position <= MOST_FILES:  # also guards the integer column's range
         return None
     return db.session.scalar(
         sa.select(MediaAttachment)
@@ -226,7 +230,7 @@ def item(share: Share, position: int) -> MediaAttachment | None:
 
 
 def count_view(share: Share) -> None:
-    """Somebody looked. A thousand at once count as a thousand. Does not commit."""
+    """Count a view, atomically: concurrent views are not lost. Does not commit."""
     db.session.execute(
         sa.update(Share)
         .where(Share.id == share.id)
@@ -236,14 +240,14 @@ def count_view(share: Share) -> None:
 
 
 WINDOW = timedelta(minutes=10)
-MOST_USES = 300  # pages and full-size files, from one address, within a window
+MOST_USES = 300  # pages and full-size files, per client address and window
 MOST_ROWS = 10_000
 
 
 def count_use(network: str) -> bool:
-    """Note that an address asked for something that costs. False: it asked too often.
+    """Rate limit costly requests by client address. Returns False if over the limit.
 
-    A window of ten minutes, kept in a row, so it works without Redis. Does not commit.
+    A fixed window of ten minutes, kept in a row, so it needs no Redis. Does not commit.
     """
     key, moment = f"shared:{network}", now()
     lock(Lock.SHARE_REQUESTS)
@@ -275,34 +279,34 @@ def _forget_old_uses(moment: datetime) -> None:
 
 LIMITS = derive.Limits()
 FILM_LIMITS = derive.Limits(cpu_seconds=120, wall_seconds=180)
-AT_ONCE = 2  # copies made by one web process
-PATIENCE = 15.0  # seconds that somebody waits for their turn
+AT_ONCE = 2  # concurrent copies per web process
+PATIENCE = 15.0  # seconds a request waits for a free slot
 
 _turns = threading.BoundedSemaphore(AT_ONCE)
 
 
 class NotClean(Exception):
-    """Nothing of this file can go out at full size."""
+    """No version of this file can be stripped of its metadata for full-size sharing."""
 
 
 class Busy(Exception):
-    """Too many copies are being made; ask again in a moment."""
+    """Too many copies are being made; the client should retry in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanCopy:
-    """Bytes in the store that may go to strangers."""
+    """A file in the store that may be served to anybody with the link."""
 
     key: str
     mime_type: str
 
 
 def clean_copy(media: MediaAttachment, *, to_play: bool = False) -> CleanCopy:
-    """The whole file without what it says beside picture and sound, or what plays everywhere.
+    """The full-size file without metadata; with `to_play`, one that every browser plays.
 
-    Made when first asked for, and kept. Where the original cannot be cleaned, it is the preview or
-    the copy that plays. Hold no transaction open: it may take seconds. Raises NotClean, Busy, and
-    StorageError.
+    Made on the first request, then kept in the store. Where the original cannot be stripped, it is
+    the preview or the playable copy. Hold no transaction open: it may take seconds. Raises
+    NotClean, Busy, and StorageError.
     """
     if copy := _kept(media, to_play=to_play):
         return copy
@@ -315,12 +319,12 @@ def clean_copy(media: MediaAttachment, *, to_play: bool = False) -> CleanCopy:
 
 
 def clean_keys(media: MediaAttachment) -> list[str]:
-    """Wherever a clean copy of it may lie."""
+    """Every key at which a clean copy of the file may be stored."""
     return [copy.key for to_play in (False, True) for copy in _places(media, to_play=to_play)]
 
 
 def _places(media: MediaAttachment, *, to_play: bool) -> list[CleanCopy]:
-    """As what, and where, a copy may be kept; the best one first."""
+    """The possible types and keys of a clean copy, best first."""
     types = [media.mime_type or ""]
     if media.media_type is MediaType.PHOTO:
         types.append("image/jpeg")
@@ -347,7 +351,7 @@ def _kept(media: MediaAttachment, *, to_play: bool) -> CleanCopy | None:
 
 
 def _make(media: MediaAttachment, *, to_play: bool) -> CleanCopy:
-    """The first of several sources that can be cleaned."""
+    """Clean the first of several sources that can be cleaned."""
     mime_type = media.mime_type or ""
     sources = [] if to_play and media.playable_path else [(media.file_path, mime_type)]
     if media.playable_path:
@@ -360,7 +364,7 @@ def _make(media: MediaAttachment, *, to_play: bool) -> CleanCopy:
         except derive.Unreadable as reason:
             log.warning("media=%s cannot be cleaned: %s", media.id, reason)
         except derive.Killed as reason:
-            # Perhaps only now: what comes in its place is not kept.
+            # Perhaps transient (memory, time): do not store the fallback as the clean copy.
             log.warning("media=%s was not cleaned: %s", media.id, reason)
             if media.media_type is MediaType.PHOTO and media.preview_path:
                 return CleanCopy(media.preview_path, "image/jpeg")

@@ -1,8 +1,8 @@
-"""How often somebody may try in vain. It is rows that count, so it works without Redis.
+"""Rate limit on failed attempts, with exponential backoff. Kept in rows, so it needs no Redis.
 
-A try is counted before it is made and given back if it succeeds: a hundred guesses sent at one
-moment get no further than a hundred sent in turn. Whoever used up an allowance waits a minute,
-then two, four, at most an hour; tries made meanwhile are refused unseen and make it no longer.
+An attempt is counted before it is made and given back if it succeeds: a hundred concurrent guesses
+get no further than a hundred sequential ones. After the last free attempt the wait is one minute,
+then two, four, at most an hour. Attempts during a wait are refused unchecked and do not extend it.
 """
 
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from viewer.extensions import Lock, db, lock, now
 from viewer.models import Throttle
 
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
-KEPT = timedelta(days=1)  # no allowance remembers longer
+KEPT = timedelta(days=1)  # row lifetime: no allowance has a longer memory
 MOST_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may fail without a wait, and how long a quiet time until it is all there again."""
+    """The limit of one key: `free` failures without a wait, restored after `memory` of quiet."""
 
     key: str
     free: int
     memory: timedelta
-    is_shared: bool = False  # one person's success says nothing about the others
+    is_shared: bool = False  # several people share the key: one's success must not clear it
 
 
 class TooMany(Exception):
-    """No try now."""
+    """Rate limited: no attempt is allowed for another `wait`."""
 
     def __init__(self, wait: timedelta) -> None:
         super().__init__(str(wait))
@@ -37,9 +37,10 @@ class TooMany(Exception):
 
 
 def count_attempt(*allowances: Allowance) -> bool:
-    """Count a try in each, before it is made. Whether it was the last one for a while.
+    """Count an attempt against each allowance, before it is made.
 
-    Raises TooMany if one of them is used up, and then counts nothing. Does not commit.
+    Returns whether the next one will have to wait. Raises TooMany if any allowance is used up, and
+    then counts nothing. Does not commit.
     """
     lock(Lock.THROTTLE)
     moment = now()
@@ -64,7 +65,7 @@ def count_attempt(*allowances: Allowance) -> bool:
 
 
 def forget_failures(*allowances: Allowance) -> None:
-    """The try was right: forget every failure, or, of what is shared, only this one.
+    """After a successful attempt, reset each allowance; give a shared one only this attempt back.
 
     Does not commit.
     """
@@ -91,25 +92,25 @@ def _left(row: Throttle, moment: datetime) -> timedelta | None:
     if row.until is None or row.until <= moment:
         return None
     left = row.until - moment
-    return left if left <= LONGEST_WAIT else None  # a clock that was wrong locks nobody out
+    return left if left <= LONGEST_WAIT else None  # a clock that was wrong must lock nobody out
 
 
 def _wait(beyond: int) -> timedelta:
-    """After the last free try a minute, and twice as long after each one more."""
+    """Exponential backoff: a minute after the last free attempt, doubled by each further one."""
     if beyond < 0:
         return timedelta()
     return min(FIRST_WAIT * (1 << min(beyond, 10)), LONGEST_WAIT)
 
 
 def _tidy(moment: datetime) -> None:
-    """The table stays small, whoever tries whatever from wherever."""
+    """Bound the table: delete expired rows, and the surplus over MOST_ROWS."""
     without_looking = {"synchronize_session": False}
     old = sa.delete(Throttle).where(Throttle.until < moment - KEPT)
     db.session.execute(old, execution_options=without_looking)
     surplus = (db.session.scalar(sa.select(sa.func.count()).select_from(Throttle)) or 0) - MOST_ROWS
     if surplus > 0:
-        # Those with the fewest failures: a crowd of made-up names must not wash away the one
-        # account that is really being guessed at.
+        # Evict the rows with the fewest failures: a flood of made-up names must not evict the one
+        # account that is really under attack.
         least = (
             sa.select(Throttle.key).order_by(Throttle.failures, Throttle.until).limit(surplus + 100)
         )

@@ -1,7 +1,6 @@
-"""The list of work: narrowed, searched, a page at a time, however much of it there is.
+"""The list of work records: filter, search, keyset pagination.
 
-Every question has an index that begins where the page begins: the list is as quick with the
-hundred-thousandth record as with the first.
+Every query starts in an index at the cursor: the hundred-thousandth record is as fast as the first.
 """
 
 import uuid
@@ -29,28 +28,28 @@ Kind = WorkRecord.Kind
 Status = WorkRecord.Status
 
 PAGE = 40
-FEW = 2_000  # matches that are soon sorted
+FEW = 2_000  # up to so many matches are sorted
 OPEN, ALL, ARCHIVED = "open", "all", "archived"
-Key = tuple[Any, ...]  # the values of `Wanted.sort_key` in a record
+Key = tuple[Any, ...]  # the keyset cursor: a record's values of `Wanted.sort_key`
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What somebody wants to see of the work."""
+    """The filters of the list."""
 
-    kind: Kind | None = None  # None: all of them
+    kind: Kind | None = None  # None: all kinds
     show: str = OPEN  # OPEN, ALL, ARCHIVED or a status of the kind
-    terms: Sequence[Term] | None = None  # what must be said of it; none at all: nothing is
+    terms: Sequence[Term] | None = None  # search terms; an empty sequence matches nothing
     conversation: Conversation | None = None
 
     @property
     def is_by_visit(self) -> bool:
-        """Whether the order is that of the calendar; else the newest record comes first."""
+        """Whether to sort by appointment time; otherwise by creation, newest first."""
         return self.kind is Kind.APPOINTMENT and self.show != ARCHIVED and self.terms is None
 
     @property
     def sort_key(self) -> tuple[InstrumentedAttribute[Any], ...]:
-        """Columns of the order; their values in a page's last record begin the next page."""
+        """The sort columns; their values in a page's last record are the next cursor."""
         if self.terms is not None:
             return (WorkEntry.id,)
         moment = WorkRecord.starts_at if self.is_by_visit else WorkRecord.created_at
@@ -58,23 +57,23 @@ class Wanted:
 
     @property
     def is_upwards(self) -> bool:
-        """What is still to come is read from today on, everything else from its end."""
+        """Whether to sort ascending: planned appointments, soonest first."""
         return self.is_by_visit and self.show in (OPEN, Status.PLANNED)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     records: Sequence[WorkRecord]
-    last: Key | None  # of its last record; None: there is no next page
+    last: Key | None  # cursor of its last record; None: there is no next page
 
 
 def filter_choices(kind: Kind | None) -> tuple[str, ...]:
-    """What `show` may be."""
+    """The allowed values of `show`."""
     return (OPEN, *(STATUSES[kind] if kind else ()), ALL, ARCHIVED)
 
 
 def read_page(wanted: Wanted, after: Key | None = None) -> Page:
-    """The first page, or the one after the record with this key."""
+    """The first page, or the one after this cursor."""
     query = _narrow_query(wanted)
     if wanted.terms is not None:
         query = _search_query(query, wanted.terms, after)
@@ -92,7 +91,7 @@ def read_page(wanted: Wanted, after: Key | None = None) -> Page:
 
 
 def count_files(records: Sequence[WorkRecord]) -> dict[uuid.UUID, dict[str, int]]:
-    """How many photos and voicemails each of these has, by one query."""
+    """Media counts by record id and by word (photo, voicemail, other file), in one query."""
     media = MediaAttachment
     rows = db.session.execute(
         sa.select(MediaLink.record_id, media.media_type, media.role, sa.func.count())
@@ -124,10 +123,10 @@ def _narrow_query(wanted: Wanted) -> sa.Select[Any]:
         query = query.where(WorkRecord.kind == wanted.kind)
     if wanted.conversation is not None:
         query = query.where(WorkRecord.conversation_id == wanted.conversation.id)
-    # As the partial indexes say it: SQLite takes an index only for the very same words.
+    # Use the literal conditions of the partial indexes: SQLite matches them term by term.
     if wanted.show == ARCHIVED:
         query = query.where(_ARCHIVED)
-    elif wanted.show == OPEN and wanted.is_by_visit:  # the visits' own index knows their order
+    elif wanted.show == OPEN and wanted.is_by_visit:  # has an index of its own, in this order
         query = query.where(WorkRecord.status == Status.PLANNED, _NOT_ARCHIVED)
     elif wanted.show == OPEN:
         query = query.where(_TO_DO)
@@ -151,14 +150,14 @@ def _order_query(query: sa.Select[Any], wanted: Wanted, after: Key | None) -> sa
 def _search_query(
     query: sa.Select[Any], terms: Sequence[Term], after: Key | None
 ) -> sa.Select[Any]:
-    """The newest first: their entries have the highest ids."""
+    """Newest first: newer records have higher entry ids."""
     entry_id: sa.ColumnElement[Any] = sa.type_coerce(WorkEntry.id, sa.BigInteger)
     query = query.join(WorkEntry, WorkEntry.record_id == WorkRecord.id)
-    if not terms:  # nothing but signs, which nobody's words have
+    if not terms:  # the query held only punctuation
         query = query.where(sa.false())
     elif db.engine.dialect.name == "sqlite":
-        # Joined, not IN: the full text then gives one match after another, newest first, and
-        # nobody reads more of them than the page has room for.
+        # JOIN, not IN: FTS5 then yields matches one by one, newest first, and the query stops
+        # after one page.
         full_text = sa.table("work_words", sa.column("rowid", sa.Integer))
         entry_id = full_text.c.rowid
         query = query.join(full_text, entry_id == WorkEntry.id).where(
@@ -172,11 +171,10 @@ def _search_query(
 
 
 def _match_condition(terms: Sequence[Term]) -> sa.ColumnElement[bool]:
-    """The same for PostgreSQL, which cannot know how common a word is that begins like this.
+    """The match condition for PostgreSQL, whose planner cannot estimate a prefix's frequency.
 
-    Few matches are taken from the index and sorted. Of many, the newest are soon found by going
-    through the entries from the newest on; sorting them all took seconds. (`||` keeps the index
-    out of it.)
+    Up to FEW matches are taken from the GIN index and sorted. With more, scanning the entries from
+    the newest on soon fills a page; sorting all matches took seconds. (`||` disables the index.)
     """
     asked = sa.func.to_tsquery(sa.literal_column("'simple'"), as_tsquery(terms))
     said: sa.ColumnElement[Any] = sa.literal_column("work_entries.work_words")
