@@ -54,7 +54,7 @@ VIEWER_LOCK, PARTS_LOCK = "viewer.lock", "parts.lock"  # in DATA_DIR (host_lock.
 # A signing key under 16 bytes can be brute-forced offline from one cookie.
 SHORTEST_KEY = 16  # bytes
 
-# Allow-list of hosts on which the provider was observed to keep media (quo.md, section 4).
+# Allow-list of hosts on which the provider was observed to keep media, in November 2026.
 PROVIDER_MEDIA_HOSTS = (
     "storage.googleapis.com",
     "m.openph.one",

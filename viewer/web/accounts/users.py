@@ -25,7 +25,7 @@ from viewer.web.layout import absolute_url
 
 bp = Blueprint("users", __name__, url_prefix="/users")
 
-# Permissions of each role, as worded in design.md; shown wherever a role can be chosen.
+# Permissions of each role; shown wherever a role can be chosen.
 ROLES = {
     Role.FIELD: "sees conversations, plays voicemails, links photos",
     Role.OFFICE: "also edits quotes, appointments and invoices, shares, tries again",
