@@ -1,4 +1,4 @@
-"""The conversation viewer: photos and voicemails of a phone line, never lost, seen at once."""
+"""The conversation viewer: archives and shows the photos and voicemails of a phone line."""
 
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,16 @@ from viewer.web import (
 from viewer.web.conversations import offline
 
 PACKAGE = Path(__file__).parent
-# templates, static and migrations: inside the package of a wheel, beside it in a checkout.
+# templates, static and migrations are inside the package in a wheel, beside it in a checkout.
 ROOT = PACKAGE if (PACKAGE / "templates").is_dir() else PACKAGE.parent
 ROOMS = (webhooks, conversations, media, work, sharing, accounts, search, status, api)
 
 
 def create_app(overrides: dict[str, Any] | None = None) -> Flask:
-    """The application. `overrides` win over the environment. Raises config.BadSetting."""
+    """Create the application. `overrides` take precedence over the environment.
+
+    Raises config.BadSetting and extensions.UnsafeDatabase.
+    """
     app = Flask(
         __name__,
         template_folder=str(ROOT / "templates"),

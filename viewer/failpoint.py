@@ -1,8 +1,8 @@
-"""Named places where a test may make this process die, stall or fail.
+"""Failpoints (fault injection): named places where a test can kill, delay or fail this process.
 
-Nothing happens unless VIEWER_FAILPOINTS names the place, as in
-`collect.placed=kill,fetch.half=sleep:2,ingest.read=raise`. A place may carry `@N`: only the Nth
-time it is passed. The crash suite switches them on; production refuses to start with them.
+A no-op unless VIEWER_FAILPOINTS names the failpoint, as in
+`collect.placed=kill,fetch.half=sleep:2,ingest.read=raise`. The suffix `@N` on a name means only
+the Nth pass. The crash tests set it; production refuses to start with it.
 """
 
 import os
@@ -15,7 +15,7 @@ _passed: dict[str, int] = {}
 
 
 class Failpoint(Exception):
-    """Raised where a test asked for it."""
+    """Raised by a failpoint with the action `raise`."""
 
 
 def failpoint(name: str) -> None:

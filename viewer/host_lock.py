@@ -1,12 +1,13 @@
-"""One `viewer up` at a time on a DATA_DIR: two would share one socket, and who stops takes it away.
+"""Allow one `viewer up` at a time per DATA_DIR: two would share one Valkey socket, and the first
+to stop would remove it.
 
-Both locks are the kernel's (flock): any death frees them.
+Both locks are flock(2) locks: the kernel releases them however their process ends.
 
-viewer.lock  of the supervisor alone. Its descriptor is closed on exec, so that a part which
-             outlives its supervisor does not keep the next start out.
-parts.lock   of whoever has parts to end: the supervisor, and the orphan reaper, which inherits it
-             on purpose and ends some seconds after the supervisor was killed. The next start waits
-             for it: a Valkey that is still stopping would remove the new one's socket.
+viewer.lock  Held by the supervisor alone. Its descriptor is close-on-exec, so that a part which
+             outlives its supervisor does not block the next start.
+parts.lock   Held by the supervisor, and by the orphan reaper, which inherits it on purpose and exits
+             some seconds after the supervisor was killed, with all parts ended. The next start
+             waits for it: a Valkey that is still stopping would remove the new one's socket.
 """
 
 import contextlib
@@ -21,18 +22,18 @@ from pathlib import Path
 
 from viewer.config import PARTS_LOCK, VIEWER_LOCK, BadSetting
 
-PATIENCE = 20.0  # seconds for an earlier viewer's parts to end; its reaper kills them after 3
+PATIENCE = 20.0  # seconds to wait for an earlier viewer's parts; its reaper kills them after 3
 
 
 class AlreadyRunning(Exception):
-    """Another viewer has this DATA_DIR."""
+    """Another viewer uses this DATA_DIR."""
 
 
 @contextlib.contextmanager
 def hold(data_dir: Path) -> Iterator[int]:
-    """Be the only one on this folder; yields the descriptor that the orphan reaper inherits.
+    """Hold the lock on this folder. Yields the descriptor that the orphan reaper inherits.
 
-    Raises AlreadyRunning, and BadSetting where the folder cannot be used.
+    Raises AlreadyRunning, and BadSetting if the folder cannot be used.
     """
     with _opened(data_dir, VIEWER_LOCK) as own, _opened(data_dir, PARTS_LOCK) as parts:
         if not _is_taken(own):
@@ -61,7 +62,7 @@ def _opened(folder: Path, name: str) -> Iterator[int]:
     try:
         yield descriptor
     finally:
-        os.close(descriptor)  # and the lock is free, unless the orphan reaper lives on
+        os.close(descriptor)  # releases the lock, unless the orphan reaper has inherited it
 
 
 def _is_taken(descriptor: int) -> bool:
@@ -69,19 +70,19 @@ def _is_taken(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError as error:  # some network file systems have none
+    except OSError as error:  # some network file systems do not support flock
         raise BadSetting(f"DATA_DIR: its files cannot be locked: {error.strerror}") from None
     return True
 
 
 def _sign(descriptor: int) -> None:
-    """Note who we are, for the one who comes second."""
+    """Write who holds the lock, for the other process's error message."""
     words = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
-    # A full disk must not keep a viewer down that can still show photos.
+    # A full disk must not stop a viewer that can still show photos.
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(words).encode(), 0)
@@ -91,5 +92,5 @@ def _holder(descriptor: int) -> str:
     try:
         found = json.loads(os.pread(descriptor, 1000, 0))
         return f"another viewer (pid {found['pid']} on {found['host']}, since {found['since']})"
-    except (ValueError, KeyError, TypeError, OSError):  # it has only just come
+    except (ValueError, KeyError, TypeError, OSError):  # it has not written it yet
         return "another viewer"

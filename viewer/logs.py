@@ -1,4 +1,4 @@
-"""One line at each station, with ids: never bodies, numbers, signatures or signed addresses."""
+"""Logging: one line per step, with ids; no bodies, phone numbers, signatures or signed URLs."""
 
 import logging
 import sys
@@ -9,12 +9,12 @@ FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
 
 class OneLine(logging.Formatter):
-    """A stranger's newline must not look like a line of ours."""
+    """Escape newlines, against log injection: untrusted text must not forge a log line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
         if record.exc_info:
-            return line  # a traceback is ours
+            return line  # keep a traceback's lines
         return line.replace("\r", "\\r").replace("\n", "\\n")
 
 

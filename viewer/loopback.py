@@ -1,10 +1,10 @@
-"""Which hosts are this machine."""
+"""Recognize loopback hosts."""
 
 import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, as somebody wrote it, is this machine: a name is not looked up."""
+    """Whether a host is localhost or a loopback address. Does no DNS lookup."""
     if host == "localhost":
         return True
     try:

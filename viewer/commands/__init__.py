@@ -1,4 +1,4 @@
-"""`viewer`: the same functions as the web, by another door."""
+"""The command-line interface, `viewer`: the same functions as the web interface."""
 
 import sys
 
@@ -11,7 +11,7 @@ from viewer.commands.context import PROBLEMS
 @click.group()
 @click.version_option(package_name="conversation-viewer", message="%(version)s")
 def viewer() -> None:
-    """Photos and voicemails of a business phone line."""
+    """Archive and show the photos and voicemails of a business phone line."""
 
 
 for command in (
@@ -23,7 +23,7 @@ for command in (
 
 
 def main() -> None:
-    """The console script. A wrong setting is one line, not a traceback."""
+    """The console script. Reports an invalid setting in one line, without a traceback."""
     try:
         viewer()
     except PROBLEMS as problem:

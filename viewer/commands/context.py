@@ -1,4 +1,4 @@
-"""What every command needs: an application that may be used, and errors that are one line."""
+"""Shared by all commands: a checked application, and one-line error messages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +16,10 @@ from viewer.upkeep import identity, schema, snapshots
 
 
 class CannotStart(Exception):
-    """Something that a setting names does not work. The message names that setting."""
+    """A resource that a setting names does not work. The message names the setting."""
 
 
-# What stops a start, in one line for the person who started it.
+# Exceptions that stop a command and are reported in one line.
 PROBLEMS = (
     BadSetting,
     CannotStart,
@@ -34,9 +34,9 @@ PROBLEMS = (
 
 @contextmanager
 def opened_app(*, may_create: bool = False) -> Iterator[Flask]:
-    """An application whose code, database and media folder belong together.
+    """An application, pushed and checked: code, database and media folder belong together.
 
-    `may_create`: a database that does not exist yet is made.
+    `may_create` creates a missing database. Raises PROBLEMS.
     """
     app = new_app()
     found = config.read()
@@ -55,7 +55,7 @@ def opened_app(*, may_create: bool = False) -> Iterator[Flask]:
 
 
 def new_app() -> Flask:
-    """An application, not yet checked. Says so if this start makes a new installation."""
+    """An application, not yet checked. Tells the user if this creates a new installation."""
     found = config.read()
     is_new = config.is_new(found)
     with in_one_sentence(found):
@@ -66,9 +66,9 @@ def new_app() -> Flask:
 
 
 def migrate(found: Settings) -> None:
-    """Bring the database to the version of this code; of a SQLite file keep a copy first.
+    """Upgrade the database to this code's schema; snapshot a SQLite file first. Idempotent.
 
-    For the one who holds the host's lock. Raises WrongSchema, NoSnapshot.
+    The caller must hold `host_lock`. Raises WrongSchema, NoSnapshot.
     """
     versions = schema.versions()
     if versions.are_equal:
@@ -90,7 +90,7 @@ def _tell_of_new_installation(found: Settings) -> None:
 
 @contextmanager
 def in_one_sentence(found: Settings) -> Iterator[None]:
-    """What the database refuses is said in one line that names the setting. Raises CannotStart."""
+    """Turn database errors into one line that names the setting. Raises CannotStart."""
     try:
         yield
     except sa.exc.DBAPIError as error:
@@ -103,7 +103,7 @@ def in_one_sentence(found: Settings) -> Iterator[None]:
 
 
 def _database(found: Settings) -> str:
-    """Which database, without its password."""
+    """Name the database, without its password."""
     url = sa.engine.make_url(found.database_url)
     if url.get_backend_name() == "sqlite":
         return f"{url.database} cannot be used"

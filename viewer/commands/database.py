@@ -1,4 +1,4 @@
-"""`viewer db …`: the database itself."""
+"""`viewer db …`: migrate the database."""
 
 import click
 
@@ -11,12 +11,12 @@ from viewer.upkeep import schema
 
 @click.group("db")
 def database() -> None:
-    """The database itself."""
+    """Migrate the database."""
 
 
 @database.command("upgrade")
 def upgrade() -> None:
-    """Bring the database to the version of this code; a SQLite file is copied first."""
+    """Upgrade the database to this version's schema; copy a SQLite file first."""
     found = read()
     app = new_app()
     with app.app_context(), in_one_sentence(found):
@@ -24,7 +24,7 @@ def upgrade() -> None:
         if before.are_equal:
             click.echo(f"The database is at version {before.needed} already")
         else:
-            # Under a viewer that runs, the code of before would go on writing.
+            # Not beside a running viewer: its old code would write to the new schema.
             with host_lock.hold(found.data_dir):
                 migrate(found)
             click.echo(f"The database is at version {before.needed} now")

@@ -1,4 +1,4 @@
-"""`viewer demo`: the whole viewer with a stand-in of the phone provider."""
+"""`viewer demo`: the whole viewer with a simulated phone provider."""
 
 import base64
 import itertools
@@ -25,9 +25,9 @@ from viewer.models import User
 from viewer.office import accounts
 
 DEMO_API_KEY = "demo-key"
-DEMO_PASSWORD = "show-me-the-cracks"  # noqa: S105 - of made-up people on 127.0.0.1
-DEMO_PROVIDER_PORT = 8199  # if it is free: media addresses of an earlier demo go on working
-KEPT_SETTINGS = frozenset({"LOG_LEVEL", "TZ_DISPLAY", "WORKERS"})  # the demo makes all others
+DEMO_PASSWORD = "show-me-the-cracks"  # noqa: S105 - of fictional users on 127.0.0.1
+DEMO_PROVIDER_PORT = 8199  # if free: media URLs of an earlier demo keep working
+KEPT_SETTINGS = frozenset({"LOG_LEVEL", "TZ_DISPLAY", "WORKERS"})  # the demo sets all others
 
 
 @click.command()
@@ -39,20 +39,20 @@ KEPT_SETTINGS = frozenset({"LOG_LEVEL", "TZ_DISPLAY", "WORKERS"})  # the demo ma
 )
 @click.option("--keep", is_flag=True, help="Keep the data in var/demo for the next time.")
 def demo(port: int, provider_port: int | None, keep: bool) -> None:
-    """A lively little company: everything runs, with a stand-in of the phone provider.
+    """Run everything with sample data and a simulated phone provider.
 
-    Beside a demo that runs, another one has a folder of its own; give it a --port.
+    A second demo beside a running one uses a folder of its own; give it a --port.
     """
     must_be_free("127.0.0.1", port)
     with ExitStack() as stack:
         provider = stack.enter_context(_provider(provider_port))
         folder, parts_lock = _take_folder(stack, home() / "var", keep=keep)
         secrets = company.Secrets(standard=f"whsec_{_fresh_key()}", legacy=_fresh_key())
-        # Nothing of what this machine has set: a demo in the real database would stay there.
+        # Ignore this machine's settings: a demo must never write into the real database.
         for name in set(Settings.model_fields) - KEPT_SETTINGS:
             os.environ.pop(name, None)
         os.environ |= {
-            HOME: str(folder),  # so that no .env is read either
+            HOME: str(folder),  # so that the real .env is not read either
             "DATA_DIR": str(folder),
             "QUO_WEBHOOK_SECRETS": f"{secrets.standard},{secrets.legacy}",
             "QUO_NUMBERS": "+16175550100",
@@ -74,9 +74,10 @@ def demo(port: int, provider_port: int | None, keep: bool) -> None:
 
 
 def _take_folder(stack: ExitStack, parent: Path, *, keep: bool) -> tuple[Path, int]:
-    """The demo's folder, locked, and emptied unless it is kept; beside another demo, the next one.
+    """Lock and empty the first demo folder that no other demo uses.
 
-    Kept data is in one place only: while another demo has it, that is said instead.
+    With `keep` it is not emptied, and only the first folder is tried: raises AlreadyRunning if
+    another demo uses it.
     """
     for number in itertools.count(1):
         folder = parent / ("demo" if number == 1 else f"demo-{number}")
@@ -97,7 +98,7 @@ def _take_folder(stack: ExitStack, parent: Path, *, keep: bool) -> tuple[Path, i
 
 
 def _empty(folder: Path) -> None:
-    """Remove everything but the locks: whoever comes next must find the ones that we hold."""
+    """Remove everything but the lock files: another process must find the locks that we hold."""
     for path in folder.iterdir():
         if path.name in (VIEWER_LOCK, PARTS_LOCK):
             continue
@@ -108,7 +109,7 @@ def _empty(folder: Path) -> None:
 
 
 def _provider(port: int | None) -> Provider:
-    """The stand-in, on the port that was asked for, else on its usual one or a free one."""
+    """The simulated provider, on this port, else on its default port or a free one."""
     if port is not None:
         must_be_free("127.0.0.1", port, option="--provider-port")
         return Provider(port=port)
@@ -120,7 +121,7 @@ def _provider(port: int | None) -> Provider:
 
 
 def _hire_demo_staff() -> None:
-    """One user of each role, all with one password that is printed."""
+    """Add one user for each role, all with DEMO_PASSWORD. Idempotent. Commits."""
     with create_app().app_context():
         migrate(read())
         password = accounts.hash_password(DEMO_PASSWORD)
@@ -138,7 +139,7 @@ def _fresh_key() -> str:
 def _play(provider: Provider, base: str, secrets: company.Secrets, stop: threading.Event) -> None:
     now, webhook = datetime.now(UTC), f"{base}/webhooks/quo"
     workspace = demo_rest.of_company(provider, [], webhook, key=DEMO_API_KEY)
-    workspace.fresh = None  # the photo that never comes stays away
+    workspace.fresh = None  # the photo that fails to download must go on failing
     workspace.mount(provider)
     while not stop.wait(0.2):
         try:
@@ -156,7 +157,7 @@ def _play(provider: Provider, base: str, secrets: company.Secrets, stop: threadi
 
     def told(deliveries: int) -> None:
         click.echo(f"  {deliveries} deliveries of three months are in; new ones trickle in now.")
-        # Only now does the provider's API know it, too: everything came by webhook.
+        # Fill the provider's REST API only now, so that everything arrives by webhook.
         for delivery in company.history(provider, now):
             demo_rest.learn(workspace, delivery.payload, {})
 

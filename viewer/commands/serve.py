@@ -1,4 +1,4 @@
-"""`viewer up`, and its parts: web, work, schedule."""
+"""`viewer up`, and its processes: web, work, schedule."""
 
 import contextlib
 import errno
@@ -38,14 +38,14 @@ PORT = click.IntRange(1, 65_535)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=PORT, default=8000, show_default=True)
 def up(host: str, port: int) -> None:
-    """Run everything on this host; Ctrl-C stops it."""
+    """Run all processes on this host; Ctrl-C stops them."""
     found = read()
     with host_lock.hold(found.data_dir) as parts_lock:
         sys.exit(run_host(found, host, port, parts_lock))
 
 
 def run_host(settings: Settings, host: str, port: int, parts_lock: int) -> int:
-    """Run all parts until told to stop; the exit code. For the one who holds the host's lock."""
+    """Run all parts until a signal. Returns the exit code. The caller must hold `host_lock`."""
     must_be_free(host, port)
     app = new_app()
     parts = _parts(settings, host, port)
@@ -59,7 +59,7 @@ def run_host(settings: Settings, host: str, port: int, parts_lock: int) -> int:
         migrate(settings)
         identity.ensure()
         if settings.media_root.exists() and not os.access(settings.media_root, os.W_OK):
-            # No reason to stay down: deliveries are kept, photos wait, and those here are shown.
+            # Start anyway: deliveries are stored, downloads wait, and stored photos are shown.
             click.echo(f"Note: MEDIA_ROOT {settings.media_root} is read-only now.", err=True)
         if db.session.scalar(sa.select(User.id).limit(1)) is None:
             click.echo("Nobody can log in yet: viewer user add EMAIL --role owner", err=True)
@@ -68,19 +68,19 @@ def run_host(settings: Settings, host: str, port: int, parts_lock: int) -> int:
     try:
         return supervise.run(parts, inherited=[parts_lock])
     finally:
-        # A disk or database that is gone by now does not make a clean end an error.
+        # A disk or database that is gone by now must not turn a clean exit into an error.
         with contextlib.suppress(*PROBLEMS), opened_app():
-            spool().tidy(older_than=0)  # every writer is gone: no half file stays
+            spool().tidy(older_than=0)  # all writers have ended: remove every partial file
 
 
 def must_be_free(host: str, port: int, option: str = "--port") -> None:
-    """Raises CannotStart: everything else would run, and the web server restart for ever."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET  # as the web server chooses
+    """Raises CannotStart if the port is taken, or gunicorn would be restarted again and again."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET  # as gunicorn chooses
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-            probe.listen(1)  # some systems say only now that somebody else does
+            probe.listen(1)  # some systems report a conflict only here
         except socket.gaierror as error:
             raise CannotStart(f"--host: {host} is not known here: {error.strerror}") from None
         except PermissionError:
@@ -111,7 +111,7 @@ def _parts(settings: Settings, host: str, port: int) -> list[supervise.Part]:
         except OSError as error:
             words = f"DATA_DIR: {settings.data_dir}/valkey cannot be used"
             raise CannotStart(f"{words}: {error.strerror}") from None
-        # Without reminders deliveries are still kept and pages shown: no reason to end the host.
+        # Not vital: without the queue, deliveries are still stored and pages served.
         parts.insert(0, supervise.Part("valkey", command, rank=0, is_vital=False))
     return parts
 
@@ -136,8 +136,8 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 @click.option("--processes", type=click.IntRange(1, 64), default=2, show_default=True)
 @click.option("--threads", type=click.IntRange(1, 256), default=8, show_default=True)
 def web(host: str, port: int, processes: int, threads: int) -> None:
-    """Serve the pages and the webhook."""
-    with opened_app():  # else each of its processes would say what is wrong, in its own way
+    """Serve the web pages and the webhook endpoint."""
+    with opened_app():  # check once here, or each gunicorn worker would report the same error
         pass
     _Gunicorn(
         {
@@ -158,14 +158,14 @@ def web(host: str, port: int, processes: int, threads: int) -> None:
 @click.argument("queues", nargs=-1, type=click.Choice(jobs.QUEUES))
 @click.option("--burst", is_flag=True, help="Stop when the queues are empty.")
 def work(queues: tuple[str, ...], burst: bool) -> None:
-    """Be a worker, on all queues or on those named."""
+    """Run a worker on all queues, or on those named."""
     with opened_app():
         jobs.work(queues or jobs.QUEUES, burst=burst)
 
 
 @click.command()
 def schedule() -> None:
-    """Do what is due by the clock. Safe to run on every host."""
+    """Run the scheduler. Safe to run on every host: tasks are leased."""
     stop = threading.Event()
 
     def asked(_signal: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`viewer settings`: what is in force."""
+"""`viewer settings`: print the settings in force."""
 
 import click
 

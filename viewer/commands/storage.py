@@ -1,4 +1,4 @@
-"""`viewer storage …`: the folder in which originals are kept."""
+"""`viewer storage …`: manage the media folder."""
 
 import click
 
@@ -12,7 +12,7 @@ LISTED = 10  # keys of missing and different files
 
 @click.group()
 def storage() -> None:
-    """The folder in which originals are kept."""
+    """Manage the media folder, which holds the originals."""
 
 
 @storage.command()
@@ -31,9 +31,9 @@ def storage() -> None:
     help="How many files you know to be missing or different.",
 )
 def adopt(yes: bool, sample: int, lost: int) -> None:
-    """Take MEDIA_ROOT for this database's own, after comparing its files with the database.
+    """Adopt MEDIA_ROOT as this database's media folder, after comparing its files.
 
-    For photos that were moved by hand, and for databases from before there were markers.
+    For photos that were moved by hand, and for databases older than folder markers.
     """
     with create_app().app_context():
         try:
@@ -44,7 +44,7 @@ def adopt(yes: bool, sample: int, lost: int) -> None:
 
 
 def _adopt(yes: bool, sample: int, lost: int) -> None:
-    schema.check()  # not opened_app(): that refuses the very folder this is about
+    schema.check()  # not opened_app(): it would refuse this very folder
     store = unproven_store()
     adoption.check_marker(store)
     files = adoption.expected_files()

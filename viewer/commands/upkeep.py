@@ -1,4 +1,4 @@
-"""Do again, now, what the scheduler does by the clock; delete for good what its time is over."""
+"""Maintenance commands: catch-up, retry, reprocess, reindex, purge."""
 
 import sys
 import uuid
@@ -20,7 +20,7 @@ from viewer.search import indexing
 @click.command("catch-up")
 @click.option("--since", type=click.DateTime(), help="UTC; without it: since the last run.")
 def catch_up_now(since: datetime | None) -> None:
-    """Bring home over REST what no webhook brought; the first time, everything there is."""
+    """Fetch over REST what no webhook delivered; the first time, the whole history."""
     with opened_app():
         try:
             client = rest_client.new_client()
@@ -44,7 +44,7 @@ def catch_up_now(since: datetime | None) -> None:
 @click.argument("media_id", required=False, type=click.UUID)
 @click.option("--all", "everything", is_flag=True, help="Everything that is not safe yet.")
 def retry(media_id: uuid.UUID | None, everything: bool) -> None:
-    """Try to bring a file home again, now; of one that is here, to make its copies."""
+    """Retry the download of a file now, or of a stored one, its derivatives."""
     if (media_id is None) is not everything:
         raise click.UsageError("name one media attachment, or say --all")
     with opened_app():
@@ -69,7 +69,7 @@ def retry(media_id: uuid.UUID | None, everything: bool) -> None:
 
 @click.command()
 def reprocess() -> None:
-    """Read every unparsed event again, with the code of today."""
+    """Ingest every unparsed event again, with the current code."""
     with opened_app():
         rows = db.session.scalars(
             sa.select(WebhookEvent).filter_by(state=WebhookEvent.State.UNPARSED)
@@ -83,7 +83,7 @@ def reprocess() -> None:
 
 @click.command()
 def reindex() -> None:
-    """Read everything anew for the search. It goes on being found meanwhile."""
+    """Rebuild the search index. Search keeps working meanwhile."""
     with opened_app():
         rows = sum(
             db.session.scalar(sa.select(sa.func.count()).select_from(model)) or 0
@@ -99,7 +99,7 @@ def reindex() -> None:
 @click.command()
 @click.option("--yes", is_flag=True, help="Do it; without this, only say how many there are.")
 def purge(yes: bool) -> None:
-    """Delete for good what lay in the trash long enough and is neither linked nor evidence."""
+    """Delete for good the trashed files that are old enough, not linked and not evidence."""
     with opened_app():
         ids = trash.purgeable()
         db.session.commit()

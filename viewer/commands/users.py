@@ -1,4 +1,4 @@
-"""`viewer user …`: who may come in."""
+"""`viewer user …`: manage user accounts."""
 
 import sys
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from viewer.extensions import db
 from viewer.models import User
 from viewer.office import accounts
 
-ROLES = [role.value for role in User.Role]  # of an enum click would take the names, in capitals
+ROLES = [role.value for role in User.Role]  # click would use an enum's names, in capitals
 
 
 @click.group("user")
 def users() -> None:
-    """Who may come in."""
+    """Manage user accounts."""
 
 
 @users.command("add")
@@ -27,7 +27,7 @@ def users() -> None:
 @click.option("--name", default="", help="As colleagues call them.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
-    """Let somebody in."""
+    """Add a user."""
     chosen = _password(from_stdin=password_stdin)
     with opened_app(may_create=True), _refusals():
         user = accounts.add(email, User.Role(role), name, accounts.hash_password(chosen))
@@ -39,7 +39,7 @@ def add_user(email: str, role: str, name: str, password_stdin: bool) -> None:
 @click.argument("email")
 @click.option("--role", type=click.Choice(ROLES), help="Add them with it, if need be.")
 def invite_user(email: str, role: str | None) -> None:
-    """Print a link by which somebody chooses a password: the first, or one that was forgotten."""
+    """Print a link to choose a password: for a new user, or one who forgot it."""
     with opened_app(may_create=role is not None), _refusals():
         if role is not None and accounts.find_user(email) is None:
             accounts.add(email, User.Role(role))
@@ -58,7 +58,7 @@ def invite_user(email: str, role: str | None) -> None:
 @users.command("enable")
 @click.argument("email")
 def enable_user(email: str) -> None:
-    """Open the door again to somebody who was disabled."""
+    """Enable a disabled user again."""
     with opened_app(), _refusals():
         accounts.enable(_user(email))
         db.session.commit()
@@ -67,7 +67,7 @@ def enable_user(email: str) -> None:
 
 @users.command("list")
 def list_users() -> None:
-    """Everybody who may come in, and who may not any more."""
+    """List all users, enabled and disabled."""
     with opened_app():
         for user in db.session.scalars(sa.select(User).order_by(User.email)):
             state = "enabled" if user.is_enabled else "disabled"
@@ -77,7 +77,7 @@ def list_users() -> None:
 @users.command("disable")
 @click.argument("email")
 def disable_user(email: str) -> None:
-    """Close the door to somebody, at once and on every device."""
+    """Disable a user, and log them out on every device."""
     with opened_app(), _refusals():
         accounts.disable(_user(email))
         db.session.commit()
@@ -88,7 +88,7 @@ def disable_user(email: str) -> None:
 @click.argument("email")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def change_password(email: str, password_stdin: bool) -> None:
-    """Give somebody a new password; every device is logged out."""
+    """Set a user's password, and log them out on every device."""
     chosen = _password(from_stdin=password_stdin)
     with opened_app(), _refusals():
         accounts.set_password(_user(email), accounts.hash_password(chosen))

@@ -1,10 +1,10 @@
-"""Quotes, appointments and invoices: what they may say, and what may become of them.
+"""Work records (quotes, appointments, invoices): validation and status transitions.
 
-Every door (forms, the API) comes through here, so the rules stand here and nowhere else.
+Every entry point (forms, the API) uses this module, so the rules are here and nowhere else.
 
-Invalid      a value cannot be; `errors` says for each field why, in words for who typed it
-OutOfStep    this cannot become of the record as it stands now
-Overtaken    somebody else changed it meanwhile
+Invalid      a value is invalid; `errors` tells the user why, by field
+OutOfStep    the record's current status does not allow this transition
+Overtaken    edit conflict: somebody else changed the record in the meantime
 """
 
 import hashlib
@@ -39,7 +39,7 @@ from viewer.search import tokens
 Kind = WorkRecord.Kind
 Status = WorkRecord.Status
 
-# What is said of each kind, in the order in which it is asked.
+# The fields of each kind, in the order of the form.
 FIELDS = {
     Kind.QUOTE: ("number", "title", "amount"),
     Kind.APPOINTMENT: ("starts_at", "visit", "place"),
@@ -47,7 +47,7 @@ FIELDS = {
 }
 COMMON = ("external_reference", "external_url", "notes")
 
-# What may become of a record, the likeliest first. Back is a way too: fingers slip.
+# Allowed status transitions, likeliest first. Most can be undone: people misclick.
 STEPS = {
     Kind.QUOTE: {
         Status.DRAFT: (Status.SENT,),
@@ -69,10 +69,11 @@ STEPS = {
 }
 
 VISITS = ("Inspection", "Estimate", "Repair", "Follow-up", "Warranty visit")
-FIRST_NUMBERS = {Kind.QUOTE: ("Q-", 3, 100), Kind.INVOICE: ("INV-", 4, 1000)}  # one before
+# Prefix, digits, and the number before the first: the first quote is Q-101.
+FIRST_NUMBERS = {Kind.QUOTE: ("Q-", 3, 100), Kind.INVOICE: ("INV-", 4, 1000)}
 NOTES_LONGEST = 10_000  # characters
-TRIES = 3  # to get a number before somebody chooses that very one
-EARLIEST, LATEST = 2000, 2100  # years that are no slip of the finger
+TRIES = 3  # retries when somebody else takes the generated number
+EARLIEST, LATEST = 2000, 2100  # years; any other is a typo
 
 LABELS = {
     "conversation_id": "Customer", "number": "Number", "title": "Title", "amount": "Amount",
@@ -89,7 +90,7 @@ _NUMBER = re.compile(r"(.*?)([0-9]{1,12})")
 
 
 class Invalid(Exception):
-    """Values that cannot be. `errors`: for each field, why."""
+    """Some values are invalid. `errors`: a message for the user, by field."""
 
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__(" ".join(errors.values()))
@@ -97,18 +98,18 @@ class Invalid(Exception):
 
 
 class OutOfStep(Exception):
-    """The message says what the record is now, for a person."""
+    """The transition is not allowed. The message tells the user the current status."""
 
 
 class Overtaken(Exception):
-    """`by` and `at`: who changed the record, and when, as far as the trail tells."""
+    """Edit conflict. `by` and `at`: who changed the record, and when, if the audit log has it."""
 
     def __init__(self, by: str | None, at: datetime | None) -> None:
         super().__init__("Somebody changed this record meanwhile.")
         self.by, self.at = by, at
 
 
-# --- Making and changing -------------------------------------------------------------------
+# --- Creating and editing ------------------------------------------------------------------
 
 
 def create(
@@ -119,18 +120,17 @@ def create(
     by: User | None = None,
     record_id: uuid.UUID | None = None,
 ) -> WorkRecord:
-    """A new record. With the id of one that is there already, that one: asking twice is fine,
-    and what was corrected in between holds.
+    """Create a record. Idempotent with `record_id`: if it exists, update and return that one.
 
-    A quote or invoice without a number gets the next. Raises Invalid; Overtaken, where the one
-    that is there was edited since. Does not commit.
+    A quote or invoice without a number gets the next one. Raises Invalid; Overtaken, if the
+    existing record was edited since, so that the edit stands. Does not commit.
     """
     if record_id is not None and (known := find_record(record_id, to_change=True)):
         return _repeat_creation(known, conversation, values)
     clean = check_values(kind, values)
     chosen = clean.get("number")
     if "number" in clean and not chosen:
-        lock(Lock.NEXT_NUMBER, kind)  # one after the other; those who choose do not ask
+        lock(Lock.NEXT_NUMBER, kind)  # generate one by one; a chosen number takes no lock
     for _ in range(TRIES):
         number = chosen or (next_number(kind) if "number" in clean else None)
         record = WorkRecord(
@@ -152,7 +152,7 @@ def create(
                 raise
             if chosen:
                 raise Invalid({"number": _say_taken(kind, number)}) from None
-            continue  # nobody chose it, so nobody minds that it is the one after
+            continue  # the number was generated, so the next one will do
         _index_record(record)
         audit.note("record.create", describe(record), by=by, subject=("record", record.id))
         return record
@@ -162,7 +162,7 @@ def create(
 def _repeat_creation(
     record: WorkRecord, conversation: Conversation, values: Mapping[str, Any]
 ) -> WorkRecord:
-    """The form it was made with was sent once more: by a second click, or after going back."""
+    """The creation form was resubmitted: by a double click, or after going back."""
     said = {name: one for name, one in values.items() if one or name != "number"}
     is_edited = _last_change(record) != (None, None)
     change(record, said, conversation=conversation, seen="another" if is_edited else None)
@@ -176,9 +176,10 @@ def change(
     conversation: Conversation | None = None,
     seen: str | None = None,
 ) -> None:
-    """What a person edited. `seen` is the `version` they began from.
+    """Update the given values; others stay. Idempotent. Does not commit.
 
-    Values that are not named stay. Raises Invalid, Overtaken. Does not commit.
+    `seen` is the `version_of` the record when the user opened the form (optimistic locking; None
+    skips the check). Raises Invalid, Overtaken.
     """
     before = _values_of(record) | {"conversation_id": record.conversation_id}
     said = {name: value for name, value in before.items() if name != "conversation_id"}
@@ -187,7 +188,7 @@ def change(
     }
     changed = [name for name in after if after[name] != before[name]]
     if not changed:
-        return  # also for the second of two clicks: the first has done it
+        return  # also on a double click: the first one has saved it
     if seen is not None and seen != version_of(record):
         raise Overtaken(*_last_change(record))
     if after.get("number", "") is None:
@@ -210,21 +211,24 @@ def change(
 
 
 def archive(record: WorkRecord) -> None:
-    """Out of the way, and still found. Twice is fine. Does not commit."""
+    """Archive the record: hidden from the list, still found by search. Idempotent.
+
+    Does not commit.
+    """
     if record.archived_at is None:
         record.archived_at = now()
         audit.note("record.archive", describe(record), subject=("record", record.id))
 
 
 def unarchive(record: WorkRecord) -> None:
-    """Back among the others. Twice is fine. Does not commit."""
+    """Take the record out of the archive. Idempotent. Does not commit."""
     if record.archived_at is not None:
         record.archived_at = None
         audit.note("record.unarchive", describe(record), subject=("record", record.id))
 
 
 def find_record(record_id: uuid.UUID, *, to_change: bool = False) -> WorkRecord | None:
-    """The record with its conversation; `to_change`: as it is now, and nobody else's till then."""
+    """The record with its conversation; `to_change` reloads and locks it for the transaction."""
     query = (
         sa.select(WorkRecord).filter_by(id=record_id).options(joinedload(WorkRecord.conversation))
     )
@@ -234,7 +238,7 @@ def find_record(record_id: uuid.UUID, *, to_change: bool = False) -> WorkRecord 
 
 
 def version_of(record: WorkRecord) -> str:
-    """Of what a person may edit. Steps, links and covers do not change it."""
+    """Hash of the editable values, for optimistic locking. Status, links and cover do not count."""
     values = _values_of(record) | {"conversation_id": record.conversation_id}
     said = json.dumps(values, default=str, sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:32]
@@ -244,17 +248,16 @@ def version_of(record: WorkRecord) -> str:
 
 
 def steps_of(record: WorkRecord) -> tuple[Status, ...]:
-    """What may become of it now."""
+    """The allowed transitions now, likeliest first."""
     return STEPS[record.kind][record.status]
 
 
 def take_step(
     record: WorkRecord, status: Status, *, by: User | None = None, sent_on: date | None = None
 ) -> None:
-    """The record becomes this. To be what it is already is fine.
+    """Set the record's status. Idempotent. Does not commit.
 
-    `sent_on` is for a quote that was sent on an earlier day. Raises OutOfStep, Invalid. Does not
-    commit.
+    `sent_on` is for a quote that was sent on an earlier day. Raises OutOfStep, Invalid.
     """
     if status is record.status:
         return
@@ -270,9 +273,9 @@ def take_step(
 
 
 def send_quote(record: WorkRecord, *, by: User | None = None, sent_on: date | None = None) -> None:
-    """A draft of a quote becomes sent: what it was priced from is kept as it is now.
+    """Mark a draft quote as sent, and snapshot its media as evidence. Does not commit.
 
-    Raises Invalid, OutOfStep. Does not commit.
+    Raises Invalid, OutOfStep.
     """
     if record.kind is not Kind.QUOTE or record.status is not Status.DRAFT:
         raise OutOfStep("Only a draft of a quote can be sent.")
@@ -283,7 +286,7 @@ def send_quote(record: WorkRecord, *, by: User | None = None, sent_on: date | No
 
 
 def _sent_at(record: WorkRecord, sent_on: date | None) -> datetime:
-    """Now, or noon of an earlier day: nobody remembers the minute."""
+    """Now, or noon of an earlier day: nobody remembers the time. Raises Invalid."""
     moment, zone = now(), settings().zone
     today = moment.astimezone(zone).date()
     if sent_on is None or sent_on == today:
@@ -304,7 +307,7 @@ def _note_step(record: WorkRecord, before: Status, more: str = "") -> None:
 
 
 def next_number(kind: Kind) -> str:
-    """Q-105 after Q-104: what a new one would be called if nobody says otherwise."""
+    """The next free number of this kind, such as Q-105 after Q-104."""
     recent = list(
         db.session.scalars(
             sa.select(WorkRecord.number)
@@ -343,7 +346,7 @@ def _say_taken(kind: Kind, number: str) -> str:
 
 
 def check_values(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Every field of this kind, tidied; None or "" where nothing is said. Raises Invalid."""
+    """All fields of this kind, validated and normalized; None or "" if empty. Raises Invalid."""
     names = (*FIELDS[kind], *COMMON)
     errors = {name: f"Of {kind}s there is no such field." for name in values if name not in names}
     clean: dict[str, Any] = {}
@@ -358,7 +361,7 @@ def check_values(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_line(name: str, value: Any) -> str | None:
-    """One line of text, without what nobody sees."""
+    """One line of text, without invisible characters; None if empty."""
     if value is not None and not isinstance(value, str):
         raise ValueError("This has to be text.")
     text = " ".join(_visible_text(value or "").split())
@@ -369,7 +372,7 @@ def _check_line(name: str, value: Any) -> str | None:
 
 
 def _visible_text(text: str) -> str:
-    """Without controls (PostgreSQL takes no NUL) and marks that turn the writing round."""
+    """Remove control characters (PostgreSQL text cannot hold NUL) and bidirectional marks."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n"))
     return "".join(
         sign
@@ -381,7 +384,7 @@ def _visible_text(text: str) -> str:
 
 def _check_number(name: str, value: Any) -> str | None:
     found = _check_line(name, value)
-    return found.upper() if found else None  # q-104 and Q-104 are one to everybody who reads them
+    return found.upper() if found else None  # q-104 and Q-104 are the same number to people
 
 
 def _check_title(name: str, value: Any) -> str:
@@ -431,7 +434,7 @@ def _check_year(year: int) -> None:
 
 
 def _check_address(name: str, value: Any) -> str | None:
-    """What a link may lead to: never a program, never a place on this computer."""
+    """An http(s) URL for a link: no javascript:, file: or other scheme, no credentials."""
     found = _check_line(name, value)
     if found is None:
         return None
@@ -464,11 +467,11 @@ def _values_of(record: WorkRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in (*FIELDS[record.kind], *COMMON)}
 
 
-# --- Words for the trail and the search ----------------------------------------------------
+# --- Texts for the audit log and the search ------------------------------------------------
 
 
 def describe(record: WorkRecord) -> str:
-    """Quote Q-104, Inspection on March 12, 2026"""
+    """Such as `Quote Q-104` or `Inspection on March 12, 2026`."""
     if record.starts_at is not None:
         when = record.starts_at.astimezone(settings().zone)
         return f"{record.visit or 'Appointment'} on {when:%B} {when.day}, {when.year}"
@@ -487,7 +490,7 @@ def _describe_changes(
 
 
 def show_value(value: Any) -> str:
-    """A field's value in words."""
+    """Format a field's value for people."""
     match value:
         case None | "":
             return "none"
@@ -514,15 +517,15 @@ def _last_change(record: WorkRecord) -> tuple[str | None, datetime | None]:
 
 
 def _index_record(record: WorkRecord) -> None:
-    """What a search finds it by, from now on."""
+    """Upsert the record's search entry."""
     said = (record.number, record.title, record.visit, record.place, record.external_reference)
-    # Also as one word: Q104 is how people type it.
+    # Also without the hyphen: people type Q104.
     own = tokens.folded(" ".join([*filter(None, said), (record.number or "").replace("-", "")]))
     entry = db.session.scalar(sa.select(WorkEntry).filter_by(record_id=record.id))
     if entry is not None:
         entry.own = own
         return
-    # Locked, so that a new name cannot pass by while this entry is not to be seen yet.
+    # Locked: a concurrent rename updates the entries it sees, and this one is not committed yet.
     customer = db.session.scalar(
         sa.select(SearchEntry.words)
         .filter_by(conversation_id=record.conversation_id)

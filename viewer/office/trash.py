@@ -1,8 +1,8 @@
-"""What people do with single files: name them, check them, put them away, give them up.
+"""Operations on single files: caption, verify, trash, restore, purge.
 
-Originals are never altered. What is put away keeps its bytes for 35 days; then an owner may purge
-it: first the row becomes a tombstone with its hash, then the bytes move to the store's quarantine.
-In the other order a photo that is restored at the wrong moment would be a row without bytes.
+Originals are never altered. A trashed file keeps its bytes for at least 35 days; then an owner may
+purge it: first the row becomes a tombstone with its checksum, then the bytes move to the store's
+quarantine. In the other order a concurrent restore would leave a row without bytes.
 """
 
 import enum
@@ -41,14 +41,14 @@ State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
 
 class Refused(Exception):
-    """It cannot be; the message says why, for a person."""
+    """The request cannot be fulfilled; the message tells the user why."""
 
 
 # --- Caption -------------------------------------------------------------------------------
 
 
 def set_caption(media: MediaAttachment, caption: str) -> None:
-    """What people call it, on one line; nothing takes it away. Raises Refused. Does not commit."""
+    """Set the caption, one line; empty removes it. Raises Refused if too long. Does not commit."""
     _hold_for_indexing(media)
     words = " ".join(caption.replace("\0", "").split())
     if len(words) > LONGEST_CAPTION:
@@ -60,20 +60,20 @@ def set_caption(media: MediaAttachment, caption: str) -> None:
 
 
 def _hold_for_indexing(media: MediaAttachment) -> None:
-    """Ingest writes the same search entries: wait for it, then read again what it may have changed.
+    """Take the ingest lock, then reload: ingest writes the same search entries.
 
-    First of all locks, as ingest takes it. Held until this transaction ends.
+    Call it before taking any other lock, in ingest's lock order. Held until the transaction ends.
     """
     lock(Lock.INGEST)
     db.session.refresh(media)
     db.session.refresh(media.message)
 
 
-# --- Check ---------------------------------------------------------------------------------
+# --- Verify --------------------------------------------------------------------------------
 
 
 class Finding(enum.StrEnum):
-    """What a look at the bytes in the store said."""
+    """The result of verifying a stored file."""
 
     SAME = "same"
     DIFFERENT = "different"
@@ -81,9 +81,9 @@ class Finding(enum.StrEnum):
 
 
 def check_file(media: MediaAttachment) -> Finding:
-    """Read all of the original again. Takes a while: hold no transaction open meanwhile.
+    """Verify the original's checksum. Slow: hold no transaction open.
 
-    Raises Unavailable where the store says nothing, which is no word about the file.
+    Raises Unavailable if the store does not answer, which says nothing about the file.
     """
     try:
         found = checksum(media_store(), media.file_path)
@@ -93,9 +93,9 @@ def check_file(media: MediaAttachment) -> Finding:
 
 
 def note_finding(media: MediaAttachment, finding: Finding) -> None:
-    """What was found, on the row and on the trail. A damaged file that is whole again is stored.
+    """Record a finding on the row and in the audit log. Does not commit.
 
-    Does not commit.
+    A damaged file whose bytes are right again becomes stored.
     """
     is_same = finding is Finding.SAME
     problem = {Finding.DIFFERENT: DAMAGE, Finding.MISSING: LOSS}.get(finding)
@@ -113,12 +113,12 @@ def note_finding(media: MediaAttachment, finding: Finding) -> None:
         log.error("media=%s checked: %s", media.id, finding)
 
 
-# --- Where it is used ----------------------------------------------------------------------
+# --- Uses ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """What would miss a file."""
+    """What refers to a file."""
 
     links: list[MediaLink]
     evidence: list[Evidence]
@@ -140,7 +140,7 @@ def uses_of(media: MediaAttachment) -> Uses:
 
 
 def deliveries_of(media: MediaAttachment) -> list[WebhookEvent]:
-    """By which deliveries the provider told of its message, the first one first."""
+    """The events that concern its message, oldest first, at most 50."""
     return list(
         db.session.scalars(
             sa.select(WebhookEvent)
@@ -155,9 +155,9 @@ def deliveries_of(media: MediaAttachment) -> list[WebhookEvent]:
 
 
 def trash(media: MediaAttachment, by: User) -> None:
-    """Put it away: nobody is shown it, its links and its bytes stay. Twice is fine.
+    """Move the file to the trash: hidden everywhere, but with links and bytes kept. Idempotent.
 
-    Raises Refused for what is not here yet, or damaged. Does not commit.
+    Raises Refused if it is not stored yet, or damaged. Does not commit.
     """
     _hold_for_indexing(media)
     done = db.session.execute(
@@ -171,7 +171,7 @@ def trash(media: MediaAttachment, by: User) -> None:
     db.session.refresh(media)
     if done.rowcount:  # type: ignore[attr-defined]
         audit.note("trash", media.caption or "", by=by, subject=("media", media.id))
-        indexing.index_messages([media.message])  # without its caption
+        indexing.index_messages([media.message])  # removes its caption from the index
     elif media.state is State.DAMAGED:
         raise Refused("This file is damaged; it can be put in the trash once it is repaired.")
     elif media.state is not State.TRASHED:
@@ -179,9 +179,9 @@ def trash(media: MediaAttachment, by: User) -> None:
 
 
 def restore(media: MediaAttachment, by: User) -> None:
-    """Bring it back to where it was, with its links. Twice is fine.
+    """Restore the file from the trash, with its links. Idempotent.
 
-    Raises Refused for what was purged. Does not commit.
+    Raises Refused if it was purged. Does not commit.
     """
     _hold_for_indexing(media)
     done = db.session.execute(
@@ -192,7 +192,7 @@ def restore(media: MediaAttachment, by: User) -> None:
             MediaAttachment.purged_at.is_(None),
         )
         .values(
-            # What never came has no moment at which it came.
+            # A file that was never downloaded goes back to needing attention.
             state=sa.case(
                 (MediaAttachment.downloaded_at.is_(None), State.NEEDS_ATTENTION),
                 else_=State.STORED,
@@ -212,7 +212,10 @@ def restore(media: MediaAttachment, by: User) -> None:
 def in_trash(
     limit: int, after: sa.ColumnElement[bool] | None, *, purged: bool
 ) -> list[MediaAttachment]:
-    """What was put away, the newest first; or what was given up for good."""
+    """One page of the trash, newest first: purged files or those that can be restored.
+
+    `after` is the keyset condition that continues the pagination.
+    """
     gone = MediaAttachment.purged_at
     query = (
         sa.select(MediaAttachment)
@@ -226,7 +229,7 @@ def in_trash(
 
 
 def kept_until(media: MediaAttachment) -> datetime:
-    """Until when nobody may purge it."""
+    """The earliest time at which it may be purged."""
     return (media.trashed_at or now()) + KEPT
 
 
@@ -234,7 +237,7 @@ def kept_until(media: MediaAttachment) -> datetime:
 
 
 def purgeable() -> list[uuid.UUID]:
-    """What may be given up now, the oldest first."""
+    """Ids of the files that may be purged now, oldest first."""
     return list(
         db.session.scalars(
             sa.select(MediaAttachment.id)
@@ -256,10 +259,10 @@ def _may_be_purged() -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def purge(ids: Iterable[uuid.UUID], by: User | None) -> int:
-    """Give these up for good, those that may be. How many there were.
+    """Purge those of these files that may be purged. Returns how many.
 
-    Commits, one after the other: whatever was restored or linked in the meantime stays. What an
-    earlier run left half done is finished, too. Raises StorageError.
+    Commits after each: a file that was restored or linked in the meantime stays. Also finishes what
+    an interrupted run left. Raises StorageError.
     """
     count = 0
     for media_id in ids:
@@ -272,7 +275,7 @@ def purge(ids: Iterable[uuid.UUID], by: User | None) -> int:
 
 
 def _give_up(media_id: uuid.UUID, by: User | None) -> bool:
-    # Two statements: the second sees what others committed while the first waited for the row.
+    # Two statements: the second sees what others committed while the first waited for the lock.
     locked = sa.select(MediaAttachment.id).filter_by(id=media_id).with_for_update()
     if db.session.scalar(locked) is None:
         return False
@@ -284,7 +287,7 @@ def _give_up(media_id: uuid.UUID, by: User | None) -> bool:
     if media is None:
         return False
     media.purged_at = now()
-    media.placeholder = media.peaks = None  # a blur is a picture, too
+    media.placeholder = media.peaks = None  # the blurred placeholder also shows the picture
     if media.copy_state in (CopyState.WAITING, CopyState.DUE):
         media.copy_state, media.copy_due_at = CopyState.IMPOSSIBLE, None
         media.copy_problem = "The file was deleted."
@@ -294,7 +297,7 @@ def _give_up(media_id: uuid.UUID, by: User | None) -> bool:
 
 
 def _finish_purges() -> None:
-    """Let the bytes follow their rows. Commits after each."""
+    """Quarantine the bytes of purged rows. Commits after each. Idempotent."""
     for media in db.session.scalars(
         sa.select(MediaAttachment).where(
             MediaAttachment.is_in("trash"),
@@ -302,7 +305,7 @@ def _finish_purges() -> None:
             MediaAttachment.quarantined_at.is_(None),
         )
     ).all():
-        db.session.commit()  # nobody waits for the database while files move
+        db.session.commit()  # hold no transaction while files move
         _quarantine(media)
         media.quarantined_at = now()
         media.thumbnail_path = media.preview_path = media.full_path = media.playable_path = None
@@ -310,7 +313,7 @@ def _finish_purges() -> None:
 
 
 def quarantine_key(media: MediaAttachment) -> str:
-    """Where the bytes of what was purged lie until an administrator empties the folder."""
+    """The key of a purged original in the quarantine, which an administrator empties."""
     return keys.quarantined(media.id, media.file_path)
 
 

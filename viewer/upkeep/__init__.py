@@ -1,1 +1,1 @@
-"""Keeping watch over what we have."""
+"""Maintenance: schema, store identity, health checks, database snapshots."""

@@ -1,8 +1,8 @@
-"""Take a folder without a marker for this database's own, after a look at what is in it.
+"""Adopt a media folder without a marker, after comparing its files with the database.
 
 For photos that were moved by hand (`cp -r media/* …` leaves the marker behind), and for databases
-that are older than markers. The folder is compared with the rows: the size of every file, and the
-checksum of a sample. Nothing in it is written but the marker.
+older than markers. Compares the size of every file, and the checksum of a sample. Writes nothing
+into the folder but the marker.
 """
 
 import logging
@@ -21,8 +21,8 @@ from viewer.upkeep.identity import UnusableStore, WrongStore
 log = logging.getLogger(__name__)
 
 SAMPLE = 200  # files whose checksum is compared
-# One file in so many may be missing or different, and one in any case: a folder of years has its
-# scars. A folder of somebody else, or a copy that was broken off, has far more.
+# Tolerate one missing or different file in so many, and at least one: a folder in use for years has
+# a few. Another installation's folder, or an interrupted copy, has far more.
 TOLERATED = 100
 
 State = MediaAttachment.State
@@ -30,7 +30,7 @@ State = MediaAttachment.State
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A file that should be there."""
+    """A file that should be in the store."""
 
     key: str
     size: int
@@ -39,11 +39,11 @@ class Expected:
 
 @dataclass(slots=True)
 class Comparison:
-    """What was found where files should be."""
+    """The result of comparing the store with the database."""
 
     expected: int = 0
     same_size: int = 0
-    hashed: int = 0  # of those with the right size
+    hashed: int = 0  # files of the right size whose checksum was compared
     missing: list[str] = field(default_factory=list)  # keys
     different: list[str] = field(default_factory=list)  # by size or by checksum
 
@@ -57,7 +57,10 @@ class Comparison:
 
 
 def check_marker(store: Store) -> None:
-    """Raises WrongStore where there is nothing to adopt: the folder has a marker, or cannot be."""
+    """Raises WrongStore if there is nothing to adopt: the folder has a marker, or is empty.
+
+    Raises UnusableStore if it cannot be read.
+    """
     try:
         found, is_empty = store.identity(), store.is_empty()
     except StorageError as trouble:
@@ -79,7 +82,7 @@ def check_marker(store: Store) -> None:
 
 
 def expected_files() -> list[Expected]:
-    """Every original that should be here. What is known to be damaged proves nothing."""
+    """Every original that should be stored, without known damaged ones: these prove nothing."""
     media = MediaAttachment
     found = db.session.execute(
         sa.select(media.file_path, media.file_size, media.sha256).where(
@@ -90,14 +93,14 @@ def expected_files() -> list[Expected]:
             media.file_size.is_not(None),
         )
     ).all()
-    db.session.commit()  # reading files takes a while
+    db.session.commit()  # reading files is slow: hold no transaction
     return [Expected(key, size or 0, sha256 or "") for key, size, sha256 in found]
 
 
 def compare(
     store: Store, files: list[Expected], sample: int, advance: Callable[[int], None]
 ) -> Comparison:
-    """Compare every size, and the checksums of so many files. Raises Unavailable."""
+    """Compare all sizes, and the checksums of `sample` random files. Raises Unavailable."""
     found = Comparison(expected=len(files))
     here: list[Expected] = []
     for one in files:
@@ -124,7 +127,10 @@ def compare(
 
 
 def check_comparison(found: Comparison, lost: int) -> None:
-    """Raises WrongStore unless enough of the files are there. `lost`: so many are known to be."""
+    """Raises WrongStore if too many files are missing or different.
+
+    `lost`: how many the administrator knows to be.
+    """
     allowed = max(found.tolerated, lost)
     if found.expected == 0:
         raise WrongStore(
@@ -141,7 +147,7 @@ def check_comparison(found: Comparison, lost: int) -> None:
 
 
 def adopt(store: Store) -> uuid.UUID:
-    """Write the marker. Commits. Raises WrongStore."""
+    """Write the marker. Idempotent. Commits. Returns the store's id. Raises UnusableStore."""
     lock(Lock.STORE_IDENTITY)
     known = db.session.scalar(sa.select(StoreIdentity))
     if known is None:

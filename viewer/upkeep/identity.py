@@ -1,11 +1,11 @@
-"""Database and media folder belong together, or nothing starts.
+"""Verify that database and media folder belong together, or refuse to start.
 
-A disk that is not mounted, a MEDIA_ROOT of the test system, a database restored beside a strange
-folder: each would put photos where nobody looks for them. So the folder carries a marker, and the
-database knows what it says.
+An unmounted disk, the test system's MEDIA_ROOT, a database restored beside another folder: each
+would put photos where nobody looks for them. So the folder carries a marker, and the database
+stores the marker's id.
 
 WrongStore
-  UnusableStore  it is not even a folder that can be read and written
+  UnusableStore  the folder cannot be read or written
 """
 
 import uuid
@@ -26,10 +26,10 @@ class UnusableStore(WrongStore):
 
 
 def ensure() -> None:
-    """Know each other from the first start on. Commits. Raises WrongStore."""
+    """Check the marker; create it at the first start. Idempotent. Commits. Raises WrongStore."""
     store = unproven_store()
     try:
-        found = store.identity()  # before anything is locked: a disk may hang
+        found = store.identity()  # before any lock is taken: a disk may hang
         known = db.session.scalar(sa.select(StoreIdentity))
         if known is None or found != str(known.id):
             known = _introduce(store)
@@ -42,7 +42,7 @@ def ensure() -> None:
 
 
 def _introduce(store: Store) -> StoreIdentity:
-    """Their first meeting; one process at a time. Raises WrongStore, StorageError."""
+    """Create id and marker, under a cluster-wide lock. Raises WrongStore, StorageError."""
     lock(Lock.STORE_IDENTITY)
     known = db.session.scalar(sa.select(StoreIdentity))
     found = store.identity()
@@ -55,15 +55,15 @@ def _introduce(store: Store) -> StoreIdentity:
         lock(Lock.STORE_IDENTITY)
         found = store.identity()
     if found is None and store.is_empty() and not _has_media():
-        store.mark(str(known.id))  # the first start, or the next after one that died right here
+        store.mark(str(known.id))  # the first start, or the one after a crash right here
     elif found != str(known.id):
         raise WrongStore(_why_wrong(store, found))
     return known
 
 
 def _why_unknown(store: Store, found: str | None) -> str:
-    """Of a database that has met no folder yet."""
-    if found is None and _has_media():  # it is older than markers are
+    """The error message for a database without a store id."""
+    if found is None and _has_media():  # the database is older than markers
         return (
             f"The media folder {store.address} has no marker, and this database knows none yet. "
             "If these are its photos, let them be compared: viewer storage adopt"

@@ -1,4 +1,4 @@
-"""What a WSGI server's own start asks for; the command line asks in `commands/context`."""
+"""Startup check under a foreign WSGI server; commands check in `commands/context`."""
 
 import logging
 import sys
@@ -12,18 +12,18 @@ from viewer.upkeep import identity, schema
 
 log = logging.getLogger(__name__)
 
-# gunicorn's own code for an application that cannot be loaded: with any other, its master would
-# start workers for ever.
+# gunicorn's exit code for an application that cannot be loaded (Arbiter.APP_LOAD_ERROR): with any
+# other, its master would restart workers for ever.
 CANNOT_LOAD = 4
 
 
 def check(app: Flask) -> None:
-    """Refuse a database of another schema with one sentence; know whose the store is.
+    """Exit with one line if the database has another schema; check the store's identity.
 
-    A store that is away stops nothing: deliveries are still taken, pages are still read, and
-    media answer 503 until its disk is mounted.
+    An unavailable store does not stop the start: deliveries are still accepted, pages still served,
+    and media answer 503 until its disk is mounted.
     """
-    if click.get_current_context(silent=True):  # `flask db upgrade` has to load it, too
+    if click.get_current_context(silent=True):  # `flask db upgrade` loads the application, too
         return
     with app.app_context():
         try:
@@ -38,4 +38,4 @@ def check(app: Flask) -> None:
             log.error("the database does not answer: %s", problem.orig)
         finally:
             db.session.remove()
-            db.engine.dispose()  # nothing open may cross a fork
+            db.engine.dispose()  # no open connection may cross a fork

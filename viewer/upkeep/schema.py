@@ -1,4 +1,4 @@
-"""Code and database fit together, or nothing starts."""
+"""Verify that the database has the schema version of this code, or refuse to start."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from viewer.extensions import db
 
 
 class WrongSchema(Exception):
-    """The database is of another version than the code."""
+    """The database has another schema version than the code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The schema revision that the database has, and the one that this code needs."""
+    """The schema revision of the database, and the one this code needs."""
 
     found: str | None
     needed: str | None
@@ -38,7 +38,7 @@ def versions() -> Versions:
 
 
 def check() -> None:
-    """Raises WrongSchema. Half of a deployment must not write rows the other half cannot read."""
+    """Raises WrongSchema: one half of a deployment must not write rows the other cannot read."""
     known = versions()
     if known.are_equal:
         return
@@ -52,7 +52,7 @@ def check() -> None:
 
 
 def must_be_known(known: Versions) -> None:
-    """Raises WrongSchema for a database that newer code has migrated."""
+    """Raises WrongSchema if newer code has migrated the database."""
     if not known.is_known:
         raise WrongSchema(
             f"The database is at version {known.found}, which this code does not know: newer code"

@@ -1,7 +1,7 @@
-"""Copies of a SQLite database from before its migrations.
+"""Snapshots of a SQLite database, taken before its migrations.
 
-One for each schema revision, the newest three: a start that fails again and again must not push
-out the copy of an earlier version.
+Keep one for each schema revision, and the newest three of those: a start that fails repeatedly must
+not evict the snapshot of an earlier version.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _NAME = re.compile(r"viewer-(?P<revision>[\w.-]+)-(?P<taken>\d{8}T\d{6}Z)\.db")
 
 
 class NoSnapshot(Exception):
-    """No copy could be made, so nothing was migrated."""
+    """The snapshot failed, so nothing was migrated."""
 
 
 def folder_of(data_dir: Path) -> Path:
@@ -26,12 +26,12 @@ def folder_of(data_dir: Path) -> Path:
 
 
 def take_snapshot(data_dir: Path, revision: str) -> Path:
-    """Copy the database as it is, whole and durably; drop what is too old. Raises NoSnapshot."""
+    """Copy the database atomically and durably; delete old snapshots. Raises NoSnapshot."""
     folder = folder_of(data_dir)
     path = folder / f"viewer-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
     part = path.with_suffix(".part")
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)  # customers' words: for this user alone
+        folder.mkdir(mode=0o700, exist_ok=True)  # customers' messages: readable by this user alone
         _vacuum_into(part)
         _fsync(part)
         part.replace(path)
@@ -50,8 +50,8 @@ def take_snapshot(data_dir: Path, revision: str) -> Path:
 
 
 def _vacuum_into(path: Path) -> None:
-    path.unlink(missing_ok=True)  # of an attempt that died: SQLite writes into no file with content
-    # Through the driver: the engine would begin a transaction, in which SQLite does not VACUUM.
+    path.unlink(missing_ok=True)  # left by a crash: VACUUM INTO refuses a file with content
+    # Use the driver: the engine would begin a transaction, and VACUUM cannot run in one.
     with contextlib.closing(db.engine.raw_connection()) as connection:
         driver: Any = connection.driver_connection
         driver.execute("VACUUM INTO ?", (str(path),))
@@ -66,9 +66,9 @@ def _fsync(path: Path) -> None:
 
 
 def _drop_old(folder: Path, newest: Path) -> None:
-    """Keep the newest of each revision, and of those the newest three."""
+    """Keep the newest snapshot of each revision, and the newest three of those."""
     found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    # By name also those of one second have an order, and ours comes first in any case.
+    # The name breaks ties within one second; the new snapshot comes first in any case.
     found.sort(key=lambda one: (one[1] == newest, one[0]["taken"], one[1].name), reverse=True)
     kept: set[str] = set()
     for match, path in found:
