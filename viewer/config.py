@@ -12,18 +12,17 @@ because of a `cd`. It is the first of:
 3. the current directory: an installed wheel has no data folder of its own.
 
 A leading `~` in a path is expanded: `.env` and systemd units have no shell to do it.
-A variable whose name is close to one of ours stops the boot too (`_misspellings`).
+A variable whose name is close to one of ours stops the boot too (`viewer/misspellings.py`).
 """
 
 import contextlib
-import difflib
 import ipaddress
 import os
 import re
 import secrets
 import tempfile
 import zoneinfo
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -41,7 +40,7 @@ from pydantic_settings import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from viewer import failpoint, quo
+from viewer import failpoint, misspellings, quo
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -53,6 +52,7 @@ VIEWER_LOCK, PARTS_LOCK = "viewer.lock", "parts.lock"  # in DATA_DIR (host_lock.
 
 # A signing key under 16 bytes can be brute-forced offline from one cookie.
 SHORTEST_KEY = 16  # bytes
+OURS_BESIDE = frozenset({HOME, failpoint.VARIABLE})  # names of ours that are not settings
 
 # Allow-list of hosts on which the provider was observed to keep media, in November 2026.
 PROVIDER_MEDIA_HOSTS = (
@@ -376,7 +376,16 @@ def read(overrides: Mapping[str, Any] | None = None) -> Settings:
     file = env_file()
     try:
         in_file = DotEnvSettingsSource(Settings, env_file=file).env_vars
-        misspelt = list(_misspellings(in_file))
+        misspelt = [
+            f"{name}: there is no such setting; did you mean {meant}?"
+            for name, meant in misspellings.find_misspelt(
+                list(Settings.model_fields),
+                set(os.environ) - OURS_BESIDE,
+                set(in_file) - OURS_BESIDE,
+            )
+        ]
+        if in_file.get(HOME) is not None:
+            misspelt.append(f"{HOME}: belongs in the environment: it says where .env is")
         found = Settings(_env_file=file, **(overrides or {}))  # type: ignore[call-arg]
     except ValidationError as error:
         raise BadSetting("\n".join([*misspelt, *_in_words(error)])) from None
@@ -486,45 +495,3 @@ def _is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-# --- Misspelt names ------------------------------------------------------------------------
-
-OURS_BESIDE = frozenset({HOME, failpoint.VARIABLE})  # names of ours that are not settings
-NOT_OURS = frozenset({"PROXY_HOST"})  # close to one of ours, and commonly set for other programs
-CLOSE, CLOSE_FOR_QUO = 0.85, 0.6  # difflib ratios; only our names begin with QUO_
-
-
-def _misspellings(in_file: Mapping[str, str | None]) -> Iterator[str]:
-    """Yield an error message for each variable that looks like a misspelt setting.
-
-    The environment is shared with other programs: there a name is reported only if it has as many
-    words as ours (RQ_REDIS_URL, LOGLEVEL and SECRET_KEY_BASE are not ours), and if the setting
-    itself is not given (REDIS_URI beside REDIS_URL belongs to another program). Names in `.env` are
-    meant for us, unless they are one of ours with words added.
-    """
-    names = list(Settings.model_fields)
-    given = set(os.environ) | set(in_file)
-    if in_file.get(HOME) is not None:
-        yield f"{HOME}: belongs in the environment: it says where .env is"
-    for name in sorted(given - set(names) - OURS_BESIDE - NOT_OURS):
-        meant = _nearest(name.upper() if name in in_file else name, names)
-        if meant is None or (name not in in_file and _is_others(name, meant, given)):
-            continue
-        yield f"{name}: there is no such setting; did you mean {meant}?"
-
-
-def _nearest(name: str, names: Sequence[str]) -> str | None:
-    is_quo = name.startswith("QUO_")
-    candidates = [one for one in names if one.startswith("QUO_")] if is_quo else names
-    found = difflib.get_close_matches(name, candidates, 1, CLOSE_FOR_QUO if is_quo else CLOSE)
-    if not found:
-        return None
-    added = re.search(rf"(^|_){found[0]}(_|\d*$)", name)
-    return None if added and name != found[0] else found[0]
-
-
-def _is_others(name: str, meant: str, given: Set[str]) -> bool:
-    if name.startswith("QUO_"):
-        return False
-    return name.count("_") != meant.count("_") or meant in given

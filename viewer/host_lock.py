@@ -6,8 +6,8 @@ Both locks are flock(2) locks: the kernel releases them however their process en
 viewer.lock  Held by the supervisor alone. Its descriptor is close-on-exec, so that a part which
              outlives its supervisor does not block the next start.
 parts.lock   Held by the supervisor, and by the orphan reaper, which inherits it on purpose and
-             exits some seconds after the supervisor was killed, with all parts ended. The next start
-             waits for it: a Valkey that is still stopping would remove the new one's socket.
+             exits some seconds after the supervisor was killed, with all parts ended. The next
+             start waits for it: a Valkey that is still stopping would remove the new one's socket.
 """
 
 import contextlib
