@@ -220,6 +220,7 @@ def app(
     redis.from_url(valkey_url).flushall()
     app = create_app(settings)
     app.jinja_env.bytecode_cache = compiled
+    app.test_client_class = Reader
     with app.app_context():
         _share_translations(db.engine)
         yield app
@@ -233,7 +234,15 @@ def anonymous(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-class Browser(FlaskClient):
+class Reader(FlaskClient):
+    """A stranger's browser: it reads an answer to the end, and so closes the file in it."""
+
+    def open(self, *args: Any, **words: Any) -> Any:
+        words.setdefault("buffered", True)
+        return super().open(*args, **words)
+
+
+class Browser(Reader):
     """A browser in which somebody is logged in; it sends the form token that a page would carry."""
 
     email = ""

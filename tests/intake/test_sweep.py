@@ -82,6 +82,7 @@ def test_what_redis_forgot_at_every_station_is_taken_up_again(
         with time_machine.travel(now() + timedelta(seconds=later)):
             run(swept())
 
+    db.session.expire_all()  # the row may still be in the session, as it was
     media = db.session.scalars(sa.select(MediaAttachment)).one()
     assert (media.state, media.copy_state) == (State.STORED, CopyState.MADE)
 
