@@ -195,7 +195,10 @@ def test_a_part_that_the_others_can_do_without_is_tried_for_ever(host):
     running.wait_for("started", 3 + supervise.TRIES + 2)
 
     assert running.process.poll() is None
-    assert {name for name, _pid in running.alive()} == {"cellar", "middle", "roof"}
+    # The dud itself may just be trying again; the others never ended and were started once.
+    others = [(name, pid) for name, pid in running.notes("started") if name != "dud"]
+    assert sorted(name for name, _pid in others) == ["cellar", "middle", "roof"]
+    assert all(is_alive(pid) for _name, pid in others)
 
 
 def test_a_part_that_others_kill_is_never_given_up(host):
