@@ -4,21 +4,21 @@ Each task has a thread of its own and fails alone: the failure is logged, record
 `ScheduledTask` (the status page and `/healthz` read it there), and tried again with backoff.
 """
 
-import contextlib
 import logging
 import os
 import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 from flask import Flask, current_app
 
-from viewer import jobs
+from viewer import jobs, leases
 from viewer.extensions import db
 from viewer.intake import catch_up, rest_client, sweep
 from viewer.models import ScheduledTask
@@ -133,30 +133,18 @@ def _note_problem(task: TaskDefinition, error: BaseException) -> str:
     return f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}."
 
 
-@contextlib.contextmanager
-def _renewing_lease(task: TaskDefinition, holder: str) -> Iterator[None]:
+def _renewing_lease(task: TaskDefinition, holder: str) -> AbstractContextManager[None]:
     """Renew the lease beside the work, in a session of its own, while it is ours."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    over = threading.Event()
 
-    def renew() -> None:
-        for _ in range(RENEWED_FOR * RENEWALS):
-            if over.wait(task.lease / RENEWALS):
-                return
-            # A database that is away must not end the thread: the lease may still be ours.
-            with contextlib.suppress(sa.exc.OperationalError), app.app_context():
-                is_ours = ScheduledTask.renew(task.name, holder, seconds=task.lease)
-                db.session.commit()
-                if not is_ours:
-                    return
+    def renew() -> bool:
+        with app.app_context():
+            is_ours = ScheduledTask.renew(task.name, holder, seconds=task.lease)
+            db.session.commit()
+            return is_ours
 
-    thread = threading.Thread(target=renew, name=f"lease of {task.name}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    most = RENEWED_FOR * RENEWALS
+    return leases.renewed(renew, task.lease / RENEWALS, f"lease of {task.name}", most)
 
 
 def _sweep() -> str:

@@ -18,9 +18,8 @@ import contextlib
 import itertools
 import logging
 import random
-import threading
 import uuid
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from viewer import derive
+from viewer import derive, leases
 from viewer.config import Settings, settings
 from viewer.extensions import db, media_store, now, spool
 from viewer.failpoint import failpoint
@@ -159,25 +158,16 @@ def _claim(media_id: uuid.UUID) -> Claim | None:
     return Claim(media_id, **row._asdict()) if row else None
 
 
-@contextlib.contextmanager
-def _renewed(claim: Claim) -> Iterator[None]:
-    """Renew the lease from a thread: a slow server or disk must not look like a dead run."""
-    over = threading.Event()
+def _renewed(claim: Claim) -> AbstractContextManager[None]:
+    """Renew the lease meanwhile: a slow server or disk must not look like a dead run."""
     engine = db.engine
 
-    def renew() -> None:
-        while not over.wait(RENEW_EVERY):
-            # A database that is away must not kill the thread: the lease may still be ours.
-            with contextlib.suppress(sa.exc.OperationalError), engine.begin() as connection:
-                connection.execute(_mine(claim).values(lease_until=now() + LEASE))
+    def renew() -> bool:
+        with engine.begin() as connection:
+            done = connection.execute(_mine(claim).values(lease_until=now() + LEASE))
+            return bool(done.rowcount)
 
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return leases.renewed(renew, RENEW_EVERY, "lease")
 
 
 def _mine(claim: Claim) -> sa.Update:
