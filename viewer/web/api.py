@@ -24,7 +24,7 @@ from viewer.models.media import LONGEST_CAPTION
 from viewer.office import filing
 from viewer.office.names import names_of, title_of
 from viewer.web.access import csrf, the_user
-from viewer.web.media import files as files
+from viewer.web.media import files
 from viewer.web.pagination import next_cursor, older
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")

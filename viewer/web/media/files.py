@@ -181,7 +181,9 @@ def _hand_off(response: Response, key: str) -> None:
 
 def _answer(key: str, etag: str, modified: datetime) -> Response:
     """Respond 200, 206, 304 or 416, according to RFC 9110. Raises Missing, Unavailable."""
-    file = media_store().open(key)
+    wanted = _wanted_range(etag, modified)
+    first, end = wanted or (0, None)
+    file = media_store().open(key, max(first, 0), None if end is None else end - first)
     headers = {
         "ETag": etag,
         "Last-Modified": http_date(modified.astimezone(UTC)),
@@ -190,17 +192,28 @@ def _answer(key: str, etag: str, modified: datetime) -> Response:
     if not is_resource_modified(request.environ, etag=etag.strip('"'), last_modified=modified):
         file.close()
         return Response(status=304, headers=headers)
-    may_be_part = request.method == "GET" and _range_applies(etag, modified)
-    wanted = request.range if may_be_part else None
+    if wanted is None:
+        return _body(file, file.size, 200, headers)
+    start, stop = _span(first, end, file.size)
+    if start >= stop:
+        file.close()
+        return Response(status=416, headers=headers | {"Content-Range": f"bytes */{file.size}"})
+    if first < 0:  # only the size tells where a suffix begins
+        file.close()
+        file = media_store().open(key, start)
+    headers["Content-Range"] = ContentRange("bytes", start, stop, file.size).to_header()
+    return _body(file, stop - start, 206, headers)
+
+
+def _wanted_range(etag: str, modified: datetime) -> tuple[int, int | None] | None:
+    """The range to answer with: start, or minus a suffix's length, and exclusive end."""
+    if request.method != "GET" or not _range_applies(etag, modified):
+        return None
+    wanted = request.range
     # Multiple ranges cost us and serve nobody: the full response is always allowed (RFC 9110).
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
-        return _body(file, file.size, 200, headers)
-    file.close()
-    start, stop = _span(*wanted.ranges[0], file.size)
-    if start >= stop:
-        return Response(status=416, headers=headers | {"Content-Range": f"bytes */{file.size}"})
-    headers["Content-Range"] = ContentRange("bytes", start, stop, file.size).to_header()
-    return _body(media_store().open(key, start, stop - start), stop - start, 206, headers)
+        return None
+    return wanted.ranges[0]
 
 
 def _range_applies(etag: str, modified: datetime) -> bool:

@@ -37,7 +37,7 @@ from viewer.plurals import plural
 from viewer.storage import StorageError
 from viewer.web import access
 from viewer.web.devices import client_network
-from viewer.web.media import files as files
+from viewer.web.media import files
 from viewer.web.wording import plays, what
 
 bp = Blueprint("public", __name__, url_prefix="/s")
