@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -14,7 +14,7 @@ from viewer.extensions import now
 from viewer.models import MediaAttachment, Message, WorkRecord
 from viewer.models.media import LONGEST_CAPTION
 from viewer.office.filing import name_of
-from viewer.plurals import plural
+from viewer.plurals import counted, plural
 from viewer.web.formatting import duration
 
 State, MediaType, Role = MediaAttachment.State, MediaAttachment.MediaType, MediaAttachment.Role
@@ -118,7 +118,11 @@ def in_short(message: Message) -> str:
         words = call_title(message)
         said = message.voicemail_transcript or next(iter(message.summary or []), "")
         return _cut(f"{words}: {said}" if said else words)
-    words = (message.body or "").strip() or _files(shown_files(message)) or "Empty message"
+    words = (
+        (message.body or "").strip()
+        or ", ".join(counted_by_kind(shown_files(message)))
+        or "Empty message"
+    )
     return _cut(words if message.is_incoming else f"You: {words}")
 
 
@@ -136,9 +140,10 @@ def _cut(words: str) -> str:
     return words if len(words) <= _IN_SHORT else f"{words[:_IN_SHORT]}…"
 
 
-def _files(media: Sequence[MediaAttachment]) -> str:
-    kinds = [what(one) for one in media]
-    return ", ".join(f"{count} {plural(count, kind)}" for kind, count in Counter(kinds).items())
+def counted_by_kind(media: Iterable[MediaAttachment]) -> list[str]:
+    """Count files by kind: "2 photos", "1 voicemail"."""
+    kinds = Counter(what(one) for one in media)
+    return [counted(count, kind) for kind, count in kinds.items()]
 
 
 def has_failed(message: Message) -> bool:

@@ -140,7 +140,7 @@ def download() -> BaseResponse:
         entries, f"{next(iter(titles.values())) if is_one else 'Photos'} {newest}.zip"
     )
     subject = ("conversation", media[0].conversation_id) if is_one else None
-    words = f"{len(media)} {plural(len(media), 'file')} as a ZIP"
+    words = f"{counted(len(media), 'file')} as a ZIP"
     audit.note("download", words, subject=subject)
     db.session.commit()
     return answer

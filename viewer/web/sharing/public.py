@@ -7,7 +7,6 @@ share, never by id.
 
 import contextlib
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,12 +32,11 @@ from viewer.extensions import begin_writing, db, now
 from viewer.models import MediaAttachment, Share, ShareItem, Throttle, fingerprint
 from viewer.office import sharing, throttle
 from viewer.office.throttle import Allowance
-from viewer.plurals import plural
 from viewer.storage import StorageError
 from viewer.web import access
 from viewer.web.devices import client_network
 from viewer.web.media import files
-from viewer.web.wording import plays, what
+from viewer.web.wording import counted_by_kind, plays, what
 
 bp = Blueprint("public", __name__, url_prefix="/s")
 
@@ -181,8 +179,7 @@ def download(token: str, position: int) -> Response:
 @bp.app_template_filter()
 def contents(items: Sequence[ShareItem]) -> str:
     """12 photos and 1 voicemail"""
-    kinds = Counter(what(item.media) for item in items)
-    parts = [f"{count} {plural(count, kind)}" for kind, count in kinds.items()]
+    parts = counted_by_kind(item.media for item in items)
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 

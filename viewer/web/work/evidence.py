@@ -11,7 +11,7 @@ from viewer.extensions import db
 from viewer.models import Evidence, EvidenceItem, MediaAttachment
 from viewer.office import evidence, filing, trash
 from viewer.office.names import names_of
-from viewer.plurals import plural
+from viewer.plurals import counted
 from viewer.storage import Unavailable
 from viewer.web.access import Role, needs, the_user
 from viewer.web.formatting import local
@@ -104,11 +104,11 @@ def check_all(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Response:
         evidence.note_findings(kept, findings)
         db.session.commit()
         bad = sum(finding is not trash.Finding.SAME for finding in findings.values())
-        count = len(findings)
+        checked = f"Checked {counted(len(findings), 'file')}"
         if bad:
-            flash(f"Checked {count} {plural(count, 'file')}: {bad} not as then.", "error")
+            flash(f"{checked}: {bad} not as then.", "error")
         else:
-            flash(f"Checked {count} {plural(count, 'file')}: the same bytes as then.", "done")
+            flash(f"{checked}: the same bytes as then.", "done")
     return redirect(url_for(".show", record_id=record_id, evidence_id=evidence_id), 303)
 
 

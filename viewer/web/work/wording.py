@@ -1,6 +1,5 @@
 """Texts for files and records on the work pages."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +8,8 @@ from flask import url_for
 from viewer.extensions import now
 from viewer.models import MediaAttachment, WorkRecord
 from viewer.office import money
-from viewer.plurals import plural
 from viewer.web.formatting import local, visit_time
-from viewer.web.wording import what
+from viewer.web.wording import counted_by_kind, what
 
 Kind = WorkRecord.Kind
 Status = WorkRecord.Status
@@ -19,8 +17,7 @@ Status = WorkRecord.Status
 
 def counted(media: Sequence[MediaAttachment]) -> str:
     """30 photos; 2 photos, 1 voicemail"""
-    kinds = Counter(what(one) for one in media)
-    return ", ".join(f"{count} {plural(count, kind)}" for kind, count in kinds.items())
+    return ", ".join(counted_by_kind(media))
 
 
 def these(media: Sequence[MediaAttachment]) -> str:
