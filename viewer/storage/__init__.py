@@ -10,6 +10,7 @@ StorageError
 from pathlib import Path
 
 from viewer.storage.checksums import Checksum, checksum
+from viewer.storage.disk import fsync_file, fsync_folder
 from viewer.storage.folder import Folder
 from viewer.storage.store import (
     Missing,
@@ -39,6 +40,8 @@ __all__ = [
     "checksum",
     "decoder_workspace",
     "from_url",
+    "fsync_file",
+    "fsync_folder",
     "make_durable",
 ]
 

@@ -47,8 +47,17 @@ def make_folders(folder: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Make the names in a folder durable. Raises OSError."""
+    _fsync(folder, os.O_DIRECTORY)
+
+
+def fsync_file(file: Path) -> None:
+    """Make the bytes of a finished file durable. Raises OSError."""
+    _fsync(file)
+
+
+def _fsync(path: Path, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from viewer.failpoint import failpoint
-from viewer.storage.disk import in_words, make_folders
+from viewer.storage.disk import fsync_file, in_words, make_folders
 from viewer.storage.store import Store, must_be_here
 
 INCOMING = ".incoming"
@@ -151,8 +151,8 @@ def decoder_workspace(spool: Spool, store: Store, key: str) -> Iterator[tuple[Pa
 
 def make_durable(file: Path) -> None:
     """Fsync a finished file, before it is placed. Raises Unavailable."""
-    with in_words(), file.open("rb") as finished:
-        os.fsync(finished.fileno())
+    with in_words():
+        fsync_file(file)
 
 
 def _remove_tree(folder: Path) -> None:

@@ -5,13 +5,13 @@ not evict the snapshot of an earlier version.
 """
 
 import contextlib
-import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from viewer.extensions import db
+from viewer.storage import fsync_file, fsync_folder
 
 KEPT = 3
 _NAME = re.compile(r"viewer-(?P<revision>[\w.-]+)-(?P<taken>\d{8}T\d{6}Z)\.db")
@@ -33,10 +33,10 @@ def take_snapshot(data_dir: Path, revision: str) -> Path:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)  # customers' messages: readable by this user alone
         _vacuum_into(part)
-        _fsync(part)
+        fsync_file(part)
         part.replace(path)
-        _fsync(folder)
-        _fsync(data_dir)
+        fsync_folder(folder)
+        fsync_folder(data_dir)
     except (db.engine.dialect.loaded_dbapi.Error, OSError) as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -55,14 +55,6 @@ def _vacuum_into(path: Path) -> None:
     with contextlib.closing(db.engine.raw_connection()) as connection:
         driver: Any = connection.driver_connection
         driver.execute("VACUUM INTO ?", (str(path),))
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _drop_old(folder: Path, newest: Path) -> None:
