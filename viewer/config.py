@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     )
 
     VIEWER_ENV: Literal["production", "development"] = "development"
-    DATA_DIR: Path = Path("var")
+    DATA_DIR: Path = Field(default=Path("var"), validate_default=True)
     MEDIA_ROOT: Path | None = None  # default: DATA_DIR/media
     DATABASE_URL: SecretStr = SecretStr("")  # default: SQLite at DATA_DIR/viewer.db
     REDIS_URL: SecretStr = SecretStr("")  # default: the embedded Valkey on a socket in DATA_DIR
@@ -288,11 +288,11 @@ class Settings(BaseSettings):
 
     @property
     def data_dir(self) -> Path:
-        return _absolute(self.DATA_DIR)
+        return self.DATA_DIR
 
     @property
     def media_root(self) -> Path:
-        return self.data_dir / "media" if self.MEDIA_ROOT is None else _absolute(self.MEDIA_ROOT)
+        return self.MEDIA_ROOT or self.data_dir / "media"
 
     @property
     def database_url(self) -> str:

@@ -39,8 +39,8 @@ def opened_app(*, may_create: bool = False) -> Iterator[Flask]:
     `may_create` creates a missing database. Raises PROBLEMS.
     """
     app = new_app()
-    found = config.read()
     with app.app_context():
+        found = config.settings()
         with in_one_sentence(found):
             if may_create and schema.versions().is_new:
                 with host_lock.hold(found.data_dir):

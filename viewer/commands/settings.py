@@ -12,7 +12,6 @@ def show_settings() -> None:
     click.echo(f"# {HOME}={home()}")
     click.echo(f"# {file} {'was read' if file.is_file() else 'is not there'}")
     in_full = {
-        "DATA_DIR": found.data_dir,
         "MEDIA_ROOT": found.media_root,
         # The defaults hold no password.
         "DATABASE_URL": found.DATABASE_URL if found.DATABASE_URL else found.database_url,
