@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import redis
 import rq
 import sqlalchemy as sa
 
-from tests.support.pictures import picture
+from tests.support.pictures import HeldPicture
 from viewer import jobs
 from viewer.extensions import db
 from viewer.models import MediaAttachment
@@ -54,21 +53,15 @@ def test_a_job_that_is_enqueued_while_it_runs_disturbs_no_run(
     valkey_url: str,
 ) -> None:
     start, log = worker_process
-    arrived, go_on = threading.Event(), threading.Event()
-
-    def slowly() -> bytes:
-        arrived.set()
-        go_on.wait(60)
-        return picture()
-
-    deliver(message(media=[provider.serve(slowly)]).payload())
+    held = HeldPicture()
+    deliver(message(media=[provider.serve(held)]).payload())
     first = start()
-    assert arrived.wait(60), log.read_text()
+    assert held.is_asked_for.wait(60), log.read_text()
     [media_id] = db.session.scalars(sa.select(MediaAttachment.id))
     db.session.rollback()  # else SQLite would let no worker write
     jobs.enqueue(jobs.collect_media, media_id)
     start().wait(60)  # it finds the row claimed, and ends first
-    go_on.set()
+    held.may_go.set()
     first.wait(60)
 
     assert "Traceback" not in log.read_text()

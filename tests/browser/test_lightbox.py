@@ -543,12 +543,18 @@ def test_arriving_photos_disturb_nothing_that_is_open(four, page, deliver, work,
     assert page.url.endswith(f"#photo-{media(1).id}")  # the new one is the oldest: not in this list
 
 
-def test_the_whole_conversation_is_there_however_little_of_it_is_on_the_page(conversation, page):
+def long_conversation(conversation: Any) -> tuple[str, MediaAttachment]:
+    """One with 150 photos, a day apart: its address, and the first photo."""
     address = conversation([wall()])
     first = media()
     for n in range(1, 150):
         twin(first, f"{n}", sent_at=first.sent_at + timedelta(days=n))
     db.session.commit()
+    return address, first
+
+
+def test_the_whole_conversation_is_there_however_little_of_it_is_on_the_page(conversation, page):
+    address, first = long_conversation(conversation)
     page.goto(address)
     page.locator(f'a[data-slide="{first.id}"]').click()
     counted(page, 1, 150)
@@ -582,11 +588,7 @@ def test_a_browser_that_wants_no_more_addresses_shows_and_closes_all_the_same(
             };
         }""".replace("ALLOWED", str(allowed))
     )
-    address = conversation([wall()])
-    first = media()
-    for n in range(1, 150):
-        twin(first, f"{n}", sent_at=first.sent_at + timedelta(days=n))
-    db.session.commit()
+    address, first = long_conversation(conversation)
     page.goto(address)
     thumbnail = page.locator(f'a[data-slide="{first.id}"]')
     thumbnail.click()

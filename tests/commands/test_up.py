@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from contextlib import closing
 from io import BytesIO
 
@@ -11,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.support.hosts import Up, still_alive
-from tests.support.pictures import picture
+from tests.support.pictures import HeldPicture, picture
 from tests.support.servers import wait_until
 from tests.support.webhooks import SECRET
 from viewer import create_app
@@ -56,17 +55,11 @@ def test_one_command_carries_a_photo_home_mends_itself_and_stops_cleanly(
 def test_killed_in_the_middle_nothing_runs_on_and_the_next_start_finishes(
     up, provider, message, tmp_path
 ):
-    arrived, go_on = threading.Event(), threading.Event()
-
-    def slowly() -> bytes:
-        arrived.set()
-        go_on.wait(60)
-        return picture()
-
+    held = HeldPicture()
     host = up()
-    text = message(media=[provider.serve(slowly, content_type="image/jpeg")])
+    text = message(media=[provider.serve(held, content_type="image/jpeg")])
     confirmed = provider.deliver(f"{host.url}/webhooks/quo", text.payload(), secret=SECRET)
-    assert arrived.wait(60)
+    assert held.is_asked_for.wait(60)
     family = host.family()
     host.process.kill()
     host.process.wait()
@@ -75,7 +68,7 @@ def test_killed_in_the_middle_nothing_runs_on_and_the_next_start_finishes(
     # The lease of the dead runs out, and the last sweep was a while ago: nobody waits for a clock.
     host.rows("UPDATE media_attachments SET lease_until = '2026-01-01 00:00:00.000000'")
     host.rows("DELETE FROM duties")
-    go_on.set()
+    held.may_go.set()
 
     again = up()
     wait_until(lambda: again.thumbnail_of("Here is the crack") is not None)

@@ -8,7 +8,6 @@ import os
 import pickle
 import re
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +21,7 @@ import time_machine
 from rq.serializers import JSONSerializer
 
 from tests.support import servers
-from tests.support.pictures import picture
+from tests.support.pictures import HeldPicture, picture
 from tests.support.stored_files import row
 from tests.support.webhooks import SECRET
 from viewer import jobs
@@ -75,22 +74,16 @@ def worked() -> None:
 def test_75_a_queue_that_is_killed_while_a_photo_comes_costs_neither_it_nor_the_next(
     up, provider, message
 ):
-    arrived, go_on = threading.Event(), threading.Event()
-
-    def slowly() -> bytes:
-        arrived.set()
-        go_on.wait(60)
-        return picture()
-
+    held = HeldPicture()
     host = up()
     door = f"{host.url}/webhooks/quo"
-    provider.deliver(door, message(media=[provider.serve(slowly)]).payload(), secret=SECRET)
-    assert arrived.wait(60)
+    provider.deliver(door, message(media=[provider.serve(held)]).payload(), secret=SECRET)
+    assert held.is_asked_for.wait(60)
     [valkey] = [pid for pid, command in host.family().items() if VALKEY.search(command)]
     os.kill(valkey, signal.SIGKILL)
     second = message(media=[provider.serve(picture(colour="red"))])
     while_dead = provider.deliver(door, second.payload(), secret=SECRET)
-    go_on.set()
+    held.may_go.set()
 
     stored = "SELECT count(*) FROM media_attachments WHERE state = 'stored'"
     servers.wait_until(lambda: host.rows(stored) == [(2,)])

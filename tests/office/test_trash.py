@@ -19,8 +19,6 @@ from viewer import commands
 from viewer.extensions import db, media_store, now
 from viewer.models import (
     AuditEntry,
-    Evidence,
-    EvidenceItem,
     MediaAttachment,
     MediaLink,
     Message,
@@ -151,14 +149,7 @@ def test_only_what_is_old_enough_unlinked_and_no_evidence_is_given_up(anna, tras
     old, young, linked, evidence = trashed(35.01), trashed(34.99), trashed(90), trashed(90)
     restored, here = trashed(90), keep()
     db.session.add(MediaLink(media_id=linked.id, record_id=job.id))
-    proof = Evidence(record_id=job.id)
-    proof.items = [
-        EvidenceItem(
-            media_id=evidence.id, position=0, sha256=evidence.sha256, file_size=1,
-            mime_type="image/jpeg", file_path=evidence.file_path, sent_at=now(),
-        )
-    ]  # fmt: skip
-    db.session.add(proof)
+    factories.evidence(job, evidence)
     trash.restore(restored, anna)
     db.session.commit()
     everything = [old, young, linked, evidence, restored, here]

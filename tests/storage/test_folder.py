@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.stored_files import place
 from viewer.storage import Missing, Part, Stat, Unavailable, Workspace
 from viewer.storage.folder import Folder
 
@@ -26,13 +27,7 @@ def new_part(folder: Folder) -> Part:
 
 
 def put(folder: Folder, content: bytes, key: str = KEY) -> None:
-    part = new_part(folder)
-    try:
-        part.write(content)
-        part.seal()
-        folder.place(key, part.path)
-    finally:
-        part.discard()
+    place(content, key, Workspace(folder.root, folder), folder)
 
 
 def read(folder: Folder, key: str = KEY, start: int = 0) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.stored_files import place
 from viewer import storage
 from viewer.storage import (
     Missing,
@@ -48,16 +49,10 @@ def spool(store: Store, tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def put(store: Store, spool: Spool) -> Callable[..., None]:
-    def place(content: bytes, key: str = KEY) -> None:
-        part = spool.new_part()
-        try:
-            part.write(content)
-            part.seal()
-            store.place(key, part.path)
-        finally:
-            part.discard()
+    def put(content: bytes, key: str = KEY) -> None:
+        place(content, key, spool, store)
 
-    return place
+    return put
 
 
 def read(store: Store, key: str = KEY, *span: int) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.stored_files import place
 from viewer.storage import (
     Missing,
     Store,
@@ -29,14 +30,6 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def workspace(store: Store, tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "media", store)
-
-
-def put(workspace: Workspace, store: Store, content: bytes) -> None:
-    part = workspace.new_part()
-    part.write(content)
-    part.seal()
-    store.place(KEY, part.path)
-    part.discard()
 
 
 def test_a_failed_fsync_is_not_tried_again(workspace, monkeypatch):
@@ -106,7 +99,7 @@ def test_the_head_of_a_part_is_read_from_the_disk(workspace):
 
 
 def test_a_decoder_is_given_a_copy_and_leaves_nothing(workspace, store, tmp_path):
-    put(workspace, store, b"crack")
+    place(b"crack", KEY, workspace, store)
 
     with decoder_workspace(workspace, store, KEY) as (source, folder):
         seen = source.read_bytes(), source.parent, source.stat().st_nlink
@@ -120,7 +113,7 @@ def test_a_decoder_is_given_a_copy_and_leaves_nothing(workspace, store, tmp_path
 
 
 def test_a_decoder_that_dies_or_an_original_that_is_missing_leaves_nothing(workspace, store):
-    put(workspace, store, b"crack")
+    place(b"crack", KEY, workspace, store)
 
     with pytest.raises(RuntimeError), decoder_workspace(workspace, store, KEY):
         raise RuntimeError

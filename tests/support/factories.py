@@ -13,6 +13,8 @@ from viewer.models import (
     Contact,
     ContactNumber,
     Conversation,
+    Evidence,
+    EvidenceItem,
     MediaAttachment,
     MediaLink,
     Message,
@@ -129,6 +131,25 @@ def invoice(conversation: Conversation, number: str, **values: Any) -> WorkRecor
     return _record(
         conversation, Kind.INVOICE, **{"number": number, "status": Status.DRAFT, **values}
     )
+
+
+def evidence(record: WorkRecord, media: MediaAttachment) -> Evidence:
+    """A snapshot that holds this file, as if the quote had been sent."""
+    kept = Evidence(record_id=record.id, number=record.number)
+    kept.items.append(
+        EvidenceItem(
+            media_id=media.id,
+            position=0,
+            sha256=media.sha256,
+            file_size=1,
+            mime_type="image/jpeg",
+            file_path=media.file_path,
+            sent_at=NOW,
+        )
+    )
+    db.session.add(kept)
+    db.session.commit()
+    return kept
 
 
 def _record(conversation: Conversation, kind: WorkRecord.Kind, **values: Any) -> WorkRecord:

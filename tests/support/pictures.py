@@ -1,6 +1,7 @@
 """Pictures of one colour, and pictures like no other."""
 
 import io
+import threading
 
 from PIL import Image
 
@@ -22,3 +23,15 @@ def noise(width: int, height: int, sigma: float, kind: str = "JPEG", **options: 
     out = io.BytesIO()
     Image.effect_noise((width, height), sigma).convert("RGB").save(out, kind, **options)
     return out.getvalue()
+
+
+class HeldPicture:
+    """A picture that the provider sends only once it may: until then its download hangs."""
+
+    def __init__(self) -> None:
+        self.is_asked_for, self.may_go = threading.Event(), threading.Event()
+
+    def __call__(self) -> bytes:
+        self.is_asked_for.set()
+        self.may_go.wait(60)
+        return picture()

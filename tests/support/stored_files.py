@@ -13,6 +13,7 @@ from viewer import derive
 from viewer.extensions import db, media_store, now, spool
 from viewer.intake import derivatives
 from viewer.models import MediaAttachment, Message
+from viewer.storage import Spool, Store
 
 CopyState = MediaAttachment.CopyState
 
@@ -31,11 +32,7 @@ def keep(
     )
     kind = derive.sniff(content)
     name = f"2026/09/21/617-555-0123/messages/{uuid.uuid4()}"
-    part = spool().new_part()
-    part.write(content)
-    part.seal()
-    media_store().place(f"{name}.{kind.extension}", part.path)
-    part.discard()
+    place(content, f"{name}.{kind.extension}", spool(), media_store())
     [media] = factories.files(
         message,
         **{
@@ -56,6 +53,17 @@ def keep(
         db.session.refresh(media)
         db.session.commit()
     return media
+
+
+def place(content: bytes, key: str, spool: Spool, store: Store) -> None:
+    """These bytes under this key, as collect places them. Raises what the store raises."""
+    part = spool.new_part()
+    try:
+        part.write(content)
+        part.seal()
+        store.place(key, part.path)
+    finally:
+        part.discard()
 
 
 def stored_bytes(media: MediaAttachment) -> tuple[str, int, int]:

@@ -14,7 +14,7 @@ from tests.support.pages import NASTY, Page, counted
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, stored_bytes
 from viewer.extensions import db, media_store, now
-from viewer.models import AuditEntry, Evidence, EvidenceItem, MediaAttachment, Share, WebhookEvent
+from viewer.models import AuditEntry, MediaAttachment, Share, WebhookEvent
 from viewer.office import filing, trash
 
 State = MediaAttachment.State
@@ -244,15 +244,7 @@ def test_where_a_file_is_used_is_said_before_it_is_put_away(office):
     media = keep(message=factories.text(maria))
     job = factories.quote(maria, "Q-7")
     filing.link([media], job, None)
-    proof = Evidence(record_id=job.id, number="Q-7")
-    proof.items = [
-        EvidenceItem(
-            media_id=media.id, position=0, sha256=media.sha256, file_size=1,
-            mime_type="image/jpeg", file_path=media.file_path, sent_at=now(),
-        )
-    ]  # fmt: skip
-    db.session.add(proof)
-    db.session.commit()
+    factories.evidence(job, media)
     office.post("/shares", data={"title": "For her", "lasts": "7", "media": str(media.id)})
 
     asked = office.post(f"/media/{media.id}/trash")

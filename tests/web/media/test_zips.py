@@ -17,6 +17,7 @@ import requests
 from flask import Flask
 from werkzeug.exceptions import NotFound
 
+from tests.support import stored_files
 from tests.support.servers import serving
 from viewer.extensions import media_store, spool
 from viewer.web.media import zips
@@ -31,11 +32,7 @@ def keep(app: Flask, tmp_path: Path) -> Callable[..., zips.Entry]:
     def place(name: str, content: bytes, **words: Any) -> zips.Entry:
         digest = hashlib.sha256(content).hexdigest()
         key = f"{digest[:16]}-{os.urandom(4).hex()}.jpg"
-        part = spool().new_part()
-        part.write(content)
-        part.seal()
-        media_store().place(key, part.path)
-        part.path.unlink()
+        stored_files.place(content, key, spool(), media_store())
         return zips.Entry(
             **{
                 "key": key,

@@ -19,7 +19,7 @@ from tests.support import factories, samples
 from tests.support.metadata import MARKERS, PERSON, exif, tagged, telling_jpeg, told
 from tests.support.pages import Page, counted
 from tests.support.pictures import picture
-from tests.support.stored_files import keep, stored_bytes
+from tests.support.stored_files import keep, place, stored_bytes
 from viewer.extensions import db, media_store, now, spool
 from viewer.models import AuditEntry, MediaAttachment, Share, Throttle
 from viewer.office import filing, sharing
@@ -47,12 +47,9 @@ def share(log_in: Callable[..., Any]) -> Callable[..., str]:
 def small(media: MediaAttachment, content: bytes) -> MediaAttachment:
     """Give it a thumbnail and a preview of its own, without a child that makes them."""
     for name in ("thumbnail", "preview"):
-        part = spool().new_part()
-        part.write(content)
-        part.seal()
-        setattr(media, f"{name}_path", f"{media.file_stem}_{name}.jpg")
-        media_store().place(f"{media.file_stem}_{name}.jpg", part.path)
-        part.discard()
+        key = f"{media.file_stem}_{name}.jpg"
+        place(content, key, spool(), media_store())
+        setattr(media, f"{name}_path", key)
     media.width, media.height = 900, 600
     db.session.commit()
     return media
