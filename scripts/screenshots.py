@@ -10,7 +10,6 @@ Run it: make screenshots   (needs Chromium)
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,20 +22,21 @@ import requests
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.chromium import find_chromium
+from tests.support.servers import free_port
+from viewer.commands.demo import DEMO_PASSWORD
 from viewer.extensions import sqlite
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "screenshots"
 SIZES = {"phone": (360, 780), "desk": (1280, 900)}
-EMAIL, PASSWORD = "owner@demo.example", "show-me-the-cracks"  # of the demo's made-up owner
+EMAIL = "owner@demo.example"  # of the demo's made-up owner
 CUSTOMER = "Tom Brennan"
 
 
 @contextmanager
 def demo() -> Iterator[tuple[str, Path]]:
     """A demo of our own; its address and its database."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     base = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="shots") as folder:
         process = subprocess.Popen(
@@ -70,7 +70,7 @@ def until_quiet(base: str, database: Path) -> None:
 def log_in(page: Page) -> None:
     page.goto("/login")
     page.get_by_label("E-mail address").fill(EMAIL)
-    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("Password").fill(DEMO_PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_load_state("load")
 

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.conftest import BOTH
-from tests.support.servers import wait_until
+from tests.support.servers import free_port, wait_until
 from tests.support.stored_files import keep
 from viewer import create_app
 from viewer.extensions import db, media_store
@@ -31,8 +31,7 @@ def environ(settings: dict[str, Any]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def gunicorn(environ: dict[str, str], log: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with log.open("w") as said:
         server = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--threads", "2",
@@ -169,8 +168,7 @@ def test_a_worker_process_learns_whose_store_it_is_at_its_first_use(app, setting
 
 
 def test_a_database_that_is_not_there_yet_does_not_keep_the_server_from_starting(environ, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environ["DATABASE_URL"] = f"postgresql://viewer@127.0.0.1:{port}/viewer"
 
     with gunicorn(environ, tmp_path / "log") as address:

@@ -1,7 +1,6 @@
 """The `viewer` command in a shell of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.servers import free_port
 from viewer.config import Settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -39,8 +39,7 @@ def console(environment: dict[str, str], tmp_path: Path) -> Console:
 @pytest.fixture
 def port() -> str:
     """A free one."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
+    return str(free_port())
 
 
 def made(folder: Path) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.commands.conftest import assert_refused
-from tests.support.servers import wait_until
+from tests.support.servers import free_port, wait_until
 from viewer import host_lock
 
 PROVIDER = 8199
@@ -55,11 +55,6 @@ def demo(environment, tmp_path) -> Iterator[Callable[..., Demo]]:
             one.stop()
 
 
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
-
-
 @pytest.mark.proof
 def test_a_demo_runs_beside_a_demo_and_beside_settings_of_this_machine(demo, environment, tmp_path):
     # A real viewer's: none of them may reach the demo.
@@ -68,9 +63,9 @@ def test_a_demo_runs_beside_a_demo_and_beside_settings_of_this_machine(demo, env
         "TRUSTED_HOSTS=viewer.example\nREDIS_URL=redis://127.0.0.1:1\n"
     )
     environment["PUBLIC_URL"] = "https://viewer.example"
-    first = demo(free_port())
+    first = demo(str(free_port()))
     wait_until(first.has_photos, 180)
-    second = demo(free_port())
+    second = demo(str(free_port()))
     wait_until(second.has_photos, 180)
 
     assert first.stop() == 0
@@ -84,7 +79,7 @@ def test_a_demo_runs_beside_a_demo_and_beside_settings_of_this_machine(demo, env
 
 def test_kept_data_that_another_demo_has_is_not_shared(console, tmp_path):
     with host_lock.hold(tmp_path / "var" / "demo"):
-        done = console("demo", "--keep", "--port", free_port())
+        done = console("demo", "--keep", "--port", str(free_port()))
 
     assert_refused(done, f"DATA_DIR: {tmp_path}/var/demo is in use by", f"pid {os.getpid()} on")
     assert not (tmp_path / "var" / "demo-2").exists()
@@ -97,7 +92,9 @@ def test_a_port_that_is_taken_is_said_before_anything_is_removed(option, console
     kept.write_text("of the demo of yesterday")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        words = ["--port", port] if option == "--port" else ["--port", free_port(), option, port]
+        words = (
+            ["--port", port] if option == "--port" else ["--port", str(free_port()), option, port]
+        )
 
         done = console("demo", *words)
 

@@ -16,6 +16,7 @@ from tests.crash import checks
 from tests.crash.conftest import KILLED, photo
 from tests.crash.failpoints import PLACEMENT
 from tests.support import staff
+from tests.support.crowds import run_all
 from tests.support.hostile_server import HostileServer
 from viewer.storage.workspace import INCOMING
 
@@ -66,10 +67,7 @@ def test_every_delivery_that_was_answered_is_kept_when_the_server_dies_under_loa
         )
         for part in (texts[0::4], texts[1::4], texts[2::4], texts[3::4])
     ]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
+    run_all(senders)
 
     assert server.ended() == KILLED
     assert 1 <= len(scene.known.answered) < len(texts)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash import disks
-from tests.support.servers import wait_until
+from tests.support.servers import free_port, wait_until
 from viewer.storage.workspace import INCOMING
 
 
@@ -75,8 +74,7 @@ def test_5_a_delivery_is_on_the_disk_before_its_answer_is_on_the_wire(scene, mes
 @contextlib.contextmanager
 def _gunicorn(settings):
     """`viewer web` with one worker; its port, and which process its worker is."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "viewer", "web", "--processes", "1", "--port", str(port)],
         env=os.environ | {name: str(value) for name, value in settings.items()},

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from flask import Flask
 
 from tests.support import staff
 from tests.support.pictures import picture
-from tests.support.servers import wait_until
+from tests.support.servers import free_port, wait_until
 from viewer.extensions import db
 from viewer.models import MediaAttachment
 
@@ -33,11 +32,6 @@ def program(name: str) -> str:
     if found is None:
         pytest.skip(f"{name} is not installed; CI has it")
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def replaced(text: str, *pairs: tuple[str, str]) -> str:

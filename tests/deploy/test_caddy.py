@@ -15,12 +15,11 @@ from tests.deploy.conftest import (
     HOST,
     PHOTO,
     Site,
-    free_port,
     program,
     replaced,
 )
 from tests.payloads import signed
-from tests.support.servers import wait_until
+from tests.support.servers import free_port, wait_until
 from viewer.extensions import db
 from viewer.models import MediaAttachment, WebhookEvent
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy import dockerfile
-from tests.deploy.conftest import DEPLOY, ROOT, free_port
-from tests.support.servers import wait_until
+from tests.deploy.conftest import DEPLOY, ROOT
+from tests.support.servers import free_port, wait_until
 
 FILE = DEPLOY / "Dockerfile"
 

@@ -15,10 +15,10 @@ import requests
 from tests.conftest import OUR_NUMBER, SECRET
 from tests.crash import disks
 from tests.deploy import confine
-from tests.deploy.conftest import DEPLOY, PHOTO, ROOT, free_port, program
+from tests.deploy.conftest import DEPLOY, PHOTO, ROOT, program
 from tests.payloads import Message, signed
 from tests.support import samples
-from tests.support.servers import wait_until
+from tests.support.servers import free_port, wait_until
 from viewer.demo.provider import Provider
 from viewer.extensions import sqlite
 

@@ -29,6 +29,7 @@ from tests.conftest import BOTH
 from tests.payloads import signed
 from tests.support import servers
 from tests.support.pictures import picture
+from tests.support.servers import free_port
 from tests.support.stored_files import row
 from tests.support.webhooks import DOOR, SECRET, kept
 from viewer import create_app, extensions, jobs
@@ -288,8 +289,7 @@ def test_67_no_connection_is_used_in_another_process_than_the_one_that_opened_it
 def test_67_the_processes_of_the_web_server_share_only_what_their_parent_has(
     app, settings, message, stack
 ):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     parent = subprocess.Popen(
         [sys.executable, "-m", "viewer", "web", "--processes", "2", "--port", str(port)],
         env=os.environ | {name: str(value) for name, value in settings.items()},

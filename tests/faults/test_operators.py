@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from tests.conftest import BOTH
 from tests.payloads import signed
 from tests.support import servers
+from tests.support.crowds import run_all
 from tests.support.pictures import picture
 from tests.support.stored_files import originals_below, photos
 from tests.support.webhooks import LEGACY_SECRET, SECRET
@@ -129,10 +130,7 @@ def test_126_of_many_schedulers_that_come_at_once_one_sweeps(app, database):
             problems.append(problem)
 
     hosts = [threading.Thread(target=come, args=(number,)) for number in range(8)]
-    for host in hosts:
-        host.start()
-    for host in hosts:
-        host.join()
+    run_all(hosts)
 
     assert (len(done), problems) == (1, [])
     assert db.session.get(ScheduledTask, "sweep").holder is None
@@ -165,10 +163,7 @@ def test_128_twenty_retries_and_an_allowed_host_are_one_download(
 
     answers: list[int] = []
     people = [threading.Thread(target=press) for _ in range(10)]
-    for person in people:
-        person.start()
-    for person in people:
-        person.join()
+    run_all(people)
     work()
 
     assert told[0] is State.NEEDS_ATTENTION

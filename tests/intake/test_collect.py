@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import time_machine
 
 from tests.conftest import BOTH
+from tests.support.crowds import run_all
 from tests.support.hostile_server import HostileServer, answer, chunked, endless, in_turn
 from tests.support.pictures import picture
 from tests.support.stored_files import row
@@ -271,10 +272,7 @@ def test_many_runs_at_once_download_once(app, database, announced, provider, roo
             came.append(collect.collect(media_id))
 
     threads = [threading.Thread(target=run) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    run_all(threads)
 
     assert sorted(came) == [False] * 7 + [True]
     assert provider.gets(url) == 1

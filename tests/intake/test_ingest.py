@@ -13,6 +13,7 @@ from flask import Flask
 
 from tests.conftest import BOTH
 from tests.payloads import FOLDER, load
+from tests.support.crowds import run_all
 from viewer import jobs
 from viewer.extensions import db
 from viewer.intake import ingest
@@ -704,10 +705,3 @@ def changed_everywhere(payload: dict[str, Any], words: dict[str, str]) -> dict[s
 
 def compact(payload: Any) -> bytes:
     return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def run_all(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)

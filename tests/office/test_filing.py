@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
+from tests.support.crowds import run_all
 from tests.support.factories import (
     NOW,
     customer,
@@ -255,10 +256,7 @@ def test_many_people_who_link_the_same_files_at_once_leave_one_link_each(app, an
                 trouble.append(error)
 
     threads = [threading.Thread(target=go, args=(shift,)) for shift in range(6)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(60)
+    run_all(threads)
 
     assert trouble == []
     assert sorted(linked(job)) == sorted(wanted)
@@ -290,10 +288,7 @@ def test_linking_here_and_unlinking_there_at_once_leaves_the_tray_right(app, ann
         threading.Thread(target=go, args=args)
         for args in ((filing.unlink, one.id), (filing.link, other.id))
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    run_all(threads)
 
     assert trouble == []
     assert (linked(one), linked(other)) == ([], wanted)

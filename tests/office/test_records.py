@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
+from tests.support.crowds import run_all
 from tests.support.factories import NOW, customer, linked, photos, quote
 from viewer.extensions import db, now
 from viewer.models import AuditEntry, Conversation, Evidence, WorkEntry, WorkRecord
@@ -95,10 +96,7 @@ def test_quotes_made_at_one_moment_get_numbers_of_their_own(app, rosa):
             db.session.remove()
 
     threads = [threading.Thread(target=make) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(threads)
 
     assert sorted(numbers) == [f"Q-{101 + n}" for n in range(6)]
 
@@ -308,10 +306,7 @@ def test_two_who_send_at_one_moment_keep_one_list(app, rosa):
             db.session.remove()
 
     threads = [threading.Thread(target=send) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(threads)
 
     assert db.session.scalar(sa.select(sa.func.count()).select_from(Evidence)) == 1
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from tests.conftest import BOTH
 from tests.support import factories, samples
+from tests.support.crowds import run_all
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, stored_bytes
 from viewer import commands
@@ -243,10 +244,7 @@ def test_restoring_and_giving_up_at_once_never_leaves_a_row_without_bytes(app, a
 
     threads = [threading.Thread(target=one) for one in (restore, purge)]
     db.session.commit()
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(60)
+    run_all(threads)
 
     assert trouble == []
     for one in files:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.crowds import run_all
 from tests.support.stored_files import place
 from viewer import storage
 from viewer.storage import (
@@ -121,10 +122,7 @@ def test_of_many_that_want_one_name_one_gets_it_whole(store, put):
         won.append(content)
 
     threads = [threading.Thread(target=compete, args=(content,)) for content in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(threads)
 
     assert [read(store)] == won
 

@@ -1,7 +1,6 @@
 """Whole hosts: `viewer up` on a port and in a folder of its own, ended with the test."""
 
 import os
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -12,7 +11,7 @@ import pytest
 import requests
 
 from tests.support import staff
-from tests.support.servers import wait_until
+from tests.support.servers import free_port, wait_until
 from tests.support.webhooks import SECRET
 from viewer.extensions import sqlite
 
@@ -30,8 +29,7 @@ class Up:
         **settings: str,
     ) -> None:
         self.data_dir, self.command = data_dir, command
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = port or free.getsockname()[1]
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         empty = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "MEDIA_ROOT"), "")
         with (data_dir / "log").open("a") as log:

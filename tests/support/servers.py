@@ -5,6 +5,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -26,6 +27,12 @@ def wait_until(ready: Callable[[], bool], seconds: float = 60) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not ready after {seconds} s")
         time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody serves now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -27,6 +27,8 @@ from flask.testing import FlaskClient
 from tests.conftest import BOTH
 from tests.payloads import load, signed
 from tests.support import servers
+from tests.support.crowds import run_all
+from tests.support.servers import free_port
 from tests.support.webhooks import DOOR, LEGACY_SECRET, SECRET, elsewhere, kept
 from viewer import create_app, extensions
 from viewer.extensions import UnsafeDatabase, db
@@ -165,10 +167,7 @@ def test_two_bodies_of_one_event_at_a_dozen_doors_at_once_are_kept_once_each(app
         answers.append(app.test_client().post(DOOR, data=body, headers=headers).status_code)
 
     crowd = [threading.Thread(target=knock, args=parcel) for parcel in parcels]
-    for one in crowd:
-        one.start()
-    for one in crowd:
-        one.join()
+    run_all(crowd)
 
     assert answers == [204] * 12
     assert {body for _, body in kept(app)} == {body for body, _ in parcels}
@@ -185,10 +184,7 @@ def test_one_delivery_at_ten_doors_at_once_is_kept_once(app, message):
         answers.append(app.test_client().post(DOOR, data=body, headers=headers).status_code)
 
     threads = [threading.Thread(target=knock) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(threads)
 
     assert answers == [204] * 10
     assert [name for name, _ in kept(app)] == ["msg_crowd"]
@@ -366,10 +362,7 @@ def test_a_crowd_of_refusals_is_counted_to_the_last(app, monkeypatch):
             app.test_client().post(DOOR, data=b"rubbish")
 
     threads = [threading.Thread(target=knock) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(threads)
     app.extensions["refusals"].write()
 
     assert refusals(app) == {"no_signature": 150}
@@ -567,8 +560,7 @@ class Gunicorn:
     """`viewer web` on a port of its own."""
 
     def __init__(self, settings: dict[str, Any], **environment: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "viewer", "web", "--processes", "1", "--port", str(self.port)],

@@ -19,6 +19,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.conftest import BOTH
+from tests.support.crowds import run_all
 from viewer import create_app
 from viewer.extensions import db
 from viewer.models import ApiToken, AuditEntry, Invitation, Throttle, User, UserSession
@@ -307,10 +308,7 @@ def test_guesses_sent_at_one_moment_get_no_further_than_guesses_in_turn(app, own
         answers.append(someone.log_in(password="guess").status_code)
 
     threads = [threading.Thread(target=guess, args=(someone,)) for someone in crowd]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(threads)
 
     assert len(answers) == len(crowd)
     assert len(checked) == answers.count(401) == 10
@@ -959,10 +957,7 @@ def test_of_two_who_accept_at_once_one_is_in(app, owner, hashed):
     threads = [
         threading.Thread(target=accept, args=pair) for pair in zip(crowd, passwords, strict=True)
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(threads)
 
     assert sorted(answers.values()) == [303, 404, 404, 404]
     [winner] = [password for password, status in answers.items() if status == 303]
@@ -1094,10 +1089,7 @@ def test_two_owners_who_demote_each_other_at_once_leave_one(app, owner, office):
     threads = [
         threading.Thread(target=demote, args=pair) for pair in zip((olivia, omar), ids, strict=True)
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(threads)
 
     assert sorted(user.role for user in rows(User)) == ["field", "owner"]
 

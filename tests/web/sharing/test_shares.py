@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 
 from tests.conftest import BOTH
 from tests.support import factories, samples
+from tests.support.crowds import run_all
 from tests.support.metadata import MARKERS, PERSON, exif, tagged, telling_jpeg, told
 from tests.support.pages import Page, counted
 from tests.support.pictures import picture
@@ -385,10 +386,7 @@ def test_views_are_counted_each_once_but_not_by_machines_and_not_by_us(
         app.test_client().get(address)
 
     crowd = [threading.Thread(target=look) for _ in range(8)]
-    for one in crowd:
-        one.start()
-    for one in crowd:
-        one.join()
+    run_all(crowd)
     anonymous.head(address)
     anonymous.get(address, headers={"Sec-Purpose": "prefetch;prerender"})
     anonymous.get(f"{address}/1")
@@ -430,10 +428,7 @@ def test_a_clean_copy_is_made_once_for_all_who_ask_at_once(app, share):
         answers.append(app.test_client().get(f"{address}/1/download"))
 
     crowd = [threading.Thread(target=ask) for _ in range(6)]
-    for one in crowd:
-        one.start()
-    for one in crowd:
-        one.join()
+    run_all(crowd)
     [made] = (media_store().root / "shared").rglob("*.jpg")
     written = made.stat().st_mtime_ns
     again = app.test_client().get(f"{address}/1/download")
