@@ -47,6 +47,7 @@ from viewer.extensions import db, now
 from viewer.intake import sweep
 from viewer.models import User
 from viewer.office import accounts
+from viewer.upkeep import identity
 from viewer.web import access
 
 
@@ -214,8 +215,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCach
 
 
 @pytest.fixture
+def is_started() -> bool:
+    """Whether the folder has its marker already, as after a first start."""
+    return True
+
+
+@pytest.fixture
 def app(
-    settings: dict[str, Any], valkey_url: str, compiled: FileSystemBytecodeCache
+    settings: dict[str, Any], valkey_url: str, compiled: FileSystemBytecodeCache, is_started: bool
 ) -> Iterator[Flask]:
     redis.from_url(valkey_url).flushall()
     app = create_app(settings)
@@ -223,6 +230,8 @@ def app(
     app.test_client_class = Reader
     with app.app_context():
         _share_translations(db.engine)
+        if is_started:
+            identity.ensure()
         yield app
         db.session.rollback()
         db.engine.dispose()

@@ -17,8 +17,8 @@ import requests
 from tests.conftest import BOTH
 from tests.support.servers import free_port, wait_until
 from tests.support.stored_files import keep
-from viewer import create_app
-from viewer.extensions import db, media_store
+from viewer import create_app, holdings
+from viewer.extensions import db
 from viewer.upkeep import identity
 
 ROOT = Path(__file__).parent.parent
@@ -161,7 +161,7 @@ def test_a_worker_process_learns_whose_store_it_is_at_its_first_use(app, setting
     shutil.rmtree(tmp_path / "media")
 
     with early.app_context():
-        assert media_store().why_away() == "The disk for photos is not there: is it mounted?"
+        assert holdings.wanted().why_away() == "The disk for photos is not there: is it mounted?"
         db.session.remove()
         db.engine.dispose()
     assert media.is_stored

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Flask
 
-from viewer import config, extensions, jobs, logs
+from viewer import config, extensions, holdings, jobs, logs
 from viewer.web import (
     access,
     accounts,
@@ -46,6 +46,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     logs.init_app(app)
 
     extensions.init_app(app)
+    holdings.init_app(app)
     jobs.init_app(app)
 
     middleware.init_app(app)

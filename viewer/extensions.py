@@ -1,4 +1,4 @@
-"""The database and the media store: engine settings, declarative base, cluster-wide locks.
+"""The database: engine settings, declarative base, cluster-wide locks.
 
 Configure SQLite to be as durable as PostgreSQL: an acknowledged webhook must survive a power cut.
 `journal_mode=DELETE` with `synchronous=FULL`, SQLite's default, lost the last commit in five of
@@ -14,12 +14,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from flask import Flask, current_app, g, has_request_context, request
+from flask import Flask, g, has_request_context, request
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase, registry
-
-from viewer import storage
 
 try:  # prefer the newer SQLite, where pysqlite3 has a wheel
     from pysqlite3 import dbapi2 as sqlite
@@ -119,13 +117,6 @@ def init_app(app: Flask) -> None:
     migrate.init_app(
         app, db, directory=str(app.config["ROOT"] / "migrations"), include_name=is_of_a_model
     )
-    settings = app.config["SETTINGS"]
-    store = storage.from_url(f"folder:{settings.media_root}", settings.X_ACCEL_PREFIX)
-    app.extensions |= {
-        "store": store,
-        "spool": storage.Workspace(settings.media_root, store),
-        "store_is_known": False,
-    }
     with app.app_context():
         if is_sqlite:
             _make_sqlite_safe(db.engine)
@@ -155,7 +146,7 @@ class Lock(enum.StrEnum):
     OWNERS = "owners"  # one owner must remain: two could demote each other concurrently
     REFUSED_DELIVERIES = "refused"  # the hourly counter of refused deliveries
     SHARE_REQUESTS = "shared"  # the rate limit of share links, by client address
-    STORE_IDENTITY = "store identity"  # the single row with the identity of our store
+    STORE_IDENTITY = "store identity"  # the rows of stores, and their markers
     THROTTLE = "throttle"  # the rate limit of logins, by account and by client address
     # These take a key: `lock(Lock.NEXT_NUMBER, "quote")`.
     NEXT_NUMBER = "next "  # the next number of a kind of work record; key: the kind
@@ -179,46 +170,6 @@ def begin_writing() -> None:
     """Let this GET write: restart its transaction as a write. For the few pages that need it."""
     db.session.rollback()  # its snapshot may be stale, and SQLite then refuses the write
     g.writes = True
-
-
-def media_store() -> storage.Store:
-    """The store of originals and derivatives; it serves nothing unless its marker is ours.
-
-    The expected identity is read from the database on first use in each process, so the check
-    works under any WSGI server. Operations on the store raise storage.Unavailable on a mismatch.
-    """
-    found: storage.Store = current_app.extensions["store"]
-    if not current_app.extensions["store_is_known"]:
-        identity = _store_identity()
-        if identity is not None:
-            found.expect(str(identity))
-            current_app.extensions["store_is_known"] = True
-    return found
-
-
-def unproven_store() -> storage.Store:
-    """The same store without the identity check, for callers that determine its identity."""
-    settings = current_app.config["SETTINGS"]
-    return storage.from_url(f"folder:{settings.media_root}")
-
-
-def spool() -> storage.Spool:
-    """The spool: holds downloads until they are placed in the store."""
-    media_store()  # sets the expected identity: the spool, too, accepts nothing unless it is ours
-    found: storage.Spool = current_app.extensions["spool"]
-    return found
-
-
-def _store_identity() -> uuid.UUID | None:
-    """The store's id; None before the first start. Closes the transaction if it opened one."""
-    is_open = db.session().in_transaction()
-    # A table by name, not the model: this module must not import models.
-    known = sa.table("store_identities", sa.column("id", sa.Uuid()))
-    with db.session.no_autoflush:
-        found: uuid.UUID | None = db.session.scalar(sa.select(known.c.id))
-    if not is_open:
-        db.session.commit()  # the caller may block on a disk or a child next: hold no lock
-    return found
 
 
 def now() -> datetime:

@@ -94,8 +94,8 @@ export class Frame {
       when.title = known.exact_time;
       parts.from.append(who, " ", when);
     }
-    parts.caption.textContent = known.caption ?? "";
-    parts.caption.hidden = !known.caption;
+    parts.caption.textContent = [known.problem, known.caption].filter(Boolean).join(" ");
+    parts.caption.hidden = !parts.caption.textContent;
     parts.uses.replaceChildren(
       ...(known.uses ?? []).map(({ label, url }) => {
         const use = document.createElement("a");

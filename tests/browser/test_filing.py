@@ -21,7 +21,8 @@ from tests.support.factories import (
     visit,
     voicemail,
 )
-from viewer.extensions import db, media_store, now
+from viewer import holdings
+from viewer.extensions import db, now
 from viewer.models import MediaAttachment
 from viewer.office import filing
 
@@ -36,7 +37,7 @@ def painted(media):
     for index, one in enumerate(media):
         picture = io.BytesIO()
         Image.new("RGB", (48, 36), (120, 110 + 9 * (index % 10), 100)).save(picture, "JPEG")
-        path = media_store().root / one.file_path
+        path = holdings.wanted().root / one.file_path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture.getvalue())
         one.thumbnail_path, one.width, one.height = one.file_path, 48, 36

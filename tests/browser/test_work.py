@@ -8,7 +8,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, violations
 from tests.support.factories import NOW, customer, files, photos, quote, text, visit, voicemail
-from viewer.extensions import db, media_store
+from viewer import holdings
+from viewer.extensions import db
 from viewer.models import MediaAttachment, Message, WorkRecord
 from viewer.office import evidence, filing, records
 from viewer.search import indexing
@@ -29,7 +30,7 @@ def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
     for index, one in enumerate(media):
         picture = io.BytesIO()
         Image.new("RGB", (48, 36), (120, 110 + 9 * index, 100)).save(picture, "JPEG")
-        path = media_store().root / one.file_path
+        path = holdings.wanted().root / one.file_path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture.getvalue())
         one.thumbnail_path = one.preview_path = one.file_path

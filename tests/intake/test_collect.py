@@ -20,8 +20,8 @@ from tests.support.crowds import run_all
 from tests.support.hostile_server import HostileServer, answer, chunked, endless, in_turn
 from tests.support.pictures import picture
 from tests.support.stored_files import row
-from viewer import failpoint
-from viewer.extensions import db, media_store, now, spool
+from viewer import failpoint, holdings
+from viewer.extensions import db, now
 from viewer.intake import collect, ingest
 from viewer.models import MediaAttachment, WebhookEvent
 
@@ -56,12 +56,13 @@ def announced(app, deliver, message) -> Callable[..., list[Any]]:
 
 
 def stored_bytes(media: MediaAttachment) -> bytes:
-    with media_store().open(media.file_path) as file:
+    with holdings.wanted().open(media.file_path) as file:
         return file.read()
 
 
 def all_files(media_root: Path) -> list[Path]:
-    return sorted(path for path in media_root.rglob("*") if path.is_file())
+    found = (path for path in media_root.rglob("*") if path.is_file())
+    return sorted(path for path in found if path.name != ".viewer-store")
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def test_the_same_photo_in_two_messages_is_two_files(announced, provider):
     one, other = row(first), row(second)
     assert one.sha256 == other.sha256
     assert one.file_path != other.file_path
-    media_store().remove(one.file_path)
+    holdings.wanted().remove(one.file_path)
     assert stored_bytes(other) == tiny()
 
 
@@ -189,7 +190,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
     assert stored_bytes(media) == tiny()
     named = [path for path in all_files(root) if ".incoming" not in path.parts]
     assert named == [root / media.file_path]
-    spool().tidy(older_than=-1)
+    holdings.spool().tidy(older_than=-1)
     assert all_files(root) == named
 
 
@@ -233,7 +234,7 @@ def test_a_run_that_lost_its_lease_has_no_effect(announced, provider):
     before = {name: getattr(stored, name) for name in ("state", "sha256", "file_path", "attempts")}
 
     receipt = collect.Receipt(1, "0" * 64, collect.derive.sniff(b"GIF89a"))
-    assert collect._mark_stored(slow, receipt) is False
+    assert collect._mark_stored(slow, receipt, holdings.wanted_id()) is False
     collect._failed(slow, "The loser says so.")
     collect._later(slow, "The loser says so.")
     with pytest.raises(collect.LostClaim):
@@ -251,7 +252,7 @@ def test_a_run_that_lost_its_lease_does_not_disturb_the_one_that_has_it(announce
 
     with time_machine.travel(now() + timedelta(minutes=1)):
         quick = collect._claim(media_id)
-        assert collect._mark_stored(slow, receipt) is False
+        assert collect._mark_stored(slow, receipt, holdings.wanted_id()) is False
         collect._failed(slow, "The loser says so.", at_once=True)
         collect._later(slow, "The loser says so.")
 
@@ -579,7 +580,7 @@ def test_a_person_may_ask_again(announced, provider):
 
 @contextlib.contextmanager
 def mounted(folder: Path, options: str) -> Iterator[None]:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "viewer-test", str(folder)], check=True)
     try:
         yield
@@ -602,6 +603,7 @@ def small_disk(app, root, tmp_path) -> Iterator[Path]:
     if not may_mount(tmp_path):
         pytest.skip("needs root and the right to mount a tmpfs")
     with mounted(root, "size=64k"):
+        holdings.unproven().mark(str(holdings.wanted_id()))
         yield root
 
 
@@ -645,7 +647,8 @@ def test_a_read_only_disk_costs_no_patience(small_disk, announced, provider):
 def test_a_disk_without_inodes_costs_no_patience(app, root, tmp_path, announced, provider):
     if not may_mount(tmp_path):
         pytest.skip("needs root and the right to mount a tmpfs")
-    with mounted(root, "size=1m,nr_inodes=3"):
+    with mounted(root, "size=1m,nr_inodes=4"):
+        holdings.unproven().mark(str(holdings.wanted_id()))
         [media_id] = announced(provider.serve(tiny()))
 
         assert collect.collect(media_id) is False

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tests.support.pictures import noise
-from viewer import commands, derive, jobs
-from viewer.extensions import db, media_store, now
+from viewer import commands, derive, holdings, jobs
+from viewer.extensions import db, now
 from viewer.intake import derivatives
 from viewer.models import MediaAttachment
 from viewer.upkeep import identity
@@ -62,7 +62,7 @@ def again(media: MediaAttachment) -> MediaAttachment:
 
 
 def digest(key: str) -> str:
-    with media_store().open(key) as file:
+    with holdings.wanted().open(key) as file:
         return hashlib.sha256(file.read()).hexdigest()
 
 
@@ -93,7 +93,7 @@ def test_a_photo_has_its_copies_beside_an_untouched_original(stored):
         f"{stem}_preview.jpg",
     )
     assert digest(media.file_path) == media.sha256
-    with media_store().open(media.thumbnail_path) as file, Image.open(file) as small:
+    with holdings.wanted().open(media.thumbnail_path) as file, Image.open(file) as small:
         assert small.size == (480, 320)
 
 
@@ -211,13 +211,13 @@ def test_copies_that_were_deleted_are_made_again(stored):
     derivatives.make_copies(media.id)
     media = again(media)
     assert media.thumbnail_path
-    media_store().remove(media.thumbnail_path)  # the preview is still there, and in the way
+    holdings.wanted().remove(media.thumbnail_path)  # the preview is still there, and in the way
 
     media.copy_state, media.copy_due_at, media.copy_attempts = CopyState.DUE, now(), 0
     db.session.commit()
     assert derivatives.make_copies(media.id) is True
 
-    assert media_store().stat(again(media).thumbnail_path).size > 0
+    assert holdings.wanted().stat(again(media).thumbnail_path).size > 0
 
 
 def test_a_second_run_while_one_is_at_it_does_nothing(stored, monkeypatch):
@@ -234,10 +234,10 @@ def test_a_second_run_while_one_is_at_it_does_nothing(stored, monkeypatch):
 def small_disk(app, tmp_path) -> Iterator[int]:
     """The store is on a disk of this many bytes."""
     root, size = app.config["SETTINGS"].media_root, 1024 * 1024
-    root.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "viewer-test", str(root)]
     if os.getuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
         pytest.skip("needs root and the right to mount a tmpfs")
+    holdings.unproven().mark(str(holdings.wanted_id()))
     yield size
     subprocess.run(["umount", str(root)], check=True)
 
@@ -265,7 +265,7 @@ def test_a_full_disk_is_not_the_files_fault(room, app, small_disk, stored):
 
 def test_an_original_that_is_gone_is_no_endless_work(stored):
     [media] = stored(noisy())
-    media_store().remove(media.file_path)
+    holdings.wanted().remove(media.file_path)
 
     assert derivatives.make_copies(media.id) is False
 

@@ -15,8 +15,8 @@ import time_machine
 from tests.conftest import BOTH
 from tests.support.pictures import picture
 from tests.support.stored_files import row
-from viewer import jobs, schedule
-from viewer.extensions import db, now, spool
+from viewer import holdings, jobs, schedule
+from viewer.extensions import db, now
 from viewer.intake import collect, derivatives, ingest, sweep
 from viewer.models import MediaAttachment, WebhookEvent
 from viewer.storage import Workspace
@@ -251,7 +251,7 @@ def test_a_disk_that_hangs_while_it_is_tidied_keeps_nobody_from_the_database(
 
 
 def test_parts_of_dead_writers_are_cleared_and_of_the_living_are_not(app):
-    living, dead = spool().new_part(), spool().new_part()
+    living, dead = holdings.spool().new_part(), holdings.spool().new_part()
     fcntl.flock(dead.file, fcntl.LOCK_UN)  # as its death would
     long_ago = time.time() - sweep.PART_AGE - 1
     for part in (living, dead):

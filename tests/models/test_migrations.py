@@ -160,7 +160,7 @@ def test_no_migration_loses_a_row_of_a_table_that_stays(empty):
 
     while "catch_up_marks" in counts():  # back to the first of all
         flask_migrate.downgrade()
-        stays = counts().items()
+        stays = {name: rows for name, rows in counts().items() if name in whole}.items()
         assert stays <= whole.items()
         flask_migrate.upgrade(revision="+1")
         assert stays <= counts().items()

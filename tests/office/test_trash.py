@@ -16,8 +16,9 @@ from tests.support import factories, samples
 from tests.support.crowds import run_all
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, stored_bytes
-from viewer import commands
-from viewer.extensions import db, media_store, now
+from viewer import commands, holdings
+from viewer.extensions import db, now
+from viewer.holdings import Finding
 from viewer.models import (
     AuditEntry,
     MediaAttachment,
@@ -25,7 +26,7 @@ from viewer.models import (
     Message,
     User,
 )
-from viewer.office import accounts, filing, sharing, trash
+from viewer.office import accounts, filing, findings, sharing, trash
 from viewer.search import query
 from viewer.storage import Missing, Unavailable
 from viewer.upkeep import identity
@@ -66,7 +67,7 @@ def hash_of(path: Path) -> str:
 
 def lies(key: str) -> bool:
     try:
-        media_store().stat(key)
+        holdings.wanted().stat(key)
     except Missing:
         return False
     return True
@@ -191,7 +192,7 @@ def test_what_is_given_up_leaves_its_hash_and_its_bytes_in_quarantine(content, m
     trash.purge([media.id], anna)
 
     gone = fresh(media)
-    path = media_store().root / trash.quarantine_key(gone)
+    path = holdings.wanted().root / trash.quarantine_key(gone)
     assert (hash_of(path), path.stat().st_mtime_ns, path.stat().st_mode) == was
     assert (gone.state, gone.sha256) == (State.TRASHED, was[0])
     assert [key for key in [gone.file_path, clean.key, *copies] if lies(key)] == []
@@ -278,7 +279,7 @@ def test_a_purge_that_died_is_finished_by_the_next(where, anna, trashed, monkeyp
     monkeypatch.undo()
     trash.purge([], anna)
 
-    path = media_store().root / trash.quarantine_key(media)
+    path = holdings.wanted().root / trash.quarantine_key(media)
     assert died_at[0] is not None
     assert died_at[1] is None
     assert fresh(media).quarantined_at is not None
@@ -288,13 +289,13 @@ def test_a_purge_that_died_is_finished_by_the_next(where, anna, trashed, monkeyp
 
 def test_without_its_disk_nothing_is_given_up_half(anna, trashed):
     media = trashed(40)
-    media_store().expect("another store")
+    holdings.wanted().expect("another store")
 
     with pytest.raises(Unavailable):
         trash.purge([media.id], anna)
 
     assert fresh(media).quarantined_at is None
-    media_store()._expected = None
+    identity.ensure()
     trash.purge([], anna)
     assert fresh(media).quarantined_at is not None
     assert lies(trash.quarantine_key(media))
@@ -304,7 +305,7 @@ def test_a_file_that_is_being_read_is_read_to_its_end_although_it_is_given_up(an
     content = picture(colour="teal")
     media = trashed(40, content=content)
 
-    with media_store().open(media.file_path) as file:
+    with holdings.wanted().open(media.file_path) as file:
         first = file.read(100)
         trash.purge([media.id], anna)
         rest = file.read()
@@ -358,26 +359,31 @@ def test_the_command_says_how_many_and_deletes_only_when_told_to(
 
 
 def spoil(media: MediaAttachment, content: bytes | None) -> None:
-    path = media_store().root / media.file_path
+    path = holdings.wanted().root / media.file_path
     path.chmod(0o600)
     path.unlink() if content is None else path.write_bytes(content)
 
 
 @BOTH
 @pytest.mark.parametrize(
-    ("content", "problem"), [(picture(), None), (b"rot", trash.DAMAGE), (None, trash.LOSS)]
+    ("content", "problem"),
+    [
+        (picture(), None),
+        (b"rot", findings.PROBLEMS[Finding.DIFFERENT]),
+        (None, findings.PROBLEMS[Finding.MISSING]),
+    ],
 )
 def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
     media = keep(picture())
     spoil(media, content)
 
-    trash.note_finding(media, trash.check_file(media))
+    findings.note_finding(media, holdings.check_file(media))
     db.session.commit()
     row = fresh(media)
     found = row.state, row.problem
     spoil(media, b"") if content is not None else None
-    (media_store().root / media.file_path).write_bytes(picture())
-    trash.note_finding(row, trash.check_file(row))
+    (holdings.wanted().root / media.file_path).write_bytes(picture())
+    findings.note_finding(row, holdings.check_file(row))
     db.session.commit()
 
     assert found == ((State.STORED, None) if problem is None else (State.DAMAGED, problem))
@@ -387,11 +393,11 @@ def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
 def test_a_check_of_what_was_put_away_meanwhile_marks_nothing(anna):
     media = keep()
     spoil(media, b"rot")
-    finding = trash.check_file(media)
+    finding = holdings.check_file(media)
     trash.trash(media, anna)
     db.session.commit()
 
-    trash.note_finding(media, finding)
+    findings.note_finding(media, finding)
     db.session.commit()
 
     assert fresh(media).state is State.TRASHED
@@ -453,7 +459,7 @@ def test_originals_are_the_same_bytes_after_everything(anna):
     was = stored_bytes(media)
 
     trash.set_caption(media, "East wall")
-    trash.note_finding(media, trash.check_file(media))
+    findings.note_finding(media, holdings.check_file(media))
     sharing.clean_copy(media)
     with time_machine.travel(now() + timedelta(days=1)):
         trash.trash(media, anna)

@@ -12,13 +12,18 @@ from click.testing import CliRunner, Result
 from tests.conftest import BOTH
 from tests.support.pictures import picture
 from tests.support.stored_files import keep
-from viewer import commands, create_app
-from viewer.extensions import db, media_store
-from viewer.models import MediaAttachment, StoreIdentity
+from viewer import commands, create_app, holdings
+from viewer.extensions import db
+from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import from_url
 from viewer.upkeep import adoption, identity
 
 State = MediaAttachment.State
+
+
+@pytest.fixture
+def is_started() -> bool:
+    return False
 
 
 @pytest.fixture
@@ -78,22 +83,24 @@ def test_photos_that_were_moved_by_hand_are_adopted_after_a_look_and_a_yes(moved
         f"{moved}: of 5 files 5 are there with their size, 5 of them were read through; "
         "0 are missing, 0 are different"
     ) in yes.output
-    assert (moved / ".viewer-store").read_text() == media_store().identity()
+    assert (moved / ".viewer-store").read_text() == holdings.wanted().identity()
     start(settings)
 
 
 @BOTH
 def test_an_old_database_that_met_no_folder_yet_adopts_its_own(app, adopt, settings, tmp_path):
+    identity.ensure()
     keep()
-    with pytest.raises(identity.WrongStore, match=r"knows none yet.*viewer storage adopt"):
+    (tmp_path / "media" / ".viewer-store").unlink()
+    with pytest.raises(identity.WrongStore, match=r"has no marker.*viewer storage adopt"):
         start(settings)
 
     assert adopt("--yes").exit_code == 0
 
     start(settings)
-    known = db.session.scalars(sa.select(StoreIdentity)).one()
+    known = db.session.scalars(sa.select(RegisteredStore)).one()
     assert (tmp_path / "media" / ".viewer-store").read_text() == str(known.id)
-    assert not media_store().is_away()  # in a process that was running all the while
+    assert not holdings.wanted().is_away()  # in a process that was running all the while
 
 
 def test_one_scar_is_shown_and_forgiven(moved, adopt, settings):

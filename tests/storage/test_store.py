@@ -179,7 +179,7 @@ def test_the_checksum_is_of_all_bytes(store, put):
     content = bytes(range(256)) * 5000
     put(content)
 
-    found = checksum(store, KEY, head_size=8)
+    found = checksum(store.open(KEY), head_size=8)
 
     assert (found.size, found.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     assert found.head == content[:8]

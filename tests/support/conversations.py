@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from tests.support.factories import NOW
+from viewer import holdings
 from viewer.extensions import db
 from viewer.models import Contact, ContactNumber, Conversation, MediaAttachment, Message
 
@@ -56,6 +57,7 @@ def attach(app: Flask) -> Callable[..., MediaAttachment]:
                 "file_path": f"{name}.jpg",
                 "file_stem": name,
                 "source_key": name,
+                "storage": holdings.wanted_id(),
                 "openphone_url": "http://127.0.0.1:9/gone",
                 "media_type": MediaAttachment.MediaType.PHOTO,
                 "created_at": NOW - timedelta(minutes=14),

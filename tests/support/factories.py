@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from viewer import holdings
 from viewer.extensions import db
 from viewer.models import (
     Contact,
@@ -82,6 +83,7 @@ def files(message: Message, count: int = 1, **values: Any) -> list[MediaAttachme
                     "media_type": MediaAttachment.MediaType.PHOTO,
                     "state": MediaAttachment.State.STORED,
                     "sha256": hashlib.sha256(name.encode()).hexdigest(),
+                    "storage": holdings.wanted_id(),
                     "file_size": 48210,
                     "is_unfiled": message.is_incoming,
                     "sent_at": message.sent_at,

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from tests.support import factories
 from tests.support.pictures import picture
-from viewer import derive
-from viewer.extensions import db, media_store, now, spool
+from viewer import derive, holdings
+from viewer.extensions import db, now
 from viewer.intake import derivatives
 from viewer.models import MediaAttachment, Message
 from viewer.storage import Spool, Store
@@ -32,7 +32,7 @@ def keep(
     )
     kind = derive.sniff(content)
     name = f"2026/09/21/617-555-0123/messages/{uuid.uuid4()}"
-    place(content, f"{name}.{kind.extension}", spool(), media_store())
+    place(content, f"{name}.{kind.extension}", holdings.spool(), holdings.wanted())
     [media] = factories.files(
         message,
         **{
@@ -68,7 +68,7 @@ def place(content: bytes, key: str, spool: Spool, store: Store) -> None:
 
 def stored_bytes(media: MediaAttachment) -> tuple[str, int, int]:
     """What must never change of an original: its hash, when it was written, who may write."""
-    path = media_store().root / media.file_path
+    path = holdings.wanted().root / media.file_path
     found = path.stat()
     return hashlib.sha256(path.read_bytes()).hexdigest(), found.st_mtime_ns, found.st_mode
 
@@ -77,7 +77,7 @@ def twin(of: MediaAttachment, name: str, **values: Any) -> MediaAttachment:
     """A row that shares the bytes of another: a long conversation without waiting for it."""
     shared = (
         "conversation_id", "message_id", "sha256", "file_size", "mime_type", "media_type", "state",
-        "downloaded_at", "thumbnail_path", "preview_path", "width", "height",
+        "downloaded_at", "storage", "thumbnail_path", "preview_path", "width", "height",
     )  # fmt: skip
     media = MediaAttachment(
         **{column: getattr(of, column) for column in shared},

@@ -263,7 +263,7 @@ def test_without_a_key_nobody_expects_a_catch_up(swept, time_machine_at):
 def test_a_disk_that_is_nearly_full_is_an_alarm(swept, monkeypatch):
     monkeypatch.setattr(health, "LEAST_FREE", 1.1)  # no disk has that
 
-    assert alarms() == {"disk_database_low"}
+    assert alarms() == {"disk_database_low", "disk_photos_low"}
 
 
 def test_page_machine_and_monitor_read_the_same(swept, client, deliver):

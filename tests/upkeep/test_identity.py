@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from viewer import create_app
-from viewer.extensions import db, media_store, spool
-from viewer.models import MediaAttachment, StoreIdentity
+from viewer import create_app, holdings
+from viewer.extensions import db
+from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import Unavailable
 from viewer.upkeep import health, identity
+
+
+@pytest.fixture
+def is_started() -> bool:
+    return False
 
 
 def start_again(settings):
@@ -23,20 +28,20 @@ def start_again(settings):
 
 def test_a_first_start_marks_an_empty_folder_and_later_starts_know_it(app, settings):
     identity.ensure()
-    first = media_store().identity()
+    first = holdings.wanted().identity()
 
     start_again(settings)
 
-    assert media_store().identity() == first
+    assert holdings.wanted().identity() == first
 
 
 def test_a_first_start_that_died_before_its_commit_is_finished_by_the_next(app, settings):
-    db.session.add(StoreIdentity())
+    db.session.add(RegisteredStore())
     db.session.commit()
 
     start_again(settings)
 
-    assert str(db.session.query(StoreIdentity).one().id) == media_store().identity()
+    assert str(db.session.query(RegisteredStore).one().id) == holdings.wanted().identity()
 
 
 def test_a_first_start_that_died_while_it_marked_the_folder_is_finished_by_the_next(
@@ -54,11 +59,11 @@ def test_a_first_start_that_died_while_it_marked_the_folder_is_finished_by_the_n
         with pytest.raises(Died):
             identity.ensure()
     db.session.rollback()
-    assert media_store().identity() is None
+    assert holdings.wanted().identity() is None
 
     start_again(settings)
 
-    assert str(db.session.query(StoreIdentity).one().id) == media_store().identity()
+    assert str(db.session.query(RegisteredStore).one().id) == holdings.wanted().identity()
     assert [path.name for path in (tmp_path / "media").iterdir()] == [".viewer-store"]
 
 
@@ -116,9 +121,9 @@ def test_a_disk_that_goes_away_gets_nothing_and_a_photo_waits_for_it(
     assert "store_away" in alarms
     assert list((tmp_path / "media").rglob("*")) == []
     marker.write_text(said)
-    media_store().expect("another")
+    holdings.wanted().expect("another")
     with pytest.raises(Unavailable):
-        spool().new_part()
+        holdings.spool().new_part()
 
 
 def test_a_photo_on_a_disk_that_is_away_is_not_called_missing(
@@ -161,7 +166,7 @@ def test_a_folder_that_cannot_be_used_stops_the_start_with_a_sentence(
         assert str(problem.value).endswith("Read-only file system")
         monkeypatch.undo()
         identity.ensure()  # once it may be written to
-        assert media_store().identity() is not None
+        assert holdings.wanted().identity() is not None
 
 
 def test_the_command_says_it_in_one_line(app, settings, tmp_path):

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from viewer import host_lock, jobs, supervise, valkey
+from viewer import holdings, host_lock, jobs, supervise, valkey
 from viewer import schedule as clock
 from viewer.commands.context import (
     PROBLEMS,
@@ -26,7 +26,7 @@ from viewer.commands.context import (
     opened_app,
 )
 from viewer.config import Settings, read
-from viewer.extensions import db, spool
+from viewer.extensions import db
 from viewer.loopback import is_loopback
 from viewer.models import User
 from viewer.upkeep import identity
@@ -70,7 +70,7 @@ def run_host(settings: Settings, host: str, port: int, parts_lock: int) -> int:
     finally:
         # A disk or database that is gone by now must not turn a clean exit into an error.
         with contextlib.suppress(*PROBLEMS), opened_app():
-            spool().tidy(older_than=0)  # all writers have ended: remove every partial file
+            holdings.spool().tidy(older_than=0)  # all writers have ended: remove every partial file
 
 
 def must_be_free(host: str, port: int, option: str = "--port") -> None:

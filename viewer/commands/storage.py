@@ -2,8 +2,8 @@
 
 import click
 
-from viewer import create_app
-from viewer.extensions import db, unproven_store
+from viewer import create_app, holdings
+from viewer.extensions import db
 from viewer.storage import Unavailable
 from viewer.upkeep import adoption, schema
 
@@ -45,7 +45,7 @@ def adopt(yes: bool, sample: int, lost: int) -> None:
 
 def _adopt(yes: bool, sample: int, lost: int) -> None:
     schema.check()  # not opened_app(): it would refuse this very folder
-    store = unproven_store()
+    store = holdings.unproven()
     adoption.check_marker(store)
     files = adoption.expected_files()
     total = len(files) + min(sample, len(files))

@@ -27,9 +27,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from viewer import derive, leases
+from viewer import derive, holdings, leases
 from viewer.config import Settings, settings
-from viewer.extensions import db, media_store, now, spool
+from viewer.extensions import db, now
 from viewer.failpoint import failpoint
 from viewer.intake import addresses, fetch, rest_client
 from viewer.models import MediaAttachment
@@ -94,8 +94,9 @@ def collect(media_id: uuid.UUID) -> bool:
     if claim is None:
         return False
     failpoint("collect.claimed")
-    store = media_store()
+    store = holdings.wanted()
     try:
+        storage = holdings.wanted_id()
         with _renewed(claim):
             adopted = _adopt(store, claim)
             receipt = adopted or _download(store, claim)
@@ -118,7 +119,7 @@ def collect(media_id: uuid.UUID) -> bool:
         _failed(claim, str(trouble), at_once=True)
         return False
     failpoint("collect.placed")
-    if not _mark_stored(claim, receipt):
+    if not _mark_stored(claim, receipt, storage):
         return False
     failpoint("collect.stored")
     log.info("media=%s stored bytes=%d adopted=%s", media_id, receipt.size, bool(adopted))
@@ -202,7 +203,7 @@ def _adopt(store: Store, claim: Claim) -> Receipt | None:
 
 def _what_lies_under(store: Store, path: str) -> Receipt | None:
     try:
-        found = checksum(store, path, derive.HEAD_SIZE)
+        found = checksum(store.open(path), derive.HEAD_SIZE)
     except Missing:  # also what is no file: a link, a pipe, a folder
         return None
     return Receipt(found.size, found.sha256, derive.sniff(found.head))
@@ -212,7 +213,7 @@ def _what_lies_under(store: Store, path: str) -> Receipt | None:
 
 
 def _download(store: Store, claim: Claim) -> Receipt:
-    part = spool().new_part()
+    part = holdings.spool().new_part()
     try:
         fetched = _fetch(claim, part)
         part.seal()
@@ -276,7 +277,7 @@ def _keep_rejected(store: Store, claim: Claim, part: Part) -> None:
 def _compare_with_second(claim: Claim, first: Receipt) -> None:
     """Download again and compare. Without Content-Length a truncated file looks whole; two equal
     downloads were not truncated by chance."""
-    part = spool().new_part()
+    part = holdings.spool().new_part()
     try:
         again = _fetch(claim, part)
     finally:
@@ -326,22 +327,24 @@ def _intend(claim: Claim, path: str, receipt: Receipt) -> bool:
 # --- 7. say so -----------------------------------------------------------------------------
 
 
-def _mark_stored(claim: Claim, receipt: Receipt) -> bool:
+def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID) -> bool:
     kind = receipt.kind
     nothing_to_copy = kind.media_type == MediaAttachment.MediaType.DOCUMENT.value
-    copy_state = MediaAttachment.CopyState
+    copy_state, moment = MediaAttachment.CopyState, now()
     return _write(
         claim,
         state=State.STORED,
         media_type=MediaAttachment.MediaType(kind.media_type),
-        downloaded_at=now(),
+        storage=storage,
+        downloaded_at=moment,
+        verified_at=moment,  # hashed as it came
         lease_until=None,
         next_attempt_at=None,
         problem=None,
         failures=0,
         first_failed_at=None,
         copy_state=copy_state.MADE if nothing_to_copy else copy_state.DUE,
-        copy_due_at=None if nothing_to_copy else now(),
+        copy_due_at=None if nothing_to_copy else moment,
     )
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from viewer import derive
-from viewer.extensions import db, media_store, now, spool
+from viewer import derive, holdings
+from viewer.extensions import db, now
 from viewer.failpoint import failpoint
 from viewer.models import MediaAttachment
 from viewer.storage import (
@@ -41,14 +41,14 @@ def make_copies(media_id: uuid.UUID) -> bool:
     media = _claim(media_id)
     if media is None:
         return False
-    store = media_store()
     try:
-        with decoder_workspace(spool(), store, media.file_path) as (source, folder):
+        original = holdings.open_file(media, media.file_path)
+        with decoder_workspace(holdings.spool(), original) as (source, folder):
             derived = derive.derive(
                 source, media.mime_type or "", folder, _limits(media.media_type)
             )
             failpoint("copies.derived")
-            values = _place_derivatives(store, media, derived)
+            values = _place_derivatives(holdings.store_of(media), media, derived)
     except derive.Unreadable as reason:
         return _write(media, copy_state=CopyState.IMPOSSIBLE, copy_problem=str(reason)[:500])
     except derive.Killed as reason:
@@ -77,6 +77,21 @@ def retry(media: MediaAttachment) -> None:
     if media.is_stored and media.copy_state is CopyState.IMPOSSIBLE:
         media.copy_state, media.copy_due_at = CopyState.DUE, now()
         media.copy_attempts, media.copy_problem = 0, None
+
+
+def make_again(media: MediaAttachment) -> bool:
+    """Make derivatives due that are missing from the store. Whether it did. Does not commit."""
+    done = db.session.execute(
+        sa.update(MediaAttachment)
+        .where(
+            MediaAttachment.id == media.id,
+            MediaAttachment.state == MediaAttachment.State.STORED,
+            MediaAttachment.copy_state == CopyState.MADE,
+        )
+        .values(copy_state=CopyState.DUE, copy_due_at=now(), copy_attempts=0, copy_problem=None)
+        .execution_options(synchronize_session=False)
+    )
+    return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
 def _limits(media_type: MediaAttachment.MediaType) -> derive.Limits:

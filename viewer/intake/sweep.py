@@ -11,7 +11,8 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from viewer.extensions import db, now, spool
+from viewer import holdings
+from viewer.extensions import db, now
 from viewer.intake import collect
 from viewer.models import MediaAttachment, WebhookEvent
 
@@ -54,7 +55,7 @@ def tidy() -> int:
 
     Call it without an open transaction: a disk that hangs must not block the database.
     """
-    return spool().tidy(older_than=PART_AGE)
+    return holdings.spool().tidy(older_than=PART_AGE)
 
 
 def due() -> Due:

@@ -28,7 +28,7 @@ from viewer.models.people import (
 from viewer.models.scheduled_tasks import ScheduledTask
 from viewer.models.searching import SearchEntry, Term
 from viewer.models.shares import Share, ShareItem
-from viewer.models.stores import StoreIdentity
+from viewer.models.stores import RegisteredStore, UpkeepRun
 from viewer.models.work import STATUSES, Evidence, EvidenceItem, MediaLink, WorkEntry, WorkRecord
 
 __all__ = [
@@ -48,14 +48,15 @@ __all__ = [
     "Message",
     "PhoneLine",
     "RefusedDelivery",
+    "RegisteredStore",
     "ScheduledTask",
     "SearchEntry",
     "Share",
     "ShareItem",
-    "StoreIdentity",
     "Term",
     "Throttle",
     "Unread",
+    "UpkeepRun",
     "User",
     "UserSession",
     "WebhookEvent",

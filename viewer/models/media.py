@@ -30,6 +30,7 @@ PARTS = {
     "trash": "state = 'trashed'",
     "to_collect": "state IN ('pending', 'downloading', 'needs_attention')",
     "to_derive": "copy_state = 'due'",
+    "kept": "downloaded_at IS NOT NULL AND purged_at IS NULL",  # has bytes in a store
 }
 # Files that are selected, linked or shared at once. So many are a day's work, are named in one form
 # of 45 kB, and are read by one query without a page of their own.
@@ -89,6 +90,10 @@ class MediaAttachment(LastWriteWins, Model):
     file_size: Mapped[int | None] = mapped_column(BigInteger)  # bytes
     mime_type: Mapped[str | None] = mapped_column(String(100))  # sniffed, never believed
     sha256: Mapped[str | None] = mapped_column(String(64), index=True)
+    # The store of the original and its derivatives. `holdings` finds it.
+    storage: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("stores.id"))
+    former_storage: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("stores.id"))
+    verified_at: Mapped[datetime | None]  # when its bytes were last hashed; first as they came
 
     # Source
     openphone_url: Mapped[str | None] = mapped_column(sa.Text)  # None: announced without an address
@@ -178,11 +183,13 @@ class MediaAttachment(LastWriteWins, Model):
                 ("trash", "trash", ("trashed_at", "id")),
                 ("due", "to_collect", ("next_attempt_at",)),
                 ("copies_due", "to_derive", ("copy_due_at",)),
+                ("to_verify", "kept", ("storage", "verified_at")),
             )
         ),
         sa.UniqueConstraint("message_id", "source_key", name="uq_media_attachments_source"),
         sa.CheckConstraint(
-            "state != 'stored' OR (sha256 IS NOT NULL AND file_size > 0)", name="stored_has_bytes"
+            "state != 'stored' OR (sha256 IS NOT NULL AND file_size > 0 AND storage IS NOT NULL)",
+            name="stored_has_bytes",
         ),
     )
 
@@ -245,8 +252,17 @@ class MediaAttachment(LastWriteWins, Model):
         return {name: key for name, key in made.items() if key is not None}
 
     @property
+    def is_damaged(self) -> bool:
+        return self.state is self.State.DAMAGED
+
+    @property
     def has_thumbnail(self) -> bool:
         return self.thumbnail_path is not None
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether its thumbnail is shown: also if the original is damaged."""
+        return self.has_thumbnail and (self.is_stored or self.is_damaged)
 
     @property
     def has_playable(self) -> bool:

@@ -1,17 +1,58 @@
-"""Which store this database belongs to."""
+"""The stores that hold originals, and what verify, backup, drill and restore did."""
 
+import enum
 import uuid
 from datetime import datetime
+from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from viewer.extensions import Model, now
 
 
-class StoreIdentity(Model):
-    """The identity of our store: this one row must equal the marker in the media folder."""
+class RegisteredStore(Model):
+    """A store that this database's files are in. Its id equals the marker in the store itself."""
 
-    __tablename__ = "store_identities"
+    __tablename__ = "stores"
+
+    class Kind(enum.StrEnum):
+        FOLDER = "folder"
+        S3 = "s3"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    kind: Mapped[Kind] = mapped_column(default=Kind.FOLDER)
+    # As `storage.from_url` takes it, without secrets. For people only where it is a folder: that is
+    # found by MEDIA_ROOT, and may be mounted elsewhere tomorrow.
+    address: Mapped[str | None] = mapped_column(String(1000))
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class UpkeepRun(Model):
+    """One run of verify, backup, drill or restore: what it looked at, and how it ended."""
+
+    __tablename__ = "upkeep_runs"
+
+    class Kind(enum.StrEnum):
+        VERIFY = "verify"
+        BACKUP = "backup"
+        DRILL = "drill"
+        RESTORE = "restore"
+
+    class Outcome(enum.StrEnum):
+        RUNNING = "running"  # or killed: then `ended_at` stays empty
+        GOOD = "good"
+        BAD = "bad"  # `words` says why
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    kind: Mapped[Kind]
+    subject: Mapped[str] = mapped_column(String(1000))  # the store's or target's address
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[Outcome] = mapped_column(default=Outcome.RUNNING)
+    counts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    words: Mapped[str | None] = mapped_column(sa.Text)  # a sentence for people
+    snapshot: Mapped[int | None]  # the number of the snapshot that was taken, proven or restored
+
+    __table_args__ = (sa.Index("ix_upkeep_runs_latest", "kind", "subject", "started_at"),)

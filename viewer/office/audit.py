@@ -29,6 +29,7 @@ ACTIONS = {
     "not_needed": ("Marked a file as not needed", "Marked as not needed"),
     "caption": ("Captioned a file", "Caption"),
     "check": ("Checked a file", "Checked"),
+    "damage": ("Found a file damaged", "Found damaged"),
     "trash": ("Put a file in the trash", "Put in the trash"),
     "restore": ("Took a file out of the trash", "Restored"),
     "purge": ("Deleted a file for good", "Deleted for good"),

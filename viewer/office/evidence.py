@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload, selectinload
 
-from viewer import quo
+from viewer import holdings, quo
 from viewer.config import settings
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, now
+from viewer.holdings import Finding
 from viewer.models import Evidence, EvidenceItem, MediaAttachment, MediaLink, User, WorkRecord
-from viewer.office import customers, money, trash
+from viewer.office import customers, findings, money
 from viewer.storage import Missing, checksum
 
 State = MediaAttachment.State
@@ -123,7 +124,7 @@ def trouble(item: EvidenceItem) -> str | None:
     """
     media = item.media
     if media.state is State.DAMAGED:
-        return MISSING if media.problem == trash.LOSS else DAMAGED
+        return MISSING if media.problem == findings.PROBLEMS[Finding.MISSING] else DAMAGED
     if media.file_size != item.file_size:
         return RESIZED
     return None if media.sha256 == item.sha256 else ALTERED
@@ -134,7 +135,7 @@ def verify(item: EvidenceItem) -> str | None:
     if found := trouble(item):
         return found
     try:
-        now_there = checksum(media_store(), item.file_path)
+        now_there = checksum(holdings.store_of(item.media).open(item.file_path))
     except Missing:
         return MISSING
     if now_there.size != item.file_size:
@@ -142,23 +143,23 @@ def verify(item: EvidenceItem) -> str | None:
     return None if now_there.sha256 == item.sha256 else ALTERED
 
 
-def check_all(kept: Evidence) -> dict[uuid.UUID, trash.Finding]:
+def check_all(kept: Evidence) -> dict[uuid.UUID, Finding]:
     """Verify the checksum of every original that should be stored. Returns findings by media id.
 
     Slow: hold no transaction open. Raises storage.Unavailable.
     """
     return {
-        item.media_id: trash.check_file(item.media)
+        item.media_id: holdings.check_file(item.media)
         for item in kept.items
         if item.media.state in (State.STORED, State.DAMAGED, State.TRASHED)
     }
 
 
-def note_findings(kept: Evidence, findings: dict[uuid.UUID, trash.Finding]) -> None:
+def note_findings(kept: Evidence, found: dict[uuid.UUID, Finding]) -> None:
     """Record the findings on the media rows. Does not commit."""
     for item in kept.items:
-        if item.media_id in findings:
-            trash.note_finding(item.media, findings[item.media_id])
+        if item.media_id in found:
+            findings.note_finding(item.media, found[item.media_id])
 
 
 # --- Manifest ------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ import argon2
 import sqlalchemy as sa
 from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
-from viewer import derive
+from viewer import derive, holdings
 from viewer.config import settings
-from viewer.extensions import Lock, db, lock, media_store, now, spool
+from viewer.extensions import Lock, db, lock, now
 from viewer.models import (
     MediaAttachment,
     Share,
@@ -342,7 +342,7 @@ def _places(media: MediaAttachment, *, to_play: bool) -> list[CleanCopy]:
 
 
 def _kept(media: MediaAttachment, *, to_play: bool) -> CleanCopy | None:
-    store = media_store()
+    store = holdings.wanted()  # clean copies are a cache of each host
     for copy in _places(media, to_play=to_play):
         with contextlib.suppress(Missing):
             store.stat(copy.key)
@@ -373,14 +373,14 @@ def _make(media: MediaAttachment, *, to_play: bool) -> CleanCopy:
 
 
 def _cleaned(media: MediaAttachment, key: str, mime_type: str, *, to_play: bool) -> CleanCopy:
-    store = media_store()
     is_film = media.media_type is MediaType.VIDEO
-    with decoder_workspace(spool(), store, key) as (source, folder):
+    original = holdings.open_file(media, key)
+    with decoder_workspace(holdings.spool(), original) as (source, folder):
         made = derive.clean(source, mime_type, folder, FILM_LIMITS if is_film else LIMITS)
         place = next(
             one for one in _places(media, to_play=to_play) if one.mime_type == made.mime_type
         )
         make_durable(made.file)
         with contextlib.suppress(Occupied):  # another process was quicker
-            store.place(place.key, made.file)
+            holdings.wanted().place(place.key, made.file)
     return place

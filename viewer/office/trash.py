@@ -1,11 +1,10 @@
-"""Operations on single files: caption, verify, trash, restore, purge.
+"""Operations on single files: caption, trash, restore, purge.
 
 Originals are never altered. A trashed file keeps its bytes for at least 35 days; then an owner may
 purge it: first the row becomes a tombstone with its checksum, then the bytes move to the store's
 quarantine. In the other order a concurrent restore would leave a row without bytes.
 """
 
-import enum
 import logging
 import uuid
 from collections.abc import Iterable
@@ -15,7 +14,8 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
 
-from viewer.extensions import Lock, db, lock, media_store, now
+from viewer import holdings
+from viewer.extensions import Lock, db, lock, now
 from viewer.failpoint import failpoint
 from viewer.models import (
     Evidence,
@@ -27,15 +27,13 @@ from viewer.models import (
     WebhookEvent,
 )
 from viewer.models.media import LONGEST_CAPTION
-from viewer.office import audit, filing, sharing
+from viewer.office import audit, filing, findings, sharing
 from viewer.search import indexing
-from viewer.storage import Missing, StorageError, checksum, keys
+from viewer.storage import Missing, StorageError, keys
 
 log = logging.getLogger(__name__)
 
 KEPT = timedelta(days=35)  # in the trash, at least
-DAMAGE = "The bytes in the store are not those that came."
-LOSS = "The file is missing from the store."
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
@@ -67,50 +65,6 @@ def _hold_for_indexing(media: MediaAttachment) -> None:
     lock(Lock.INGEST)
     db.session.refresh(media)
     db.session.refresh(media.message)
-
-
-# --- Verify --------------------------------------------------------------------------------
-
-
-class Finding(enum.StrEnum):
-    """The result of verifying a stored file."""
-
-    SAME = "same"
-    DIFFERENT = "different"
-    MISSING = "missing"
-
-
-def check_file(media: MediaAttachment) -> Finding:
-    """Verify the original's checksum. Slow: hold no transaction open.
-
-    Raises Unavailable if the store does not answer, which says nothing about the file.
-    """
-    try:
-        found = checksum(media_store(), media.file_path)
-    except Missing:
-        return Finding.MISSING
-    return Finding.SAME if found.sha256 == media.sha256 else Finding.DIFFERENT
-
-
-def note_finding(media: MediaAttachment, finding: Finding) -> None:
-    """Record a finding on the row and in the audit log. Does not commit.
-
-    A damaged file whose bytes are right again becomes stored.
-    """
-    is_same = finding is Finding.SAME
-    problem = {Finding.DIFFERENT: DAMAGE, Finding.MISSING: LOSS}.get(finding)
-    db.session.execute(
-        sa.update(MediaAttachment)
-        .where(
-            MediaAttachment.id == media.id,
-            MediaAttachment.state == (State.DAMAGED if is_same else State.STORED),
-            MediaAttachment.sha256 == media.sha256,
-        )
-        .values(state=State.STORED if is_same else State.DAMAGED, problem=problem)
-    )
-    audit.note("check", problem or "The bytes are those that came.", subject=("media", media.id))
-    if problem:
-        log.error("media=%s checked: %s", media.id, finding)
 
 
 # --- Uses ----------------------------------------------------------------------------------
@@ -192,9 +146,11 @@ def restore(media: MediaAttachment, by: User) -> None:
             MediaAttachment.purged_at.is_(None),
         )
         .values(
-            # A file that was never downloaded goes back to needing attention.
+            # A file that was never downloaded goes back to needing attention, and one that was
+            # found damaged in the trash to being damaged.
             state=sa.case(
                 (MediaAttachment.downloaded_at.is_(None), State.NEEDS_ATTENTION),
+                (MediaAttachment.problem.in_(findings.PROBLEMS.values()), State.DAMAGED),
                 else_=State.STORED,
             ),
             trashed_at=None,
@@ -318,7 +274,7 @@ def quarantine_key(media: MediaAttachment) -> str:
 
 
 def _quarantine(media: MediaAttachment) -> None:
-    store = media_store()
+    store = holdings.store_of(media)
     for key in (*media.copies.values(), *sharing.clean_keys(media)):
         store.remove(key)
     try:

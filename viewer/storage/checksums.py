@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from viewer.storage.store import Store
+from viewer.storage.store import Opened
 
 _CHUNK = 1024 * 1024  # bytes
 
@@ -17,10 +17,13 @@ class Checksum:
     head: bytes  # its first bytes, by which its type is known
 
 
-def checksum(store: Store, key: str, head_size: int = 0) -> Checksum:
-    """Read all of a file. Takes a while: hold no transaction open. Raises Missing, Unavailable."""
+def checksum(opened: Opened, head_size: int = 0) -> Checksum:
+    """Read an opened file to its end and close it. Takes a while: hold no transaction open.
+
+    Raises Unavailable.
+    """
     digest, size, head = hashlib.sha256(), 0, b""
-    with store.open(key) as file:
+    with opened as file:
         while chunk := file.read(_CHUNK):
             head = head or chunk[:head_size]
             digest.update(chunk)

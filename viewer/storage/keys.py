@@ -57,6 +57,11 @@ def shared(media_id: uuid.UUID, use: str, extension: str) -> str:
     return f"shared/{_CLEANING}/{media_id}-{use}.{extension}"
 
 
+def is_cached(key: str) -> bool:
+    """Whether each host makes its own copy of this file, whichever store has the original."""
+    return key.startswith("shared/")
+
+
 def quarantined(media_id: uuid.UUID, original: str) -> str:
     return f"quarantine/{media_id}{PurePosixPath(original).suffix}"
 

@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol
 
 from viewer.failpoint import failpoint
 from viewer.storage.disk import fsync_file, in_words, make_folders
-from viewer.storage.store import Store, must_be_here
+from viewer.storage.store import Opened, Store, must_be_here
 
 INCOMING = ".incoming"
 _CHUNK = 1024 * 1024  # bytes
@@ -133,20 +133,20 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def decoder_workspace(spool: Spool, store: Store, key: str) -> Iterator[tuple[Path, Path]]:
-    """A copy of what lies under key for a decoder to read, and a folder for it to write into.
+def decoder_workspace(spool: Spool, opened: Opened) -> Iterator[tuple[Path, Path]]:
+    """A copy of an opened file for a decoder to read, and a folder for it to write into.
 
     The decoder's process never sees the original itself: not even one that was taken over can
-    reach it. Raises Missing, Unavailable.
+    reach it. Closes the file. Raises Unavailable.
     """
-    folder = spool.decoder_folder()
-    try:
-        source = folder / "original"
-        with store.open(key) as original, in_words(), source.open("xb") as copy:
-            shutil.copyfileobj(original, copy, _CHUNK)
+    with contextlib.ExitStack() as leaving:
+        with opened as original:
+            folder = spool.decoder_folder()
+            leaving.callback(shutil.rmtree, folder, ignore_errors=True)
+            source = folder / "original"
+            with in_words(), source.open("xb") as copy:
+                shutil.copyfileobj(original, copy, _CHUNK)
         yield source, folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_durable(file: Path) -> None:

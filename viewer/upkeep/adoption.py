@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from viewer.extensions import Lock, db, lock
-from viewer.models import MediaAttachment, StoreIdentity
+from viewer.extensions import db
+from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import Missing, StorageError, Store, checksum
+from viewer.upkeep import identity
 from viewer.upkeep.identity import UnusableStore, WrongStore
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,10 @@ SAMPLE = 200  # files whose checksum is compared
 # Tolerate one missing or different file in so many, and at least one: a folder in use for years has
 # a few. Another installation's folder, or an interrupted copy, has far more.
 TOLERATED = 100
+NO_FILES = (
+    "This database has no files yet, so nothing shows that the folder is its own. Set MEDIA_ROOT "
+    "to an empty folder."
+)
 
 State = MediaAttachment.State
 
@@ -57,7 +62,8 @@ class Comparison:
 
 
 def check_marker(store: Store) -> None:
-    """Raises WrongStore if there is nothing to adopt: the folder has a marker, or is empty.
+    """Raises WrongStore if there is nothing to adopt: the folder is marked, or empty, or no file
+    is known.
 
     Raises UnusableStore if it cannot be read.
     """
@@ -65,9 +71,11 @@ def check_marker(store: Store) -> None:
         found, is_empty = store.identity(), store.is_empty()
     except StorageError as trouble:
         raise UnusableStore(f"The media folder {store.address} cannot be used. {trouble}") from None
-    known = db.session.scalar(sa.select(StoreIdentity.id))
+    known = identity.registered_folder()
     db.session.commit()
-    if found is not None and found == str(known):
+    if known is None:
+        raise WrongStore(NO_FILES)
+    if found == str(known.id):
         raise WrongStore(f"The media folder {store.address} is this database's own already.")
     if found is not None:
         raise WrongStore(
@@ -118,7 +126,7 @@ def compare(
     for one in random.sample(here, min(sample, len(here))):
         found.hashed += 1
         try:
-            if checksum(store, one.key).sha256 != one.sha256:
+            if checksum(store.open(one.key)).sha256 != one.sha256:
                 found.different.append(one.key)
         except Missing:
             found.missing.append(one.key)
@@ -133,10 +141,7 @@ def check_comparison(found: Comparison, lost: int) -> None:
     """
     allowed = max(found.tolerated, lost)
     if found.expected == 0:
-        raise WrongStore(
-            "This database has no files yet, so nothing shows that the folder is its own. "
-            "Set MEDIA_ROOT to an empty folder."
-        )
+        raise WrongStore(NO_FILES)
     if found.bad > allowed or found.bad >= found.expected:
         raise WrongStore(
             f"Not adopted: {found.bad} of {found.expected} files are missing or different, and at "
@@ -148,15 +153,12 @@ def check_comparison(found: Comparison, lost: int) -> None:
 
 def adopt(store: Store) -> uuid.UUID:
     """Write the marker. Idempotent. Commits. Returns the store's id. Raises UnusableStore."""
-    lock(Lock.STORE_IDENTITY)
-    known = db.session.scalar(sa.select(StoreIdentity))
-    if known is None:
-        known = StoreIdentity(id=uuid.uuid4())
-        db.session.add(known)
+    folder = RegisteredStore.Kind.FOLDER
+    known = db.session.scalars(sa.select(RegisteredStore.id).filter_by(kind=folder)).one()
     db.session.commit()
     try:
-        store.mark(str(known.id))
+        store.mark(str(known))
     except StorageError as trouble:
         raise UnusableStore(f"The media folder {store.address} cannot be used. {trouble}") from None
-    log.warning("store=%s adopted at %s", known.id, store.address)
-    return known.id
+    log.warning("store=%s adopted at %s", known, store.address)
+    return known

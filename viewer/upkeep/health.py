@@ -15,8 +15,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from viewer import holdings
 from viewer.config import BusinessHours, Settings, settings
-from viewer.extensions import db, media_store, now
+from viewer.extensions import db, now
 from viewer.intake import catch_up, collect, rest_client, subscription
 from viewer.models import Checkpoint, MediaAttachment, RefusedDelivery, ScheduledTask, WebhookEvent
 from viewer.plurals import counted
@@ -183,7 +184,7 @@ def read_health(queues: dict[str, int] | None, workers: dict[str, int] | None) -
         workers=workers,
         tasks=_tasks(),
         disks=_disks(current),
-        store_problem=media_store().why_away(),
+        store_problem=holdings.wanted().why_away(),
         alarms=[],
     )
     for alarms in ALARMS:

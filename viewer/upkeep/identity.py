@@ -12,8 +12,9 @@ import uuid
 
 import sqlalchemy as sa
 
-from viewer.extensions import Lock, db, lock, media_store, unproven_store
-from viewer.models import MediaAttachment, StoreIdentity
+from viewer import holdings
+from viewer.extensions import Lock, db, lock
+from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import StorageError, Store
 
 
@@ -27,29 +28,40 @@ class UnusableStore(WrongStore):
 
 def ensure() -> None:
     """Check the marker; create it at the first start. Idempotent. Commits. Raises WrongStore."""
-    store = unproven_store()
+    store = holdings.unproven()
     try:
         found = store.identity()  # before any lock is taken: a disk may hang
-        known = db.session.scalar(sa.select(StoreIdentity))
+        known = registered_folder()
         if known is None or found != str(known.id):
             known = _introduce(store)
+        if known.address != store.address:
+            known.address = store.address
         db.session.commit()
-        media_store().expect(str(known.id))
+        holdings.expect(known.id)
     except StorageError as trouble:
         db.session.rollback()
         reason = getattr(trouble.__cause__, "strerror", None) or trouble
         raise UnusableStore(f"MEDIA_ROOT: {store.address} cannot be used: {reason}") from trouble
 
 
-def _introduce(store: Store) -> StoreIdentity:
+def registered_folder() -> RegisteredStore | None:
+    """The row of the media folder; None before the first start."""
+    return db.session.scalar(sa.select(RegisteredStore).filter_by(kind=RegisteredStore.Kind.FOLDER))
+
+
+def _introduce(store: Store) -> RegisteredStore:
     """Create id and marker, under a cluster-wide lock. Raises WrongStore, StorageError."""
     lock(Lock.STORE_IDENTITY)
-    known = db.session.scalar(sa.select(StoreIdentity))
+    known = registered_folder()
     found = store.identity()
     if known is None:
         if not store.is_empty():
-            raise WrongStore(_why_unknown(store, found))
-        known = StoreIdentity(id=uuid.uuid4())
+            raise WrongStore(
+                f"The media folder {store.address} belongs to another database, or holds files "
+                "that this one does not know. Set MEDIA_ROOT to an empty folder, or DATABASE_URL "
+                "to the database that goes with it."
+            )
+        known = RegisteredStore(id=uuid.uuid4())
         db.session.add(known)
         db.session.commit()
         lock(Lock.STORE_IDENTITY)
@@ -59,20 +71,6 @@ def _introduce(store: Store) -> StoreIdentity:
     elif found != str(known.id):
         raise WrongStore(_why_wrong(store, found))
     return known
-
-
-def _why_unknown(store: Store, found: str | None) -> str:
-    """The error message for a database without a store id."""
-    if found is None and _has_media():  # the database is older than markers
-        return (
-            f"The media folder {store.address} has no marker, and this database knows none yet. "
-            "If these are its photos, let them be compared: viewer storage adopt"
-        )
-    return (
-        f"The media folder {store.address} belongs to another database, or holds files that "
-        "this one does not know. Set MEDIA_ROOT to an empty folder, or DATABASE_URL to "
-        "the database that goes with it."
-    )
 
 
 def _why_wrong(store: Store, found: str | None) -> str:

@@ -13,9 +13,11 @@ from tests.support.metadata import CAMERA, MODEL, exif
 from tests.support.pages import NASTY, Page, counted
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, stored_bytes
-from viewer.extensions import db, media_store, now
+from viewer import holdings
+from viewer.extensions import db, now
+from viewer.holdings import Finding
 from viewer.models import AuditEntry, MediaAttachment, Share, WebhookEvent
-from viewer.office import filing, trash
+from viewer.office import filing, findings
 
 State = MediaAttachment.State
 
@@ -102,7 +104,7 @@ def test_a_passport_shows_where_a_file_is_used_shared_and_what_was_done(office):
         {"state": State.PENDING, "downloaded_at": None, "sha256": None, "mime_type": None},
         {"state": State.DOWNLOADING, "downloaded_at": None, "file_size": None},
         {"state": State.NEEDS_ATTENTION, "downloaded_at": None, "problem": NASTY[0]},
-        {"state": State.DAMAGED, "problem": trash.DAMAGE},
+        {"state": State.DAMAGED, "problem": findings.PROBLEMS[Finding.DIFFERENT]},
         {"caption": NASTY[2], "file_name": NASTY[1]},
         {"media_type": MediaAttachment.MediaType.DOCUMENT, "mime_type": "application/pdf"},
         {"media_type": MediaAttachment.MediaType.VIDEO, "mime_type": "video/mp4"},
@@ -184,19 +186,19 @@ def test_a_photo_is_found_by_its_caption_while_it_is_not_in_the_trash(office):
 
 def test_a_check_from_the_page_says_what_it_found(office):
     media, coming = keep(), keep(state=State.PENDING)
-    path = media_store().root / media.file_path
+    path = holdings.wanted().root / media.file_path
 
     fine = office.post(f"/media/{media.id}/checks", follow_redirects=True)
     path.chmod(0o600)
     path.write_bytes(b"rot")
     bad = office.post(f"/media/{media.id}/checks", follow_redirects=True)
-    media_store().expect("another store")
+    holdings.wanted().expect("another store")
     path.unlink()
     away = office.post(f"/media/{media.id}/checks", follow_redirects=True)
 
     assert "exactly those that came" in fine.text
     assert "marked as damaged" in bad.text
-    assert "is it mounted" in away.text
+    assert "belongs to another database" in away.text
     assert reread(media).state is State.DAMAGED
     assert office.get(f"/media/{media.id}").status_code == 410
     assert office.post(f"/media/{coming.id}/checks").status_code == 409

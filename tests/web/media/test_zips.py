@@ -19,7 +19,8 @@ from werkzeug.exceptions import NotFound
 
 from tests.support import stored_files
 from tests.support.servers import serving
-from viewer.extensions import media_store, spool
+from viewer import holdings
+from viewer.models import MediaAttachment
 from viewer.web.media import zips
 
 SENT = datetime(2026, 9, 21, 14, 13, 19, tzinfo=UTC)
@@ -32,17 +33,10 @@ def keep(app: Flask, tmp_path: Path) -> Callable[..., zips.Entry]:
     def place(name: str, content: bytes, **words: Any) -> zips.Entry:
         digest = hashlib.sha256(content).hexdigest()
         key = f"{digest[:16]}-{os.urandom(4).hex()}.jpg"
-        stored_files.place(content, key, spool(), media_store())
-        return zips.Entry(
-            **{
-                "key": key,
-                "name": name,
-                "sha256": digest,
-                "at": SENT,
-                "size": len(content),
-                **words,
-            }
-        )
+        stored_files.place(content, key, holdings.spool(), holdings.wanted())
+        file = {"file_path": key, "sha256": digest, "file_size": len(content), "sent_at": SENT}
+        storage = holdings.wanted_id()
+        return zips.Entry(MediaAttachment(storage=storage, **file | words), name)
 
     return place
 
@@ -107,7 +101,7 @@ def test_a_file_has_the_date_on_which_it_was_sent(keep, unpacked):
 
 @pytest.mark.parametrize("year", [1905, 1980, 2107, 2300])
 def test_a_date_that_no_archive_can_hold_harms_nothing(keep, unpacked, year):
-    folder = unpacked([keep("a.jpg", b"x", at=datetime(year, 2, 27, 12, tzinfo=UTC))], "a.zip")
+    folder = unpacked([keep("a.jpg", b"x", sent_at=datetime(year, 2, 27, 12, tzinfo=UTC))], "a.zip")
 
     assert (folder / "a.jpg").read_bytes() == b"x"
 
@@ -151,10 +145,10 @@ def test_names_are_safe_everywhere_and_nobody_writes_over_another(keep, unpacked
 
 def test_what_is_missing_is_listed_and_the_rest_comes(keep, unpacked, tmp_path):
     here, gone, short = keep("here.jpg", b"1"), keep("gone.jpg", b"22"), keep("short.jpg", b"333")
-    (tmp_path / "media" / gone.key).unlink()
-    (tmp_path / "media" / short.key).unlink()
-    (tmp_path / "media" / short.key).write_bytes(b"3")
-    later = zips.Entry("never.jpg", "later.jpg", None, SENT, problem="it is on its way")
+    (tmp_path / "media" / gone.media.file_path).unlink()
+    (tmp_path / "media" / short.media.file_path).unlink()
+    (tmp_path / "media" / short.media.file_path).write_bytes(b"3")
+    later = zips.Entry(MediaAttachment(sent_at=SENT), "later.jpg", "it is on its way")
 
     folder = unpacked([here, gone, short, later], "a.zip")
 
@@ -168,7 +162,7 @@ def test_what_is_missing_is_listed_and_the_rest_comes(keep, unpacked, tmp_path):
 
 def test_an_archive_of_nothing_is_an_error_in_words(keep, tmp_path):
     gone = keep("gone.jpg", b"22")
-    (tmp_path / "media" / gone.key).unlink()
+    (tmp_path / "media" / gone.media.file_path).unlink()
 
     with pytest.raises(NotFound) as one:
         zips.answer([gone], "a.zip", {"README.txt": "Only words"})
@@ -180,7 +174,7 @@ def test_an_archive_of_nothing_is_an_error_in_words(keep, tmp_path):
 
 
 def test_bytes_of_which_nobody_kept_a_sum_get_one(keep, unpacked):
-    folder = unpacked([keep("a.jpg", b"abc", sha256=None, size=None)], "a.zip")
+    folder = unpacked([keep("a.jpg", b"abc", sha256=None)], "a.zip")
 
     assert hashlib.sha256(b"abc").hexdigest() in (folder / zips.SUMS).read_text()
 
@@ -257,7 +251,7 @@ def test_what_changes_while_it_is_sent_breaks_the_download_off(
     first, second = keep("a.jpg", os.urandom(100)), keep("b.jpg", os.urandom(3_000_000))
     with app.test_request_context():
         response = zips.answer([first, second], "a.zip")
-    path = tmp_path / "media" / second.key
+    path = tmp_path / "media" / second.media.file_path
     path.chmod(0o644)
 
     alteration(path)
@@ -273,7 +267,7 @@ def test_what_changes_while_it_is_sent_breaks_the_download_off(
 
 def test_a_browser_knows_that_a_download_broke_off(keep, door, tmp_path):
     entry = keep("a.jpg", os.urandom(1_000_000))
-    path = tmp_path / "media" / entry.key
+    path = tmp_path / "media" / entry.media.file_path
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
 
@@ -310,7 +304,9 @@ def hollow(app: Flask, tmp_path: Path) -> Callable[..., zips.Entry]:
         path.parent.mkdir(exist_ok=True)
         with path.open("wb") as file:
             file.truncate(size)
-        return zips.Entry(name, name, None, SENT)
+        storage = holdings.wanted_id()
+        media = MediaAttachment(file_path=name, file_size=size, sent_at=SENT, storage=storage)
+        return zips.Entry(media, name)
 
     return make
 

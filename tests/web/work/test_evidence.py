@@ -15,7 +15,8 @@ from tests.support.factories import NOW, customer, photos, quote
 from tests.support.pages import Page
 from tests.support.pictures import picture
 from tests.support.sounds import tone
-from viewer.extensions import db, media_store
+from viewer import holdings
+from viewer.extensions import db
 from viewer.models import Evidence, EvidenceItem, MediaAttachment, User, WorkRecord
 from viewer.office import evidence, filing, records, trash
 
@@ -229,7 +230,7 @@ def test_no_cell_of_the_table_is_a_formula(sent, client):
 @pytest.mark.parametrize("harm", ["missing", "shorter", "other", "damaged"])
 def test_a_file_that_is_not_what_it_was_is_said_and_never_hidden(sent, client, harm):
     record, kept, media, bodies = sent()
-    path = media_store().root / media[1].file_path
+    path = holdings.wanted().root / media[1].file_path
     path.chmod(0o644)
     if harm == "missing":
         path.unlink()
@@ -277,7 +278,7 @@ def test_the_page_of_evidence_does_not_ask_the_disk(sent, client, tmp_path):
 
     assert "The original" not in page.text
     assert "They could not be checked now." in checked.text
-    assert "is its disk mounted?" in checked.text
+    assert "is it mounted?" in checked.text
 
 
 def test_the_office_may_check_evidence_and_the_field_may_not(sent, log_in):

@@ -8,10 +8,11 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
-from viewer import derive
-from viewer.extensions import db, media_store, spool
+from viewer import derive, holdings
+from viewer.extensions import db
+from viewer.holdings import Finding
 from viewer.models import AuditEntry, MediaAttachment
-from viewer.office import audit, filing, sharing, trash
+from viewer.office import audit, filing, findings, sharing, trash
 from viewer.office.names import names_of, title_of
 from viewer.storage import StorageError, decoder_workspace
 from viewer.web.access import Role, needs, the_user
@@ -71,7 +72,7 @@ def _passport(media: MediaAttachment, caption: str | None = None, error: str | N
         camera=_camera(media),
         uses=uses,
         shares=shares,
-        checks=[entry for entry in history if entry.action == "check"],
+        checks=[entry for entry in history if entry.action in ("check", "damage")],
         history=history,
         describe_action=audit.describe_action_here,
         kept_until=trash.kept_until(media),
@@ -93,7 +94,8 @@ def _camera(media: MediaAttachment) -> derive.Described | None:
     if not media.is_stored or media.media_type is not MediaAttachment.MediaType.PHOTO:
         return None
     try:
-        with decoder_workspace(spool(), media_store(), media.file_path) as (source, folder):
+        original = holdings.open_file(media, media.file_path)
+        with decoder_workspace(holdings.spool(), original) as (source, folder):
             found = derive.describe(source, media.mime_type or "", folder, CAMERA_LIMITS)
     except (derive.DeriveError, StorageError):
         return None
@@ -122,17 +124,17 @@ def check(media_id: uuid.UUID) -> Response:
         abort(409, "There is nothing to check: the file is not in the store.")
     db.session.commit()  # release the transaction before a long read
     try:
-        finding = trash.check_file(media)
+        finding = holdings.check_file(media)
     except StorageError as trouble:
         flash(f"It could not be checked now. {trouble}", "error")
         return to_details(media)
-    trash.note_finding(media, finding)
+    findings.note_finding(media, finding)
     db.session.commit()
-    if finding is trash.Finding.SAME:
+    if finding is Finding.SAME:
         flash("Checked: the bytes in the store are exactly those that came.", "done")
     else:
         flash(
-            f"Checked: {trash.DAMAGE if finding is trash.Finding.DIFFERENT else trash.LOSS}"
+            f"Checked: {findings.PROBLEMS[finding]}"
             " The file is marked as damaged; it has to come back from the backup.",
             "error",
         )

@@ -7,6 +7,7 @@ allow-list of image, audio and video types is served inline, and everything else
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from flask import Blueprint, Response, abort, current_app, redirect, request, url_for
 from werkzeug.datastructures import ContentRange
@@ -14,11 +15,12 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import http_date, is_resource_modified, parse_date
 from werkzeug.wrappers import Response as BaseResponse
 
-from viewer import derive, jobs
-from viewer.extensions import db, media_store
-from viewer.intake import collect
+from viewer import derive, holdings, jobs
+from viewer.extensions import begin_writing, db
+from viewer.holdings import WrongSize
+from viewer.intake import collect, derivatives
 from viewer.models import MediaAttachment
-from viewer.office import audit
+from viewer.office import audit, findings
 from viewer.storage import Missing, Opened, Unavailable
 from viewer.web.access import Role, needs
 
@@ -47,13 +49,13 @@ def original(media_id: uuid.UUID) -> Response:
 @bp.get("/<uuid:media_id>/thumbnail")
 def thumbnail(media_id: uuid.UUID) -> Response:
     """Serve a small JPEG."""
-    return _send_copy(_find_media(media_id), "thumbnail")
+    return _send_copy(_find_media(media_id, may_be_damaged=True), "thumbnail")
 
 
 @bp.get("/<uuid:media_id>/preview")
 def preview(media_id: uuid.UUID) -> Response:
     """Serve a screen-sized JPEG."""
-    return _send_copy(_find_media(media_id), "preview")
+    return _send_copy(_find_media(media_id, may_be_damaged=True), "preview")
 
 
 @bp.get("/<uuid:media_id>/full")
@@ -100,8 +102,8 @@ def retry(media_id: uuid.UUID) -> BaseResponse:
     )
 
 
-def _find_media(media_id: uuid.UUID) -> MediaAttachment:
-    """Load the row, if its bytes may be served.
+def _find_media(media_id: uuid.UUID, *, may_be_damaged: bool = False) -> MediaAttachment:
+    """Load the row, if its bytes may be served: of a damaged original, its intact derivatives.
 
     Aborts with 404 if unknown, trashed or failed, with 410 if damaged. Raises TooEarly.
     """
@@ -109,12 +111,18 @@ def _find_media(media_id: uuid.UUID) -> MediaAttachment:
     if media is None or media.state is State.TRASHED:
         abort(404, "There is no such file.")
     if media.state is State.DAMAGED:
-        abort(410, "This file is damaged and is being repaired from the backup.")
+        if may_be_damaged:
+            return media
+        abort(410, _damaged(media))
     if media.needs_attention:
         abort(404, f"This file is not here yet: {media.problem}")
     if not media.is_stored:
         raise TooEarly("This file is on its way.")
     return media
+
+
+def _damaged(media: MediaAttachment) -> str:
+    return " ".join(filter(None, ("The original is damaged.", media.problem)))
 
 
 def _send_copy(media: MediaAttachment, name: str) -> Response:
@@ -145,13 +153,16 @@ def send(
 ) -> Response:
     """Serve a file or a derivative, whole or a range, sandboxed so that nothing in it can run.
 
-    Aborts with 410 if it is missing from the store, with 503 if the store does not answer.
+    Aborts with 410 if it is damaged or missing, which its row says from then on, with 503 if the
+    store does not answer. Raises TooEarly for a derivative that is missing: it is made again.
     """
     try:
-        response = _answer(key, etag, media.downloaded_at or media.created_at)
-    except Missing:
-        current_app.logger.error("media=%s is not in the store", media.id)
-        abort(410, "This file is missing from the store.")
+        response = _answer(media, key, etag, media.downloaded_at or media.created_at)
+    except (Missing, WrongSize) as trouble:
+        if key == media.file_path:
+            findings.meet(media, trouble)
+            abort(410, _damaged(media))
+        _make_again(media, key)
     except Unavailable as trouble:
         abort(503, str(trouble))
     may_show = mime_type in derive.INLINE_TYPES
@@ -162,13 +173,25 @@ def send(
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     response.headers["Cache-Control"] = caching
     if response.status_code in (200, 206):
-        _hand_off(response, key)
+        _hand_off(response, media, key)
     return response
 
 
-def _hand_off(response: Response, key: str) -> None:
+def _make_again(media: MediaAttachment, key: str) -> NoReturn:
+    """Have a missing derivative made again. Aborts with 410 where that is impossible."""
+    current_app.logger.error("media=%s: %s is not in the store", media.id, key)
+    begin_writing()
+    is_due = derivatives.make_again(media)
+    db.session.commit()
+    if not is_due:
+        abort(410, "This copy is missing from the store.")
+    jobs.enqueue(jobs.derive_media, media.id)
+    raise TooEarly("This copy is missing from the store and is being made again.")
+
+
+def _hand_off(response: Response, media: MediaAttachment, key: str) -> None:
     """Let the reverse proxy send the bytes (X-Accel-Redirect), if it can reach them."""
-    location = media_store().handoff(key)
+    location = holdings.store_of(media).handoff(key)
     if location is None:
         return
     response.close()
@@ -179,11 +202,14 @@ def _hand_off(response: Response, key: str) -> None:
     response.headers["X-Accel-Redirect"] = location
 
 
-def _answer(key: str, etag: str, modified: datetime) -> Response:
-    """Respond 200, 206, 304 or 416, according to RFC 9110. Raises Missing, Unavailable."""
+def _answer(media: MediaAttachment, key: str, etag: str, modified: datetime) -> Response:
+    """Respond 200, 206, 304 or 416, according to RFC 9110.
+
+    Raises Missing, WrongSize, Unavailable.
+    """
     wanted = _wanted_range(etag, modified)
     first, end = wanted or (0, None)
-    file = media_store().open(key, max(first, 0), None if end is None else end - first)
+    file = holdings.open_file(media, key, max(first, 0), None if end is None else end - first)
     headers = {
         "ETag": etag,
         "Last-Modified": http_date(modified.astimezone(UTC)),
@@ -200,7 +226,7 @@ def _answer(key: str, etag: str, modified: datetime) -> Response:
         return Response(status=416, headers=headers | {"Content-Range": f"bytes */{file.size}"})
     if first < 0:  # only the size tells where a suffix begins
         file.close()
-        file = media_store().open(key, start)
+        file = holdings.open_file(media, key, start)
     headers["Content-Range"] = ContentRange("bytes", start, stop, file.size).to_header()
     return _body(file, stop - start, 206, headers)
 

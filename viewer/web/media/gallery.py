@@ -347,11 +347,4 @@ def _entry(media: MediaAttachment, folder: str) -> zips.Entry:
             if media.needs_attention
             else "it is on its way"
         )
-    return zips.Entry(
-        key=media.file_path,
-        name=f"{zips.safe_name(folder)}/{name}" if folder else name,
-        sha256=media.sha256,
-        at=media.sent_at,
-        size=media.file_size,
-        problem=problem,
-    )
+    return zips.Entry(media, f"{zips.safe_name(folder)}/{name}" if folder else name, problem)

@@ -54,7 +54,7 @@ def answer(*conditions: Condition, newest_first: bool = False) -> Response:
     moment = _as_of()
     wanted = (
         *conditions,
-        Media.state == Media.State.STORED,
+        Media.state.in_((Media.State.STORED, Media.State.DAMAGED)),
         # NOT IN instead of IN, so that both databases walk the index that has the list's order.
         Media.media_type.not_in((Media.MediaType.AUDIO, Media.MediaType.DOCUMENT)),
         Media.thumbnail_path.is_not(None),
@@ -85,18 +85,16 @@ def describe(media: MediaAttachment, names: Mapping[str, str] | None = None) -> 
     """Describe one slide. Reads `message` and `links.record`: eager-load them with `LOADED`."""
     sender = sender_of(media, names or {})
     kind = media.media_type.value
-    may_share = the_user().role.covers(Role.OFFICE)
+    may_share = media.is_stored and the_user().role.covers(Role.OFFICE)
     return {
         "id": str(media.id),
         "kind": kind,
         "placeholder": media.placeholder,
         "thumbnail": url_for("media.files.thumbnail", media_id=media.id),
-        "preview": url_for(
-            "media.files.preview" if media.preview_path else "media.files.full", media_id=media.id
-        ),
+        "preview": url_for(f"media.files.{_screen_sized(media)}", media_id=media.id),
         "full": _full(media),
         "video": url_for("media.files.playable", media_id=media.id)
-        if kind == "video" and plays(media)
+        if kind == "video" and media.is_stored and plays(media)
         else None,
         "width": media.width,
         "height": media.height,
@@ -107,9 +105,12 @@ def describe(media: MediaAttachment, names: Mapping[str, str] | None = None) -> 
         "caption": media.caption,
         "message": f"message-{media.message_id}",
         "message_url": url_for("conversations.pages.at_message", message_id=media.message_id),
-        "download_url": url_for("media.files.original", media_id=media.id, download=1),
+        "problem": f"Original damaged. {media.problem or ''}" if media.is_damaged else None,
+        "download_url": url_for("media.files.original", media_id=media.id, download=1)
+        if media.is_stored
+        else None,
         "page_url": url_for("media.details.passport", media_id=media.id),
-        "link_url": url_for("work.linking.choose", media=media.id),
+        "link_url": url_for("work.linking.choose", media=media.id) if media.is_stored else None,
         "share_url": url_for("sharing.manage.new", media=media.id) if may_share else None,
         "uses": [
             {
@@ -138,9 +139,16 @@ def sender_of(media: MediaAttachment, names: Mapping[str, str]) -> str:
     return names.get(message.sender) or quo.display(message.sender)
 
 
+def _screen_sized(media: MediaAttachment) -> str:
+    """Return the endpoint of the picture that fills a screen."""
+    if media.preview_path:
+        return "preview"
+    return "thumbnail" if media.is_damaged else "full"
+
+
 def _full(media: MediaAttachment) -> str | None:
     """Return the URL of the full-size picture, if larger than the preview and viewable."""
-    if media.media_type is not Media.MediaType.PHOTO:
+    if media.media_type is not Media.MediaType.PHOTO or media.is_damaged:
         return None
     if max(media.width or 0, media.height or 0) <= derive.PREVIEW_SIDE:
         return None

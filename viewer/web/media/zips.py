@@ -5,7 +5,7 @@ Written by the standard library: zipstream-ng dates every file with the time of 
 photo's date is when it was sent.
 
     return zips.answer(
-        [zips.Entry(media.file_path, "Basement/crack.jpg", media.sha256, media.sent_at)],
+        [zips.Entry(media, "Basement/crack.jpg")],
         "Dana Whitfield.zip",
         {"README.txt": "What this is.\\n"},
     )
@@ -29,7 +29,11 @@ from urllib.parse import quote
 
 from flask import Response, abort
 
-from viewer.extensions import media_store, now
+from viewer import holdings
+from viewer.extensions import now
+from viewer.holdings import WrongSize
+from viewer.models import MediaAttachment
+from viewer.office import findings
 from viewer.storage import Missing, StorageError, Store, Unavailable
 from viewer.web.formatting import local
 
@@ -50,13 +54,10 @@ _LONGEST = 100  # characters of a name: a desktop path and some folders still fi
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file of the store, and its name in the archive."""
+    """A file asked for, and its name in the archive."""
 
-    key: str
+    media: MediaAttachment
     name: str  # "/" separates folders; sanitized and deduplicated by `answer`
-    sha256: str | None  # the expected checksum; None if unknown: not verified, but in SHA256SUMS
-    at: datetime  # its modification time once unpacked
-    size: int | None = None  # the expected bytes; None if unknown
     problem: str | None = None  # why it is unavailable: then it is only listed in MISSING.txt
 
 
@@ -72,14 +73,13 @@ def answer(
     Aborts with 404 if no file is available, with 503 if the store does not answer.
     While streaming: raises BrokenOff.
     """
-    store = media_store()
-    members, missing = _plan(store, list(entries), texts or {})
+    members, missing = _plan(list(entries), texts or {})
     if not any(isinstance(member, _Original) for member in members):
         reasons = ", ".join(sorted(set(missing.values()))) or "none was chosen"
         abort(404, f"There is no file to download: {reasons}.")
     # Built here: the request context is gone while the response streams.
     infos = [_info(member) for member in members]
-    response = Response(_stream(store, members, infos), mimetype="application/zip")
+    response = Response(_stream(members, infos), mimetype="application/zip")
     response.direct_passthrough = True
     response.content_length = _length(members)
     response.headers["Content-Disposition"] = _disposition(file_name)
@@ -109,6 +109,7 @@ class _Original:
     name: str
     at: datetime
     size: int
+    store: Store
     key: str
     sha256: str | None
 
@@ -143,9 +144,7 @@ class _Sums:
 _Member = _Original | _Text | _Sums
 
 
-def _plan(
-    store: Store, entries: list[Entry], texts: Mapping[str, str]
-) -> tuple[list[_Member], dict[str, str]]:
+def _plan(entries: list[Entry], texts: Mapping[str, str]) -> tuple[list[_Member], dict[str, str]]:
     """List the members of the archive, and the missing names with the reason."""
     moment = now()
     names = _unique([SUMS, MISSING, *texts, *(entry.name for entry in entries)])[2:]
@@ -155,32 +154,34 @@ def _plan(
     ]
     missing: dict[str, str] = {}
     for entry, name in zip(entries, names[len(texts) :], strict=True):
-        size, problem = _check_entry(store, entry)
-        if problem:
-            missing[name] = problem
+        found = _find(entry)
+        if isinstance(found, str):
+            missing[name] = found
         else:
-            members.append(_Original(name, entry.at, size, entry.key, entry.sha256))
+            media = entry.media
+            members.append(
+                _Original(
+                    name, media.sent_at, media.file_size or 0, found, media.file_path, media.sha256
+                )
+            )
     if missing:
         members.insert(0, _Text(MISSING, moment, _list(missing).encode()))
     members.append(_Sums(moment, [member.name for member in members]))
     return members, missing
 
 
-def _check_entry(store: Store, entry: Entry) -> tuple[int, str | None]:
-    """Return the file's size, or why it is unavailable. Aborts with 503 if the store is."""
+def _find(entry: Entry) -> Store | str:
+    """The store that has the file, or why it is unavailable. Aborts with 503 if the store is."""
     if entry.problem:
-        return 0, entry.problem
+        return entry.problem
     try:
-        size = store.stat(entry.key).size
-    except Missing:
-        log.error("zip: %s is not in the store", entry.key)
-        return 0, "it is missing from the store"
+        return holdings.find_original(entry.media)
+    except (Missing, WrongSize) as trouble:
+        findings.meet(entry.media, trouble)
+        is_gone = isinstance(trouble, Missing)
+        return "it is missing from the store" if is_gone else "it is damaged in the store"
     except Unavailable as trouble:
         abort(503, str(trouble))
-    if entry.size is not None and size != entry.size:
-        log.error("zip: %s has %d bytes, not %d", entry.key, size, entry.size)
-        return 0, "it is damaged in the store"
-    return size, None
 
 
 def _list(missing: Mapping[str, str]) -> str:
@@ -217,14 +218,14 @@ def _length(members: list[_Member]) -> int:
     return position + directory + 22 + 76 * needs_more
 
 
-def _stream(store: Store, members: list[_Member], infos: list[zipfile.ZipInfo]) -> Iterator[bytes]:
+def _stream(members: list[_Member], infos: list[zipfile.ZipInfo]) -> Iterator[bytes]:
     sink, sums = _Sink(), cast("_Sums", members[-1])
     with zipfile.ZipFile(sink, "w") as archive:
         for member, info in zip(members, infos, strict=True):
             digest, size = hashlib.sha256(), 0
             is_large = member.size > _LARGE_ON_THE_WAY
             with archive.open(info, "w", force_zip64=is_large) as inside:
-                for chunk in _chunks(store, member):
+                for chunk in _chunks(member):
                     digest.update(chunk)
                     size += len(chunk)
                     inside.write(chunk)
@@ -234,7 +235,7 @@ def _stream(store: Store, members: list[_Member], infos: list[zipfile.ZipInfo]) 
     yield sink.take()
 
 
-def _chunks(store: Store, member: _Member) -> Iterator[bytes]:
+def _chunks(member: _Member) -> Iterator[bytes]:
     if isinstance(member, _Text):
         yield member.content
         return
@@ -243,7 +244,7 @@ def _chunks(store: Store, member: _Member) -> Iterator[bytes]:
         return
     try:
         # One byte more than announced is enough to detect a longer file.
-        with store.open(member.key, length=member.size + 1) as file:
+        with member.store.open(member.key, length=member.size + 1) as file:
             while chunk := file.read(CHUNK):
                 yield chunk
     except StorageError as trouble:

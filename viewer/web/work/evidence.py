@@ -8,8 +8,9 @@ from werkzeug.wrappers import Response
 
 from viewer import quo
 from viewer.extensions import db
+from viewer.holdings import Finding
 from viewer.models import Evidence, EvidenceItem, MediaAttachment
-from viewer.office import evidence, filing, trash
+from viewer.office import evidence, filing
 from viewer.office.names import names_of
 from viewer.plurals import counted
 from viewer.storage import Unavailable
@@ -75,14 +76,7 @@ def download(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Response:
     troubles = {media_id: words for media_id, words in checks.items() if words}
     return zips.answer(
         [
-            zips.Entry(
-                item.file_path,
-                names[item.media_id],
-                item.sha256,
-                item.sent_at,
-                item.file_size,
-                troubles.get(item.media_id),
-            )
+            zips.Entry(item.media, names[item.media_id], troubles.get(item.media_id))
             for item in kept.items
         ],
         f"{kept.number or 'Quote'} priced from, {local(kept.sent_at):%Y-%m-%d}.zip",
@@ -103,7 +97,7 @@ def check_all(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Response:
     else:
         evidence.note_findings(kept, findings)
         db.session.commit()
-        bad = sum(finding is not trash.Finding.SAME for finding in findings.values())
+        bad = sum(finding is not Finding.SAME for finding in findings.values())
         checked = f"Checked {counted(len(findings), 'file')}"
         if bad:
             flash(f"{checked}: {bad} not as then.", "error")

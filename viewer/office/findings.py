@@ -1,0 +1,72 @@
+"""Findings about stored originals: damaged if the bytes are wrong, stored once they are right."""
+
+import logging
+
+import sqlalchemy as sa
+
+from viewer.extensions import begin_writing, db, now
+from viewer.holdings import Finding, WrongSize
+from viewer.models import MediaAttachment
+from viewer.office import audit
+from viewer.storage import Missing
+
+log = logging.getLogger(__name__)
+
+State = MediaAttachment.State
+
+PROBLEMS = {
+    Finding.DIFFERENT: "The bytes in the store are not those that came.",
+    Finding.MISSING: "The file is missing from the store.",
+}
+
+
+def note_finding(media: MediaAttachment, finding: Finding) -> None:
+    """Record what a person's check found, on the row and in the audit log. Does not commit."""
+    _write(media, finding)
+    audit.note(
+        "check",
+        PROBLEMS.get(finding, "The bytes are those that came."),
+        subject=("media", media.id),
+    )
+
+
+def note_damage(media: MediaAttachment, finding: Finding) -> bool:
+    """Record damage that was met by chance. Whether it is news. Does not commit."""
+    is_news = _write(media, finding)
+    if is_news:
+        audit.note("damage", PROBLEMS[finding], subject=("media", media.id))
+    return is_news
+
+
+def meet(media: MediaAttachment, trouble: Missing | WrongSize) -> None:
+    """Record damage met by a GET, before anybody is served wrong bytes. Commits."""
+    begin_writing()
+    note_damage(media, Finding.DIFFERENT if isinstance(trouble, WrongSize) else Finding.MISSING)
+    db.session.commit()
+    db.session.refresh(media)
+
+
+def _write(media: MediaAttachment, finding: Finding) -> bool:
+    """A damaged file whose bytes are right again becomes stored; one in the trash stays there."""
+    row, problem = MediaAttachment, PROBLEMS.get(finding)
+    said = sa.func.coalesce(row.problem, "")
+    is_known = sa.or_(row.state == State.DAMAGED, said.in_(PROBLEMS.values()))
+    if problem is None:
+        change = sa.update(row).where(is_known).values(problem=None, verified_at=now())
+        states = {State.DAMAGED: State.STORED}
+    else:
+        change = sa.update(row).where(~is_known).values(problem=problem)
+        states = {State.STORED: State.DAMAGED}
+    done = db.session.execute(
+        change.where(
+            row.id == media.id,
+            row.state.in_((State.STORED, State.DAMAGED, State.TRASHED)),
+            row.is_in("kept"),
+            row.sha256 == media.sha256,
+        )
+        .values(state=sa.case(states, value=row.state, else_=row.state))
+        .execution_options(synchronize_session=False)
+    )
+    if problem:
+        log.error("media=%s is damaged: %s", media.id, finding)
+    return bool(done.rowcount)  # type: ignore[attr-defined]
