@@ -1,6 +1,6 @@
 """Run benchmarks and write what they printed into docs/performance.md, each into its own block.
 
-python -m benchmarks [journey] [size] [first_import]   (without a name: journey and size)
+python -m benchmarks [journey] [size] [first_import] [verify]   (without a name: journey and size)
 """
 
 import platform

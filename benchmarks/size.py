@@ -33,7 +33,7 @@ from psycopg import sql
 from tests.support import servers
 from viewer import create_app
 from viewer.extensions import db, sqlite
-from viewer.models import Checkpoint, Conversation, SearchEntry, User
+from viewer.models import Checkpoint, Conversation, RegisteredStore, SearchEntry, User
 from viewer.models.searching import stamp_of
 from viewer.office import accounts
 from viewer.search import indexing
@@ -70,6 +70,7 @@ class Company:
         self.chance = random.Random(messages)
         self.messages, self.media = messages, media
         self.users: list[uuid.UUID] = []
+        self.storage: uuid.UUID | None = None
         self.words = [*FREQUENT, *self._vocabulary()]
         # Zipf: the word of rank n is said 1/n as often as the first.
         self.weights = list(itertools.accumulate(1 / (rank + 3) for rank in range(len(self.words))))
@@ -231,6 +232,7 @@ class Company:
                 None if troubled else f"{stem}.thumb.jpg", None if troubled else f"{stem}.p.jpg",
                 [chance.randrange(100) for _ in range(60)] if kind == "audio" else None,
                 unfiled, moment if linked else None, moment, moment, {},
+                None if troubled else self.storage, *[None if troubled else moment] * 2,
             ),
         )  # fmt: skip
         if linked:
@@ -258,7 +260,8 @@ COLUMNS = {
     "media_attachments": "id conversation_id message_id position role file_path file_stem"
     " file_name file_size mime_type sha256 openphone_url source_key state attempts failures"
     " media_type width height duration_seconds copy_state copy_attempts thumbnail_path"
-    " preview_path peaks is_unfiled linked_at sent_at created_at said",
+    " preview_path peaks is_unfiled linked_at sent_at created_at said storage downloaded_at"
+    " verified_at",
     "work_records": "id kind conversation_id number title status amount notes"
     " created_at updated_at",
     "media_links": "id media_id record_id position created_at",
@@ -376,6 +379,10 @@ def make(name: str, folder: Path, url: str) -> Flask:
                 user = accounts.add(f"{role}@bench.example", role, role.capitalize())
                 user.created_at = NOW - 2 * YEARS
                 company.users.append(user.id)
+            store = RegisteredStore(created_at=NOW)
+            db.session.add(store)
+            db.session.flush()
+            company.storage = store.id
             db.session.commit()
             db.session.remove()
             db.engine.dispose()

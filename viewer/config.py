@@ -124,6 +124,7 @@ class Settings(BaseSettings):
     BUSINESS_HOURS: str = "mon-fri 8-18"  # in TZ_DISPLAY; SILENCE_HOURS counts only these
     # warn after so many business hours without a webhook; 0: never
     SILENCE_HOURS: float = Field(default=10, ge=0, le=8_760)
+    VERIFY_CYCLE_DAYS: int = Field(default=30, ge=1, le=365)  # in which all originals are read once
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(

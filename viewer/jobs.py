@@ -18,8 +18,12 @@ from sqlalchemy.exc import OperationalError
 
 from viewer.config import settings
 from viewer.extensions import db
+from viewer.holdings import WrongSize
 from viewer.intake import derivatives, ingest, sweep
 from viewer.intake.collect import collect
+from viewer.models import MediaAttachment
+from viewer.office import findings
+from viewer.storage import Missing
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +92,10 @@ def collect_media(media_id: str) -> None:
 @job(COPIES)
 def derive_media(media_id: str) -> None:
     """Make thumbnail, preview and playable copy."""
-    derivatives.make_copies(uuid.UUID(media_id))
+    try:
+        derivatives.make_copies(uuid.UUID(media_id))
+    except (Missing, WrongSize) as trouble:
+        findings.meet(db.session.get_one(MediaAttachment, uuid.UUID(media_id)), trouble)
 
 
 def enqueue(function: Job, *row_ids: uuid.UUID | str) -> bool:

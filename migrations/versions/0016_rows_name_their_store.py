@@ -26,6 +26,7 @@ media = sa.table(
     sa.column("state", sa.String()),
     sa.column("storage", sa.Uuid()),
     sa.column("downloaded_at", sa.DateTime(timezone=True)),
+    sa.column("created_at", sa.DateTime(timezone=True)),
     sa.column("verified_at", sa.DateTime(timezone=True)),
 )
 
@@ -69,7 +70,8 @@ def upgrade() -> None:
         batch_op.drop_constraint(op.f(CHECK), type_="check")
         batch_op.create_check_constraint(
             op.f(CHECK),
-            "state != 'stored' OR (sha256 IS NOT NULL AND file_size > 0 AND storage IS NOT NULL)",
+            "state != 'stored' OR (sha256 IS NOT NULL AND file_size > 0 AND storage IS NOT NULL"
+            " AND verified_at IS NOT NULL)",
         )
     op.create_index(
         "ix_media_attachments_to_verify",
@@ -94,7 +96,12 @@ def _fill() -> None:
             stores.insert().values(id=known, kind="folder", created_at=datetime.now(UTC))
         )
     connection.execute(
-        media.update().where(kept).values(storage=known, verified_at=media.c.downloaded_at)
+        media.update()
+        .where(kept)
+        .values(
+            storage=known,
+            verified_at=sa.func.coalesce(media.c.downloaded_at, media.c.created_at),
+        )
     )
 
 

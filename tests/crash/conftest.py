@@ -181,14 +181,16 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture
 def new_scene(context: Any, provider: Provider, migrated: Any) -> Callable[..., Scene]:
-    """A viewer with an empty database in `data` and an empty folder `media`."""
+    """A viewer that was started once: an empty database in `data`, its marker in `media`."""
 
     def make(data: Path, media: Path, **settings: Any) -> Scene:
         data.mkdir(parents=True, exist_ok=True)
         media.mkdir(parents=True, exist_ok=True)
         if "DATABASE_URL" not in settings:
             shutil.copy(migrated("sqlite"), data / "viewer.db")
-        return Scene(_settings(data, media) | settings, provider, context)
+        scene = Scene(_settings(data, media) | settings, provider, context)
+        assert scene.run("start") == 0
+        return scene
 
     return make
 

@@ -26,12 +26,13 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from tests.support import staff
-from viewer import create_app, derive, extensions, failpoint, jobs
+from viewer import create_app, derive, extensions, failpoint, holdings, jobs
 from viewer.extensions import db
 from viewer.intake import collect, sweep
 from viewer.models import User, WebhookEvent
 from viewer.office import accounts
 from viewer.storage import disk, workspace
+from viewer.upkeep import identity
 
 # When a fresh process looks again, in seconds after the crash: a lease (25 s) and a sweep (10 s)
 # have passed; the lease of copies has passed; a part has no hope any more.
@@ -159,12 +160,14 @@ def _count_files(_app: Flask, orders: Orders, say: Say) -> None:
             say(_open_files())
 
 
-def _migrate(_app: Flask, _orders: Orders, _say: Say) -> None:
+def _start(_app: Flask, _orders: Orders, _say: Say) -> None:
+    """What `viewer up` does first: the schema, and the folder's marker."""
     flask_migrate.upgrade()
+    identity.ensure()
 
 
 ACTIONS: dict[str, Callable[[Flask, Orders, Say], None]] = {
-    "migrate": _migrate,
+    "start": _start,
     "serve": _serve,
     "receive": _receive,
     "ingest": _ingest,
@@ -255,7 +258,7 @@ def _row_before_link() -> None:
 
     def intend_and_say_so(claim: Any, path: str, receipt: Any) -> bool:
         is_free = intend(claim, path, receipt)
-        collect._mark_stored(claim, receipt)
+        collect._mark_stored(claim, receipt, holdings.wanted_id())
         return is_free
 
     collect._intend = intend_and_say_so

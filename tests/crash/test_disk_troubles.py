@@ -19,9 +19,9 @@ def _mounts():
 def _full(media, _machine):
     with disks.tmpfs(media, "size=256k"):
         ballast = media / INCOMING / "ballast"
-        ballast.parent.mkdir()
 
         def spoil():
+            ballast.parent.mkdir(exist_ok=True)
             with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
                 while True:
                     file.write(bytes(4096))
@@ -32,10 +32,10 @@ def _full(media, _machine):
 @contextlib.contextmanager
 def _no_inodes(media, _machine):
     with disks.tmpfs(media, "size=8m,nr_inodes=20"):
-        (media / INCOMING).mkdir()
         spoilers = [media / INCOMING / f"ballast-{n}" for n in range(20)]
 
         def spoil():
+            (media / INCOMING).mkdir(exist_ok=True)
             with contextlib.suppress(OSError):
                 for path in spoilers:
                     path.touch()

@@ -238,7 +238,6 @@ def test_5_with_postgresql_an_answered_delivery_is_kept_after_a_power_cut(
     scene = new_scene(
         tmp_path / "data", tmp_path / "media", DATABASE_URL=server.url(server.create())
     )
-    assert scene.run("migrate") == 0
     disk.sync()
 
     with _serving(scene, sabotage=sabotage) as port:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import time_machine
 
 from tests.conftest import BOTH
+from tests.support.children import in_child
 from tests.support.crowds import run_all
 from tests.support.hostile_server import HostileServer, answer, chunked, endless, in_turn
 from tests.support.pictures import picture
@@ -69,21 +70,6 @@ def all_files(media_root: Path) -> list[Path]:
 def root(app) -> Path:
     found: Path = app.config["SETTINGS"].media_root
     return found
-
-
-def in_child(work: Callable[[], None], *, expected: int = 0) -> None:
-    """Run in a forked process with connections of its own, that may be killed."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            db.session.remove()
-            db.engine.dispose(close=False)
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == expected
 
 
 # --- bytes ---------------------------------------------------------------------------------
@@ -654,3 +640,57 @@ def test_a_disk_without_inodes_costs_no_patience(app, root, tmp_path, announced,
         assert collect.collect(media_id) is False
 
         assert_waits(media_id, "The disk for photos is full.")
+
+
+# --- orphans -------------------------------------------------------------------------------
+
+
+def test_a_late_event_adopts_its_bytes_when_the_provider_has_them_no_more(
+    announced, provider, root
+):
+    """An older database was restored beside newer files, and the event came again."""
+    [media_id] = announced({"url": provider.serve(b"", status=404), "type": "image/jpeg"})
+    lost = row(media_id).file_path
+    kept = strangers_file(root, lost.replace(".jpg", ".png"), tiny("PNG"))
+    strangers_file(root, lost.replace(".jpg", "_thumb.jpg"), tiny())
+
+    assert collect.collect(media_id) is True
+
+    media = row(media_id)
+    assert (media.state, media.problem, media.failures) == (State.STORED, None, 0)
+    assert (root / media.file_path, media.mime_type) == (kept, "image/png")
+    assert media.sha256 == hashlib.sha256(tiny("PNG")).hexdigest()
+    assert kept.read_bytes() == tiny("PNG")
+    assert media.copy_state is CopyState.DUE
+
+
+@pytest.mark.parametrize(
+    ("declared", "names", "content"),
+    [
+        ("image/jpeg", [".jpg"], b"<!DOCTYPE html><html><body>Please sign in</body></html>"),
+        ("image/jpeg", [".mp3"], b"ID3\x04\0\0\0\0\0\0\xff\xfb\x90\0"),
+        ("image/jpeg", [".jpg", ".png"], tiny()),
+        ("image/jpeg", ["-2.jpg"], tiny()),
+    ],
+)  # fmt: skip
+def test_a_file_that_may_be_anothers_is_not_adopted(
+    declared, names, content, announced, provider, root
+):
+    [media_id] = announced({"url": provider.serve(b"", status=404), "type": declared})
+    stem = row(media_id).file_stem
+    files = [strangers_file(root, f"{stem}{name}", content) for name in names]
+
+    assert collect.collect(media_id) is False
+
+    assert row(media_id).state is State.NEEDS_ATTENTION
+    assert [path.read_bytes() for path in files] == [content] * len(files)
+
+
+def test_what_the_provider_still_has_is_taken_before_an_orphan(announced, provider, root):
+    [media_id] = announced({"url": provider.serve(tiny()), "type": "image/jpeg"})
+    stranger = strangers_file(root, row(media_id).file_path, tiny("PNG"))
+
+    assert collect.collect(media_id) is True
+
+    assert stored_bytes(row(media_id)) == tiny()
+    assert stranger.read_bytes() == tiny("PNG")

@@ -185,7 +185,7 @@ def test_the_checksum_is_of_all_bytes(store, put):
     assert found.head == content[:8]
     assert store.stat(KEY).sha256 in (None, found.sha256)
     with pytest.raises(Missing):
-        checksum(store, "nothing.jpg")
+        store.open("nothing.jpg")
 
 
 # --- Lists ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from flask import Flask
 
 from tests.support.factories import NOW
 from viewer import holdings
-from viewer.extensions import db
+from viewer.extensions import db, now
 from viewer.models import Contact, ContactNumber, Conversation, MediaAttachment, Message
 
 
@@ -58,6 +58,7 @@ def attach(app: Flask) -> Callable[..., MediaAttachment]:
                 "file_stem": name,
                 "source_key": name,
                 "storage": holdings.wanted_id(),
+                "verified_at": now(),
                 "openphone_url": "http://127.0.0.1:9/gone",
                 "media_type": MediaAttachment.MediaType.PHOTO,
                 "created_at": NOW - timedelta(minutes=14),

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from viewer import holdings
-from viewer.extensions import db
+from viewer.extensions import db, now
 from viewer.models import (
     Contact,
     ContactNumber,
@@ -84,6 +84,7 @@ def files(message: Message, count: int = 1, **values: Any) -> list[MediaAttachme
                     "state": MediaAttachment.State.STORED,
                     "sha256": hashlib.sha256(name.encode()).hexdigest(),
                     "storage": holdings.wanted_id(),
+                    "verified_at": now(),
                     "file_size": 48210,
                     "is_unfiled": message.is_incoming,
                     "sent_at": message.sent_at,

@@ -77,7 +77,8 @@ def twin(of: MediaAttachment, name: str, **values: Any) -> MediaAttachment:
     """A row that shares the bytes of another: a long conversation without waiting for it."""
     shared = (
         "conversation_id", "message_id", "sha256", "file_size", "mime_type", "media_type", "state",
-        "downloaded_at", "storage", "thumbnail_path", "preview_path", "width", "height",
+        "downloaded_at", "storage", "verified_at", "thumbnail_path", "preview_path", "width",
+        "height",
     )  # fmt: skip
     media = MediaAttachment(
         **{column: getattr(of, column) for column in shared},

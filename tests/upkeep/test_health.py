@@ -1,10 +1,12 @@
 """Silence is an alarm: what stopped, what is late, what is missing, on a page and for machines."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
+from tests.support.stored_files import keep
 from viewer import schedule
 from viewer.config import settings
 from viewer.demo.rest import Workspace, stamp
@@ -12,7 +14,7 @@ from viewer.extensions import db, now
 from viewer.intake import catch_up, rest_client, subscription
 from viewer.models import Checkpoint, MediaAttachment, ScheduledTask, WebhookEvent
 from viewer.quo import rest
-from viewer.upkeep import health
+from viewer.upkeep import health, runs, verify
 
 ALL_WELL = {"intake": 1, "copies": 1}
 
@@ -307,3 +309,66 @@ def test_a_duty_whose_holder_died_is_taken_up_by_another(app, time_machine_at):
 def work() -> None:
     """Until the queues are empty; what is due later stays."""
     work()
+
+
+def test_a_damaged_original_is_an_alarm_of_its_own(swept):
+    keep(state=MediaAttachment.State.DAMAGED)
+    db.session.commit()
+
+    found = health.read_health({"intake": 0, "copies": 0}, ALL_WELL)
+    assert [(alarm.name, alarm.level.value) for alarm in found.alarms] == [
+        ("media_damaged", "broken")
+    ]
+
+
+def test_a_check_that_stopped_running_is_an_alarm_from_the_first_day(swept, time_machine_at):
+    begin = now()
+
+    def alarms_at(hours: float) -> set[str]:
+        with time_machine_at(begin + timedelta(hours=hours)):
+            schedule.do_if_due(schedule.TaskDefinition("sweep", 10, 60, schedule._sweep), "test")
+            return alarms()
+
+    assert alarms_at(29.9) == set()
+    assert alarms_at(30.1) == {"verify_silent"}
+    with time_machine_at(begin + timedelta(hours=31)):
+        verify.nightly()
+    assert alarms_at(32) == set()
+    assert alarms_at(31 + 30.1) == {"verify_silent"}
+
+
+def test_a_mass_change_stays_an_alarm_until_a_check_finds_it_mended(swept):
+    def ended(**counts):
+        run = runs.begin(runs.Kind.VERIFY, "/srv/photos")
+        runs.finish(run, runs.Outcome.BAD, "70 of 90 originals are missing or changed.", counts)
+
+    ended(is_mass_change=True)
+    assert alarms() == {"verify_mass_change"}
+    runs.begin(runs.Kind.VERIFY, "/srv/photos")  # and killed
+    assert alarms() == {"verify_mass_change"}
+    ended(is_mass_change=False)
+    assert alarms() == set()
+
+
+def test_files_without_a_row_want_attention(swept, app):
+    (app.config["SETTINGS"].media_root / "stray.jpg").write_bytes(b"x")
+    verify.nightly()
+
+    [alarm] = health.read_health({"intake": 0, "copies": 0}, ALL_WELL).alarms
+    assert (alarm.name, alarm.level.value) == ("orphans", "attention")
+    assert alarm.words == "1 file in the store that no row names."
+
+
+def test_page_and_monitor_tell_of_the_check(swept, client):
+    before = client.get("/status").text
+    assert "not yet" in before
+    keep()
+    db.session.commit()
+    verify.nightly()
+
+    page = client.get("/status").text
+    metrics = client.get("/metrics").text
+    assert "1 original looked at, 1 of them read." in page
+    assert re.search(r"^viewer_verify_age_seconds \d", metrics, re.MULTILINE)
+    assert re.search(r"^viewer_oldest_verified_age_seconds \d", metrics, re.MULTILINE)
+    assert "\nviewer_orphan_files 0.0\n" in metrics

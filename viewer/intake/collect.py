@@ -53,6 +53,8 @@ LATER_PAUSES = (  # since the first failure, at most this far apart
 PATIENCE = timedelta(minutes=15)  # then a person should know
 STORAGE_PAUSE = timedelta(seconds=30)  # the disk's trouble is not the source's
 
+_TELLING = ("image/", "video/", "audio/")  # declared types that say what a file shows
+
 State = MediaAttachment.State
 
 
@@ -111,7 +113,7 @@ def collect(media_id: uuid.UUID) -> bool:
         return False
     except fetch.Gone as trouble:
         _failed(claim, trouble.reason, at_once=True)
-        return _freshen(claim) and collect(media_id)
+        return collect(media_id) if _freshen(claim) else _adopt_orphan(store, claim, storage)
     except fetch.Refused as trouble:
         _failed(claim, trouble.reason, at_once=True)
         return False
@@ -201,6 +203,59 @@ def _adopt(store: Store, claim: Claim) -> Receipt | None:
     return found
 
 
+def _adopt_orphan(store: Store, claim: Claim, storage: uuid.UUID) -> bool:
+    """Adopt the file that lies under this row's name, now that the provider has it no more.
+
+    So it is after an older database was restored beside newer files: the events come again, the
+    addresses in them are dead, and the bytes are here. A name says the conversation, the second and
+    the place in the message, and only whole files get one.
+    """
+    try:
+        found = _orphan_of(store, claim)
+        if found is None or not _take_up(claim):
+            return False
+        path, receipt = found
+        store.settle(path)
+        if not _intend(claim, path, receipt) or not _mark_stored(claim, receipt, storage):
+            return False
+    except StorageError as trouble:
+        log.warning("media=%s: no orphan was looked for: %s", claim.media_id, trouble)
+        return False
+    except LostClaim:
+        return False
+    log.warning("media=%s stored: adopted %s, which no row named", claim.media_id, path)
+    return True
+
+
+def _orphan_of(store: Store, claim: Claim) -> tuple[str, Receipt] | None:
+    """The one file with this row's name, whatever its extension, if its type is what was said."""
+    found = []
+    for path, _ in store.keys(f"{keys.stem(claim.file_path)}."):
+        receipt = _what_lies_under(store, path)
+        if receipt and not _is_error_page(receipt.kind, claim):
+            found.append((path, receipt))
+    if len(found) != 1:
+        return None
+    [(path, receipt)] = found
+    family = f"{(claim.declared_type or '').partition('/')[0].lower()}/"
+    is_expected = family not in _TELLING or receipt.kind.mime_type.startswith(family)
+    return (path, receipt) if is_expected else None
+
+
+def _take_up(claim: Claim) -> bool:
+    """Take the row again that this run has just given up. False if another run has it."""
+    media = MediaAttachment
+    done = db.session.execute(
+        sa.update(media)
+        .where(media.id == claim.media_id, media.attempts == claim.attempt)
+        .where(media.state == State.NEEDS_ATTENTION)
+        .values(state=State.DOWNLOADING, lease_until=now() + LEASE)
+        .execution_options(synchronize_session=False)
+    )
+    db.session.commit()
+    return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
 def _what_lies_under(store: Store, path: str) -> Receipt | None:
     try:
         found = checksum(store.open(path), derive.HEAD_SIZE)
@@ -237,12 +292,17 @@ def _download(store: Store, claim: Claim) -> Receipt:
 
 def _fetch(claim: Claim, part: Part) -> fetch.Fetched:
     assert claim.url is not None  # noqa: S101 - the claim asked for it
+    return fetch_file(claim.url, claim.role, part)
+
+
+def fetch_file(url: str, role: MediaAttachment.Role, part: Part) -> fetch.Fetched:
+    """Download a file into the part, within the settings' limits. Raises FetchError."""
     current = settings()
     return fetch.fetch(
-        claim.url,
+        url,
         part,
         fetch.Policy(hosts=current.MEDIA_HOSTS, allow_loopback=current.MEDIA_ALLOW_LOOPBACK),
-        _limits(current, claim.role),
+        _limits(current, role),
     )
 
 
@@ -263,9 +323,7 @@ def _is_error_page(kind: derive.Kind, claim: Claim) -> bool:
     if kind.mime_type != "text/plain":
         return kind.is_error_page
     # People do send plain text as a file; nobody sends it as a picture.
-    return claim.role is not MediaAttachment.Role.ATTACHMENT or declared.startswith(
-        ("image/", "video/", "audio/")
-    )
+    return claim.role is not MediaAttachment.Role.ATTACHMENT or declared.startswith(_TELLING)
 
 
 def _keep_rejected(store: Store, claim: Claim, part: Part) -> None:

@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from viewer import derive, holdings
 from viewer.extensions import db, now
 from viewer.failpoint import failpoint
+from viewer.holdings import WrongSize
 from viewer.models import MediaAttachment
 from viewer.storage import (
+    Missing,
     Occupied,
     StorageError,
     Store,
@@ -32,12 +34,16 @@ PAUSES = (timedelta(seconds=5), timedelta(minutes=2))
 LIMITS = derive.Limits()
 FILM_LIMITS = derive.Limits(cpu_seconds=120, wall_seconds=180)
 SLOW_DOWN = timedelta(seconds=30)
+WITHOUT_ORIGINAL = timedelta(hours=1)
 
 CopyState = MediaAttachment.CopyState
 
 
 def make_copies(media_id: uuid.UUID) -> bool:
-    """Make the derivatives of this original. True if made now; else the row says why not."""
+    """Make the derivatives of this original. True if made now; else the row says why not.
+
+    Raises Missing, WrongSize if the original is damaged.
+    """
     media = _claim(media_id)
     if media is None:
         return False
@@ -60,6 +66,10 @@ def make_copies(media_id: uuid.UUID) -> bool:
             copy_problem=str(reason)[:500],
             copy_due_at=now() + PAUSES[media.copy_attempts - 1],
         )
+    except (Missing, WrongSize):
+        # They are made once the original is repaired; until then it is looked for now and then.
+        _write(media, copy_attempts=media.copy_attempts - 1, copy_due_at=now() + WITHOUT_ORIGINAL)
+        raise
     except (StorageError, derive.NoRoom) as trouble:
         # Not the file's fault: this try does not count.
         return _write(

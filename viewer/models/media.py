@@ -188,7 +188,8 @@ class MediaAttachment(LastWriteWins, Model):
         ),
         sa.UniqueConstraint("message_id", "source_key", name="uq_media_attachments_source"),
         sa.CheckConstraint(
-            "state != 'stored' OR (sha256 IS NOT NULL AND file_size > 0 AND storage IS NOT NULL)",
+            "state != 'stored' OR (sha256 IS NOT NULL AND file_size > 0 AND storage IS NOT NULL"
+            " AND verified_at IS NOT NULL)",
             name="stored_has_bytes",
         ),
     )

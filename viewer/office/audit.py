@@ -30,6 +30,7 @@ ACTIONS = {
     "caption": ("Captioned a file", "Caption"),
     "check": ("Checked a file", "Checked"),
     "damage": ("Found a file damaged", "Found damaged"),
+    "repair": ("Repaired a file", "Repaired"),
     "trash": ("Put a file in the trash", "Put in the trash"),
     "restore": ("Took a file out of the trash", "Restored"),
     "purge": ("Deleted a file for good", "Deleted for good"),

@@ -38,12 +38,19 @@ def note_damage(media: MediaAttachment, finding: Finding) -> bool:
     return is_news
 
 
+def note_repair(media: MediaAttachment, source: str) -> bool:
+    """Record that the right bytes lie under its key again. Whether it was damaged. No commit."""
+    was_damaged = _write(media, Finding.SAME)
+    if was_damaged:
+        audit.note("repair", source, subject=("media", media.id))
+    return was_damaged
+
+
 def meet(media: MediaAttachment, trouble: Missing | WrongSize) -> None:
     """Record damage met by a GET, before anybody is served wrong bytes. Commits."""
     begin_writing()
     note_damage(media, Finding.DIFFERENT if isinstance(trouble, WrongSize) else Finding.MISSING)
     db.session.commit()
-    db.session.refresh(media)
 
 
 def _write(media: MediaAttachment, finding: Finding) -> bool:

@@ -163,30 +163,33 @@ class Folder:
         if folder:
             check_key(folder)
         must_be_here(self)
-        for key, size in self._files(folder):
-            if key.startswith(prefix):
-                yield key, size
+        waiting = [folder]
+        while waiting:
+            files, folders = self._list(waiting.pop())
+            waiting += folders
+            yield from (file for file in files if file[0].startswith(prefix))
         must_be_here(self)  # else half a list would look like a whole one
 
-    def _files(self, folder: str) -> Iterator[tuple[str, int]]:
-        try:
-            with in_words(folder), os.scandir(self.root / folder) as found:
-                entries = list(found)
-        except Missing:
-            return
-        for entry in entries:
-            key = f"{folder}/{entry.name}" if folder else entry.name
-            if not is_key(key):  # the marker, parts, what somebody else put there
-                continue
-            try:
-                with in_words(key):
-                    kind = entry.stat(follow_symlinks=False)
-            except Missing:
-                continue
-            if stat.S_ISDIR(kind.st_mode):
-                yield from self._files(key)
-            elif stat.S_ISREG(kind.st_mode):
-                yield key, kind.st_size
+    def _list(self, folder: str) -> tuple[list[tuple[str, int]], list[str]]:
+        """The files in one folder, with their sizes, and the folders in it."""
+        files: list[tuple[str, int]] = []
+        folders: list[str] = []
+        before = f"{folder}/" if folder else ""
+        with (
+            contextlib.suppress(Missing),
+            in_words(folder),
+            os.scandir(self.root / folder) as found,
+        ):
+            for entry in found:
+                key = f"{before}{entry.name}"
+                if not is_key(key):  # the marker, parts, what somebody else put there
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(key)
+                elif entry.is_file(follow_symlinks=False):
+                    with contextlib.suppress(FileNotFoundError):
+                        files.append((key, entry.stat(follow_symlinks=False).st_size))
+        return files, folders
 
     def move(self, key: str, to: str) -> None:
         source, target = self.root / check_key(key), self.root / check_key(to)

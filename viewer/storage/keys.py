@@ -4,6 +4,7 @@
   …_photo_thumb.jpg, _preview.jpg, _full.jpg, _playable.* its derivatives, beside it
   shared/1/<id>-whole.jpg, -plays.mp4                     a clean copy for strangers, made on demand
   quarantine/<id>.jpg                                     the bytes of a purged original
+  quarantine/damaged/<id>-<sha256>.jpg                    the wrong bytes of a repaired original
   rejected/<id>                                           an error page that came in place of a file
 
 Until November 2026 error pages were kept under `evidence/`, where they stay; no row names them.
@@ -26,6 +27,8 @@ _ENDINGS = {
     "full": "_full",
     "playable": "_playable",
 }
+
+_NOT_MEDIA = ("shared", "quarantine", "rejected", "evidence")
 
 # Changes when cleaning does: copies made by an earlier way are made again.
 _CLEANING = 1
@@ -52,6 +55,16 @@ def derivative(original: str, name: str, extension: str) -> str:
     return f"{stem(original)}{_ENDINGS[name]}.{extension}"
 
 
+def is_derivative(key: str) -> bool:
+    """Whether this is the name of a derivative: no original has such an ending."""
+    return stem(key).endswith(tuple(_ENDINGS.values()))
+
+
+def is_media(key: str) -> bool:
+    """Whether this is an original or a derivative of one, and no bytes kept for another reason."""
+    return key.partition("/")[0] not in _NOT_MEDIA
+
+
 def shared(media_id: uuid.UUID, use: str, extension: str) -> str:
     """`use` is whole (the file as a download) or plays."""
     return f"shared/{_CLEANING}/{media_id}-{use}.{extension}"
@@ -60,6 +73,12 @@ def shared(media_id: uuid.UUID, use: str, extension: str) -> str:
 def is_cached(key: str) -> bool:
     """Whether each host makes its own copy of this file, whichever store has the original."""
     return key.startswith("shared/")
+
+
+def damaged(media_id: uuid.UUID, original: str, sha256: str) -> str:
+    """Where the wrong bytes of an original go when the right ones come back."""
+    suffix = PurePosixPath(original).suffix
+    return f"quarantine/damaged/{media_id}-{sha256[:16]}{suffix}"
 
 
 def quarantined(media_id: uuid.UUID, original: str) -> str:

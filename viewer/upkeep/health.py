@@ -21,11 +21,13 @@ from viewer.extensions import db, now
 from viewer.intake import catch_up, collect, rest_client, subscription
 from viewer.models import Checkpoint, MediaAttachment, RefusedDelivery, ScheduledTask, WebhookEvent
 from viewer.plurals import counted
+from viewer.upkeep import verify
 
 State = MediaAttachment.State
 
 LATE = timedelta(minutes=15)  # for a file that is not safe yet
 UNREAD = timedelta(minutes=2)  # for an event that no worker has read
+CHECK_SILENT = timedelta(hours=30)  # the nightly check has not run
 LEAST_FREE = 0.10  # of a disk
 S3_DUE = 100_000_000_000  # bytes of media; then local disk has had its day
 SUBSCRIPTION_KNOWN = timedelta(hours=1)  # after that nobody knows whether they would tell us
@@ -83,6 +85,7 @@ TASK_RULES = {
     "tidy": TaskRule("Tidying", "Clearing what dead writers left"),
     "search": TaskRule("Search", "Filling the search index"),
     "statistics": TaskRule("Statistics", "Bringing the database's statistics up to date"),
+    "verify": TaskRule("Verify", "Checking the originals"),
 }
 
 
@@ -124,6 +127,7 @@ class Health:
     tasks: list[WatchedTask]
     disks: list[Disk]
     store_problem: str | None  # why the store is away
+    checks: verify.Overview
     alarms: list[Alarm]
 
     @property
@@ -185,6 +189,7 @@ def read_health(queues: dict[str, int] | None, workers: dict[str, int] | None) -
         tasks=_tasks(),
         disks=_disks(current),
         store_problem=holdings.wanted().why_away(),
+        checks=verify.read_overview(),
         alarms=[],
     )
     for alarms in ALARMS:
@@ -312,9 +317,33 @@ def _subscription_bad(found: Health, _moment: datetime) -> Iterable[Alarm]:
         yield Alarm("subscription", Level.BROKEN, mark.said or "Would the provider tell us?")
 
 
+def _media_damaged(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    if count := found.states.get(State.DAMAGED, 0):
+        words = f"{counted(count, 'original')} damaged in the store, and not repaired yet."
+        yield Alarm("media_damaged", Level.BROKEN, words)
+
+
+def _verify_silent(found: Health, moment: datetime) -> Iterable[Alarm]:
+    since = found.checks.due_since
+    if since and moment - since > CHECK_SILENT:
+        words = f"The nightly check of the originals has not run for {_age(moment - since)}."
+        yield Alarm("verify_silent", Level.BROKEN, words)
+
+
+def _verify_mass_change(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    for words in found.checks.mass_changes:
+        yield Alarm("verify_mass_change", Level.BROKEN, words)
+
+
+def _orphans(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    if found.checks.orphans:
+        words = f"{counted(found.checks.orphans, 'file')} in the store that no row names."
+        yield Alarm("orphans", Level.ATTENTION, words)
+
+
 def _media_needs_attention(found: Health, _moment: datetime) -> Iterable[Alarm]:
-    if found.needing_attention:
-        words = f"{counted(found.needing_attention, 'file')} to be looked at by a person."
+    if count := found.states.get(State.NEEDS_ATTENTION, 0):
+        words = f"{counted(count, 'file')} to be looked at by a person."
         yield Alarm("media_needs_attention", Level.ATTENTION, words)
 
 
@@ -347,10 +376,14 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _workers_silent,
     _events_unread,
     _media_late,
+    _media_damaged,
+    _verify_mass_change,
+    _verify_silent,
     _disk_low,
     _webhooks_silent,
     _subscription_bad,
     _media_needs_attention,
+    _orphans,
     _events_unparsed,
     _deliveries_refused,
     _s3_due,

@@ -125,6 +125,14 @@ def metrics() -> Response:
         },
         "duty",
     )
+    checks = found.checks
+    if checks.last:
+        age = (moment - checks.last.started_at).total_seconds()
+        gauge("verify_age_seconds", "Since the originals were last checked", {"": age})
+    if checks.oldest_read_at:
+        age = (moment - checks.oldest_read_at).total_seconds()
+        gauge("oldest_verified_age_seconds", "Since the original read longest ago", {"": age})
+    gauge("orphan_files", "Files in a store that no row names", {"": checks.orphans})
     gauge("disk_free_bytes", "Free", {disk.name: disk.free for disk in found.disks}, "disk")
     gauge("disk_size_bytes", "Size", {disk.name: disk.total for disk in found.disks}, "disk")
     gauge("alarm", "Alarms that are on", {alarm.name: 1 for alarm in found.alarms}, "name")

@@ -77,7 +77,9 @@ def full(media_id: uuid.UUID) -> Response:
 @bp.get("/<uuid:media_id>/playable")
 def playable(media_id: uuid.UUID) -> Response:
     """Serve the playable copy; the original, if every browser plays that."""
-    media = _find_media(media_id)
+    media = _find_media(media_id, may_be_damaged=True)
+    if media.is_damaged and not media.has_playable:
+        abort(410, _damaged(media))
     if not media.has_playable and derive.KINDS[media.mime_type or ""].browser_plays:
         return original(media_id)
     return _send_copy(media, "playable")
@@ -161,6 +163,7 @@ def send(
     except (Missing, WrongSize) as trouble:
         if key == media.file_path:
             findings.meet(media, trouble)
+            db.session.refresh(media)
             abort(410, _damaged(media))
         _make_again(media, key)
     except Unavailable as trouble:

@@ -1,0 +1,93 @@
+"""Rows meet stores: the size is compared at each opening, and a former store still serves."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+from flask import Flask, current_app
+
+from tests.support.pictures import picture
+from tests.support.stored_files import keep, place
+from viewer import holdings, storage
+from viewer.extensions import db
+from viewer.holdings import Finding, WrongSize
+from viewer.models import MediaAttachment, RegisteredStore
+from viewer.storage import Missing, Store, Unavailable
+
+
+@pytest.fixture
+def elsewhere(app: Flask, tmp_path: Path) -> tuple[uuid.UUID, Store]:
+    """A second store that this host reaches."""
+    row = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'second'}")
+    db.session.add(row)
+    db.session.commit()
+    storage.from_url(row.address or "").mark(str(row.id))
+    return row.id, holdings.store(row.id)
+
+
+def lies_at(media: MediaAttachment) -> Path:
+    root: Path = current_app.config["SETTINGS"].media_root
+    path = root / media.file_path
+    path.chmod(0o644)
+    return path
+
+
+def test_an_original_of_another_size_is_never_opened(app: Flask) -> None:
+    content = picture()
+    media = keep(content)
+    with lies_at(media).open("ab") as file:
+        file.write(b"x")
+
+    with pytest.raises(WrongSize, match=f"has {len(content) + 1} bytes, not {len(content)}"):
+        holdings.open_file(media, media.file_path)
+    with pytest.raises(WrongSize):
+        holdings.open_file(media, media.file_path, 10, 5)
+    with pytest.raises(WrongSize):
+        holdings.find_original(media)
+    assert holdings.check_file(media) is Finding.DIFFERENT
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut"])
+def test_the_former_store_serves_where_the_rows_own_fails(harm, app, elsewhere, caplog) -> None:
+    content = picture()
+    identity, second = elsewhere
+    media = keep(content)
+    media.storage, media.former_storage = identity, holdings.wanted_id()
+    db.session.commit()
+    if harm == "cut":
+        place(content[:-1], media.file_path, holdings.spool(), second)
+
+    with holdings.open_file(media, media.file_path) as file:
+        assert file.read() == content
+    assert holdings.find_original(media) is holdings.wanted()
+    assert f"media={media.id} is read from its former store" in caplog.text
+
+
+def test_while_one_store_does_not_answer_nobody_calls_the_file_missing(
+    app, elsewhere, tmp_path
+) -> None:
+    identity, _ = elsewhere
+    media = keep()
+    media.storage, media.former_storage = identity, holdings.wanted_id()
+    db.session.commit()
+    (tmp_path / "second" / ".viewer-store").unlink()
+    lies_at(media).unlink()
+
+    with pytest.raises(Unavailable):
+        holdings.open_file(media, media.file_path)
+
+
+def test_a_folder_of_another_host_is_not_looked_for_here(app: Flask) -> None:
+    row = RegisteredStore(kind=RegisteredStore.Kind.FOLDER, address="/srv/elsewhere")
+    db.session.add(row)
+    db.session.commit()
+
+    with pytest.raises(Unavailable, match="that this host does not have"):
+        holdings.store(row.id)
+
+
+def test_a_row_without_bytes_is_missing_and_not_an_error(app: Flask) -> None:
+    media = keep(state=MediaAttachment.State.PENDING, storage=None, downloaded_at=None)
+
+    with pytest.raises(Missing):
+        holdings.open_file(media, media.file_path)

@@ -1,0 +1,161 @@
+"""Compare the list of a store's files with the rows: what is missing, what nobody names."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+
+import sqlalchemy as sa
+
+from viewer.extensions import db
+from viewer.holdings import Finding
+from viewer.models import MediaAttachment
+from viewer.office import findings
+from viewer.storage import Missing, Store, keys
+from viewer.upkeep.verify.key_set import KeySet
+
+BATCH = 1000  # keys, and rows, of one query
+LISTED = 100  # orphans that are named; all are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a row says of its original."""
+
+    id: uuid.UUID
+    key: str
+    size: int
+    sha256: str
+
+
+@dataclass(slots=True)
+class Orphans:
+    """Files of originals that no row names. Never deleted: a late event may ask for one."""
+
+    count: int = 0
+    size: int = 0  # bytes
+    keys: list[str] = field(default_factory=list)  # the first ones
+
+
+@dataclass(slots=True)
+class Presence:
+    """What the list of files showed."""
+
+    rows: int = 0
+    bad: list[tuple[Row, Finding]] = field(default_factory=list)
+    without_copies: list[uuid.UUID] = field(default_factory=list)  # a derivative is missing
+    orphans: Orphans = field(default_factory=Orphans)
+
+
+def compare(
+    store: Store,
+    storage: uuid.UUID,
+    before: datetime,
+    most_bad: Callable[[int], int],
+    advance: Callable[[int], None],
+) -> Presence:
+    """Compare the files of `store` with the rows that were stored in it `before`.
+
+    Stops early once more than `most_bad(rows)` are bad. Raises Unavailable.
+    """
+    found = Presence()
+    here = _list_files(store, found.orphans)
+    total = count_rows(storage)
+    for batch in _batches(storage, before):
+        for row, copies in batch:
+            found.rows += 1
+            finding = None if _entry(row.key, row.size) in here else _look(store, row)
+            if finding:
+                found.bad.append((row, finding))
+            elif any(key not in here for key in copies):
+                found.without_copies.append(row.id)
+        if len(found.bad) > most_bad(total):
+            return found
+        advance(len(batch))
+    return found
+
+
+def is_known_damaged() -> sa.ColumnElement[bool]:
+    """Whether an earlier check found the original damaged; also of one in the trash."""
+    media = MediaAttachment
+    return (media.state == media.State.DAMAGED) | sa.func.coalesce(media.problem, "").in_(
+        findings.PROBLEMS.values()
+    )
+
+
+def count_rows(storage: uuid.UUID) -> int:
+    """How many rows have their bytes in this store."""
+    media = MediaAttachment
+    query = sa.select(sa.func.count()).select_from(media)
+    count = db.session.scalar(query.where(media.is_in("kept"), media.storage == storage))
+    db.session.commit()
+    return count or 0
+
+
+def _entry(key: str, size: int) -> str:
+    return f"{key} {size}"
+
+
+def _look(store: Store, row: Row) -> Finding | None:
+    """Ask for one file: it may have come after the list was made."""
+    try:
+        size = store.stat(row.key).size
+    except Missing:
+        return Finding.MISSING
+    return None if size == row.size else Finding.DIFFERENT
+
+
+def _list_files(store: Store, orphans: Orphans) -> KeySet:
+    here = KeySet()
+    listed = store.keys()
+    while batch := list(islice(listed, BATCH)):
+        files = {key: size for key, size in batch if keys.is_media(key)}
+        for key, size in files.items():
+            here.add(key if keys.is_derivative(key) else _entry(key, size))
+        for key in _unnamed(files):
+            orphans.count += 1
+            orphans.size += files[key]
+            if len(orphans.keys) < LISTED:
+                orphans.keys.append(key)
+    return here
+
+
+def _unnamed(files: dict[str, int]) -> list[str]:
+    """The originals among these that no row names, whatever store the row is in."""
+    originals = [key for key in files if not keys.is_derivative(key)]
+    media = MediaAttachment
+    named = set(
+        db.session.scalars(sa.select(media.file_path).where(media.file_path.in_(originals)))
+    )
+    db.session.commit()
+    return [key for key in originals if key not in named]
+
+
+def _batches(
+    storage: uuid.UUID, before: datetime
+) -> Iterator[Sequence[tuple[Row, tuple[str, ...]]]]:
+    """All rows with bytes in this store, and the keys of their derivatives."""
+    media, last = MediaAttachment, ""
+    copies = (media.thumbnail_path, media.preview_path, media.full_path, media.playable_path)
+    query = (
+        sa.select(media.id, media.file_path, media.file_size, media.sha256, media.storage, *copies)
+        # Not for the store: SQLite would then sort all of its rows for each page.
+        .where(media.is_in("kept"), media.downloaded_at < before)
+        .where(~is_known_damaged())
+        # By name, so by day, as the rows were written: by id each would be read from another page.
+        .order_by(media.file_path)
+        .limit(BATCH)
+    )
+    while rows := db.session.execute(query.where(media.file_path > last)).all():
+        db.session.commit()  # looking at files is slow: hold no transaction
+        last = rows[-1].file_path
+        yield [
+            (
+                Row(identity, key, size or 0, sha256 or ""),
+                tuple(filter(None, derivatives)),
+            )
+            for identity, key, size, sha256, is_in, *derivatives in rows
+            if is_in == storage
+        ]
+    db.session.commit()
