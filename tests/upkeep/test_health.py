@@ -350,6 +350,23 @@ def test_a_mass_change_stays_an_alarm_until_a_check_finds_it_mended(swept):
     assert alarms() == set()
 
 
+def test_a_check_that_could_not_look_is_told_and_tried_again(swept, app, time_machine_at):
+    root = app.config["SETTINGS"].media_root
+    begin = now()
+    with time_machine_at(begin + timedelta(hours=27)):
+        root.rename(root.with_name("unmounted"))
+        verify.nightly()
+        assert verify.is_due()
+        root.with_name("unmounted").rename(root)
+        schedule.do_if_due(schedule.TaskDefinition("sweep", 10, 60, schedule._sweep), "test")
+        assert alarms() == {"verify_not_done"}
+    with time_machine_at(begin + timedelta(hours=27.01)):
+        verify.nightly()
+        schedule.do_if_due(schedule.TaskDefinition("sweep", 10, 60, schedule._sweep), "test")
+        assert not verify.is_due()
+        assert alarms() == set()
+
+
 def test_files_without_a_row_want_attention(swept, app):
     (app.config["SETTINGS"].media_root / "stray.jpg").write_bytes(b"x")
     verify.nightly()

@@ -43,7 +43,8 @@ class UpkeepRun(Model):
     class Outcome(enum.StrEnum):
         RUNNING = "running"  # or killed: then `ended_at` stays empty
         GOOD = "good"
-        BAD = "bad"  # `words` says why
+        BAD = "bad"  # it did its work, and not all is well; `words` says why
+        FAILED = "failed"  # it could not do its work; `words` says why
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     kind: Mapped[Kind]
@@ -54,5 +55,10 @@ class UpkeepRun(Model):
     counts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     words: Mapped[str | None] = mapped_column(sa.Text)  # a sentence for people
     snapshot: Mapped[int | None]  # the number of the snapshot that was taken, proven or restored
+
+    @classmethod
+    def has_result(cls) -> sa.ColumnElement[bool]:
+        """Whether it did its work, whatever it found."""
+        return cls.outcome.in_((cls.Outcome.GOOD, cls.Outcome.BAD))
 
     __table_args__ = (sa.Index("ix_upkeep_runs_latest", "kind", "subject", "started_at"),)

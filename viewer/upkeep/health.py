@@ -335,6 +335,11 @@ def _verify_mass_change(found: Health, _moment: datetime) -> Iterable[Alarm]:
         yield Alarm("verify_mass_change", Level.BROKEN, words)
 
 
+def _verify_not_done(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    if found.checks.failure:
+        yield Alarm("verify_not_done", Level.ATTENTION, found.checks.failure)
+
+
 def _orphans(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.checks.orphans:
         words = f"{counted(found.checks.orphans, 'file')} in the store that no row names."
@@ -383,6 +388,7 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _webhooks_silent,
     _subscription_bad,
     _media_needs_attention,
+    _verify_not_done,
     _orphans,
     _events_unparsed,
     _deliveries_refused,

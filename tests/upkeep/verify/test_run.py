@@ -85,7 +85,7 @@ def test_k29_a_disk_that_is_away_changes_no_row(when, photos, check, root, monke
     result = check()
 
     assert "could not be checked. The disk for photos is not there" in str(result)
-    assert (result.outcome, result.bad) == (Outcome.BAD, [])
+    assert (result.outcome, result.bad) == (Outcome.FAILED, [])
     assert [row(photo.id).state for photo in photos] == [State.STORED] * 3
 
 

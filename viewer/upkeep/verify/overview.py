@@ -15,7 +15,8 @@ from viewer.models import MediaAttachment, RegisteredStore, UpkeepRun
 class Overview:
     """The newest check of each store, and how old the oldest one of any original is."""
 
-    runs: Sequence[UpkeepRun]  # that ended, the newest first
+    runs: Sequence[UpkeepRun]  # that could look, the newest first
+    failure: str | None  # why the newest run could not, in words
     due_since: datetime | None  # when the last one was, or the first store was made
     oldest_read_at: datetime | None  # of the original not read for the longest time
 
@@ -37,18 +38,26 @@ def read() -> Overview:
     run, newer, media = UpkeepRun, aliased(UpkeepRun), MediaAttachment
     newest = (
         sa.select(sa.func.max(newer.started_at))
-        .where(newer.kind == run.kind, newer.subject == run.subject, newer.ended_at.is_not(None))
+        .where(newer.kind == run.kind, newer.subject == run.subject, newer.has_result())
         .correlate(run)
         .scalar_subquery()
     )
     found = db.session.scalars(
         sa.select(run)
-        .where(run.kind == run.Kind.VERIFY, run.ended_at.is_not(None), run.started_at == newest)
+        .where(run.kind == run.Kind.VERIFY, run.has_result(), run.started_at == newest)
         .order_by(run.started_at.desc())
     ).all()
     created = db.session.scalar(sa.select(sa.func.min(RegisteredStore.created_at)))
+    ended = db.session.scalar(
+        sa.select(run)
+        .where(run.kind == run.Kind.VERIFY, run.ended_at.is_not(None))
+        .order_by(run.started_at.desc())
+        .limit(1)
+    )
+    has_failed = ended is not None and ended.outcome is run.Outcome.FAILED
     return Overview(
         found,
+        ended.words if ended and has_failed else None,
         found[0].ended_at if found else created,
         db.session.scalar(sa.select(sa.func.min(media.verified_at)).where(media.is_in("kept"))),
     )

@@ -9,7 +9,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,6 +69,8 @@ class Result:
 
     @property
     def outcome(self) -> Outcome:
+        if self.problem and not self.is_mass_change:
+            return Outcome.FAILED
         return Outcome.BAD if self.problem or self.damaged else Outcome.GOOD
 
     def __str__(self) -> str:
@@ -120,17 +122,22 @@ def stores() -> dict[uuid.UUID, str]:
 
 def is_due() -> bool:
     """Whether it is time for the nightly run. The first one follows within a day."""
-    ended = sa.select(sa.func.max(UpkeepRun.started_at)).where(
-        UpkeepRun.kind == UpkeepRun.Kind.VERIFY, UpkeepRun.ended_at.is_not(None)
-    )
     created = sa.select(sa.func.min(RegisteredStore.created_at))
-    last = db.session.scalar(ended) or db.session.scalar(created)
+    last = _last_run_at() or db.session.scalar(created)
     db.session.commit()
     if last is None:
         return False
     apart = now() - last
     is_night = now().astimezone(settings().zone).hour in AT_NIGHT
     return apart > OVERDUE or (is_night and apart > APART)
+
+
+def _last_run_at() -> datetime | None:
+    """When the last run began that could look; one that could not is done again soon."""
+    run = UpkeepRun
+    return db.session.scalar(
+        sa.select(sa.func.max(run.started_at)).where(run.kind == run.Kind.VERIFY, run.has_result())
+    )
 
 
 def nightly() -> list[Result]:
@@ -189,11 +196,7 @@ def _stop_at_mass_change(result: Result, bad: list[Bad], files: int) -> None:
 def _quota(storage: uuid.UUID) -> int:
     """Bytes to read, so that a cycle reads all; more after nights that were missed."""
     cycle = settings().VERIFY_CYCLE_DAYS
-    last = db.session.scalar(
-        sa.select(sa.func.max(UpkeepRun.started_at)).where(
-            UpkeepRun.kind == UpkeepRun.Kind.VERIFY, UpkeepRun.ended_at.is_not(None)
-        )
-    )
+    last = _last_run_at()
     nights = 1 if last is None else max(1, round((now() - last) / timedelta(days=1)))
     return -(-reading.size_of(storage) * min(nights, cycle) // cycle)
 
