@@ -39,7 +39,7 @@ def painted(media):
         Image.new("RGB", (48, 36), (120, 110 + 9 * (index % 10), 100)).save(picture, "JPEG")
         path = holdings.wanted().root / one.file_path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture.getvalue())
+        one.file_size = path.write_bytes(picture.getvalue())
         one.thumbnail_path, one.width, one.height = one.file_path, 48, 36
     db.session.commit()
     return media

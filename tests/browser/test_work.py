@@ -32,7 +32,7 @@ def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
         Image.new("RGB", (48, 36), (120, 110 + 9 * index, 100)).save(picture, "JPEG")
         path = holdings.wanted().root / one.file_path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture.getvalue())
+        one.file_size = path.write_bytes(picture.getvalue())
         one.thumbnail_path = one.preview_path = one.file_path
         one.width, one.height, one.file_size = 48, 36, len(picture.getvalue())
         one.copy_state, one.downloaded_at = MediaAttachment.CopyState.MADE, NOW
