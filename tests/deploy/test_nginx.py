@@ -176,7 +176,7 @@ def test_what_is_not_there_is_not_there_for_a_year(site, photo, tmp_path):
 
     assert (not_mounted.status_code, closed.status_code) == (503, 503)
     assert {answer.headers["Retry-After"] for answer in (not_mounted, closed)} == {"60"}
-    assert removed.status_code == 410
+    assert removed.status_code == 425  # it is made again
     assert {answer.status_code for answer in (unknown, page, inside)} == {404}
     for answer in (not_mounted, removed, closed, unknown, page, inside):
         assert "no-store" in answer.headers["Cache-Control"]

@@ -24,7 +24,7 @@ from viewer.storage import Missing, checksum
 State = MediaAttachment.State
 
 MISSING = "The original is missing from the store."
-DAMAGED = "The original is damaged and waits for its repair from the backup."
+DAMAGED = "The original is damaged."
 RESIZED = "The original has another size than it had then."
 ALTERED = "The original is not what it was then."
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

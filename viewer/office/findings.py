@@ -72,7 +72,7 @@ def _write(media: MediaAttachment, finding: Finding) -> bool:
             row.sha256 == media.sha256,
         )
         .values(state=sa.case(states, value=row.state, else_=row.state))
-        .execution_options(synchronize_session=False)
+        .execution_options(synchronize_session="fetch")
     )
     if problem:
         log.error("media=%s is damaged: %s", media.id, finding)

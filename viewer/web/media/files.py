@@ -163,7 +163,6 @@ def send(
     except (Missing, WrongSize) as trouble:
         if key == media.file_path:
             findings.meet(media, trouble)
-            db.session.refresh(media)
             abort(410, _damaged(media))
         _make_again(media, key)
     except Unavailable as trouble:
