@@ -4,10 +4,10 @@ import uuid
 from pathlib import Path
 
 import pytest
-from flask import Flask, current_app
+from flask import Flask
 
 from tests.support.pictures import picture
-from tests.support.stored_files import keep, place
+from tests.support.stored_files import keep, path_of, place
 from viewer import holdings, storage
 from viewer.extensions import db
 from viewer.holdings import Finding, WrongSize
@@ -25,17 +25,10 @@ def elsewhere(app: Flask, tmp_path: Path) -> tuple[uuid.UUID, Store]:
     return row.id, holdings.store(row.id)
 
 
-def lies_at(media: MediaAttachment) -> Path:
-    root: Path = current_app.config["SETTINGS"].media_root
-    path = root / media.file_path
-    path.chmod(0o644)
-    return path
-
-
 def test_an_original_of_another_size_is_never_opened(app: Flask) -> None:
     content = picture()
     media = keep(content)
-    with lies_at(media).open("ab") as file:
+    with path_of(media).open("ab") as file:
         file.write(b"x")
 
     with pytest.raises(WrongSize, match=f"has {len(content) + 1} bytes, not {len(content)}"):
@@ -71,7 +64,7 @@ def test_while_one_store_does_not_answer_nobody_calls_the_file_missing(
     media.storage, media.former_storage = identity, holdings.wanted_id()
     db.session.commit()
     (tmp_path / "second" / ".viewer-store").unlink()
-    lies_at(media).unlink()
+    path_of(media).unlink()
 
     with pytest.raises(Unavailable):
         holdings.open_file(media, media.file_path)

@@ -1,10 +1,8 @@
 """Filing as people do it: with a thumb, a mouse, the keyboard, and without a script."""
 
-import io
 import re
 
 import pytest
-from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, violations
@@ -21,7 +19,7 @@ from tests.support.factories import (
     visit,
     voicemail,
 )
-from viewer import holdings
+from tests.support.stored_files import painted
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment
 from viewer.office import filing
@@ -30,19 +28,6 @@ from viewer.office import filing
 @pytest.fixture
 def maria(app):
     return customer(name="Maria Alvarez")
-
-
-def painted(media):
-    """The same photos, with pictures to be seen."""
-    for index, one in enumerate(media):
-        picture = io.BytesIO()
-        Image.new("RGB", (48, 36), (120, 110 + 9 * (index % 10), 100)).save(picture, "JPEG")
-        path = holdings.wanted().root / one.file_path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        one.file_size = path.write_bytes(picture.getvalue())
-        one.thumbnail_path, one.width, one.height = one.file_path, 48, 36
-    db.session.commit()
-    return media
 
 
 @pytest.fixture

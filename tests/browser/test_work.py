@@ -1,16 +1,13 @@
 """Work as people do it: on a phone, at a desk, with the keyboard, and without a script."""
 
-import io
-
 import pytest
-from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, violations
 from tests.support.factories import NOW, customer, files, photos, quote, text, visit, voicemail
-from viewer import holdings
+from tests.support.stored_files import painted
 from viewer.extensions import db
-from viewer.models import MediaAttachment, Message, WorkRecord
+from viewer.models import Message, WorkRecord
 from viewer.office import evidence, filing, records
 from viewer.search import indexing
 
@@ -23,21 +20,6 @@ def rosa(app):
     indexing.index_conversations([conversation, customer("+16175550124", name="Bob Chen")])
     db.session.commit()
     return conversation
-
-
-def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
-    """The same photos, with pictures to be seen."""
-    for index, one in enumerate(media):
-        picture = io.BytesIO()
-        Image.new("RGB", (48, 36), (120, 110 + 9 * index, 100)).save(picture, "JPEG")
-        path = holdings.wanted().root / one.file_path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        one.file_size = path.write_bytes(picture.getvalue())
-        one.thumbnail_path = one.preview_path = one.file_path
-        one.width, one.height, one.file_size = 48, 36, len(picture.getvalue())
-        one.copy_state, one.downloaded_at = MediaAttachment.CopyState.MADE, NOW
-    db.session.commit()
-    return media
 
 
 @pytest.fixture

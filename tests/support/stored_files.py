@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from flask import current_app
 
 from tests.support import factories
 from tests.support.pictures import picture
@@ -64,6 +65,28 @@ def place(content: bytes, key: str, spool: Spool, store: Store) -> None:
         store.place(key, part.path)
     finally:
         part.discard()
+
+
+def path_of(media: MediaAttachment) -> Path:
+    """The original's file in this host's folder, made writable."""
+    root: Path = current_app.config["SETTINGS"].media_root
+    path = root / media.file_path
+    path.chmod(0o644)
+    return path
+
+
+def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
+    """The same photos, with pictures to be seen: each is its own thumbnail and preview."""
+    for index, one in enumerate(media):
+        content = picture(48, 36, colour=(120, 110 + 9 * (index % 10), 100))
+        path = holdings.wanted().root / one.file_path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        one.file_size = path.write_bytes(content)
+        one.thumbnail_path = one.preview_path = one.file_path
+        one.width, one.height = 48, 36
+        one.copy_state, one.downloaded_at = CopyState.MADE, now()
+    db.session.commit()
+    return media
 
 
 def stored_bytes(media: MediaAttachment) -> tuple[str, int, int]:

@@ -2,17 +2,16 @@
 
 import io
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from flask import current_app
 
 from tests.support import samples
+from tests.support.damage import harm
 from tests.support.pages import Page
 from tests.support.pictures import noise
-from tests.support.stored_files import keep, row
+from tests.support.stored_files import keep, path_of, row
 from viewer import holdings
 from viewer.extensions import db
 from viewer.models import AuditEntry, MediaAttachment
@@ -35,16 +34,8 @@ def photo(app) -> MediaAttachment:
 @pytest.fixture
 def cut(photo) -> MediaAttachment:
     """A photo whose original lost its last byte on the disk."""
-    path = lies_at(photo)
-    path.write_bytes(path.read_bytes()[:-1])
+    harm(path_of(photo), "cut")
     return photo
-
-
-def lies_at(media: MediaAttachment) -> Path:
-    root: Path = current_app.config["SETTINGS"].media_root
-    path = root / media.file_path
-    path.chmod(0o644)
-    return path
 
 
 def test_the_first_request_marks_it_and_no_byte_of_it_is_served(cut, client):
@@ -127,8 +118,7 @@ def test_a_copy_of_a_damaged_original_that_is_gone_says_so(cut, client):
 def test_a_voicemail_whose_original_is_damaged_is_still_heard(client, tmp_path):
     sound = samples.sound(tmp_path / "said.amr", "libopencore_amrnb", "amr", rate=8000)
     media = keep(sound.read_bytes(), with_copies=True, role=MediaAttachment.Role.VOICEMAIL)
-    path = lies_at(media)
-    path.write_bytes(path.read_bytes()[:-1])
+    harm(path_of(media), "cut")
     client.get(f"/media/{media.id}")
 
     page = Page(client.get(f"/conversations/{media.conversation_id}").text)
