@@ -28,7 +28,7 @@ from viewer import create_app, holdings
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, Message
 from viewer.upkeep import identity
-from viewer.upkeep.verify import presence, reading
+from viewer.upkeep.verify import presence
 
 LINKS = 60_000  # names of one file; ext4 allows 65,000
 AT_ONCE = 20_000  # rows
@@ -126,9 +126,7 @@ def _presence(originals: int, root: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     store, storage = holdings.wanted(), holdings.wanted_id()
     seconds, found = timed(
-        lambda: presence.compare(
-            store, storage, datetime.now(UTC), lambda _: originals, lambda _: None
-        )
+        lambda: presence.compare(store, storage, datetime.now(UTC), originals, lambda _: None)
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert isinstance(found, presence.Presence)
@@ -153,7 +151,9 @@ def _reading(root: Path) -> None:
         rows.append(
             presence.Row(uuid.uuid4(), name, READ_SIZE, hashlib.sha256(content).hexdigest())
         )
-    ours, findings = timed(lambda: {reading._compare(store, row) for row in rows})
+    ours, findings = timed(
+        lambda: {holdings.compare_bytes(store, row.key, row.sha256) for row in rows}
+    )
     assert findings == {holdings.Finding.SAME}
     paths = [str(root / row.key) for row in rows]
     peer, _ = timed(

@@ -205,8 +205,22 @@ def check_file(media: MediaAttachment) -> Finding:
 
     Raises Unavailable if the store does not answer, which says nothing about the file.
     """
+    return compare_bytes(store_of(media), media.file_path, media.sha256)
+
+
+def compare_bytes(place: Store, key: str, sha256: str | None) -> Finding:
+    """Compare all bytes of a file with a checksum. Raises Unavailable."""
     try:
-        found = checksum(store_of(media).open(media.file_path))
+        found = checksum(place.open(key))
     except Missing:
         return Finding.MISSING
-    return Finding.SAME if found.sha256 == media.sha256 else Finding.DIFFERENT
+    return Finding.SAME if found.sha256 == sha256 else Finding.DIFFERENT
+
+
+def compare_size(place: Store, key: str, size: int) -> Finding:
+    """Compare the size of a file. Raises Unavailable."""
+    try:
+        found = place.stat(key)
+    except Missing:
+        return Finding.MISSING
+    return Finding.SAME if found.size == size else Finding.DIFFERENT

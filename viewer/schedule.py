@@ -29,7 +29,6 @@ from viewer.upkeep import analyze, verify
 log = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between two looks at whether a task is due
-VERIFY_EVERY = 900.0  # seconds between two looks at whether the night has come
 AFTER_TROUBLE = 5.0  # seconds, where not even the failure could be recorded
 RENEWALS = 3  # in each lease
 RENEWED_FOR = 20  # leases; another host takes up what hangs for longer
@@ -56,7 +55,7 @@ def definitions(*, with_catch_up: bool) -> list[TaskDefinition]:
         TaskDefinition("tidy", sweep.TIDY_EVERY, 1800, _tidy),
         TaskDefinition("search", indexing.EVERY, 1800, _fill_search),
         TaskDefinition("statistics", analyze.EVERY, 600, analyze.refresh),
-        TaskDefinition("verify", VERIFY_EVERY, 1800, _verify),
+        TaskDefinition("verify", verify.EVERY, 1800, _verify),
     ]
     if with_catch_up:
         tasks.append(TaskDefinition("catch_up", catch_up.EVERY, 1800, _catch_up))

@@ -8,7 +8,6 @@ import click
 from viewer.commands.context import opened_app
 from viewer.upkeep import identity
 from viewer.upkeep import verify as checks
-from viewer.upkeep.verify import presence, reading
 
 
 @click.command()
@@ -41,7 +40,7 @@ def _choose(chosen: uuid.UUID | None) -> list[uuid.UUID]:
 
 
 def _verify(storage: uuid.UUID, everything: bool) -> checks.Result:
-    rows, size = presence.count_rows(storage), reading.size_of(storage)
+    rows, size = checks.totals(storage)
     with (
         click.progressbar(length=rows, label="looking at files") as files,
         click.progressbar(length=size, label="reading") as read,

@@ -89,12 +89,12 @@ def retry(media: MediaAttachment) -> None:
         media.copy_attempts, media.copy_problem = 0, None
 
 
-def make_again(media: MediaAttachment) -> bool:
+def make_again(media_id: uuid.UUID) -> bool:
     """Make derivatives due that are missing from the store. Whether it did. Does not commit."""
     done = db.session.execute(
         sa.update(MediaAttachment)
         .where(
-            MediaAttachment.id == media.id,
+            MediaAttachment.id == media_id,
             MediaAttachment.state == MediaAttachment.State.STORED,
             MediaAttachment.copy_state == CopyState.MADE,
         )

@@ -20,6 +20,12 @@ PROBLEMS = {
 }
 
 
+def is_known_damaged() -> sa.ColumnElement[bool]:
+    """Whether an earlier check found the original damaged; also of one in the trash."""
+    said = sa.func.coalesce(MediaAttachment.problem, "")
+    return (MediaAttachment.state == State.DAMAGED) | said.in_(PROBLEMS.values())
+
+
 def note_finding(media: MediaAttachment, finding: Finding) -> None:
     """Record what a person's check found, on the row and in the audit log. Does not commit."""
     _write(media, finding)
@@ -47,7 +53,7 @@ def note_repair(media: MediaAttachment, source: str) -> bool:
 
 
 def meet(media: MediaAttachment, trouble: Missing | WrongSize) -> None:
-    """Record damage met by a GET, before anybody is served wrong bytes. Commits."""
+    """Record damage met at an opening, before anybody is served wrong bytes. Commits."""
     begin_writing()
     note_damage(media, Finding.DIFFERENT if isinstance(trouble, WrongSize) else Finding.MISSING)
     db.session.commit()
@@ -56,13 +62,11 @@ def meet(media: MediaAttachment, trouble: Missing | WrongSize) -> None:
 def _write(media: MediaAttachment, finding: Finding) -> bool:
     """A damaged file whose bytes are right again becomes stored; one in the trash stays there."""
     row, problem = MediaAttachment, PROBLEMS.get(finding)
-    said = sa.func.coalesce(row.problem, "")
-    is_known = sa.or_(row.state == State.DAMAGED, said.in_(PROBLEMS.values()))
     if problem is None:
-        change = sa.update(row).where(is_known).values(problem=None, verified_at=now())
+        change = sa.update(row).where(is_known_damaged()).values(problem=None, verified_at=now())
         states = {State.DAMAGED: State.STORED}
     else:
-        change = sa.update(row).where(~is_known).values(problem=problem)
+        change = sa.update(row).where(~is_known_damaged()).values(problem=problem)
         states = {State.STORED: State.DAMAGED}
     done = db.session.execute(
         change.where(

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from viewer import holdings
 from viewer.extensions import db
+from viewer.holdings import Finding
 from viewer.models import MediaAttachment, RegisteredStore
-from viewer.storage import Missing, StorageError, Store, checksum
+from viewer.storage import StorageError, Store
 from viewer.upkeep import identity
 from viewer.upkeep.identity import UnusableStore, WrongStore
 
@@ -111,25 +113,20 @@ def compare(
     """Compare all sizes, and the checksums of `sample` random files. Raises Unavailable."""
     found = Comparison(expected=len(files))
     here: list[Expected] = []
+    wrong = {Finding.MISSING: found.missing, Finding.DIFFERENT: found.different}
     for one in files:
-        try:
-            size = store.stat(one.key).size
-        except Missing:
-            found.missing.append(one.key)
+        finding = holdings.compare_size(store, one.key, one.size)
+        if finding is Finding.SAME:
+            here.append(one)
         else:
-            if size == one.size:
-                here.append(one)
-            else:
-                found.different.append(one.key)
+            wrong[finding].append(one.key)
         advance(1)
     found.same_size = len(here)
     for one in random.sample(here, min(sample, len(here))):
         found.hashed += 1
-        try:
-            if checksum(store.open(one.key)).sha256 != one.sha256:
-                found.different.append(one.key)
-        except Missing:
-            found.missing.append(one.key)
+        finding = holdings.compare_bytes(store, one.key, one.sha256)
+        if finding is not Finding.SAME:
+            wrong[finding].append(one.key)
         advance(1)
     return found
 

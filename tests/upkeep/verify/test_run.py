@@ -255,11 +255,11 @@ def test_a_slow_reader_holds_up_no_writer(photos, check, app, monkeypatch):
     """No transaction is open while bytes are read."""
     was = []
 
-    def compare(store, row):
+    def compare(store, key, sha256):
         was.append(db.session().in_transaction())
         return Finding.SAME
 
-    monkeypatch.setattr(reading, "_compare", compare)
+    monkeypatch.setattr(holdings, "compare_bytes", compare)
     check()
     assert was == [False] * 3
 

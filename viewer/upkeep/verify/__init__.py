@@ -3,15 +3,17 @@
 presence  each night, all files: is it there, has it its size; what lies there that no row names
 reading   each night a slice: read and hash the ones not read for the longest time
 repair    bring back a damaged original from where its right bytes still are
-  run       the journey, and its record
+run       the journey, and its record
 overview  what the status page says of it
 """
 
 from viewer.upkeep.verify.overview import Overview
 from viewer.upkeep.verify.overview import read as read_overview
-from viewer.upkeep.verify.run import Looks, Result, is_due, nightly, stores, verify
+from viewer.upkeep.verify.presence import totals
+from viewer.upkeep.verify.run import EVERY, Looks, Result, is_due, nightly, stores, verify
 
 __all__ = [
+    "EVERY",
     "Looks",
     "Overview",
     "Result",
@@ -19,5 +21,6 @@ __all__ = [
     "nightly",
     "read_overview",
     "stores",
+    "totals",
     "verify",
 ]

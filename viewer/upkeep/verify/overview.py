@@ -9,6 +9,7 @@ from sqlalchemy.orm import aliased
 
 from viewer.extensions import db
 from viewer.models import MediaAttachment, RegisteredStore, UpkeepRun
+from viewer.upkeep import runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,18 @@ def read() -> Overview:
         .order_by(run.started_at.desc())
     ).all()
     created = db.session.scalar(sa.select(sa.func.min(RegisteredStore.created_at)))
-    ended = db.session.scalar(
-        sa.select(run)
-        .where(run.kind == run.Kind.VERIFY, run.ended_at.is_not(None))
-        .order_by(run.started_at.desc())
-        .limit(1)
+    ended = runs.latest(run.Kind.VERIFY)
+    # Asked of each store by itself: then the index answers, however many originals there are.
+    oldest = (
+        sa.select(sa.func.min(media.verified_at))
+        .where(media.is_in("kept"), media.storage == RegisteredStore.id)
+        .correlate(RegisteredStore)
+        .scalar_subquery()
     )
-    has_failed = ended is not None and ended.outcome is run.Outcome.FAILED
+    read_at = db.session.scalars(sa.select(oldest).select_from(RegisteredStore))
     return Overview(
         found,
-        ended.words if ended and has_failed else None,
+        ended.words if ended and ended.outcome is run.Outcome.FAILED else None,
         found[0].ended_at if found else created,
-        db.session.scalar(sa.select(sa.func.min(media.verified_at)).where(media.is_in("kept"))),
+        min(filter(None, read_at), default=None),
     )

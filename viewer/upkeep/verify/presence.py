@@ -8,11 +8,12 @@ from itertools import islice
 
 import sqlalchemy as sa
 
+from viewer import holdings
 from viewer.extensions import db
 from viewer.holdings import Finding
 from viewer.models import MediaAttachment
 from viewer.office import findings
-from viewer.storage import Missing, Store, keys
+from viewer.storage import Store, keys
 from viewer.upkeep.verify.key_set import KeySet
 
 BATCH = 1000  # keys, and rows, of one query
@@ -52,58 +53,44 @@ def compare(
     store: Store,
     storage: uuid.UUID,
     before: datetime,
-    most_bad: Callable[[int], int],
+    most_bad: int,
     advance: Callable[[int], None],
 ) -> Presence:
     """Compare the files of `store` with the rows that were stored in it `before`.
 
-    Stops early once more than `most_bad(rows)` are bad. Raises Unavailable.
+    Stops early once more than `most_bad` are bad. Raises Unavailable.
     """
     found = Presence()
     here = _list_files(store, found.orphans)
-    total = count_rows(storage)
     for batch in _batches(storage, before):
         for row, copies in batch:
             found.rows += 1
-            finding = None if _entry(row.key, row.size) in here else _look(store, row)
-            if finding:
+            finding = Finding.SAME
+            if _entry(row.key, row.size) not in here:  # perhaps it came after the list was made
+                finding = holdings.compare_size(store, row.key, row.size)
+            if finding is not Finding.SAME:
                 found.bad.append((row, finding))
             elif any(key not in here for key in copies):
                 found.without_copies.append(row.id)
-        if len(found.bad) > most_bad(total):
+        if len(found.bad) > most_bad:
             return found
         advance(len(batch))
     return found
 
 
-def is_known_damaged() -> sa.ColumnElement[bool]:
-    """Whether an earlier check found the original damaged; also of one in the trash."""
+def totals(storage: uuid.UUID) -> tuple[int, int]:
+    """How many rows have their bytes in this store, and how many bytes these are."""
     media = MediaAttachment
-    return (media.state == media.State.DAMAGED) | sa.func.coalesce(media.problem, "").in_(
-        findings.PROBLEMS.values()
-    )
-
-
-def count_rows(storage: uuid.UUID) -> int:
-    """How many rows have their bytes in this store."""
-    media = MediaAttachment
-    query = sa.select(sa.func.count()).select_from(media)
-    count = db.session.scalar(query.where(media.is_in("kept"), media.storage == storage))
+    query = sa.select(sa.func.count(), sa.func.sum(media.file_size))
+    files, size = db.session.execute(
+        query.where(media.is_in("kept"), media.storage == storage)
+    ).one()
     db.session.commit()
-    return count or 0
+    return files, int(size or 0)
 
 
 def _entry(key: str, size: int) -> str:
     return f"{key} {size}"
-
-
-def _look(store: Store, row: Row) -> Finding | None:
-    """Ask for one file: it may have come after the list was made."""
-    try:
-        size = store.stat(row.key).size
-    except Missing:
-        return Finding.MISSING
-    return None if size == row.size else Finding.DIFFERENT
 
 
 def _list_files(store: Store, orphans: Orphans) -> KeySet:
@@ -142,7 +129,7 @@ def _batches(
         sa.select(media.id, media.file_path, media.file_size, media.sha256, media.storage, *copies)
         # Not for the store: SQLite would then sort all of its rows for each page.
         .where(media.is_in("kept"), media.downloaded_at < before)
-        .where(~is_known_damaged())
+        .where(~findings.is_known_damaged())
         # By name, so by day, as the rows were written: by id each would be read from another page.
         .order_by(media.file_path)
         .limit(BATCH)

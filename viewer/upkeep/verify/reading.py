@@ -8,11 +8,13 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from viewer import holdings
 from viewer.extensions import begin_writing, db, now
 from viewer.holdings import Finding
 from viewer.models import MediaAttachment
-from viewer.storage import Missing, Store, checksum
-from viewer.upkeep.verify.presence import Row, is_known_damaged
+from viewer.office import findings
+from viewer.storage import Store
+from viewer.upkeep.verify.presence import Row
 
 BATCH = 100  # rows of one query, and of one commit
 
@@ -24,15 +26,6 @@ class Slice:
     files: int = 0
     size: int = 0  # bytes
     bad: list[tuple[Row, Finding]] = field(default_factory=list)
-
-
-def size_of(storage: uuid.UUID) -> int:
-    """The bytes of all originals in this store."""
-    media = MediaAttachment
-    query = sa.select(sa.func.sum(media.file_size))
-    size = db.session.scalar(query.where(media.is_in("kept"), media.storage == storage))
-    db.session.commit()
-    return int(size or 0)
 
 
 def read(
@@ -48,8 +41,8 @@ def read(
     """Read originals last verified `before`, until `quota` bytes are read (None: all of them).
 
     Right ones get a new `verified_at`. Stops early once more than `most_bad(files)` of the files so
-    far are bad. `gently`: rest as long as each file took, so that whoever
-    looks at photos does not notice. Raises Unavailable.
+    far are bad. `gently`: rest as long as each file took, so that whoever looks at photos does not
+    notice. Raises Unavailable.
     """
     found = Slice()
     skipped: set[uuid.UUID] = set()  # bad ones, which come first again in each query
@@ -79,23 +72,17 @@ def read(
 
 def _check(store: Store, row: Row) -> Finding:
     """Compare the bytes with the row; read them a second time before calling them wrong."""
-    finding = _compare(store, row)
-    return finding if finding is Finding.SAME else _compare(store, row)
-
-
-def _compare(store: Store, row: Row) -> Finding:
-    try:
-        found = checksum(store.open(row.key))
-    except Missing:
-        return Finding.MISSING
-    return Finding.SAME if found.sha256 == row.sha256 else Finding.DIFFERENT
+    finding = holdings.compare_bytes(store, row.key, row.sha256)
+    if finding is Finding.SAME:
+        return finding
+    return holdings.compare_bytes(store, row.key, row.sha256)
 
 
 def _oldest(storage: uuid.UUID, before: datetime, skipped: set[uuid.UUID]) -> Sequence[Row]:
     media = MediaAttachment
     found = db.session.execute(
         sa.select(media.id, media.file_path, media.file_size, media.sha256)
-        .where(media.is_in("kept"), media.storage == storage, ~is_known_damaged())
+        .where(media.is_in("kept"), media.storage == storage, ~findings.is_known_damaged())
         .where(media.verified_at < before)
         .order_by(media.verified_at)
         .limit(BATCH + len(skipped))
@@ -115,7 +102,7 @@ def _write_verified(right: list[uuid.UUID]) -> None:
     media = MediaAttachment
     db.session.execute(
         sa.update(media)
-        .where(media.id.in_(right), ~is_known_damaged())
+        .where(media.id.in_(right), ~findings.is_known_damaged())
         .values(verified_at=now())
         .execution_options(synchronize_session=False)
     )

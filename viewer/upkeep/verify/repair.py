@@ -6,6 +6,7 @@ go to the quarantine, as evidence of what happened to the disk.
 
 import hashlib
 import logging
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -18,8 +19,7 @@ from viewer.holdings import Finding
 from viewer.intake import refetch
 from viewer.models import MediaAttachment
 from viewer.office import findings
-from viewer.storage import Missing, Occupied, Opened, Part, StorageError, Store, checksum, keys
-from viewer.upkeep.verify.presence import is_known_damaged
+from viewer.storage import Missing, Occupied, Part, StorageError, Store, checksum, keys
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def damaged(storage: uuid.UUID) -> Iterator[MediaAttachment]:
     media = MediaAttachment
     found = db.session.scalars(
         sa.select(media.id)
-        .where(media.is_in("kept"), media.storage == storage, is_known_damaged())
+        .where(media.is_in("kept"), media.storage == storage, findings.is_known_damaged())
         .order_by(media.sent_at.desc(), media.id)
     ).all()
     db.session.commit()
@@ -111,21 +111,12 @@ def _note(media: MediaAttachment, words: str) -> str | None:
 def _former_store(media: MediaAttachment, part: Part) -> bool:
     if media.former_storage is None:
         return False
-    return _copy(holdings.store(media.former_storage).open(media.file_path), part)
-
-
-def _provider(media: MediaAttachment, part: Part) -> bool:
-    return refetch.fetch_again(media, part)
+    with holdings.store(media.former_storage).open(media.file_path) as file:
+        shutil.copyfileobj(file, part, _CHUNK)
+    return True
 
 
 _SOURCES: tuple[tuple[str, Source], ...] = (
     ("Its bytes came from the store it was in before.", _former_store),
-    ("Its bytes were downloaded from the phone provider again.", _provider),
+    ("Its bytes were downloaded from the phone provider again.", refetch.fetch_again),
 )
-
-
-def _copy(opened: Opened, part: Part) -> bool:
-    with opened as file:
-        while chunk := file.read(_CHUNK):
-            part.write(chunk)
-    return True

@@ -29,6 +29,7 @@ from viewer.upkeep.verify import presence, reading, repair
 
 log = logging.getLogger(__name__)
 
+EVERY = 900.0  # seconds between two looks at whether the night has come
 LEAST_MASS = 20  # bad files at least, for a mass change
 MASS = 100  # one bad file in so many
 
@@ -160,11 +161,11 @@ def verify(
     run = runs.begin(UpkeepRun.Kind.VERIFY, stores()[storage])
     try:
         store = holdings.store(storage)
-        begun = now()
-        result.there = presence.compare(store, storage, begun, _most_bad, looks.files)
+        begun, (files, size) = now(), presence.totals(storage)
+        result.there = presence.compare(store, storage, begun, _most_bad(files), looks.files)
         _stop_at_mass_change(result, result.there.bad, result.there.rows)
         if not result.is_mass_change:
-            quota = None if everything else _quota(storage)
+            quota = None if everything else _quota(size)
             result.read = reading.read(
                 store, storage, begun, quota, _most_bad, looks.size, gently=gently
             )
@@ -193,12 +194,12 @@ def _stop_at_mass_change(result: Result, bad: list[Bad], files: int) -> None:
         )
 
 
-def _quota(storage: uuid.UUID) -> int:
-    """Bytes to read, so that a cycle reads all; more after nights that were missed."""
+def _quota(size: int) -> int:
+    """Bytes to read, so that a cycle reads all of them; more after nights that were missed."""
     cycle = settings().VERIFY_CYCLE_DAYS
     last = _last_run_at()
     nights = 1 if last is None else max(1, round((now() - last) / timedelta(days=1)))
-    return -(-reading.size_of(storage) * min(nights, cycle) // cycle)
+    return -(-size * min(nights, cycle) // cycle)
 
 
 def _mark(bad: list[Bad], storage: uuid.UUID) -> None:
@@ -219,9 +220,7 @@ def _mark(bad: list[Bad], storage: uuid.UUID) -> None:
 def _make_copies_due(without: list[uuid.UUID]) -> None:
     for identity in without:
         begin_writing()
-        media = db.session.get(MediaAttachment, identity, populate_existing=True)
-        if media is not None:
-            derivatives.make_again(media)  # the sweep takes it up
+        derivatives.make_again(identity)  # the sweep takes it up
         db.session.commit()
 
 

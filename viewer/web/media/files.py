@@ -183,7 +183,7 @@ def _make_again(media: MediaAttachment, key: str) -> NoReturn:
     """Have a missing derivative made again. Aborts with 410 where that is impossible."""
     current_app.logger.error("media=%s: %s is not in the store", media.id, key)
     begin_writing()
-    is_due = derivatives.make_again(media)
+    is_due = derivatives.make_again(media.id)
     db.session.commit()
     if not is_due:
         abort(410, "This copy is missing from the store.")
