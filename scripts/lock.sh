@@ -21,7 +21,7 @@ compile() {
 }
 
 extra=(${ARGS:-})
-compile "${extra[@]}" -o requirements.txt pyproject.toml --extra postgres
-compile "${extra[@]}" -o requirements-dev.txt pyproject.toml --extra postgres --extra dev --group build
+compile "${extra[@]}" -o requirements.txt pyproject.toml --extra postgres --extra s3
+compile "${extra[@]}" -o requirements-dev.txt pyproject.toml --extra postgres --extra s3 --extra dev --group build
 # The same versions in all lists: one environment takes the second and the third.
 compile "${extra[@]}" -o requirements-build.txt --group build -c requirements-dev.txt

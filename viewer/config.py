@@ -40,7 +40,7 @@ from pydantic_settings import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from viewer import failpoint, misspellings, quo
+from viewer import failpoint, misspellings, quo, storage
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     PUBLIC_URL: str = ""  # base URL for links made outside a request
     TRUSTED_HOSTS: CommaSeparated = ()  # empty: any Host header
     PROXY_HOPS: int = Field(default=0, ge=0, le=5)  # exact number of reverse proxies in front
+    S3_ACCESS_KEY_ID: SecretStr = SecretStr("")  # default: where AWS's own tools look
+    S3_SECRET_ACCESS_KEY: SecretStr = SecretStr("")
     X_ACCEL_PREFIX: str = ""  # nginx's internal location for X-Accel-Redirect
     TZ_DISPLAY: str = "America/New_York"
     BUSINESS_HOURS: str = "mon-fri 8-18"  # in TZ_DISPLAY; SILENCE_HOURS counts only these
@@ -270,6 +272,13 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _whole_access_key(self) -> Self:
+        given = [bool(key.get_secret_value()) for key in self._access_key]
+        if any(given) and not all(given):
+            raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together")
+        return self
+
+    @model_validator(mode="after")
     def _links_that_open(self) -> Self:
         parts = urlsplit(self.PUBLIC_URL)
         if self.PUBLIC_URL and self.TRUSTED_HOSTS and not self.trusts(parts.hostname or ""):
@@ -314,6 +323,15 @@ class Settings(BaseSettings):
     @property
     def redis_url(self) -> str:
         return self.REDIS_URL.get_secret_value() or f"unix://{self.embedded_redis_socket}"
+
+    @property
+    def _access_key(self) -> tuple[SecretStr, SecretStr]:
+        return self.S3_ACCESS_KEY_ID, self.S3_SECRET_ACCESS_KEY
+
+    @property
+    def s3_credentials(self) -> storage.Credentials | None:
+        key, secret = (part.get_secret_value() for part in self._access_key)
+        return storage.Credentials(key, secret) if key else None
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ def store(identity: uuid.UUID) -> Store:
         found = _ask(sa.select(registered.kind, registered.address).filter_by(id=identity))
         if found is None or found.kind is registered.Kind.FOLDER:
             raise Unavailable("This file is in a folder that this host does not have.")
-        other = storage.from_url(found.address)
+        other = storage.from_url(found.address, credentials=settings().s3_credentials)
         other.expect(str(identity))
         stores.others[identity] = other
     return stores.others[identity]

@@ -16,9 +16,9 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 BUILD = PROJECT["dependency-groups"]["build"]
 
 WANTED = {
-    "requirements.txt": [*RUNTIME, *EXTRAS["postgres"]],
+    "requirements.txt": [*RUNTIME, *EXTRAS["postgres"], *EXTRAS["s3"]],
     "requirements-build.txt": BUILD,
-    "requirements-dev.txt": [*RUNTIME, *EXTRAS["postgres"], *EXTRAS["dev"], *BUILD],
+    "requirements-dev.txt": [*RUNTIME, *EXTRAS["postgres"], *EXTRAS["s3"], *EXTRAS["dev"], *BUILD],
 }
 
 

@@ -35,6 +35,13 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def free_ports(count: int) -> list[int]:
+    """Several different ones."""
+    with contextlib.ExitStack() as free:
+        taken = [free.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(one.getsockname()[1]) for one in taken]
+
+
 @contextlib.contextmanager
 def serving(app: Callable[..., Any]) -> Iterator[str]:
     """This application behind a port of its own; its address."""

@@ -5,6 +5,7 @@ StorageError
   Occupied      there is something under this key already; nothing is ever replaced
   Unavailable   the store cannot take or give bytes now (full, read-only, gone); try again later
   UnknownStore  the address names no store that this version can use
+  UnsafeStore   the service would overwrite or damage files
 """
 
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 from viewer.storage.checksums import Checksum, checksum
 from viewer.storage.disk import fsync_file, fsync_folder
 from viewer.storage.folder import Folder
+from viewer.storage.probe import probe
+from viewer.storage.s3_address import Credentials, S3Address
 from viewer.storage.store import (
     Missing,
     Occupied,
@@ -21,11 +24,13 @@ from viewer.storage.store import (
     Store,
     Unavailable,
     UnknownStore,
+    UnsafeStore,
 )
 from viewer.storage.workspace import Part, Spool, Workspace, decoder_workspace, make_durable
 
 __all__ = [
     "Checksum",
+    "Credentials",
     "Missing",
     "Occupied",
     "Opened",
@@ -36,6 +41,7 @@ __all__ = [
     "Store",
     "Unavailable",
     "UnknownStore",
+    "UnsafeStore",
     "Workspace",
     "checksum",
     "decoder_workspace",
@@ -43,20 +49,35 @@ __all__ = [
     "fsync_file",
     "fsync_folder",
     "make_durable",
+    "probe",
 ]
 
 
-def from_url(url: str, internal_location: str = "") -> Store:
-    """The store at an address such as `folder:/srv/photos`. Raises UnknownStore.
+def from_url(
+    url: str, internal_location: str = "", credentials: Credentials | None = None
+) -> Store:
+    """The store at an address: `folder:/srv/photos`, `s3://bucket/prefix?endpoint=…&region=…`.
 
-    `internal_location`: where the reverse proxy serves its files by itself, if it does.
+    `internal_location`: where the reverse proxy serves a folder's files by itself, if it does.
+    `credentials`: for S3; without them boto3 looks where AWS's own tools look. Raises UnknownStore.
     """
     scheme, separator, place = url.partition(":")
     if not separator:
-        raise UnknownStore("A store's address begins with folder: and an absolute path.")
+        raise UnknownStore("A store's address begins with folder: or s3:")
+    if scheme == "s3":
+        return _s3(S3Address.read(url), credentials)
     if scheme != "folder":
-        raise UnknownStore(f"This version keeps files in folder: only, not in {scheme}:")
+        raise UnknownStore(f"This version keeps files in folder: or s3:, not in {scheme}:")
     path = Path(place)
     if not path.is_absolute():
         raise UnknownStore(f"{url} names no absolute path.")
     return Folder(path, internal_location)
+
+
+def _s3(address: S3Address, credentials: Credentials | None) -> Store:
+    try:
+        # Here, because most installations have no use for boto3, nor for its 100 ms at each start.
+        from viewer.storage.s3 import S3
+    except ModuleNotFoundError as error:
+        raise UnknownStore(f"For s3: the extra s3 must be installed ({error.name}).") from error
+    return S3(address, credentials)

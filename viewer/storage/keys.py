@@ -6,6 +6,7 @@
   quarantine/<id>.jpg                                     the bytes of a purged original
   quarantine/damaged/<id>-<sha256>.jpg                    the wrong bytes of a repaired original
   rejected/<id>                                           an error page that came in place of a file
+  probe/<id>                                              what a service is tried with, for a second
 
 Until November 2026 error pages were kept under `evidence/`, where they stay; no row names them.
 What is still being written or decoded has no key: it lies in the workspace, under a name that
@@ -83,6 +84,10 @@ def damaged(media_id: uuid.UUID, original: str, sha256: str) -> str:
 
 def quarantined(media_id: uuid.UUID, original: str) -> str:
     return f"quarantine/{media_id}{PurePosixPath(original).suffix}"
+
+
+def probe() -> str:
+    return f"probe/{uuid.uuid4()}"
 
 
 def rejected(media_id: uuid.UUID) -> str:

@@ -27,6 +27,10 @@ class UnknownStore(StorageError):
     """The address names no store that this version can use."""
 
 
+class UnsafeStore(StorageError):
+    """The service would overwrite or damage files."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stat:
     size: int  # bytes

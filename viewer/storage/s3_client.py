@@ -1,0 +1,224 @@
+"""Calls to an object store: one client a process, a deadline for each, errors as sentences.
+
+Unavailable
+  Refused   the server answered, and its answer was no
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    SSLError,
+)
+
+from viewer.storage.s3_address import Credentials, S3Address
+from viewer.storage.store import Unavailable
+
+# At DEBUG botocore writes whole requests with their signatures.
+logging.getLogger("botocore").setLevel(logging.INFO)
+
+_CONNECT_SECONDS = 3
+_SILENT_SECONDS = 20  # without a byte
+_ATTEMPTS = 3
+_CONNECTIONS = 16  # kept open; `move` and the web server have eight threads
+
+_Answer = TypeVar("_Answer")
+
+_WORDS = {
+    "RequestTimeTooSkewed": "The object store refuses us because this computer's clock is wrong.",
+    "NoSuchBucket": "The bucket for photos does not exist.",
+    "PermanentRedirect": "The bucket for photos is in another region than its address says.",
+    "AuthorizationHeaderMalformed": "The bucket for photos is in another region than its address"
+    " says.",
+    "InvalidAccessKeyId": "The object store does not know our access key.",
+    "SignatureDoesNotMatch": "The object store refuses our access key: its secret is wrong.",
+    "ExpiredToken": "Our access key for the object store has expired.",
+    "SlowDown": "The object store is busy.",
+    "BadDigest": "The bytes were damaged on their way to the object store.",
+    "XAmzContentChecksumMismatch": "The bytes were damaged on their way to the object store.",
+    "XAmzContentSHA256Mismatch": "The bytes were damaged on their way to the object store.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    call: float = 30.0  # seconds for a call, its retries included
+    slowest: float = 100_000.0  # bytes a second; a call that carries bytes gets that much longer
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Refused(Unavailable):
+    """The server's answer was an error. Who expects it looks at the status."""
+
+    def __init__(self, error: ClientError) -> None:
+        answer = error.response
+        about = answer.get("ResponseMetadata", {})
+        self.code = str(answer.get("Error", {}).get("Code", ""))
+        self.status = int(about.get("HTTPStatusCode", 0))
+        self.headers: dict[str, str] = about.get("HTTPHeaders", {})
+        self.is_retry = about.get("RetryAttempts", 0) > 0  # an earlier try may have had its effect
+        super().__init__(_say(self.code, self.status))
+
+    @property
+    def is_missing(self) -> bool:
+        """No such key, or no such bucket: the answer to a HEAD does not say which."""
+        return self.status == 404 and self.code != "NoSuchBucket"
+
+    @property
+    def is_damage(self) -> bool:
+        """The server received other bytes than their checksum promised."""
+        return self.code in (
+            "BadDigest",
+            "XAmzContentChecksumMismatch",
+            "XAmzContentSHA256Mismatch",
+        )
+
+
+class Server:
+    """A bucket on a server, and how to talk to it."""
+
+    def __init__(
+        self, address: S3Address, credentials: Credentials | None, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        self._address = address
+        self._limits = limits
+        key, secret = (
+            (credentials.access_key_id, credentials.secret_access_key)
+            if credentials
+            else (None, None)
+        )
+        # Before a fork it costs nothing to have; what it reads from disk serves each child.
+        self._session = boto3.session.Session(
+            aws_access_key_id=key, aws_secret_access_key=secret, region_name=address.region
+        )
+        self._client: Any = None
+        self._pid = 0
+
+    @property
+    def bucket(self) -> str:
+        return self._address.bucket
+
+    def call(self, operation: str, size: int = 0, **parameters: Any) -> dict[str, Any]:
+        """Call this operation of the client on our bucket; `size` is how many bytes it carries.
+
+        Raises Refused, Unavailable.
+        """
+        with _in_words():
+            method = getattr(self.client(), operation)
+        return self.within(lambda: method(Bucket=self.bucket, **parameters), size)
+
+    def within(self, work: Callable[[], _Answer], size: int = 0) -> _Answer:
+        """The result of `work`, if it comes in time. Raises Refused, Unavailable.
+
+        In a thread of its own, which is left to itself at the deadline. A socket's timeout bounds
+        one silence only, not an answer that drips. And boto3 takes whatever is raised inside it
+        for a failed try, also the alarm by which the queue ends a job: here it meets our waiting.
+        """
+        results: queue.SimpleQueue[tuple[_Answer | None, BaseException | None]]
+        results = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                results.put((work(), None))
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                results.put((None, error))
+
+        threading.Thread(target=run, name="s3", daemon=True).start()
+        try:
+            answer, error = results.get(timeout=self._limits.call + size / self._limits.slowest)
+        except queue.Empty:
+            raise Unavailable("The object store does not answer in time.") from None
+        with _in_words():
+            if error is not None:
+                raise error
+        return answer  # type: ignore[return-value] # there is one if there was no error
+
+    def client(self) -> Any:
+        """Made after the fork: two processes must not share a connection."""
+        if self._pid != os.getpid():
+            with _making:
+                if self._pid != os.getpid():
+                    self._client = self._new_client()
+                    self._pid = os.getpid()
+        return self._client
+
+    def _new_client(self) -> Any:
+        return self._session.client(
+            "s3",
+            endpoint_url=self._address.endpoint,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": self._address.style},
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=_SILENT_SECONDS,
+                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                max_pool_connections=_CONNECTIONS,
+                # The default adds a checksum to each request in a way that several services
+                # refuse, and that one kept as part of the file. We send our own.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+
+_making = threading.Lock()  # a session makes one client at a time
+
+
+def _renew_lock() -> None:
+    global _making
+    _making = threading.Lock()  # another thread may have held it at the fork
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """An error of boto3 ends here, as a sentence: its own may show keys and addresses."""
+    try:
+        yield
+    except ClientError as error:
+        raise Refused(error) from None
+    except (NoCredentialsError, PartialCredentialsError):
+        raise Unavailable(
+            "There is no access key for the object store: set S3_ACCESS_KEY_ID and"
+            " S3_SECRET_ACCESS_KEY."
+        ) from None
+    except NoRegionError:
+        raise Unavailable("The address of the bucket names no region.") from None
+    except SSLError:
+        raise Unavailable("The object store's certificate is not valid.") from None
+    except EndpointConnectionError:
+        raise Unavailable("The object store cannot be reached.") from None
+    except BotoCoreError as error:
+        raise Unavailable(f"The object store does not answer ({type(error).__name__}).") from None
+
+
+def _say(code: str, status: int) -> str:
+    if code in _WORDS:
+        return _WORDS[code]
+    if status == 403:
+        return f"The object store denies us access ({code or status})."
+    if status == 404:
+        return "The object store has no such object or bucket."
+    if status in (301, 307):
+        return _WORDS["PermanentRedirect"]
+    if status >= 500:
+        return f"The object store reports errors ({code or status})."
+    return f"The object store refused a request ({code or status})."
