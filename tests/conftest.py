@@ -36,7 +36,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.routing import Rule
 
 from tests.payloads import Message, signed
-from tests.support import servers
+from tests.support import object_stores, servers
 from tests.support.conversations import attach as attach
 from tests.support.conversations import talk as talk
 from tests.support.hosts import up as up
@@ -126,6 +126,14 @@ def _translate_once() -> Callable[[sa.Engine], None]:
 os.environ["VIEWER_HOME"] = tempfile.mkdtemp(prefix="viewer-tests-")
 atexit.register(shutil.rmtree, os.environ["VIEWER_HOME"], ignore_errors=True)
 
+# Nor is a test to meet a developer's own buckets, or their proxy on the way to loopback.
+for name in list(os.environ):
+    if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+        del os.environ[name]
+for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+    os.environ[name] = str(Path(os.environ["VIEWER_HOME"]) / "none")
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # it would be asked for an access key
+
 _compile_once()
 _share_translations = _translate_once()
 
@@ -140,6 +148,19 @@ def valkey_url() -> Iterator[str]:
 def postgres() -> Iterator[servers.Postgres]:
     with servers.running_postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[object_stores.ObjectStore]:
+    """A server that speaks S3, one for all tests."""
+    with object_stores.running_seaweed() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_bucket(object_store: object_stores.ObjectStore) -> str:
+    """For tests that are content with a prefix of their own."""
+    return object_store.new_bucket()
 
 
 @pytest.fixture(scope="session")

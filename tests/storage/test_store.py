@@ -2,12 +2,14 @@
 
 import hashlib
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.crowds import run_all
+from tests.support.object_stores import CREDENTIALS
 from tests.support.stored_files import place
 from viewer import storage
 from viewer.storage import (
@@ -27,25 +29,34 @@ from viewer.storage.keys import check_key
 KEY = "2025/01/15/617-555-0123/messages/1736977200_photo.jpg"
 ASIDE = "quarantine/photo.jpg"
 
-# A new backend is a line here: the address of an empty store.
-BACKENDS: dict[str, Callable[[Path], str]] = {
-    "folder": lambda folder: f"folder:{folder / 'media'}",
-}
 
-
-@pytest.fixture(params=list(BACKENDS))
+@pytest.fixture(params=["folder", "s3"])  # a new backend is one more: the address of an empty store
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return BACKENDS[request.param](tmp_path)
+    if request.param == "folder":
+        return f"folder:{tmp_path / 'media'}"
+    bucket = request.getfixturevalue("shared_bucket")
+    return str(request.getfixturevalue("object_store").address(bucket, f"test/{uuid.uuid4()}"))
+
+
+def at(address: str) -> Store:
+    return from_url(address, credentials=CREDENTIALS)
 
 
 @pytest.fixture
 def store(address: str) -> Store:
-    return from_url(address)
+    return at(address)
 
 
 @pytest.fixture
 def spool(store: Store, tmp_path: Path) -> Spool:
     return Workspace(tmp_path / "media", store)
+
+
+@pytest.fixture
+def marked(store: Store) -> None:
+    """After a first start: before it, nothing could be called missing in an empty store."""
+    store.mark("ours")
+    store.expect("ours")
 
 
 @pytest.fixture
@@ -127,7 +138,7 @@ def test_of_many_that_want_one_name_one_gets_it_whole(store, put):
     assert [read(store)] == won
 
 
-def test_a_part_is_seen_under_no_key(store, spool):
+def test_a_part_is_seen_under_no_key(store, spool, marked):
     part = spool.new_part()
     part.write(b"half of a crack")
 
@@ -164,7 +175,7 @@ def test_a_key_that_we_would_not_choose_is_refused(key, store, spool):
             call()
 
 
-def test_forgetting_twice_is_fine(store, put):
+def test_forgetting_twice_is_fine(store, put, marked):
     put(b"crack")
 
     store.remove(KEY)
@@ -245,7 +256,7 @@ def test_a_marker_is_kept_and_never_replaced(store, address):
         store.mark("theirs")
 
     assert empty == (True, None)
-    assert (store.is_empty(), from_url(address).identity()) == (False, "ours")
+    assert (store.is_empty(), at(address).identity()) == (False, "ours")
 
 
 def test_a_store_that_is_not_the_expected_one_gives_and_takes_nothing(store, spool, put, address):
@@ -273,7 +284,7 @@ def test_a_store_that_is_not_the_expected_one_gives_and_takes_nothing(store, spo
             call()
     store.expect("ours")
     assert list(store.keys()) == [(KEY, 5)]
-    assert from_url(address).is_away()  # who expects nothing is not served from another's
+    assert at(address).is_away()  # who expects nothing is not served from another's
 
 
 def test_an_empty_store_is_no_proof_that_a_file_is_lost(store):
@@ -287,7 +298,21 @@ def test_an_empty_store_is_no_proof_that_a_file_is_lost(store):
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("s3://bucket/prefix", "not in s3:"),
+        ("s3:bucket", "names no bucket"),
+        ("s3:///prefix", "names no bucket"),
+        ("s3://Bucket", "names no bucket"),
+        ("s3://bucket/../prefix", "prefix"),
+        ("s3://bucket/.hidden", "prefix"),
+        ("s3://bucket#x", "must not contain #"),
+        ("s3://bucket?endpoint=host", "endpoint"),
+        ("s3://bucket?endpoint=https://host/path", "endpoint"),
+        ("s3://bucket?endpoint=https://host:x", "endpoint"),
+        ("s3://bucket?region=here now", "region"),
+        ("s3://bucket?style=odd", "style"),
+        ("s3://bucket?colour=red", "not 'colour'"),
+        ("s3://bucket?x", "This is not an address"),
+        ("s3://key:hush@bucket", "must not hold an access key"),
+        ("s3://bucket?endpoint=https://key:hush@host", "must not hold an access key"),
         ("ftp:/x", "not in ftp:"),
         ("/srv/photos", "folder:"),
         ("folder:photos", "no absolute path"),
@@ -295,8 +320,17 @@ def test_an_empty_store_is_no_proof_that_a_file_is_lost(store):
     ],
 )
 def test_an_address_that_is_none_is_refused_by_name(url, words):
-    with pytest.raises(UnknownStore, match=words):
+    with pytest.raises(UnknownStore, match=words) as refused:
         from_url(url)
+
+    assert "hush" not in str(refused.value)
+
+
+def test_an_address_in_s3_says_where_the_store_is_and_nothing_else():
+    url = "s3://bucket/a/b?endpoint=https://s3.example:9000&region=eu-central-1&style=path"
+
+    assert from_url(url, credentials=CREDENTIALS).address == url
+    assert from_url("s3://bucket/a/", credentials=CREDENTIALS).address == "s3://bucket/a"
 
 
 def test_a_folder_may_have_any_name(tmp_path):
@@ -323,7 +357,7 @@ def test_nobody_outside_names_a_backend():
         path.relative_to(root)
         for path in root.rglob("*.py")
         if "storage" not in path.relative_to(root).parts[:1]
-        and ("storage.folder" in path.read_text() or "storage.disk" in path.read_text())
+        and any(f"storage.{name}" in path.read_text() for name in ("folder", "disk", "s3"))
     ]
     assert named == []
 

@@ -29,7 +29,7 @@ _ENDINGS = {
     "playable": "_playable",
 }
 
-_NOT_MEDIA = ("shared", "quarantine", "rejected", "evidence")
+_NOT_MEDIA = ("shared", "quarantine", "rejected", "evidence", "probe")
 
 # Changes when cleaning does: copies made by an earlier way are made again.
 _CLEANING = 1

@@ -97,16 +97,8 @@ class Server:
         self, address: S3Address, credentials: Credentials | None, limits: Limits = DEFAULT_LIMITS
     ) -> None:
         self._address = address
+        self._credentials = credentials
         self._limits = limits
-        key, secret = (
-            (credentials.access_key_id, credentials.secret_access_key)
-            if credentials
-            else (None, None)
-        )
-        # Before a fork it costs nothing to have; what it reads from disk serves each child.
-        self._session = boto3.session.Session(
-            aws_access_key_id=key, aws_secret_access_key=secret, region_name=address.region
-        )
         self._client: Any = None
         self._pid = 0
 
@@ -159,9 +151,13 @@ class Server:
         return self._client
 
     def _new_client(self) -> Any:
-        return self._session.client(
+        key = self._credentials
+        return _session.client(
             "s3",
             endpoint_url=self._address.endpoint,
+            region_name=self._address.region,
+            aws_access_key_id=key and key.access_key_id,
+            aws_secret_access_key=key and key.secret_access_key,
             config=Config(
                 signature_version="s3v4",
                 s3={"addressing_style": self._address.style},
@@ -177,7 +173,9 @@ class Server:
         )
 
 
-_making = threading.Lock()  # a session makes one client at a time
+# Reading what S3 is takes it most of 100 ms, once. Two threads must not use it at the same time.
+_session = boto3.session.Session()
+_making = threading.Lock()
 
 
 def _renew_lock() -> None:
