@@ -25,19 +25,20 @@ def probe(store: Store) -> None:
     """
     if not isinstance(store, _Service):
         return
-    key = keys.probe()
+    key, damaged = keys.probe(), keys.probe()
     try:
-        if not store.refuses_wrong_checksum(key):
+        _create_twice(store, key)
+        if not store.refuses_wrong_checksum(damaged):
             raise UnsafeStore(
                 "This service would keep damaged files: it accepts a wrong checksum. Use another."
             )
-        _create_twice(store, key)
         _read_part(store, key)
         if list(store.keys(key)) != [(key, len(_FIRST))]:
             raise UnsafeStore("This service does not list what it holds. Use another.")
     finally:
-        with contextlib.suppress(Unavailable):  # a target may deny us to delete
-            store.remove(key)
+        for made in (key, damaged):
+            with contextlib.suppress(Unavailable):  # a target may deny us to delete
+                store.remove(made)
 
 
 def _create_twice(store: Store, key: str) -> None:

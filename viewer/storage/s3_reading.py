@@ -7,6 +7,7 @@ that breaks off is resumed where it ended, and only if the object is still the s
 import contextlib
 import io
 import re
+from typing import Any
 
 from botocore.exceptions import BotoCoreError
 from botocore.response import StreamingBody
@@ -85,33 +86,33 @@ class S3File(io.BufferedIOBase):
     def _request(self, found: bytearray, length: int) -> int:
         """Add to `found` as much as comes of the block; how many bytes the block has in all."""
         first = self._at + len(found)
-        condition = {"IfMatch": self._tag} if self._tag else {}
-        client, bucket = self._server.client(), self._server.bucket
-        opened: list[StreamingBody] = []
-        block_size, is_over = length, False
+        condition: dict[str, Any] = {"IfMatch": self._tag} if self._tag else {}
+        answer = self._server.call(
+            "get_object",
+            Key=self._name,
+            Range=f"bytes={first}-{self._at + length - 1}",
+            **condition,
+        )
+        given = _RANGE.fullmatch(answer.get("ContentRange", ""))
+        if given is None or int(given[1]) != first:
+            answer["Body"].close()
+            raise Unavailable("The object store gives other bytes than it was asked for.")
+        self.size, self._tag = int(given[3]), answer["ETag"]
+        block_size = min(length, self.size - self._at)
+        self._receive(answer["Body"], found, block_size)
+        return block_size
 
-        def receive() -> None:
-            nonlocal block_size, is_over
-            span = f"bytes={first}-{self._at + length - 1}"
-            answer = client.get_object(Bucket=bucket, Key=self._name, Range=span, **condition)
-            with contextlib.closing(answer["Body"]) as body:
-                opened.append(body)
-                given = _RANGE.fullmatch(answer.get("ContentRange", ""))
-                if given is None or int(given[1]) != first:
-                    raise Unavailable("The object store gives other bytes than it was asked for.")
-                self.size, self._tag = int(given[3]), answer["ETag"]
-                block_size = min(length, self.size - self._at)
-                # It may break off: then the caller resumes.
-                with contextlib.suppress(BotoCoreError, HTTPError, OSError):
-                    while piece := body.read(_PIECE):
-                        found.extend(piece)
-                is_over = True
+    def _receive(self, body: StreamingBody, found: bytearray, size: int) -> None:
+        def read() -> None:
+            # It may break off: then the caller resumes.
+            with contextlib.closing(body), contextlib.suppress(BotoCoreError, HTTPError, OSError):
+                while piece := body.read(_PIECE):
+                    found.extend(piece)
 
         try:
-            self._server.within(receive, length)
-        finally:
-            # At the deadline: the thread that still reads ends with the next byte it gets.
-            if opened and not is_over:
-                with contextlib.suppress(AttributeError, ValueError, OSError):
-                    opened[0].set_socket_timeout(0.01)
-        return block_size
+            self._server.within(read, size)
+        except BaseException:
+            # The deadline, or an alarm: the thread that still reads ends with the next byte.
+            with contextlib.suppress(AttributeError, ValueError, OSError):
+                body.set_socket_timeout(0.01)
+            raise

@@ -22,7 +22,7 @@ LARGEST_PUT = 512 * 1024 * 1024  # bytes
 PART = 16 * 1024 * 1024  # bytes, held in memory; S3 takes 10,000 parts
 _PAUSES = (0.2, 0.6, 1.8)  # seconds before a request is repeated that boto3 does not repeat itself
 
-# What a bucket tells a browser that was sent there. Not what could be a program: a download.
+# What a bucket tells a browser that was sent there. All else may be a program: a download.
 _TYPES = {
     "3g2": "video/3gpp2",
     "3gp": "video/3gpp",
@@ -181,8 +181,15 @@ def in_hexadecimal(checksum: str) -> str:
 
 
 def _about(name: str, upload: Upload) -> dict[str, Any]:
+    known = _TYPES.get(name.rpartition(".")[2].lower())
+    # Servers guess a type in place of "unknown" by the name: text/html would be a page of theirs.
+    look = (
+        {"ContentType": known}
+        if known
+        else {"ContentType": "application/octet-stream", "ContentDisposition": "attachment"}
+    )
     return {
-        "ContentType": _TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream"),
+        **look,
         "CacheControl": "private, max-age=31536000, immutable",
         "Metadata": {"sha256": upload.sha256.hex()},
     }
