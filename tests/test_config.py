@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.webhooks import SECRET
-from viewer import config, create_app
+from viewer import config, create_app, storage
 from viewer.config import BadSetting, Settings, read
 
 
@@ -166,6 +166,8 @@ def test_settings_in_force_are_shown_without_their_secrets():
             "SECRET_KEY": "sesame",
             "QUO_API_KEY": "sesame",
             "QUO_WEBHOOK_SECRETS": SECRET,
+            "S3_ACCESS_KEY_ID": "sesame",
+            "S3_SECRET_ACCESS_KEY": "sesame",
         }
     )
 
@@ -176,6 +178,17 @@ def test_settings_in_force_are_shown_without_their_secrets():
     assert found.database_url == "postgresql+psycopg://viewer:sesame@host/db"
     assert found.redis_url == "redis://:sesame@host"
     assert found.webhook_secrets == (SECRET,)
+    assert found.s3_credentials == storage.Credentials("sesame", "sesame")
+    assert "sesame" not in repr(found.s3_credentials)
+
+
+@pytest.mark.parametrize("given", ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"])
+def test_half_an_access_key_is_refused(given):
+    with pytest.raises(BadSetting, match="belong together") as refused:
+        read({given: "sesame"})
+
+    assert "sesame" not in str(refused.value)
+    assert read().s3_credentials is None
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
@@ -476,6 +489,6 @@ def test_the_docs_name_every_setting_and_no_other():
     table = page.partition("## Settings")[2].partition("\n## ")[0]
 
     named = set(re.findall(r"^\| (.*?) \|", table, re.MULTILINE)) - {"setting", "---"}
-    names = {name for cell in named for name in re.findall(r"`([A-Z_]+)`", cell)}
+    names = {name for cell in named for name in re.findall(r"`([A-Z0-9_]+)`", cell)}
 
     assert names == set(Settings.model_fields)

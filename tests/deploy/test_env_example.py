@@ -12,7 +12,7 @@ from viewer import config
 from viewer.config import Settings
 
 EXAMPLE = (DEPLOY / ".env.example").read_text()
-SETTING = re.compile(r"^(#?)([A-Z][A-Z_]*)=(.*)$", re.MULTILINE)
+SETTING = re.compile(r"^(#?)([A-Z][A-Z0-9_]*)=(.*)$", re.MULTILINE)
 # What compose.yaml itself asks for, and the viewer does not read.
 OF_COMPOSE = set(re.findall(r"\$\{([A-Z_]+)", (DEPLOY / "compose.yaml").read_text()))
 

@@ -1,6 +1,8 @@
 """What every store promises. Each backend runs through the same tests, made by its address."""
 
 import hashlib
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -360,6 +362,28 @@ def test_nobody_outside_names_a_backend():
         and any(f"storage.{name}" in path.read_text() for name in ("folder", "disk", "s3"))
     ]
     assert named == []
+
+
+WITHOUT_BOTO3 = """
+import sys
+sys.modules["boto3"] = None
+from viewer import commands
+from viewer.storage import UnknownStore, from_url
+from_url(f"folder:{sys.argv[1]}").mark("ours")
+try:
+    from_url("s3://bucket")
+except UnknownStore as refused:
+    print(refused)
+"""
+
+
+def test_whoever_keeps_files_in_a_folder_needs_no_boto3(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_BOTO3, str(tmp_path / "media")],
+        capture_output=True, text=True, cwd=Path(storage.__file__).parents[2], check=True,
+    )  # fmt: skip
+
+    assert done.stdout == "For s3: the extra s3 must be installed (boto3).\n"
 
 
 def test_a_stat_has_no_checksum_that_nobody_computed(store, put):
