@@ -1,6 +1,8 @@
 """Run benchmarks and write what they printed into docs/performance.md, each into its own block.
 
-python -m benchmarks [journey] [size] [first_import] [verify]   (without a name: journey and size)
+python -m benchmarks [journey] [size] [first_import] [verify] [stores]
+
+Without a name: journey and size.
 """
 
 import platform
