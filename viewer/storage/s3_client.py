@@ -5,6 +5,7 @@ Unavailable
 """
 
 import contextlib
+import functools
 import logging
 import os
 import queue
@@ -14,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import boto3
+import botocore.exceptions
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    EndpointConnectionError,
+    HTTPClientError,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
@@ -69,9 +71,8 @@ class Refused(Unavailable):
     def __init__(self, error: ClientError) -> None:
         answer = error.response
         about = answer.get("ResponseMetadata", {})
-        self.code = str(answer.get("Error", {}).get("Code", ""))
+        self.code = str(answer.get("Error", {}).get("Code", ""))[:60]
         self.status = int(about.get("HTTPStatusCode", 0))
-        self.headers: dict[str, str] = about.get("HTTPHeaders", {})
         self.is_retry = about.get("RetryAttempts", 0) > 0  # an earlier try may have had its effect
         super().__init__(_say(self.code, self.status))
 
@@ -152,7 +153,7 @@ class Server:
 
     def _new_client(self) -> Any:
         key = self._credentials
-        return _session.client(
+        return _session().client(
             "s3",
             endpoint_url=self._address.endpoint,
             region_name=self._address.region,
@@ -173,8 +174,12 @@ class Server:
         )
 
 
-# Reading what S3 is takes it most of 100 ms, once. Two threads must not use it at the same time.
-_session = boto3.session.Session()
+@functools.cache
+def _session() -> boto3.session.Session:
+    """Reading what S3 is takes it most of 100 ms, once. Only one thread may use it at a time."""
+    return boto3.session.Session()
+
+
 _making = threading.Lock()
 
 
@@ -202,10 +207,12 @@ def _in_words() -> Iterator[None]:
         raise Unavailable("The address of the bucket names no region.") from None
     except SSLError:
         raise Unavailable("The object store's certificate is not valid.") from None
-    except EndpointConnectionError:
+    except botocore.exceptions.ConnectionError:
         raise Unavailable("The object store cannot be reached.") from None
-    except BotoCoreError as error:
+    except HTTPClientError as error:
         raise Unavailable(f"The object store does not answer ({type(error).__name__}).") from None
+    except BotoCoreError as error:
+        raise Unavailable(f"The object store cannot be used ({type(error).__name__}).") from None
 
 
 def _say(code: str, status: int) -> str:
