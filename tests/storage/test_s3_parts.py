@@ -14,6 +14,8 @@ from tests.support.fault_proxy import lost_answer, refusal
 from tests.support.object_stores import CREDENTIALS
 from viewer.storage import Missing, Occupied, Unavailable, checksum, s3_upload
 
+pytestmark = pytest.mark.proof  # a part has 5 MB at least
+
 ROOT = Path(__file__).parents[2]
 KEY = "2025/01/15/617-555-0123/messages/1736977200_film.mp4"
 FILM = os.urandom(1024) * 12 * 1024  # 12 MB
@@ -97,7 +99,6 @@ def killed(object_store: Any, shared_bucket: str, prefix: str, part: Any) -> Any
     return place
 
 
-@pytest.mark.proof
 def test_k13_an_upload_whose_process_was_killed_is_tidied_away_and_its_file_comes_again(
     store, part, killed, uploads, stored
 ):
@@ -114,7 +115,6 @@ def test_k13_an_upload_whose_process_was_killed_is_tidied_away_and_its_file_come
     assert stored(KEY) == FILM
 
 
-@pytest.mark.proof
 def test_k12_a_file_whose_process_was_killed_after_the_last_step_is_there_to_be_compared(
     store, part, killed, uploads
 ):
@@ -150,7 +150,6 @@ print((after - before) // 1024)
 """
 
 
-@pytest.mark.proof
 def test_a_file_of_300_mb_is_never_in_memory(store, object_store, shared_bucket, prefix):
     address = object_store.address(shared_bucket, prefix)
     words = [address, CREDENTIALS.access_key_id, CREDENTIALS.secret_access_key]

@@ -94,6 +94,7 @@ def test_an_original_in_s3_is_served_whole_and_in_parts(photo, client) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["emptied", "deleted", "marked by another"], indirect=True)
+@pytest.mark.proof
 def test_k6_a_bucket_in_trouble_damages_no_row(
     trouble: Callable[[], object], photo, identity, client
 ) -> None:
