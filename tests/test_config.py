@@ -95,6 +95,10 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("TZ_DISPLAY", "America", "'America' is not a time zone"),
         ("TZ_DISPLAY", "../etc/passwd", "'../etc/passwd' is not a time zone"),
         ("LOG_LEVEL", "loud", "'DEBUG'"),
+        ("BACKUP_TARGETS", "backup", "'backup' is not the absolute path"),
+        ("BACKUP_TARGETS", "/mnt/backup,ftp:/x", "'ftp:/x' is not the absolute path"),
+        ("BACKUP_EVERY_HOURS", "0", "greater than 0"),
+        ("BACKUP_EVERY_HOURS", "25", "less than or equal to 24"),
     ],
 )
 def test_a_bad_setting_stops_the_boot_and_names_itself(name, value, words, monkeypatch):

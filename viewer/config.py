@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     # warn after so many business hours without a webhook; 0: never
     SILENCE_HOURS: float = Field(default=10, ge=0, le=8_760)
     VERIFY_CYCLE_DAYS: int = Field(default=30, ge=1, le=365)  # in which all originals are read once
+    BACKUP_TARGETS: CommaSeparated = ()  # such as /mnt/backup; the schedule backs up to each
+    # hours from one scheduled backup to the next; None: 1, or 6 with a large database
+    BACKUP_EVERY_HOURS: float | None = Field(default=None, gt=0, le=24)
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(
@@ -135,6 +138,7 @@ class Settings(BaseSettings):
         "TRUSTED_HOSTS",
         "QUO_WEBHOOK_SECRETS",
         "SECRET_KEY_FALLBACKS",
+        "BACKUP_TARGETS",
         mode="before",
     )
     @classmethod
@@ -219,6 +223,16 @@ class Settings(BaseSettings):
                     " port or path, separated by commas; '.example.com' means its subdomains"
                 )
         return tuple(host.lower() for host in value)
+
+    @field_validator("BACKUP_TARGETS")
+    @classmethod
+    def _known_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # Whether it is there is asked at each run: a disk that is away must not stop the start.
+        for target in value:
+            if not target.removeprefix("folder:").startswith("/"):
+                raise ValueError(f"{target!r} is not the absolute path of a folder")
+        urls = (f"folder:{Path(target.removeprefix('folder:'))}" for target in value)
+        return tuple(dict.fromkeys(urls))
 
     @field_validator("TZ_DISPLAY")
     @classmethod

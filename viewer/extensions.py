@@ -24,6 +24,8 @@ try:  # prefer the newer SQLite, where pysqlite3 has a wheel
 except ImportError:
     import sqlite3 as sqlite
 
+sqlite_driver: Any = sqlite  # the module in use, for SQLite files beside the viewer's database
+
 # Timeouts for the SQLite write lock: in a request the client waits too, a worker has time.
 REQUEST_PATIENCE, WORK_PATIENCE = 5.0, 30.0  # seconds
 

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ from viewer.models import ScheduledTask
 from viewer.quo import rest
 from viewer.search import indexing
 from viewer.upkeep import analyze, verify
+from viewer.upkeep.backup import scheduled as backups
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,12 @@ def definitions(*, with_catch_up: bool) -> list[TaskDefinition]:
         TaskDefinition("search", indexing.EVERY, 1800, _fill_search),
         TaskDefinition("statistics", analyze.EVERY, 600, analyze.refresh),
         TaskDefinition("verify", verify.EVERY, 1800, _verify),
+    ]
+    tasks += [
+        TaskDefinition(
+            backups.task_of(url), backups.every(), backups.LEASE, partial(backups.run, url)
+        )
+        for url in backups.targets()
     ]
     if with_catch_up:
         tasks.append(TaskDefinition("catch_up", catch_up.EVERY, 1800, _catch_up))

@@ -4,7 +4,17 @@ import sys
 
 import click
 
-from viewer.commands import database, demo, serve, settings, storage, upkeep, users, verify
+from viewer.commands import (
+    backup,
+    database,
+    demo,
+    serve,
+    settings,
+    storage,
+    upkeep,
+    users,
+    verify,
+)
 from viewer.commands.context import PROBLEMS
 
 
@@ -17,7 +27,7 @@ def viewer() -> None:
 for command in (
     serve.up, serve.web, serve.work, serve.schedule,
     upkeep.catch_up_now, upkeep.retry, upkeep.reprocess, upkeep.reindex, upkeep.purge,
-    verify.verify,
+    verify.verify, backup.backup,
     storage.storage, users.users, database.database, settings.show_settings, demo.demo,
 ):  # fmt: skip
     viewer.add_command(command)

@@ -21,7 +21,6 @@ from viewer.storage.keys import check_key, is_key
 from viewer.storage.store import Missing, Occupied, Stat, Unavailable, must_be_here
 
 MARKER = ".viewer-store"  # holds the store's identity: an empty mount point has none
-NEW_MARKER = f"{MARKER}.new"  # while it is written
 
 
 class FolderFile(io.BufferedIOBase):
@@ -50,8 +49,10 @@ class FolderFile(io.BufferedIOBase):
 class Folder:
     """Keys are relative paths under `root`."""
 
-    def __init__(self, root: Path, internal_location: str = "") -> None:
+    def __init__(self, root: Path, internal_location: str = "", marker: str = MARKER) -> None:
         self.root = root
+        self._marker = marker
+        self._new_marker = f"{marker}.new"  # while it is written
         self._internal_location = internal_location.rstrip("/")
         self._expected: str | None = None
 
@@ -63,27 +64,27 @@ class Folder:
 
     def identity(self) -> str | None:
         try:
-            with in_words(MARKER):
-                return (self.root / MARKER).read_text().strip()
+            with in_words(self._marker):
+                return (self.root / self._marker).read_text().strip()
         except Missing:
             return None
 
     def is_empty(self) -> bool:
         with in_words():
             return not self.root.exists() or all(
-                path.name == NEW_MARKER for path in self.root.iterdir()
+                path.name == self._new_marker for path in self.root.iterdir()
             )
 
     def mark(self, identity: str) -> None:
         with in_words():
             disk.make_folders(self.root)
-            new = self.root / NEW_MARKER
+            new = self.root / self._new_marker
             with new.open("w") as file:
                 file.write(identity)
                 file.flush()
                 os.fsync(file.fileno())
             failpoint("storage.marking")
-            os.link(new, self.root / MARKER)  # never in the place of another's
+            os.link(new, self.root / self._marker)  # never in the place of another's
             new.unlink()
             disk.fsync_folder(self.root)
 

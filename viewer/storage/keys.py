@@ -61,6 +61,14 @@ def is_derivative(key: str) -> bool:
     return stem(key).endswith(tuple(_ENDINGS.values()))
 
 
+def family(key: str) -> str:
+    """The stem of the original that this is, or is a derivative of."""
+    found = stem(key) or key
+    if is_derivative(key):
+        found = found.rpartition("_")[0]
+    return found
+
+
 def is_media(key: str) -> bool:
     """Whether this is an original or a derivative of one, and no bytes kept for another reason."""
     return key.partition("/")[0] not in _NOT_MEDIA

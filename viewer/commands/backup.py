@@ -1,0 +1,91 @@
+"""`viewer backup`: copy database and originals to another disk, and compare the copy."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from viewer.commands.context import opened_app
+from viewer.storage import UnknownStore
+from viewer.upkeep import identity
+from viewer.upkeep.backup import record, scheduled
+from viewer.upkeep.backup.lease import Busy
+from viewer.upkeep.backup.target import TargetError
+
+BAD, REFUSED = 1, 2
+
+
+@click.command()
+@click.option("--to", "target", help="A folder on another disk. Without it: BACKUP_TARGETS.")
+@click.option("--same-filesystem", is_flag=True, help="Even beside the originals, on one disk.")
+@click.option("--prune-only", is_flag=True, help="Only remove the snapshots whose time is over.")
+def backup(target: str | None, same_filesystem: bool, prune_only: bool) -> None:
+    """Back up database and originals, and compare the backup with the database.
+
+    Exits with 1 if the backup is not right, with 2 if there could be none.
+    """
+    try:
+        with opened_app():
+            urls = (_absolute(target),) if target else scheduled.targets()
+            if not urls:
+                raise click.UsageError("name a folder with --to, or set BACKUP_TARGETS")
+            codes = [
+                _prune(url, same_filesystem) if prune_only else _back_up(url, same_filesystem)
+                for url in urls
+            ]
+    except identity.WrongStore as problem:
+        click.echo(f"viewer: {problem}", err=True)
+        sys.exit(REFUSED)
+    sys.exit(max(codes))
+
+
+def _back_up(url: str, same_filesystem: bool) -> int:
+    try:
+        with _Bars() as bars:
+            result = record.back_up(url, same_filesystem=same_filesystem, progress=bars)
+    except (Busy, UnknownStore) as problem:
+        click.echo(str(problem), err=True)
+        return REFUSED
+    click.echo(f"{url}: {result.words}", err=not result.is_good)
+    if result.is_refused:
+        return REFUSED
+    return 0 if result.is_good else BAD
+
+
+def _prune(url: str, same_filesystem: bool) -> int:
+    try:
+        pruned = record.prune_only(url, same_filesystem=same_filesystem)
+    except (Busy, UnknownStore, TargetError) as problem:
+        click.echo(str(problem), err=True)
+        return REFUSED
+    click.echo(f"{url}: {pruned.snapshots} snapshots and {pruned.files} files removed")
+    if pruned.problem:
+        click.echo(pruned.problem, err=True)
+    return BAD if pruned.problem else 0
+
+
+def _absolute(target: str) -> str:
+    """A folder is named as the shell names it; other addresses are as they are."""
+    return target if ":" in target else str(Path(target).expanduser().absolute())
+
+
+class _Bars:
+    """A progress bar for each stage, on a terminal."""
+
+    def __enter__(self) -> "_Bars":
+        self._leaving = ExitStack()
+        self._bar: Any = None
+        return self
+
+    def begin(self, stage: str, length: int) -> None:
+        self._leaving.close()
+        bar = click.progressbar(length=length, label=stage, hidden=not sys.stderr.isatty())
+        self._bar = self._leaving.enter_context(bar)
+
+    def advance(self, count: int) -> None:
+        self._bar.update(count)
+
+    def __exit__(self, *_error: object) -> None:
+        self._leaving.close()

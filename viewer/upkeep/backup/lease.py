@@ -1,0 +1,77 @@
+"""One backup to a target at a time, from any host, by the schedule, cron or hand."""
+
+import contextlib
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from flask import Flask, current_app
+
+from viewer import leases
+from viewer.extensions import db
+from viewer.models import ScheduledTask
+from viewer.upkeep.backup.target import Target
+
+LEASE = 120.0  # seconds; whoever died holds the target no longer than that
+RENEWALS = 3  # in each lease
+
+
+class Busy(Exception):
+    """Another run uses the target."""
+
+
+class LostLease(Exception):
+    """This run stood still for so long that another may use the target now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write to a target."""
+
+    name: str
+    holder: str
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    def renew(self) -> bool:
+        is_ours = ScheduledTask.renew(self.name, self.holder, seconds=LEASE)
+        db.session.commit()
+        if not is_ours:
+            self.lost.set()
+        return is_ours
+
+    def check(self) -> None:
+        """Raises LostLease. Asked before each step that others would see."""
+        if self.lost.is_set() or not self.renew():
+            raise LostLease("This run stood still, and another one uses the target now.")
+
+
+@contextlib.contextmanager
+def held(target: Target) -> Iterator[Lease]:
+    """Hold the target's lease, and renew it while the block runs. Raises Busy."""
+    # By the target's own id: two hosts may have mounted it in different places.
+    lease = Lease(
+        f"backup:{target.id.hex}", f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    )
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    taken = ScheduledTask.take_lease(lease.name, lease.holder, seconds=LEASE, every=0)
+    db.session.commit()
+    if not taken:
+        raise Busy(
+            f"Another backup to {target.url} is running. If it was killed, its lease ends within"
+            f" {LEASE:.0f} seconds."
+        )
+
+    def renew() -> bool:
+        with app.app_context():
+            return lease.renew()
+
+    try:
+        with leases.renewed(renew, LEASE / RENEWALS, f"lease of {target.url}"):
+            yield lease
+    finally:
+        db.session.rollback()
+        ScheduledTask.finish(lease.name, lease.holder, "")
+        db.session.commit()

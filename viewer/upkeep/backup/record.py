@@ -1,0 +1,98 @@
+"""Back up to a target, under its lease, and record how it went as an `UpkeepRun`."""
+
+import contextlib
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+
+from viewer.extensions import db
+from viewer.models import UpkeepRun
+from viewer.storage import StorageError, Unavailable
+from viewer.upkeep import runs
+from viewer.upkeep.backup import lease, retention, snapshots
+from viewer.upkeep.backup import target as targets
+from viewer.upkeep.backup.dump import NoCopy
+from viewer.upkeep.backup.lease import LostLease
+from viewer.upkeep.backup.listing import Listing
+from viewer.upkeep.backup.pool import SourceAway
+from viewer.upkeep.backup.progress import Progress, Unwatched
+from viewer.upkeep.backup.run import Result, Run
+from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot
+from viewer.upkeep.backup.target import Refused, Target, TargetError
+
+Outcome = UpkeepRun.Outcome
+
+
+def back_up(url: str, *, same_filesystem: bool = False, progress: Progress | None = None) -> Result:
+    """Back up database and files to this target. Records the run; commits.
+
+    Raises UnknownStore, and Busy where another run is at it: that is no run of its own.
+    """
+    url = targets.normalise(url)
+    try:
+        target = targets.open_own(url, same_filesystem=same_filesystem) or targets.mark(url)
+    except TargetError as trouble:
+        result = Result(Outcome.BAD, str(trouble), is_refused=True)
+        _finish(runs.begin(runs.Kind.BACKUP, url), result)
+        return result
+    with lease.held(target) as mine:
+        run = runs.begin(runs.Kind.BACKUP, url)
+        counts = {"target": str(target.id)}
+        _note(run, counts)
+        try:
+            with contextlib.closing(Run(target, mine, progress or Unwatched())) as work:
+                result = _in_words(work, target)
+        except Exception:
+            db.session.rollback()
+            words = "It ended unexpectedly: the log says how."
+            _finish(run, Result(Outcome.BAD, words, counts=counts))
+            raise
+        result.counts |= counts
+        _finish(run, result)
+    return result
+
+
+def prune_only(url: str, *, same_filesystem: bool = False) -> retention.Pruned:
+    """Remove what is due, where the machine that backs up must not. Raises TargetError, Busy.
+
+    Nothing goes unless the newest snapshot was compared and found right.
+    """
+    target = targets.open_own(url, same_filesystem=same_filesystem)
+    if target is None:
+        raise Refused(f"{url} is empty.")
+    with lease.held(target), contextlib.closing(Listing()) as listing:
+        try:
+            found = snapshots.find_all(target)
+            if found.damaged or not found.complete or not found.complete[-1].is_verified:
+                raise Refused(f"{url}: the newest snapshot is not verified, so nothing is pruned.")
+            listing.read_pool(target.store, POOL)
+            return retention.prune(target, listing, found, retention.proven(target))
+        except Unavailable as trouble:
+            raise targets.LostTarget(target.describe(trouble)) from trouble
+
+
+def _in_words(work: Run, target: Target) -> Result:
+    """Do the work; what it cannot do is a bad run, in a sentence."""
+    try:
+        return work.do()
+    except SourceAway as trouble:
+        words = f"The store of the originals does not answer: {trouble}"
+    except StorageError as trouble:
+        words = target.describe(trouble)
+    except OSError as trouble:
+        words = f"The target failed ({trouble.strerror})."
+    except (NoCopy, TargetError, LostLease, DamagedSnapshot) as trouble:
+        words = str(trouble)
+    db.session.rollback()
+    return Result(Outcome.BAD, words, work.number, work.counts)
+
+
+def _note(run: uuid.UUID, counts: dict[str, Any]) -> None:
+    """Note the target at once: a place that was one is never taken for an unused one again."""
+    db.session.execute(sa.update(UpkeepRun).where(UpkeepRun.id == run).values(counts=counts))
+    db.session.commit()
+
+
+def _finish(run: uuid.UUID, result: Result) -> None:
+    runs.finish(run, result.outcome, result.words, result.counts, result.snapshot)
