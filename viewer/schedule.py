@@ -59,21 +59,25 @@ def definitions(*, with_catch_up: bool) -> list[TaskDefinition]:
         TaskDefinition("statistics", analyze.EVERY, 600, analyze.refresh),
         TaskDefinition("verify", verify.EVERY, 1800, _verify),
     ]
-    tasks += [
-        TaskDefinition(
-            backups.task_of(url), backups.every(), backups.LEASE, partial(backups.run, url)
-        )
-        for url in backups.targets()
-    ]
     if with_catch_up:
         tasks.append(TaskDefinition("catch_up", catch_up.EVERY, 1800, _catch_up))
     return tasks
 
 
+def backup_definitions() -> list[TaskDefinition]:
+    """A task for each target of the settings: one whose disk hangs holds up no other."""
+    return [
+        TaskDefinition(
+            backups.task_of(url), backups.every(), backups.LEASE, partial(backups.run, url)
+        )
+        for url in backups.targets()
+    ]
+
+
 def run(app: Flask, stop: threading.Event) -> None:
     """Run what is due until told to stop. A thread each: a first import must not stop the sweep."""
     with app.app_context():
-        tasks = definitions(with_catch_up=rest_client.is_configured())
+        tasks = definitions(with_catch_up=rest_client.is_configured()) + backup_definitions()
     run_tasks(app, tasks, stop)
 
 

@@ -16,6 +16,7 @@ from viewer.storage.folder import Folder
 from viewer.storage.probe import probe
 from viewer.storage.s3_address import Credentials, S3Address
 from viewer.storage.store import (
+    MARKER,
     Missing,
     Occupied,
     Opened,
@@ -54,30 +55,34 @@ __all__ = [
 
 
 def from_url(
-    url: str, internal_location: str = "", credentials: Credentials | None = None
+    url: str,
+    internal_location: str = "",
+    credentials: Credentials | None = None,
+    marker: str = MARKER,
 ) -> Store:
     """The store at an address: `folder:/srv/photos`, `s3://bucket/prefix?endpoint=…&region=…`.
 
     `internal_location`: where the reverse proxy serves a folder's files by itself, if it does.
-    `credentials`: for S3; without them boto3 looks where AWS's own tools look. Raises UnknownStore.
+    `credentials`: for S3; without them boto3 looks where AWS's own tools look.
+    `marker`: the name of the file that holds its identity. Raises UnknownStore.
     """
     scheme, separator, place = url.partition(":")
     if not separator:
         raise UnknownStore("A store's address begins with folder: or s3:")
     if scheme == "s3":
-        return _s3(S3Address.read(url), credentials)
+        return _s3(S3Address.read(url), credentials, marker)
     if scheme != "folder":
         raise UnknownStore(f"This version keeps files in folder: or s3:, not in {scheme}:")
     path = Path(place)
     if not path.is_absolute():
         raise UnknownStore(f"{url} names no absolute path.")
-    return Folder(path, internal_location)
+    return Folder(path, internal_location, marker)
 
 
-def _s3(address: S3Address, credentials: Credentials | None) -> Store:
+def _s3(address: S3Address, credentials: Credentials | None, marker: str) -> Store:
     try:
         # Here, because most installations have no use for boto3, nor for its 100 ms at each start.
         from viewer.storage.s3 import S3
     except ModuleNotFoundError as error:
         raise UnknownStore(f"For s3: the extra s3 must be installed ({error.name}).") from error
-    return S3(address, credentials)
+    return S3(address, credentials, marker=marker)

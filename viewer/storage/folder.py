@@ -18,9 +18,8 @@ from viewer.failpoint import failpoint
 from viewer.storage import disk
 from viewer.storage.disk import in_words
 from viewer.storage.keys import check_key, is_key
-from viewer.storage.store import Missing, Occupied, Stat, Unavailable, must_be_here
+from viewer.storage.store import MARKER, Missing, Occupied, Stat, Unavailable, must_be_here
 
-MARKER = ".viewer-store"  # holds the store's identity: an empty mount point has none
 
 
 class FolderFile(io.BufferedIOBase):

@@ -20,9 +20,8 @@ from viewer.storage.keys import check_key, is_key
 from viewer.storage.s3_address import Credentials, S3Address
 from viewer.storage.s3_client import DEFAULT_LIMITS, Limits, Refused, Server
 from viewer.storage.s3_reading import S3File
-from viewer.storage.store import Missing, Occupied, Stat, Unavailable, must_be_here
+from viewer.storage.store import MARKER, Missing, Occupied, Stat, Unavailable, must_be_here
 
-MARKER = ".viewer-store"  # holds the store's identity: another's bucket has another, or none
 _PROOF_LASTS = 30.0  # seconds in which the marker is not read again
 _NEXT_UPLOADS = ("NextKeyMarker", "NextUploadIdMarker")
 _PAGE = 1000  # names in an answer, the most that S3 gives
@@ -36,9 +35,11 @@ class S3:
         address: S3Address,
         credentials: Credentials | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        marker: str = MARKER,
     ) -> None:
         self._address = address
         self._root = f"{address.prefix}/" if address.prefix else ""
+        self._marker = self._root + marker  # the name of the object that holds its identity
         self._server = Server(address, credentials, limits)
         self._expected: str | None = None
         self._proven_at: float | None = None
@@ -52,7 +53,7 @@ class S3:
     def identity(self) -> str | None:
         try:
             # Not HEAD, whose answer is the same whether the key or the whole bucket is missing.
-            with S3File(self._server, self._root + MARKER, 0, 200) as marker:
+            with S3File(self._server, self._marker, 0, 200) as marker:
                 return marker.read().decode(errors="replace").strip()
         except Refused as refused:
             if refused.is_missing:
@@ -64,7 +65,7 @@ class S3:
 
     def mark(self, identity: str) -> None:
         try:
-            s3_upload.put_bytes(self._server, self._root + MARKER, identity.encode())
+            s3_upload.put_bytes(self._server, self._marker, identity.encode())
         except Refused as refused:
             # After a retry it may be ours.
             if not (refused.status == 412 and refused.is_retry and self.identity() == identity):

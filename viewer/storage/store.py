@@ -7,6 +7,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 
+MARKER = ".viewer-store"  # holds the store's identity: an empty mount point has none
+
+
 class StorageError(Exception):
     """The store could not do it; the message is a sentence for the office."""
 

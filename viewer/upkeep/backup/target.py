@@ -27,9 +27,9 @@ from viewer.storage import (
     Unavailable,
     UnknownStore,
     Workspace,
+    from_url,
     fsync_folder,
 )
-from viewer.storage.folder import Folder
 
 MARKER = ".viewer-backup"
 _MARK = re.compile(r"target (?P<target>[0-9a-f-]{36}) of viewer (?P<viewer>[0-9a-f-]{36})")
@@ -120,7 +120,7 @@ def open_own(url: str, *, same_filesystem: bool = False) -> Target | None:
     """
     url = normalise(url)
     store = _store_at(url)
-    _check_place(store.root, settings(), same_filesystem=same_filesystem)
+    _check_place(_folder_of(url), settings(), same_filesystem=same_filesystem)
     found, viewer = _read_marker(store, url), viewer_identity()
     if found is None:
         _must_be_unused(store, url)
@@ -134,10 +134,11 @@ def mark(url: str) -> Target:
     """Make an empty place a target of this viewer. Raises TargetError."""
     url = normalise(url)
     store, target, viewer = _store_at(url), uuid.uuid4(), viewer_identity()
+    folder = _folder_of(url)
     try:
-        if not store.root.exists():
-            store.root.mkdir(mode=0o700, parents=True)  # customers' messages will lie in it
-            fsync_folder(store.root.parent)
+        if not folder.exists():
+            folder.mkdir(mode=0o700, parents=True)  # customers' messages will lie in it
+            fsync_folder(folder.parent)
         store.mark(_marker_of(target, viewer))
     except OSError as trouble:
         raise LostTarget(f"{url} cannot be made: {trouble.strerror}.") from trouble
@@ -158,15 +159,19 @@ def viewer_identity() -> uuid.UUID:
     return found
 
 
-def _store_at(url: str) -> Folder:
-    return Folder(Path(url.removeprefix("folder:")), marker=MARKER)
+def _store_at(url: str) -> Store:
+    return from_url(url, marker=MARKER)
+
+
+def _folder_of(url: str) -> Path:
+    return Path(url.removeprefix("folder:"))
 
 
 def _target(url: str, target: uuid.UUID, viewer: uuid.UUID) -> Target:
-    store = _store_at(url)
+    store, folder = _store_at(url), _folder_of(url)
     store.expect(_marker_of(target, viewer))
     # Its files get their names by hard links: they are written on its own disk.
-    return Target(url, target, viewer, store, Workspace(store.root, store), store.root)
+    return Target(url, target, viewer, store, Workspace(folder, store), folder)
 
 
 def _marker_of(target: uuid.UUID, viewer: uuid.UUID) -> str:
@@ -187,7 +192,7 @@ def _read_marker(store: Store, url: str) -> tuple[uuid.UUID, uuid.UUID] | None:
     return uuid.UUID(found["target"]), uuid.UUID(found["viewer"])
 
 
-def _must_be_unused(store: Folder, url: str) -> None:
+def _must_be_unused(store: Store, url: str) -> None:
     """Raises Refused for a place with files, and for a mount point without its disk."""
     run = UpkeepRun
     was_used = db.session.scalar(
