@@ -11,6 +11,7 @@ import psutil
 import psycopg
 import pytest
 
+from tests.crash import disks
 from tests.support.servers import wait_until
 from tests.upkeep.backup.conftest import At, checked_by_sha256sum, hash_of, newest
 from viewer.extensions import db
@@ -37,6 +38,12 @@ def instead(programs: Path, postgres, name: str, script: str) -> None:
         f"{script}\n"
     )
     program.chmod(0o755)
+
+
+def children() -> list[str]:
+    """Programs of ours that still run; the servers of the tests are no dumps."""
+    found = psutil.Process().children(recursive=True)
+    return [one.name() for one in found if one.name() in ("pg_dump", "pg_restore", "sleep", "head")]
 
 
 def connections(url: str) -> int:
@@ -103,31 +110,32 @@ def test_the_dump_and_the_list_agree_row_by_row_under_writes(
     assert db.session.query(MediaAttachment).count() > rows
 
 
-def test_k37_a_target_that_goes_away_while_pg_dump_runs_leaves_no_process_and_no_connection(
-    keep, back_up, found, postgres, programs, monkeypatch, tmp_path, database_url, place
+def test_k37_a_target_that_dies_while_pg_dump_runs_leaves_no_process_and_no_connection(
+    keep, back_up, postgres, programs, database_url, stack
 ):
+    disks.needs_mounts()
+    disk = disks.Disk(stack, "24M")
     keep()
-    assert back_up().is_good
-    instead(programs, postgres, "pg_dump", 'exec $REAL "$@" | { head -c 100; sleep 300; }')
+    instead(
+        programs, postgres, "pg_dump",
+        '$REAL "$@"; while head -c 50000 /dev/zero; do sleep 0.05; done',
+    )  # fmt: skip
 
     def take_away() -> None:
-        wait_until(lambda: list(place.glob(".incoming/*/database.dump")) != [])
-        # As a disk that dies: the next write fails.
-        dump_process = psutil.Process().children(recursive=True)
-        for process in dump_process:
-            if process.name() == "sleep":
-                process.kill()
+        wait_until(lambda: list(disk.path.glob("backup/.incoming/*/database.dump")) != [])
+        disk.die()
 
     thread = threading.Thread(target=take_away)
     thread.start()
-    result = back_up()
+    result = back_up(disk.path / "backup", same_filesystem=False)
     thread.join()
+    disk.come_back()
 
     assert not result.is_good
-    assert len(found().complete) == 1
-    assert [one.name() for one in psutil.Process().children(recursive=True)
-            if "pg_dump" in one.name()] == []  # fmt: skip
+    assert "Input/output error" in result.words
+    assert children() == []
     wait_until(lambda: connections(database_url) == 0)
+    assert list(disk.path.glob("backup/snapshots/*/snapshot.json")) == []
 
 
 def test_k37_a_full_target_ends_pg_dump(app, postgres, programs, database_url):
@@ -141,7 +149,7 @@ def test_k37_a_full_target_ends_pg_dump(app, postgres, programs, database_url):
 
     with pytest.raises(OSError, match="No space left"):
         dump._pump(["pg_dump", f"--dbname={database_url}"], Full())  # type: ignore[arg-type]
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
     wait_until(lambda: connections(database_url) == 0)
 
 
@@ -158,7 +166,7 @@ def test_k38_a_dump_that_hangs_is_ended_and_the_next_run_takes_place(
     assert result.words == (
         "The database could not be copied: pg_dump failed: it was ended after 1 s."
     )
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
     monkeypatch.setattr(dump, "DEADLINE", 60.0)
     (programs / "pg_dump").unlink()
     assert back_up().is_good
@@ -197,7 +205,7 @@ def test_k39_one_that_is_older_than_the_server_is_said_too(keep, back_up, place,
 def test_k68_a_truncated_dump_makes_no_snapshot(keep, back_up, found, postgres, programs):
     """It exits with 0, and `pg_restore --list` would be content with it."""
     keep()
-    instead(programs, postgres, "pg_dump", '$REAL "$@" > "$0.whole"\n'
+    instead(programs, postgres, "pg_dump", '$REAL "$@" | cat > "$0.whole"\n'
             'head -c $(($(wc -c < "$0.whole") * 9 / 10)) "$0.whole"')  # fmt: skip
 
     result = back_up()
@@ -214,4 +222,4 @@ def test_the_password_is_on_no_command_line(keep, back_up, postgres, programs, a
 
     words = (programs / "pg_dump.words").read_text()
     assert "passfile=" in words
-    assert "password" not in words.replace("--no-password", "")
+    assert "password=" not in words

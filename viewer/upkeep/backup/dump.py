@@ -71,7 +71,7 @@ def write(driver: Any, snapshot: str, path: Path) -> None:
 def _pump(command: list[str], out: BinaryIO) -> None:
     with _running(command, "pg_dump failed") as dump:
         # Through us: where the target fails, or we die, pg_dump ends with a broken pipe.
-        while chunk := dump.stdout.read(_CHUNK):
+        while chunk := dump.stdout.read1(_CHUNK):
             out.write(chunk)
 
 
