@@ -21,7 +21,6 @@ from viewer.storage.keys import check_key, is_key
 from viewer.storage.store import MARKER, Missing, Occupied, Stat, Unavailable, must_be_here
 
 
-
 class FolderFile(io.BufferedIOBase):
     """Bytes of a file, which stays whole while it is read, whatever becomes of its name."""
 

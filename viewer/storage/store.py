@@ -6,7 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-
 MARKER = ".viewer-store"  # holds the store's identity: an empty mount point has none
 
 
