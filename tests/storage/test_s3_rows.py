@@ -107,7 +107,7 @@ def test_k6_a_bucket_in_trouble_damages_no_row(
     result = verify.verify(identity)
 
     assert answer.status_code == 503
-    assert (result.outcome, result.bad) == (UpkeepRun.Outcome.BAD, [])
+    assert (result.outcome, result.bad) == (UpkeepRun.Outcome.FAILED, [])
     assert "could not be checked" in (result.problem or "")
     assert row(photo.id).state is State.STORED
 
