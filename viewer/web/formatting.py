@@ -10,6 +10,9 @@ from viewer.config import settings
 from viewer.extensions import now
 from viewer.plurals import plural
 
+# days in one, and the longest span that is told in it
+_SPANS = ((1, "day", 21), (7, "week", 13), (30, "month", 36), (365, "year", 10))
+
 OLD = timedelta(days=7)  # age at which an unfiled file is highlighted
 
 
@@ -27,6 +30,7 @@ def init_app(app: Flask) -> None:
         short_day,
         short_time,
         size,
+        span,
         visit_time,
     ):
         app.add_template_filter(show, show.__name__)
@@ -114,6 +118,15 @@ def duration(seconds: float | None) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def span(days: int) -> str:
+    """Roughly, for a forecast: 9 days, 5 weeks, 14 months, more than 10 years."""
+    for length, word, most in _SPANS:
+        count = days // length
+        if count <= most:
+            return f"{count} {plural(count, word)}"
+    return "more than 10 years"
 
 
 def size(octets: int | None) -> str:

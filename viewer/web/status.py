@@ -133,6 +133,24 @@ def metrics() -> Response:
         age = (moment - checks.oldest_read_at).total_seconds()
         gauge("oldest_verified_age_seconds", "Since the original read longest ago", {"": age})
     gauge("orphan_files", "Files in a store that no row names", {"": checks.orphans})
+    gauge("originals", "Files whose bytes are kept", {"": found.protection.originals})
+    gauge(
+        "originals_in_two_places",
+        "In a store and in a verified backup",
+        {"": found.protection.in_two_places},
+    )
+    targets = found.backups.targets
+    gauge(
+        "backup_age_seconds",
+        "Since the last verified backup to a target",
+        {
+            target.url: (moment - target.verified_at).total_seconds()
+            for target in targets
+            if target.verified_at
+        },
+        "target",
+    )
+    gauge("backup_files", "Covered", {target.url: target.files for target in targets}, "target")
     gauge("disk_free_bytes", "Free", {disk.name: disk.free for disk in found.disks}, "disk")
     gauge("disk_size_bytes", "Size", {disk.name: disk.total for disk in found.disks}, "disk")
     gauge("alarm", "Alarms that are on", {alarm.name: 1 for alarm in found.alarms}, "name")

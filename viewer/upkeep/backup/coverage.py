@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from viewer.config import settings
 from viewer.extensions import db, now
-from viewer.models import UpkeepRun
+from viewer.models import RegisteredStore, UpkeepRun
 from viewer.models.scheduled_tasks import SKEW
 
 LATE = timedelta(hours=26)  # without a verified backup
@@ -60,11 +60,18 @@ class Overview:
     """All targets, those of the settings first."""
 
     targets: Sequence[TargetState]
+    begun_at: datetime | None  # when this viewer got its first store
 
     @property
     def is_unconfigured(self) -> bool:
         """Whether nobody ever said where to back up to."""
         return not self.targets
+
+    @property
+    def newest(self) -> UpkeepRun | None:
+        """The newest run, of any target, whose snapshot is verified."""
+        verified = (one.verified for one in self.targets if one.verified)
+        return max(verified, key=lambda run: run.started_at, default=None)
 
     @property
     def verified_at(self) -> datetime | None:
@@ -81,7 +88,7 @@ class Overview:
 
 
 def read() -> Overview:
-    """One query. Runs of a clock that was ahead do not count."""
+    """Runs of a clock that was ahead do not count."""
     run = UpkeepRun
     order = run.started_at.desc()
     ranked = (
@@ -111,5 +118,6 @@ def read() -> Overview:
     configured = settings().BACKUP_TARGETS
     urls = [*configured, *sorted(last.keys() - set(configured))]
     return Overview(
-        [TargetState(url, url in configured, last.get(url), verified.get(url)) for url in urls]
+        [TargetState(url, url in configured, last.get(url), verified.get(url)) for url in urls],
+        db.session.scalar(sa.select(sa.func.min(RegisteredStore.created_at))),
     )

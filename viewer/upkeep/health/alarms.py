@@ -1,248 +1,28 @@
-"""Silence is an alarm: what stopped, what is late, what is missing, in words for the owner.
-
-One reading serves the status page, `/healthz` and `/metrics`, so they never disagree.
+"""What is an alarm, of which level, and in which words.
 
   broken     something that should run does not, or photos are in danger: `/healthz` says 503
   attention  a person should look, but everything runs
+
+Anybody may read `/healthz`: no alarm names a customer, a path or an address.
 """
 
-import enum
-import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 
-from viewer import holdings
 from viewer.config import BusinessHours, Settings, settings
-from viewer.extensions import db, now
-from viewer.intake import catch_up, collect, rest_client, subscription
-from viewer.models import Checkpoint, MediaAttachment, RefusedDelivery, ScheduledTask, WebhookEvent
+from viewer.extensions import db
+from viewer.models import MediaAttachment, RefusedDelivery
 from viewer.plurals import counted
-from viewer.upkeep import verify
+from viewer.upkeep.backup import coverage
+from viewer.upkeep.health.figures import S3_DUE, Alarm, Health, Level
 
 State = MediaAttachment.State
 
 LATE = timedelta(minutes=15)  # for a file that is not safe yet
 UNREAD = timedelta(minutes=2)  # for an event that no worker has read
 CHECK_SILENT = timedelta(hours=30)  # the nightly check has not run
-LEAST_FREE = 0.10  # of a disk
-S3_DUE = 100_000_000_000  # bytes of media; then local disk has had its day
-SUBSCRIPTION_KNOWN = timedelta(hours=1)  # after that nobody knows whether they would tell us
-REFUSALS_WITHIN = timedelta(hours=24)
-
-
-class Level(enum.StrEnum):
-    BROKEN = "broken"
-    ATTENTION = "attention"
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    name: str  # stable, for machines
-    level: Level
-    words: str  # a sentence
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    name: str
-    free: int  # bytes
-    total: int
-
-    @property
-    def is_low(self) -> bool:
-        return self.free < self.total * LEAST_FREE
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRule:
-    """What of a scheduled task is an alarm."""
-
-    title: str
-    subject: str  # the beginning of “… failed.”
-    is_vital: bool = False  # whether a failure breaks something at once
-    silent_after: timedelta | None = None  # None: late is no harm
-    silence: str = ""  # the beginning of “… for 3 hours.”
-
-
-TASK_RULES = {
-    "sweep": TaskRule(
-        "Sweep",
-        "The sweep",
-        is_vital=True,
-        silent_after=timedelta(seconds=60),
-        silence="The sweep, which takes up what got stuck, has not run",
-    ),
-    "catch_up": TaskRule(
-        "Catch-up",
-        "Catching up with the phone provider",
-        silent_after=timedelta(minutes=30),  # three runs
-        silence="Catching up with the phone provider has not succeeded",
-    ),
-    "tidy": TaskRule("Tidying", "Clearing what dead writers left"),
-    "search": TaskRule("Search", "Filling the search index"),
-    "statistics": TaskRule("Statistics", "Bringing the database's statistics up to date"),
-    "verify": TaskRule("Verify", "Checking the originals"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class WatchedTask:
-    """A scheduled task that must be done again and again, or that failed the last time."""
-
-    name: str
-    rule: TaskRule
-    done_at: datetime | None  # when it last went well
-    said: str | None
-    failed_at: datetime | None  # None: the last run went well
-    problem: str | None
-
-    @property
-    def title(self) -> str:
-        return self.rule.title
-
-    @property
-    def is_failing(self) -> bool:
-        return self.failed_at is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Everything that was looked at."""
-
-    states: dict[MediaAttachment.State, int]
-    bytes_stored: int
-    bytes_last_30_days: int
-    oldest_waiting: datetime | None  # of the files on their way
-    last_event: datetime | None
-    subscription: Checkpoint | None  # what the catch-up found; None: nobody looked lately
-    unread_events: int
-    unparsed_events: int
-    refused: dict[str, int]  # by reason, in the last 24 hours
-    queues: dict[str, int] | None  # reminders waiting; None: Redis does not answer
-    workers: dict[str, int] | None  # alive, by queue
-    tasks: list[WatchedTask]
-    disks: list[Disk]
-    store_problem: str | None  # why the store is away
-    checks: verify.Overview
-    alarms: list[Alarm]
-
-    @property
-    def is_broken(self) -> bool:
-        return any(alarm.level is Level.BROKEN for alarm in self.alarms)
-
-    @property
-    def on_their_way(self) -> int:
-        return self.states.get(State.PENDING, 0) + self.states.get(State.DOWNLOADING, 0)
-
-    @property
-    def needing_attention(self) -> int:
-        return self.states.get(State.NEEDS_ATTENTION, 0) + self.states.get(State.DAMAGED, 0)
-
-    @property
-    def bytes_until_s3(self) -> int:
-        return max(0, S3_DUE - self.bytes_stored)
-
-
-def read_health(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Health:
-    """Look at everything. The queue's figures come from the caller: only `jobs` knows Redis."""
-    current, moment = settings(), now()
-    media = MediaAttachment
-    states = _pairs(sa.select(media.state, sa.func.count()).group_by(media.state))
-    unparsed, unread = WebhookEvent.State.UNPARSED, WebhookEvent.State.RECEIVED
-    found = Health(
-        states=states,
-        bytes_stored=_bytes(media.state == State.STORED),
-        bytes_last_30_days=_bytes(
-            media.state == State.STORED, media.downloaded_at > moment - timedelta(days=30)
-        ),
-        oldest_waiting=db.session.scalar(
-            sa.select(sa.func.min(media.created_at)).where(
-                (media.state == State.PENDING)
-                # What was told to a person long ago is tried again now and then: that is no news.
-                | (media.state == State.DOWNLOADING)
-                & (sa.func.coalesce(media.first_failed_at, moment) > moment - collect.PATIENCE)
-            )
-        ),
-        last_event=db.session.scalar(
-            # What was read out of the provider's log proves no webhook.
-            sa.select(sa.func.max(WebhookEvent.received_at)).where(
-                WebhookEvent.scheme != subscription.LOG_SCHEME
-            )
-        ),
-        subscription=_subscription(moment),
-        unread_events=_count(
-            WebhookEvent.state == unread, WebhookEvent.received_at < moment - UNREAD
-        ),
-        unparsed_events=_count(WebhookEvent.state == unparsed),
-        refused=_pairs(
-            sa.select(RefusedDelivery.reason, sa.func.sum(RefusedDelivery.count))
-            .where(RefusedDelivery.hour >= moment - REFUSALS_WITHIN)
-            .group_by(RefusedDelivery.reason)
-            .order_by(RefusedDelivery.reason)
-        ),
-        queues=queues,
-        workers=workers,
-        tasks=_tasks(),
-        disks=_disks(current),
-        store_problem=holdings.wanted().why_away(),
-        checks=verify.read_overview(),
-        alarms=[],
-    )
-    for alarms in ALARMS:
-        found.alarms.extend(alarms(found, moment))
-    return found
-
-
-def _subscription(moment: datetime) -> Checkpoint | None:
-    mark = db.session.get(Checkpoint, subscription.CHECKPOINT)
-    return mark if mark and moment - mark.updated_at <= SUBSCRIPTION_KNOWN else None
-
-
-def _pairs(query: sa.Executable) -> dict[Any, int]:
-    return {key: int(count) for key, count in db.session.execute(query)}
-
-
-def _bytes(*conditions: sa.ColumnElement[bool]) -> int:
-    return int(
-        db.session.scalar(sa.select(sa.func.sum(MediaAttachment.file_size)).where(*conditions)) or 0
-    )
-
-
-def _count(*conditions: sa.ColumnElement[bool]) -> int:
-    return (
-        db.session.scalar(sa.select(sa.func.count()).select_from(WebhookEvent).where(*conditions))
-        or 0
-    )
-
-
-def _tasks() -> list[WatchedTask]:
-    rows = {row.name: row for row in db.session.scalars(sa.select(ScheduledTask))}
-    has_catch_up = rest_client.is_configured()
-    watched = []
-    for name, rule in TASK_RULES.items():
-        if name == "catch_up" and not has_catch_up:
-            continue
-        row = rows.get(name) or ScheduledTask(name=name)
-        done_at = row.done_at
-        if name == "catch_up":
-            # It comes to its end also where the provider refuses everything: that is no success.
-            done_at = catch_up.last_whole_run(done_at)
-        if rule.silent_after is not None or row.failed_at is not None:
-            watched.append(WatchedTask(name, rule, done_at, row.said, row.failed_at, row.problem))
-    return watched
-
-
-def _disks(current: Settings) -> list[Disk]:
-    disks = []
-    for name, folder in (("photos", current.media_root), ("database", current.data_dir)):
-        if folder.exists():
-            usage = shutil.disk_usage(folder)
-            disks.append(Disk(name, usage.free, usage.total))
-    return disks
 
 
 def _store_away(found: Health, _moment: datetime) -> Iterable[Alarm]:
@@ -340,6 +120,55 @@ def _verify_not_done(found: Health, _moment: datetime) -> Iterable[Alarm]:
         yield Alarm("verify_not_done", Level.ATTENTION, found.checks.failure)
 
 
+def _backup_unconfigured(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    if found.backups.is_unconfigured:
+        words = "No backup is set up: one broken disk would take every photo."
+        yield Alarm("backup_unconfigured", Level.ATTENTION, words)
+
+
+def _backup_late(found: Health, moment: datetime) -> Iterable[Alarm]:
+    backups = found.backups
+    if backups.is_unconfigured or not backups.is_late(moment):
+        return
+    if backups.verified_at:
+        words = f"No verified backup for {_age(moment - backups.verified_at)}."
+        yield Alarm("backup_late", Level.BROKEN, words)
+    else:
+        # The first one of a large store takes its hours.
+        is_new = backups.begun_at is None or moment - backups.begun_at <= coverage.LATE
+        level = Level.ATTENTION if is_new else Level.BROKEN
+        yield Alarm("backup_late", level, "There is no verified backup yet.")
+
+
+def _backup_target_late(found: Health, moment: datetime) -> Iterable[Alarm]:
+    late = found.backups.late(moment)
+    if late and not found.backups.is_late(moment):  # else it is said already
+        words = f"{counted(len(late), 'target')} without a verified backup for more than a day."
+        yield Alarm("backup_target_late", Level.ATTENTION, words)
+
+
+def _backup_mass_change(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    if any(target.is_mass_change for target in found.backups.targets):
+        words = (
+            "Many originals are gone or altered since the last verified backup:"
+            " is it a broken disk, or an attack? Earlier backups stay."
+        )
+        yield Alarm("backup_mass_change", Level.BROKEN, words)
+
+
+def _backup_bad(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    bad = sum(target.is_bad and not target.is_mass_change for target in found.backups.targets)
+    if bad:
+        words = f"The last backup to {counted(bad, 'target')} failed or was not right."
+        yield Alarm("backup_bad", Level.ATTENTION, words)
+
+
+def _backup_healed(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    if healed := sum(target.healed for target in found.backups.targets):
+        words = f"{counted(healed, 'file')} damaged in a backup, and written again: check its disk."
+        yield Alarm("backup_healed", Level.ATTENTION, words)
+
+
 def _orphans(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.checks.orphans:
         words = f"{counted(found.checks.orphans, 'file')} in the store that no row names."
@@ -384,11 +213,17 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _media_damaged,
     _verify_mass_change,
     _verify_silent,
+    _backup_mass_change,
+    _backup_late,
     _disk_low,
     _webhooks_silent,
     _subscription_bad,
     _media_needs_attention,
     _verify_not_done,
+    _backup_unconfigured,
+    _backup_target_late,
+    _backup_bad,
+    _backup_healed,
     _orphans,
     _events_unparsed,
     _deliveries_refused,

@@ -1,0 +1,24 @@
+"""Silence is an alarm: what stopped, what is late, what is missing, in words for the owner.
+
+One reading serves the status page, `/healthz` and `/metrics`, so they never disagree.
+
+figures   what is looked at
+tasks     the scheduled tasks that must be done again and again
+reading   looks at everything
+alarms    what of it is an alarm, of which level, in which words
+"""
+
+from viewer.upkeep.health.alarms import UNREAD, business_hours_between
+from viewer.upkeep.health.figures import Alarm, Health, Level
+from viewer.upkeep.health.reading import read_health
+from viewer.upkeep.health.tasks import TASK_RULES
+
+__all__ = [
+    "TASK_RULES",
+    "UNREAD",
+    "Alarm",
+    "Health",
+    "Level",
+    "business_hours_between",
+    "read_health",
+]

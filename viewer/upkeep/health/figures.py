@@ -1,0 +1,111 @@
+"""What the health of a system consists of."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from viewer.models import Checkpoint, MediaAttachment
+from viewer.upkeep import verify
+from viewer.upkeep.backup import coverage
+from viewer.upkeep.health.tasks import WatchedTask
+
+State = MediaAttachment.State
+
+LEAST_FREE = 0.10  # of a disk
+S3_DUE = 100_000_000_000  # bytes of media; then local disk has had its day
+
+
+class Level(enum.StrEnum):
+    BROKEN = "broken"
+    ATTENTION = "attention"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    name: str  # stable, for machines
+    level: Level
+    words: str  # a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    name: str
+    free: int  # bytes
+    total: int
+
+    @property
+    def is_low(self) -> bool:
+        return self.free < self.total * LEAST_FREE
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """A store of originals."""
+
+    address: str
+    files: int
+    bytes: int
+    problem: str | None  # why it cannot be reached
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How many originals would outlive the loss of their store."""
+
+    originals: int
+    in_two_places: int  # in a store and in a verified backup
+
+    @property
+    def alone(self) -> int:
+        return self.originals - self.in_two_places
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Everything that was looked at."""
+
+    states: dict[MediaAttachment.State, int]
+    bytes_stored: int
+    bytes_last_90_days: int
+    oldest_waiting: datetime | None  # of the files on their way
+    last_event: datetime | None
+    subscription: Checkpoint | None  # what the catch-up found; None: nobody looked lately
+    unread_events: int
+    unparsed_events: int
+    refused: dict[str, int]  # by reason, in the last 24 hours
+    queues: dict[str, int] | None  # reminders waiting; None: Redis does not answer
+    workers: dict[str, int] | None  # alive, by queue
+    tasks: list[WatchedTask]
+    disks: list[Disk]
+    stores: list[StoreState]
+    store_problem: str | None  # why the store is away
+    checks: verify.Overview
+    backups: coverage.Overview
+    protection: Protection
+    alarms: list[Alarm]
+
+    @property
+    def is_broken(self) -> bool:
+        return any(alarm.level is Level.BROKEN for alarm in self.alarms)
+
+    @property
+    def on_their_way(self) -> int:
+        return self.states.get(State.PENDING, 0) + self.states.get(State.DOWNLOADING, 0)
+
+    @property
+    def needing_attention(self) -> int:
+        return self.states.get(State.NEEDS_ATTENTION, 0) + self.states.get(State.DAMAGED, 0)
+
+    @property
+    def days_until_s3(self) -> int | None:
+        """At the rate of the last 90 days; None where nothing came, or it is due already."""
+        return self._days_to_grow(S3_DUE - self.bytes_stored)
+
+    def days_until_full(self, disk: Disk) -> int | None:
+        """At the rate of the last 90 days; None where nothing came."""
+        return self._days_to_grow(disk.free)
+
+    def _days_to_grow(self, size: int) -> int | None:
+        if self.bytes_last_90_days <= 0 or size <= 0:
+            return None
+        return size * 90 // self.bytes_last_90_days

@@ -1,0 +1,88 @@
+"""The scheduled tasks that must be done again and again, and what of them is an alarm."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from viewer.extensions import db
+from viewer.intake import catch_up, rest_client
+from viewer.models import ScheduledTask
+from viewer.upkeep.backup import scheduled
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRule:
+    """What of a scheduled task is an alarm."""
+
+    title: str
+    subject: str  # the beginning of “… failed.”
+    is_vital: bool = False  # whether a failure breaks something at once
+    silent_after: timedelta | None = None  # None: late is no harm
+    silence: str = ""  # the beginning of “… for 3 hours.”
+
+
+TASK_RULES = {
+    "sweep": TaskRule(
+        "Sweep",
+        "The sweep",
+        is_vital=True,
+        silent_after=timedelta(seconds=60),
+        silence="The sweep, which takes up what got stuck, has not run",
+    ),
+    "catch_up": TaskRule(
+        "Catch-up",
+        "Catching up with the phone provider",
+        silent_after=timedelta(minutes=30),  # three runs
+        silence="Catching up with the phone provider has not succeeded",
+    ),
+    "tidy": TaskRule("Tidying", "Clearing what dead writers left"),
+    "search": TaskRule("Search", "Filling the search index"),
+    "statistics": TaskRule("Statistics", "Bringing the database's statistics up to date"),
+    "verify": TaskRule("Verify", "Checking the originals"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedTask:
+    """A scheduled task that must be done again and again, or that failed the last time."""
+
+    name: str
+    rule: TaskRule
+    done_at: datetime | None  # when it last went well
+    said: str | None
+    failed_at: datetime | None  # None: the last run went well
+    problem: str | None
+
+    @property
+    def title(self) -> str:
+        return self.rule.title
+
+    @property
+    def is_failing(self) -> bool:
+        return self.failed_at is not None
+
+
+def read_tasks() -> list[WatchedTask]:
+    rows = {row.name: row for row in db.session.scalars(sa.select(ScheduledTask))}
+    has_catch_up = rest_client.is_configured()
+    watched = []
+    for name, rule in {**TASK_RULES, **_backup_rules()}.items():
+        if name == "catch_up" and not has_catch_up:
+            continue
+        row = rows.get(name) or ScheduledTask(name=name)
+        done_at = row.done_at
+        if name == "catch_up":
+            # It comes to its end also where the provider refuses everything: that is no success.
+            done_at = catch_up.last_whole_run(done_at)
+        if rule.silent_after is not None or row.failed_at is not None:
+            watched.append(WatchedTask(name, rule, done_at, row.said, row.failed_at, row.problem))
+    return watched
+
+
+def _backup_rules() -> dict[str, TaskRule]:
+    """A late backup is an alarm by the age of the last verified one, whoever made that."""
+    return {
+        scheduled.task_of(url): TaskRule(f"Backup to {url}", "A backup")
+        for url in scheduled.targets()
+    }
