@@ -11,7 +11,7 @@ from viewer.extensions import now
 from viewer.plurals import plural
 
 # days in one, and the longest span that is told in it
-_SPANS = ((1, "day", 21), (7, "week", 13), (30, "month", 36), (365, "year", 10))
+_SPANS = ((1, "day", 21), (7, "week", 13), (30, "month", 36))
 
 OLD = timedelta(days=7)  # age at which an unfiled file is highlighted
 
@@ -121,12 +121,11 @@ def duration(seconds: float | None) -> str:
 
 
 def span(days: int) -> str:
-    """Roughly, for a forecast: 9 days, 5 weeks, 14 months, more than 10 years."""
+    """Roughly, for a forecast: 9 days, 5 weeks, 14 months, 4 years."""
     for length, word, most in _SPANS:
-        count = days // length
-        if count <= most:
-            return f"{count} {plural(count, word)}"
-    return "more than 10 years"
+        if days // length <= most:
+            return f"{days // length} {plural(days // length, word)}"
+    return f"{days // 365} {plural(days // 365, 'year')}"
 
 
 def size(octets: int | None) -> str:

@@ -49,7 +49,7 @@ class Receipt:
 
 def init_app(app: Flask) -> None:
     for show in (what, kind, named, in_short, delivery, has_failed, call_title, receipt,
-                 shown_files, plays, is_tile, columns, brings, fitted, used_in):  # fmt: skip
+                 shown_files, plays, is_tile, columns, brings, fitted, picture_to_open, used_in):  # fmt: skip
         app.add_template_filter(show, show.__name__)
     app.jinja_env.globals["longest_caption"] = LONGEST_CAPTION
 
@@ -106,6 +106,13 @@ def fitted(media: MediaAttachment, across: int = 480, high: int = 384) -> tuple[
     width, height = media.width or across, media.height or high
     scale = min(across / width, high / height, 1)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def picture_to_open(media: MediaAttachment) -> str:
+    """Return the endpoint of the picture behind a thumbnail: never a damaged original."""
+    if media.preview_path:
+        return "media.files.preview"
+    return "media.files.thumbnail" if media.is_damaged else "media.files.original"
 
 
 def plays(media: MediaAttachment) -> bool:

@@ -469,7 +469,7 @@ def test_no_page_asks_the_database_row_by_row(count, client, talk, attach):
 
     assert len(few) == len(many) <= 13
     assert len(inbox) == len(full_inbox) <= 13
-    assert len(status) <= 20
+    assert len(status) <= 24
 
 
 # --- Who asks ------------------------------------------------------------------------------

@@ -77,6 +77,21 @@ def test_its_intact_pictures_are_still_shown_and_marked(cut, client):
     assert [slide["download_url"] for slide in slides] == [None]
 
 
+def test_behind_the_thumbnail_of_a_small_photo_is_no_damaged_original(cut, client):
+    cut.preview_path = None
+    db.session.commit()
+    client.get(f"/media/{cut.id}")
+
+    for address in (
+        f"/conversations/{cut.conversation_id}",
+        "/photos",
+        f"/media/{cut.id}/passport",
+    ):
+        links = Page(client.get(address).text).links("/media/")
+        assert f"/media/{cut.id}/thumbnail" in links
+        assert f"/media/{cut.id}" not in links
+
+
 def test_an_archive_leaves_it_out_says_so_and_marks_it(cut, client):
     whole = keep(noise(100, 80, 40))
     answer = client.post("/photos/zip", data={"media": [str(cut.id), str(whole.id)]})

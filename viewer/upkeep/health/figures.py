@@ -12,6 +12,7 @@ from viewer.upkeep.health.tasks import WatchedTask
 State = MediaAttachment.State
 
 LEAST_FREE = 0.10  # of a disk
+FORECAST = 3650  # days; beyond that nobody plans
 S3_DUE = 100_000_000_000  # bytes of media; then local disk has had its day
 
 
@@ -98,14 +99,15 @@ class Health:
 
     @property
     def days_until_s3(self) -> int | None:
-        """At the rate of the last 90 days; None where nothing came, or it is due already."""
+        """At the rate of the last 90 days; None if it is due already, or not for ten years."""
         return self._days_to_grow(S3_DUE - self.bytes_stored)
 
     def days_until_full(self, disk: Disk) -> int | None:
-        """At the rate of the last 90 days; None where nothing came."""
+        """At the rate of the last 90 days; None if not for ten years."""
         return self._days_to_grow(disk.free)
 
     def _days_to_grow(self, size: int) -> int | None:
         if self.bytes_last_90_days <= 0 or size <= 0:
             return None
-        return size * 90 // self.bytes_last_90_days
+        days = size * 90 // self.bytes_last_90_days
+        return days if days <= FORECAST else None
