@@ -14,7 +14,7 @@ from viewer.upkeep.backup import record, scheduled
 from viewer.upkeep.backup.lease import Busy
 from viewer.upkeep.backup.target import TargetError
 
-BAD, REFUSED = 1, 2
+BAD, FAILED = 1, 2
 
 
 @click.command()
@@ -37,7 +37,7 @@ def backup(target: str | None, same_filesystem: bool, prune_only: bool) -> None:
             ]
     except identity.WrongStore as problem:
         click.echo(f"viewer: {problem}", err=True)
-        sys.exit(REFUSED)
+        sys.exit(FAILED)
     sys.exit(max(codes))
 
 
@@ -47,10 +47,10 @@ def _back_up(url: str, same_filesystem: bool) -> int:
             result = record.back_up(url, same_filesystem=same_filesystem, progress=bars)
     except (Busy, UnknownStore) as problem:
         click.echo(str(problem), err=True)
-        return REFUSED
+        return FAILED
     click.echo(f"{url}: {result.words}", err=not result.is_good)
-    if result.is_refused:
-        return REFUSED
+    if result.has_failed:
+        return FAILED
     return 0 if result.is_good else BAD
 
 
@@ -59,7 +59,7 @@ def _prune(url: str, same_filesystem: bool) -> int:
         pruned = record.prune_only(url, same_filesystem=same_filesystem)
     except (Busy, UnknownStore, TargetError) as problem:
         click.echo(str(problem), err=True)
-        return REFUSED
+        return FAILED
     click.echo(f"{url}: {pruned.snapshots} snapshots and {pruned.files} files removed")
     if pruned.problem:
         click.echo(pruned.problem, err=True)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from tests.upkeep.backup.conftest import newest
 from viewer.extensions import db, sqlite_driver
-from viewer.models import MediaAttachment
+from viewer.models import MediaAttachment, UpkeepRun
 from viewer.upkeep.backup import database
 from viewer.upkeep.backup.dump import NoCopy
 
@@ -49,7 +49,7 @@ def test_k41_a_corrupt_page_makes_no_snapshot(keep, back_up, place, found, tmp_p
 
     result = back_up()
 
-    assert not result.is_good
+    assert result.outcome is UpkeepRun.Outcome.BAD
     assert result.words.startswith("The database ")
     assert [one.number for one in found().complete] == [1]
     assert newest(place).name.startswith("000001-")

@@ -131,7 +131,7 @@ def test_k37_a_target_that_dies_while_pg_dump_runs_leaves_no_process_and_no_conn
     thread.join()
     disk.come_back()
 
-    assert not result.is_good
+    assert result.has_failed
     assert "Input/output error" in result.words
     assert children() == []
     wait_until(lambda: connections(database_url) == 0)
@@ -162,7 +162,7 @@ def test_k38_a_dump_that_hangs_is_ended_and_the_next_run_takes_place(
 
     result = back_up()
 
-    assert not result.is_good
+    assert result.has_failed
     assert result.words == (
         "The database could not be copied: pg_dump failed: it was ended after 1 s."
     )
@@ -185,7 +185,7 @@ def test_k39_a_program_that_is_absent_is_said_before_anything_is_written(
 
     result = back_up()
 
-    assert not result.is_good
+    assert result.has_failed
     assert result.words.startswith(f"{name} is not installed")
     assert not (place / "snapshots").exists()
 
@@ -197,7 +197,7 @@ def test_k39_one_that_is_older_than_the_server_is_said_too(keep, back_up, place,
 
     result = back_up()
 
-    assert not result.is_good
+    assert result.has_failed
     assert "is of version 13, and the server of" in result.words
     assert not (place / "snapshots").exists()
 
@@ -210,7 +210,7 @@ def test_k68_a_truncated_dump_makes_no_snapshot(keep, back_up, found, postgres, 
 
     result = back_up()
 
-    assert not result.is_good
+    assert result.has_failed
     assert "the dump cannot be read" in result.words
     assert found().complete == []
 

@@ -245,13 +245,13 @@ def test_files_that_a_person_purged_are_no_mass_change(keep, back_up):
     assert back_up().is_good
 
 
-def test_a_store_that_is_away_makes_the_run_bad_and_says_so(keep, back_up, found, tmp_path):
+def test_a_store_that_is_away_fails_the_run_which_says_so(keep, back_up, found, tmp_path):
     keep()
     (tmp_path / "photos" / ".viewer-store").rename(tmp_path / "unmounted")
 
     result = back_up()
 
-    assert not result.is_good
+    assert result.has_failed
     assert result.words.startswith("The store of the originals does not answer: ")
     assert found().complete == []
 
@@ -305,12 +305,12 @@ def test_a_run_that_lost_its_lease_completes_nothing(keep, back_up, found):
 
     result = back_up(progress=At("copying", lose))
 
-    assert not result.is_good
+    assert result.has_failed
     assert result.words == "This run stood still, and another one uses the target now."
     assert found().complete == []
 
 
-def test_what_ends_unexpectedly_is_on_record_as_bad(keep, back_up, found):
+def test_what_ends_unexpectedly_is_on_record_as_failed(keep, back_up, found):
     keep()
 
     def fail() -> None:
@@ -319,7 +319,7 @@ def test_what_ends_unexpectedly_is_on_record_as_bad(keep, back_up, found):
     with pytest.raises(RuntimeError):
         back_up(progress=At("copying", fail))
 
-    assert (latest().outcome, found().complete) == ("bad", [])
+    assert (latest().outcome, found().complete) == ("failed", [])
     assert back_up().is_good
 
 

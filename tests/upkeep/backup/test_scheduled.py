@@ -42,7 +42,7 @@ def test_a_failing_backup_is_on_record_and_the_task_goes_on(keep, tmp_path):
     assert "on the same file system" in str(row.said)
     run = runs.latest(runs.Kind.BACKUP, f"folder:{tmp_path / 'one'}")
     assert run is not None
-    assert run.outcome is runs.Outcome.BAD
+    assert run.outcome is runs.Outcome.FAILED
 
 
 @pytest.mark.proof

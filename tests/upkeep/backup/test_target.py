@@ -29,13 +29,13 @@ def test_k36_a_folder_beside_the_originals_on_one_disk_is_refused(keep, back_up,
     keep()
     result = back_up(same_filesystem=False)
 
-    assert (result.is_good, result.is_refused) == (False, True)
+    assert (result.is_good, result.has_failed) == (False, True)
     assert "on the same file system as" in result.words
     assert "Is the disk of the backup mounted?" in result.words
     assert not place.exists()
     run = runs.latest(runs.Kind.BACKUP)
     assert run is not None
-    assert run.outcome is UpkeepRun.Outcome.BAD
+    assert run.outcome is UpkeepRun.Outcome.FAILED
 
 
 @pytest.mark.parametrize("inside", ["photos/backup", "data/backup", "photos", "."])
@@ -46,7 +46,7 @@ def test_k36_a_folder_in_ours_or_around_it_is_refused_whatever_is_said(
     before = sorted(tmp_path.rglob("*"))
     result = back_up(tmp_path / inside)
 
-    assert result.is_refused
+    assert result.has_failed
     assert "lie in each other" in result.words
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -68,7 +68,7 @@ def test_k36_a_mount_point_without_its_disk_is_refused(keep, back_up, place, tmp
 
     result = back_up()
 
-    assert result.is_refused
+    assert result.has_failed
     assert "is its disk mounted?" in result.words
     assert list(place.iterdir()) == []
 
@@ -85,12 +85,12 @@ def test_k36_so_is_an_empty_disk_in_its_place_after_a_run_that_was_killed(
     db.session.commit()
     shutil.rmtree(place)
 
-    assert back_up().is_refused
+    assert back_up().has_failed
 
 
 def test_a_refused_first_try_does_not_bar_the_place(keep, back_up, place):
     keep()
-    assert back_up(same_filesystem=False).is_refused
+    assert back_up(same_filesystem=False).has_failed
 
     assert back_up().is_good
 
@@ -107,7 +107,7 @@ def test_the_target_of_another_viewer_is_refused(keep, back_up, place):
     assert back_up().words == f"folder:{place} holds the backups of another viewer."
 
 
-def test_a_disk_that_goes_away_in_the_middle_makes_the_run_bad(keep, back_up, place, tmp_path):
+def test_a_disk_that_goes_away_in_the_middle_fails_the_run(keep, back_up, place, tmp_path):
     from_here = tmp_path / "elsewhere"
     keep()
 
@@ -120,7 +120,7 @@ def test_a_disk_that_goes_away_in_the_middle_makes_the_run_bad(keep, back_up, pl
 
     result = back_up(progress=Unmount())
 
-    assert not result.is_good
+    assert result.has_failed
     assert result.words == "The target is not there any more: is its disk mounted?"
 
 
@@ -152,7 +152,7 @@ def test_another_disk_needs_no_permission(keep, back_up, disk):
 
 
 @pytest.mark.proof
-def test_k36_a_full_target_makes_the_run_bad_and_the_next_one_goes_on(keep, back_up, disk, found):
+def test_k36_a_full_target_fails_the_run_and_the_next_one_goes_on(keep, back_up, disk, found):
     kept = [keep(bytes([number]) * 1_000_000) for number in range(5)]
     assert back_up(disk, same_filesystem=False).is_good
     with (disk.parent / "filler").open("wb") as filler:
@@ -162,7 +162,7 @@ def test_k36_a_full_target_makes_the_run_bad_and_the_next_one_goes_on(keep, back
     result = back_up(disk, same_filesystem=False)
     (disk.parent / "filler").unlink()
 
-    assert not result.is_good
+    assert result.has_failed
     assert result.words.startswith("The target has room for ") or "full" in result.words
     again = back_up(disk, same_filesystem=False)
     assert (again.is_good, again.counts["files"]) == (True, 10)

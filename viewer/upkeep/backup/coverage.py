@@ -23,6 +23,7 @@ class TargetState:
     url: str
     is_configured: bool
     last: UpkeepRun | None  # that ended, however
+    compared: UpkeepRun | None  # the newest that did its work, whatever it found
     verified: UpkeepRun | None  # the newest good one
 
     @property
@@ -40,16 +41,23 @@ class TargetState:
 
     @property
     def is_bad(self) -> bool:
-        return self.last is not None and self.last.outcome is Outcome.BAD
+        """Whether the newest comparison found something wrong, also if later runs failed."""
+        return self.compared is not None and self.compared.outcome is Outcome.BAD
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last run could not do its work, in words."""
+        failed = self.last is not None and self.last.outcome is Outcome.FAILED
+        return self.last.words if self.last and failed else None
 
     @property
     def is_mass_change(self) -> bool:
-        return self.last is not None and bool(self.last.counts.get("is_mass_change"))
+        return self.compared is not None and bool(self.compared.counts.get("is_mass_change"))
 
     @property
     def healed(self) -> int:
-        """Files of the target that the last run had to write again: its disk may be failing."""
-        return int(self.last.counts.get("healed", 0)) if self.last else 0
+        """Files of the target that were written again lately: its disk may be failing."""
+        return int(self.compared.counts.get("healed", 0)) if self.compared else 0
 
     def is_late(self, moment: datetime) -> bool:
         return self.verified_at is None or self.verified_at < moment - LATE
@@ -98,26 +106,31 @@ def read() -> Overview:
             sa.func.row_number()
             .over(partition_by=(run.subject, run.outcome), order_by=order)
             .label("of_outcome"),
-            run.outcome,
         )
         .where(
             run.kind == run.Kind.BACKUP, run.ended_at.is_not(None), run.started_at <= now() + SKEW
         )
         .subquery()
     )
-    is_good = (ranked.c.of_outcome == 1) & (ranked.c.outcome == Outcome.GOOD)
+    newest = (ranked.c.of_all == 1) | (ranked.c.of_outcome == 1)
     found = db.session.scalars(
-        sa.select(run).join(ranked, ranked.c.id == run.id).where((ranked.c.of_all == 1) | is_good)
+        sa.select(run).join(ranked, ranked.c.id == run.id).where(newest)
     ).all()
     last: dict[str, UpkeepRun] = {}
+    compared: dict[str, UpkeepRun] = {}
     verified: dict[str, UpkeepRun] = {}
     for one in sorted(found, key=lambda one: one.started_at):
         last[one.subject] = one
+        if one.outcome in (Outcome.GOOD, Outcome.BAD):
+            compared[one.subject] = one
         if one.outcome is Outcome.GOOD:
             verified[one.subject] = one
     configured = settings().BACKUP_TARGETS
     urls = [*configured, *sorted(last.keys() - set(configured))]
     return Overview(
-        [TargetState(url, url in configured, last.get(url), verified.get(url)) for url in urls],
+        [
+            TargetState(url, url in configured, last.get(url), compared.get(url), verified.get(url))
+            for url in urls
+        ],
         db.session.scalar(sa.select(sa.func.min(RegisteredStore.created_at))),
     )

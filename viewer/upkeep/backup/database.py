@@ -17,7 +17,7 @@ from viewer.extensions import db, sqlite_driver
 from viewer.failpoint import failpoint
 from viewer.storage import fsync_file
 from viewer.upkeep.backup import dump
-from viewer.upkeep.backup.dump import NoCopy
+from viewer.upkeep.backup.dump import DamagedDatabase, NoCopy
 
 SQLITE, POSTGRES = "database.sqlite3", "database.dump"
 
@@ -102,9 +102,9 @@ def _copy_sqlite(path: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")  # else it would need a -wal beside it
         problems = [row[0] for row in copy.execute("PRAGMA integrity_check(3)")]
         if problems != ["ok"]:
-            raise NoCopy(f"The database is damaged, and was not backed up: {problems[0]}")
+            raise DamagedDatabase(f"The database is damaged, and was not backed up: {problems[0]}")
         if broken := copy.execute("PRAGMA foreign_key_check").fetchone():
-            raise NoCopy(f"The database is damaged: a row of {broken[0]} refers to none.")
+            raise DamagedDatabase(f"The database is damaged: a row of {broken[0]} refers to none.")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Dump PostgreSQL with its own programs, within a deadline, and read the dump back.
 
-NoCopy   there is no copy of the database; the message says why
+NoCopy              there is no copy of the database; the message says why
+  DamagedDatabase   because the database itself is damaged
 """
 
 import contextlib
@@ -22,6 +23,10 @@ _CHUNK = 1024 * 1024  # bytes
 
 class NoCopy(Exception):
     """There is no copy of the database that could be relied on."""
+
+
+class DamagedDatabase(NoCopy):
+    """The database is damaged: a copy of it would push out the copies that are not."""
 
 
 def check_tools(server: int) -> None:

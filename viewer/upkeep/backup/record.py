@@ -12,7 +12,7 @@ from viewer.storage import StorageError, Unavailable
 from viewer.upkeep import runs
 from viewer.upkeep.backup import lease, retention, snapshots
 from viewer.upkeep.backup import target as targets
-from viewer.upkeep.backup.dump import NoCopy
+from viewer.upkeep.backup.dump import DamagedDatabase, NoCopy
 from viewer.upkeep.backup.lease import LostLease
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.pool import SourceAway
@@ -33,7 +33,7 @@ def back_up(url: str, *, same_filesystem: bool = False, progress: Progress | Non
     try:
         target = targets.open_own(url, same_filesystem=same_filesystem) or targets.mark(url)
     except TargetError as trouble:
-        result = Result(Outcome.BAD, str(trouble), is_refused=True)
+        result = Result(Outcome.FAILED, str(trouble))
         _finish(runs.begin(runs.Kind.BACKUP, url), result)
         return result
     with lease.held(target) as mine:
@@ -46,7 +46,7 @@ def back_up(url: str, *, same_filesystem: bool = False, progress: Progress | Non
         except Exception:
             db.session.rollback()
             words = "It ended unexpectedly: the log says how."
-            _finish(run, Result(Outcome.BAD, words, counts=counts))
+            _finish(run, Result(Outcome.FAILED, words, counts=counts))
             raise
         result.counts |= counts
         _finish(run, result)
@@ -73,19 +73,22 @@ def prune_only(url: str, *, same_filesystem: bool = False) -> retention.Pruned:
 
 
 def _in_words(work: Run, target: Target) -> Result:
-    """Do the work; what it cannot do is a bad run, in a sentence."""
+    """Do the work; why it could not, in a sentence."""
+    outcome = Outcome.FAILED
     try:
         return work.do()
+    except (DamagedDatabase, DamagedSnapshot) as damage:
+        outcome, words = Outcome.BAD, str(damage)
     except SourceAway as trouble:
         words = f"The store of the originals does not answer: {trouble}"
     except StorageError as trouble:
         words = target.describe(trouble)
     except OSError as trouble:
         words = f"The target failed ({trouble.strerror})."
-    except (NoCopy, TargetError, LostLease, DamagedSnapshot) as trouble:
+    except (NoCopy, TargetError, LostLease) as trouble:
         words = str(trouble)
     db.session.rollback()
-    return Result(Outcome.BAD, words, work.number, work.counts)
+    return Result(outcome, words, work.number, work.counts)
 
 
 def _note(run: uuid.UUID, counts: dict[str, Any]) -> None:

@@ -45,11 +45,15 @@ class Result:
     words: str = ""
     snapshot: int | None = None
     counts: dict[str, Any] = field(default_factory=dict)
-    is_refused: bool = False  # nothing was written, or nobody could look
 
     @property
     def is_good(self) -> bool:
         return self.outcome is Outcome.GOOD
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it could not do its work: then nothing was compared."""
+        return self.outcome is Outcome.FAILED
 
 
 class Run:
