@@ -49,6 +49,21 @@ def test_a_bad_one_exits_with_1(run, place, tmp_path):
     assert media.file_path in done.stderr
 
 
+def test_a_change_that_is_accepted_exits_with_0(run, place, tmp_path):
+    stored_files.keep(b"stays")
+    media = stored_files.keep(b"a crack")
+    (tmp_path / "photos" / media.file_path).unlink()
+
+    done = run("--to", str(place), "--same-filesystem", "--accept-changes")
+
+    assert done.exit_code == 0
+    assert "1 damaged file without a right copy anywhere." in done.stdout
+
+
+def test_pruning_alone_accepts_nothing(run, place):
+    assert run("--to", str(place), "--accept-changes", "--prune-only").exit_code == 2
+
+
 def test_a_refused_one_exits_with_2(run, place):
     done = run("--to", str(place))
 

@@ -20,19 +20,30 @@ BAD, FAILED = 1, 2
 @click.command()
 @click.option("--to", "target", help="A folder on another disk. Without it: BACKUP_TARGETS.")
 @click.option("--same-filesystem", is_flag=True, help="Even beside the originals, on one disk.")
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="You know of the originals that are gone or altered: back up the others, and go on.",
+)
 @click.option("--prune-only", is_flag=True, help="Only remove the snapshots whose time is over.")
-def backup(target: str | None, same_filesystem: bool, prune_only: bool) -> None:
+def backup(
+    target: str | None, same_filesystem: bool, accept_changes: bool, prune_only: bool
+) -> None:
     """Back up database and originals, and compare the backup with the database.
 
     Exits with 1 if the backup is not right, with 2 if there could be none.
     """
+    if accept_changes and prune_only:
+        raise click.UsageError("say --accept-changes with the backup itself, not with --prune-only")
     try:
         with opened_app():
             urls = (_absolute(target),) if target else scheduled.targets()
             if not urls:
                 raise click.UsageError("name a folder with --to, or set BACKUP_TARGETS")
             codes = [
-                _prune(url, same_filesystem) if prune_only else _back_up(url, same_filesystem)
+                _prune(url, same_filesystem)
+                if prune_only
+                else _back_up(url, same_filesystem, accept_changes)
                 for url in urls
             ]
     except identity.WrongStore as problem:
@@ -41,10 +52,15 @@ def backup(target: str | None, same_filesystem: bool, prune_only: bool) -> None:
     sys.exit(max(codes))
 
 
-def _back_up(url: str, same_filesystem: bool) -> int:
+def _back_up(url: str, same_filesystem: bool, accept_changes: bool) -> int:
     try:
         with _Bars() as bars:
-            result = record.back_up(url, same_filesystem=same_filesystem, progress=bars)
+            result = record.back_up(
+                url,
+                same_filesystem=same_filesystem,
+                accept_changes=accept_changes,
+                progress=bars,
+            )
     except (Busy, UnknownStore) as problem:
         click.echo(str(problem), err=True)
         return FAILED

@@ -14,7 +14,7 @@ from tests.support import stored_files
 from viewer.models import MediaAttachment
 from viewer.upkeep.backup import record, snapshots
 from viewer.upkeep.backup import target as targets
-from viewer.upkeep.backup.run import Result
+from viewer.upkeep.backup.result import Result
 from viewer.upkeep.backup.snapshots import Found
 
 

@@ -67,6 +67,27 @@ def test_k43_a_flipped_bit_whose_source_is_gone_makes_the_run_bad(
 
     assert not result.is_good
     assert f"1 file not right in the target: {media.file_path}" in result.words
+    assert not (place / "media" / media.file_path).exists()
+    [aside] = [path for path in place.glob("quarantine/**/*.*") if path.is_file()]
+    assert aside.read_bytes() == b"wrong"
+
+
+def test_k43_it_is_said_again_until_a_person_accepts_that_it_is_lost(
+    keep, back_up, place, found, tmp_path, time_machine_at
+):
+    keep(b"stays")
+    media = keep(b"right")
+    back_up()
+    overwrite(place / "media" / media.file_path, b"wrong")
+    (tmp_path / "photos" / media.file_path).unlink()
+
+    with time_machine_at(now() + timedelta(days=SLICES)):
+        outcomes = [back_up().is_good, back_up().is_good]
+        outcomes += [back_up(accept_changes=True).is_good, back_up().is_good]
+
+    assert outcomes == [False, False, True, True]
+    assert [one.facts["files"] for one in found().verified] == [2, 1, 1]
+    assert media.file_path not in (newest(place) / "SHA256SUMS").read_text()
 
 
 def test_k43_a_truncated_database_in_the_target_is_set_aside_and_the_run_is_bad(

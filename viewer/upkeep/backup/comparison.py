@@ -80,4 +80,6 @@ def _heal(target: Target, number: int, file: File, found: Comparison) -> None:
         if not is_right:
             found.add_bad(file.key)
     else:
+        if file.is_in_pool:  # twice read, and twice wrong
+            pool.set_wrong_aside(target, number, file)
         found.add_bad(file.key)

@@ -32,6 +32,7 @@ CREATE TABLE source (
 CREATE TABLE known (key TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE done (key TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE altered (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE accepted (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE named (family TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -114,6 +115,13 @@ class Listing:
     def forget_known(self) -> None:
         self._db.execute("DELETE FROM known")
 
+    def read_accepted(self, keys: Iterable[str]) -> None:
+        """Keys whose change a person accepted."""
+        self._insert("accepted", ((key,) for key in keys), 1)
+
+    def forget_accepted(self) -> None:
+        self._db.execute("DELETE FROM accepted")
+
     def read_pool(self, store: Store, prefix: str) -> None:
         """What the target says now that it has."""
         self._db.execute("DELETE FROM pool")
@@ -186,11 +194,24 @@ class Listing:
         return (key for (key,) in self._all(_GONE_ROWS))
 
     def count_altered(self, gone: Iterable[str]) -> int:
-        """How many known files are gone or altered: in the rows, or in the stores."""
+        """How many files are gone or altered that nobody accepted: in the rows, in the stores."""
         self._insert("altered", ((key,) for key in gone), 1)
         self._db.execute(_GONE_BYTES)
-        [(count,)] = self._all("SELECT count(*) FROM altered")
+        [(count,)] = self._all(
+            "SELECT count(*) FROM altered WHERE key NOT IN (SELECT key FROM accepted)"
+        )
         return int(count)
+
+    def is_accepted(self, file: File) -> bool:
+        found = self._db.execute("SELECT 1 FROM accepted WHERE key = ?", (file.key,))
+        return found.fetchone() is not None
+
+    def accepted(self, *, with_new: bool) -> Iterator[str]:
+        """Keys of rows whose original is altered still: accepted ones, or all of them."""
+        query = "SELECT key FROM altered JOIN files USING (key)"
+        if not with_new:
+            query += " JOIN accepted USING (key)"
+        return (key for (key,) in self._all(f"{query} ORDER BY key"))
 
     def count_known(self) -> int:
         [(count,)] = self._all("SELECT count(*) FROM known")

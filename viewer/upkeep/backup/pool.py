@@ -82,6 +82,21 @@ def hash_in_pool(target: Target, file: File) -> str | None:
         return None
 
 
+def set_wrong_aside(target: Target, number: int, file: File) -> None:
+    """Put wrong bytes of the pool into its quarantine: there are no right ones to replace them.
+
+    So the next run asks the source again, and does not promise what it cannot keep. Raises
+    Unavailable.
+    """
+    found = hash_in_pool(target, file)
+    if found is None or found == file.sha256:
+        return
+    try:
+        _set_aside(target, number, POOL + file.key, found)
+    except StorageError as trouble:
+        log.warning("%s stays in %s: %s", file.key, target.url, trouble)
+
+
 def _fill(part: Part, file: File) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with _open_source(file) as source:

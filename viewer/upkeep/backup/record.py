@@ -17,16 +17,24 @@ from viewer.upkeep.backup.lease import LostLease
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.pool import SourceAway
 from viewer.upkeep.backup.progress import Progress, Unwatched
-from viewer.upkeep.backup.run import Result, Run
+from viewer.upkeep.backup.result import Result
+from viewer.upkeep.backup.run import Run
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot
 from viewer.upkeep.backup.target import Refused, Target, TargetError
 
 Outcome = UpkeepRun.Outcome
 
 
-def back_up(url: str, *, same_filesystem: bool = False, progress: Progress | None = None) -> Result:
+def back_up(
+    url: str,
+    *,
+    same_filesystem: bool = False,
+    accept_changes: bool = False,
+    progress: Progress | None = None,
+) -> Result:
     """Back up database and files to this target. Records the run; commits.
 
+    `accept_changes`: a person knows of the originals that are gone or altered by now.
     Raises UnknownStore, and Busy where another run is at it: that is no run of its own.
     """
     url = targets.normalise(url)
@@ -41,7 +49,8 @@ def back_up(url: str, *, same_filesystem: bool = False, progress: Progress | Non
         counts = {"target": str(target.id)}
         _note(run, counts)
         try:
-            with contextlib.closing(Run(target, mine, progress or Unwatched())) as work:
+            run_of = Run(target, mine, progress or Unwatched(), accept_changes=accept_changes)
+            with contextlib.closing(run_of) as work:
                 result = _in_words(work, target)
         except Exception:
             db.session.rollback()

@@ -9,7 +9,6 @@ a file that was not there yet. A run that dies leaves files that the next one us
 
 import hashlib
 import shutil
-from dataclasses import dataclass, field
 from datetime import date
 from importlib import metadata
 from typing import Any
@@ -17,55 +16,45 @@ from typing import Any
 from viewer import holdings
 from viewer.extensions import now
 from viewer.failpoint import failpoint
-from viewer.models import UpkeepRun
 from viewer.plurals import counted
 from viewer.storage import Unavailable
-from viewer.upkeep.backup import changes, comparison, database, older, pool, retention, snapshots
-from viewer.upkeep.backup.comparison import Comparison
+from viewer.upkeep.backup import (
+    changes,
+    comparison,
+    database,
+    filling,
+    older,
+    result,
+    retention,
+    snapshots,
+)
 from viewer.upkeep.backup.lease import Lease
-from viewer.upkeep.backup.listing import File, Listing
-from viewer.upkeep.backup.pool import SourceAway, Step
+from viewer.upkeep.backup.listing import Listing
+from viewer.upkeep.backup.pool import SourceAway
 from viewer.upkeep.backup.progress import Progress, size_in_words
+from viewer.upkeep.backup.result import Outcome, Result
 from viewer.upkeep.backup.snapshots import POOL, PREFIX, DamagedSnapshot, Found, Snapshot
 from viewer.upkeep.backup.target import Target, TargetError
-from viewer.upkeep.backup.threads import in_threads
-
-Outcome = UpkeepRun.Outcome
 
 
 class NoRoom(TargetError):
     """The target has no room for what is new."""
 
 
-@dataclass(slots=True)
-class Result:
-    """How a run ended."""
-
-    outcome: Outcome = Outcome.GOOD
-    words: str = ""
-    snapshot: int | None = None
-    counts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_good(self) -> bool:
-        return self.outcome is Outcome.GOOD
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether it could not do its work: then nothing was compared."""
-        return self.outcome is Outcome.FAILED
-
-
 class Run:
     """The steps, and what they have in common."""
 
-    def __init__(self, target: Target, mine: Lease, progress: Progress) -> None:
+    def __init__(
+        self, target: Target, mine: Lease, progress: Progress, *, accept_changes: bool = False
+    ) -> None:
         self.target = target
         self.lease = mine
         self.progress = progress
+        self.accept_changes = accept_changes
         self.listing = Listing()
         self.number: int | None = None
         self.counts: dict[str, Any] = {}
+        self.notes: list[str] = []  # what else to say of a good run
 
     def close(self) -> None:
         self.listing.close()
@@ -108,11 +97,12 @@ class Run:
 
         damaged += self._compare(found, snapshot, problems)
         if problems:
-            return self._result(Outcome.BAD, problems, is_verified=False)
+            return result.unverified(self.number, self.counts, problems)
         self._mark_verified(snapshot)
         if damaged:
-            return self._result(Outcome.BAD, damaged)
-        return self._result(Outcome.GOOD, self._prune())
+            return result.verified(Outcome.BAD, self.number, self.counts, damaged + self.notes)
+        notes = self._prune() + self.notes
+        return result.verified(Outcome.GOOD, self.number, self.counts, notes)
 
     # --- Database and list ---
 
@@ -143,6 +133,7 @@ class Run:
         while last := found.newest_verified:
             try:
                 self.listing.read_known(snapshots.read_list(self.target, last))
+                changes.read_accepted(self.target, last, self.listing)
                 break
             except DamagedSnapshot as damage:
                 self.listing.forget_known()
@@ -159,43 +150,21 @@ class Run:
 
     def _fill_pool(self) -> list[str]:
         """Copy what is missing. Why the run cannot be good."""
-        number = self.number or 0
         files, size = self.listing.count_to_copy()
         self._must_have_room(size)
         self.progress.begin("copying", files)
-
-        def bring(file: File) -> pool.Outcome:
-            return pool.bring(self.target, number, file)
-
-        tally = dict.fromkeys(("copied", "copied_bytes", "derivatives", "healed", "lost"), 0)
-        wrong: list[str] = []
-        bad = 0
-        for file, outcome in in_threads(bring, self.listing.to_copy()):
-            self.progress.advance(1)
-            if outcome.step is Step.COPIED:
-                tally["derivatives" if file.sha256 is None else "copied"] += 1
-                tally["copied_bytes"] += outcome.size
-                tally["healed"] += outcome.has_replaced or file.is_known
-            if file.sha256 is None:
-                continue  # a derivative is made again at a restore
-            if outcome.step in (Step.COPIED, Step.TRUSTED):
-                self.listing.note_done(file, outcome.sha256)
-                continue
-            self.listing.leave_out(file)
-            if outcome.step is Step.PURGED:
-                continue
-            if file.is_damaged:
-                tally["lost"] += 1  # its row says so: no news, and the others are covered
-                continue
-            self.listing.note_altered(file)
-            bad += 1
-            wrong += [file.key] if bad <= comparison.NAMED else []
-        self.counts |= tally | {"wrong": bad}
+        tally, wrong = filling.fill(
+            self.target, self.number or 0, self.listing, self.progress.advance,
+            accept_changes=self.accept_changes,
+        )  # fmt: skip
+        self.counts |= tally.counts()
         failpoint("backup.filled")
-        if not bad:
+        if not tally.wrong:
             return []
         names = ", ".join(wrong)
-        return [f"{counted(bad, 'original')} not as they came, and not in the backup: {names}."]
+        return [
+            f"{counted(tally.wrong, 'original')} not as they came, and not in the backup: {names}."
+        ]
 
     def _must_have_room(self, size: int) -> None:
         free = self.target.free()
@@ -209,31 +178,35 @@ class Run:
         """Add to `problems` what is wrong with this snapshot; return what is with older ones."""
         slices = self._due_slices(found.newest_verified)
         self.progress.begin("comparing", self.listing.count_to_read_back(slices))
-        result = comparison.compare(
+        compared = comparison.compare(
             self.target, snapshot.number, self.listing, slices, self.progress.advance
         )
         failpoint("backup.compared")
-        self._count(result)
-        if result.bad:
-            names = ", ".join(result.bad_keys)
-            problems.append(f"{counted(result.bad, 'file')} not right in the target: {names}.")
-        altered = changes.count_altered(self.listing)
-        self.counts["altered"] = altered
-        if changes.is_mass_change(altered, self.listing.count_known()):
-            self.counts["is_mass_change"] = True
-            problems.append(
-                f"{counted(altered, 'original')} gone or altered since the last verified backup:"
-                " is it a broken disk, or an attack? Earlier backups stay."
-            )
+        self.counts |= {"read": compared.read, "read_bytes": compared.read_bytes}
+        self.counts["healed"] += compared.healed
+        if compared.bad:
+            names = ", ".join(compared.bad_keys)
+            problems.append(f"{counted(compared.bad, 'file')} not right in the target: {names}.")
+        problems += self._changes()
         try:
             snapshots.check_files(self.target, snapshot)
         except DamagedSnapshot as damage:
             problems.append(str(damage))
         return older.check(self.target, found, slices)
 
-    def _count(self, result: Comparison) -> None:
-        self.counts["read"], self.counts["read_bytes"] = result.read, result.read_bytes
-        self.counts["healed"] += result.healed
+    def _changes(self) -> list[str]:
+        """Why the run cannot be good, if too much changed that nobody accepts."""
+        altered = changes.count_altered(self.listing)
+        self.counts["altered"] = altered
+        if altered and self.accept_changes:
+            self.notes.append(f"{changes.in_words(altered)}, which was accepted.")
+        elif changes.is_mass_change(altered, self.listing.count_known()):
+            self.counts["is_mass_change"] = True
+            return [
+                f"{changes.in_words(altered)}: is it a broken disk, or an attack? Earlier backups"
+                " stay. If you know of it: viewer backup --accept-changes."
+            ]
+        return []
 
     def _due_slices(self, last: Snapshot | None) -> frozenset[int]:
         said = (last.verified or {}).get("read_on") if last else None
@@ -242,6 +215,9 @@ class Run:
     # --- The end ---
 
     def _mark_verified(self, snapshot: Snapshot) -> None:
+        accepted = changes.write_accepted(
+            self.target, snapshot.name, self.listing, with_new=self.accept_changes
+        )
         self.lease.check()
         snapshots.mark_verified(
             self.target,
@@ -250,6 +226,7 @@ class Run:
                 "verified_at": snapshots.stamp(now()),
                 "read_on": f"{now():%Y-%m-%d}",
                 "read": self.counts["read"],
+                "accepted": accepted,
             },
         )
 
@@ -262,17 +239,3 @@ class Run:
         self.counts |= {"snapshots": max(kept, 1), "pruned": pruned.snapshots}
         failpoint("backup.pruned")
         return [pruned.problem] if pruned.problem else []
-
-    def _result(self, outcome: Outcome, notes: list[str], *, is_verified: bool = True) -> Result:
-        told = self.counts
-        words = (
-            f"Snapshot {self.number}: {counted(told['files'], 'original')}"
-            f" ({size_in_words(told['bytes'])}) covered, {told['copied']:,} new."
-        )
-        if not is_verified:
-            words = f"Snapshot {self.number} is not verified."
-        if told["healed"]:
-            notes.append(f"{counted(told['healed'], 'file')} of the target written again.")
-        if told["lost"]:
-            notes.append(f"{counted(told['lost'], 'damaged file')} without a right copy anywhere.")
-        return Result(outcome, " ".join([words, *notes]), self.number, told)

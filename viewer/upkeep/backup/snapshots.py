@@ -4,6 +4,7 @@ snapshots/000042-20261125T031500Z/database.sqlite3 | database.dump
                                  /SHA256SUMS      for `sha256sum -c` from the target's root
                                  /snapshot.json   placed last: with it the snapshot is complete
                                  /verified.json   after the comparison; names snapshot.json's hash
+                                 /ACCEPTED        where there is something to list (`changes`)
 """
 
 import hashlib
@@ -150,13 +151,13 @@ def write_list(
         for key, sha256 in files:
             yield f"{sha256}  {POOL}{key}\n".encode()
 
-    return _put(target, f"{PREFIX}{name}/{SUMS}", lines())
+    return put(target, f"{PREFIX}{name}/{SUMS}", lines())
 
 
 def complete(target: Target, name: str, facts: dict[str, Any]) -> Snapshot:
     """Write snapshot.json; from now on the snapshot counts."""
     failpoint("backup.completing")
-    _put(target, f"{PREFIX}{name}/{FACTS}", [_json(facts)])
+    put(target, f"{PREFIX}{name}/{FACTS}", [_json(facts)])
     failpoint("backup.complete")
     return Snapshot(name, facts["number"], _taken_at(facts), facts, None)
 
@@ -164,7 +165,7 @@ def complete(target: Target, name: str, facts: dict[str, Any]) -> Snapshot:
 def mark_verified(target: Target, snapshot: Snapshot, facts: dict[str, Any]) -> None:
     """Write verified.json: all that the snapshot names was compared."""
     facts = {"snapshot_sha256": hashlib.sha256(_json(snapshot.facts)).hexdigest(), **facts}
-    _put(target, f"{PREFIX}{snapshot.name}/{VERIFIED}", [_json(facts)])
+    put(target, f"{PREFIX}{snapshot.name}/{VERIFIED}", [_json(facts)])
     failpoint("backup.verified")
 
 
@@ -185,7 +186,8 @@ def set_aside(target: Target, name: str) -> None:
     target.forget_folder(f"{PREFIX}{name}")
 
 
-def _put(target: Target, key: str, pieces: Iterable[bytes]) -> dict[str, Any]:
+def put(target: Target, key: str, pieces: Iterable[bytes]) -> dict[str, Any]:
+    """Write a file of these bytes. Its size and hash."""
     part = target.spool.new_part()
     try:
         digest, size = hashlib.sha256(), 0
