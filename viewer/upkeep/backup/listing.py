@@ -97,13 +97,17 @@ class Listing:
     # --- Filling ---
 
     def read_rows(self, connection: sa.Connection) -> None:
-        """Every row with bytes, also of the trash, from the copy of the database."""
+        """Every row with bytes, also of the trash, from the copy of the database.
+
+        In the order of keys, so by day, as the rows were written; by an index of another order
+        each would be read from another page.
+        """
         media, kept = MediaAttachment, MediaAttachment.is_in("kept")
         query = sa.select(
             media.id, media.file_path, media.file_size, media.sha256, media.storage,
             media.former_storage, media.state, media.problem, media.thumbnail_path,
             media.preview_path, media.full_path, media.playable_path,
-        ).where(kept, media.sha256.is_not(None))  # fmt: skip
+        ).where(kept, media.sha256.is_not(None)).order_by(media.file_path)  # fmt: skip
         streamed = connection.execution_options(stream_results=True, yield_per=BATCH)
         for rows in streamed.execute(query).partitions():
             self._insert(_FILES, (line for row in rows for line in _lines(row)), 8)

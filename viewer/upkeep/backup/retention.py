@@ -13,6 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from viewer.extensions import db
+from viewer.failpoint import failpoint
 from viewer.models import MediaAttachment
 from viewer.storage import StorageError, keys
 from viewer.upkeep import runs
@@ -126,6 +127,7 @@ def _forget_files(target: Target, listing: Listing) -> int:
         for key in batch:
             if keys.family(key) not in needed:
                 target.store.remove(POOL + key)
+                failpoint("backup.forgetting")
                 log.info("%s removed from %s: no snapshot names it", key, target.url)
                 count += 1
     return count
