@@ -98,7 +98,7 @@ def _stored_without_bytes(database_url: str, media_root: Path) -> list[str]:
         path = media_root / row["file_path"]
         if not path.is_file():
             found.append(f"I3: {row['file_path']} is stored and not there")
-        elif (len(path.read_bytes()), _sha256(path)) != (row["file_size"], row["sha256"]):
+        elif (len(path.read_bytes()), content_hash(path)) != (row["file_size"], row["sha256"]):
             found.append(f"I3: {row['file_path']} is stored and its bytes are others")
     for row in media_rows(database_url):
         for column in ("thumbnail_path", "preview_path", "playable_path"):
@@ -113,7 +113,7 @@ def _wrong_bytes_under_a_name(media_root: Path, known: Known) -> list[str]:
     found = [
         f"I4: {path.relative_to(media_root)} is no file that was sent"
         for path in originals(media_root)
-        if _sha256(path) not in genuine
+        if content_hash(path) not in genuine
     ]
     for path in media_root.rglob("*_*.jpg"):
         if path.name.endswith(COPIES) and not path.read_bytes().endswith(b"\xff\xd9"):
@@ -121,7 +121,7 @@ def _wrong_bytes_under_a_name(media_root: Path, known: Known) -> list[str]:
     return found
 
 
-def _sha256(path: Path) -> str:
+def content_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -33,6 +33,7 @@ from viewer.models import User, WebhookEvent
 from viewer.office import accounts
 from viewer.storage import disk, workspace
 from viewer.upkeep import identity
+from viewer.upkeep.backup import record
 
 # When a fresh process looks again, in seconds after the crash: a lease (25 s) and a sweep (10 s)
 # have passed; the lease of copies has passed; a part has no hope any more.
@@ -55,6 +56,7 @@ class Orders:
     spare_files: int | None = None  # how many more files it may open
     paused: bool = False
     count: int = 1
+    target: str = ""  # of a backup
     copies: bool = False  # whether "everything" makes copies too: slow, and often beside the point
 
 
@@ -160,6 +162,12 @@ def _count_files(_app: Flask, orders: Orders, say: Say) -> None:
             say(_open_files())
 
 
+def _back_up(_app: Flask, orders: Orders, say: Say) -> None:
+    with _clock_ahead(orders.later[0]):
+        result = record.back_up(orders.target, same_filesystem=True)
+    say((result.is_good, result.words, result.counts))
+
+
 def _start(_app: Flask, _orders: Orders, _say: Say) -> None:
     """What `viewer up` does first: the schema, and the folder's marker."""
     flask_migrate.upgrade()
@@ -175,6 +183,7 @@ ACTIONS: dict[str, Callable[[Flask, Orders, Say], None]] = {
     "collect": _collect,
     "copies": _copies,
     "everything": _everything,
+    "back-up": _back_up,
     "work": _work,
     "count-files": _count_files,
 }
