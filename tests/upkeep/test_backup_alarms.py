@@ -75,10 +75,11 @@ def test_one_late_target_of_two_wants_attention(app):
     assert alarms() == {"backup_target_late": Level.ATTENTION}
 
 
-def test_a_backup_that_failed_wants_attention_while_another_is_fresh(app):
+@pytest.mark.parametrize("outcome", [runs.Outcome.BAD, runs.Outcome.FAILED])
+def test_a_backup_that_was_not_good_wants_attention_while_another_is_fresh(outcome, app):
     ended(A)
     ended(B)
-    ended(B, runs.Outcome.BAD)
+    ended(B, outcome)
 
     assert alarms() == {"backup_bad": Level.ATTENTION}
 

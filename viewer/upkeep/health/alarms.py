@@ -157,7 +157,10 @@ def _backup_mass_change(found: Health, _moment: datetime) -> Iterable[Alarm]:
 
 
 def _backup_bad(found: Health, _moment: datetime) -> Iterable[Alarm]:
-    bad = sum(target.is_bad and not target.is_mass_change for target in found.backups.targets)
+    bad = sum(
+        (target.is_bad and not target.is_mass_change) or target.failure is not None
+        for target in found.backups.targets
+    )
     if bad:
         words = f"The last backup to {counted(bad, 'target')} failed or was not right."
         yield Alarm("backup_bad", Level.ATTENTION, words)
