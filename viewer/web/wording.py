@@ -49,7 +49,8 @@ class Receipt:
 
 def init_app(app: Flask) -> None:
     for show in (what, kind, named, in_short, delivery, has_failed, call_title, receipt,
-                 shown_files, plays, is_tile, columns, brings, fitted, picture_to_open, used_in):  # fmt: skip
+                 shown_files, plays, is_tile, columns, brings, fitted, used_in,
+                 picture_to_open):  # fmt: skip
         app.add_template_filter(show, show.__name__)
     app.jinja_env.globals["longest_caption"] = LONGEST_CAPTION
 
