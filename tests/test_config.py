@@ -97,6 +97,8 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("LOG_LEVEL", "loud", "'DEBUG'"),
         ("BACKUP_TARGETS", "backup", "'backup' is not the absolute path"),
         ("BACKUP_TARGETS", "/mnt/backup,ftp:/x", "'ftp:/x' is not the absolute path"),
+        ("BACKUP_TARGETS", "s3://AKIA:key@bucket", "must not hold an access key"),
+        ("BACKUP_TARGETS", "/mnt/backup,s3://bucket/a?secret=1", "takes endpoint, region"),
         ("BACKUP_EVERY_HOURS", "0", "greater than 0"),
         ("BACKUP_EVERY_HOURS", "25", "less than or equal to 24"),
     ],

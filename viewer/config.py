@@ -128,6 +128,8 @@ class Settings(BaseSettings):
     SILENCE_HOURS: float = Field(default=10, ge=0, le=8_760)
     VERIFY_CYCLE_DAYS: int = Field(default=30, ge=1, le=365)  # in which all originals are read once
     BACKUP_TARGETS: CommaSeparated = ()  # such as /mnt/backup; the schedule backs up to each
+    BACKUP_S3_ACCESS_KEY_ID: SecretStr = SecretStr("")  # not the stores': it must not delete
+    BACKUP_S3_SECRET_ACCESS_KEY: SecretStr = SecretStr("")
     # hours from one scheduled backup to the next; None: 1, or 6 with a large database
     BACKUP_EVERY_HOURS: float | None = Field(default=None, gt=0, le=24)
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -229,10 +231,12 @@ class Settings(BaseSettings):
     def _known_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Whether it is there is asked at each run: a disk that is away must not stop the start.
         for target in value:
-            if not target.removeprefix("folder:").startswith("/"):
-                raise ValueError(f"{target!r} is not the absolute path of a folder")
-        urls = (f"folder:{Path(target.removeprefix('folder:'))}" for target in value)
-        return tuple(dict.fromkeys(urls))
+            if not target.removeprefix("folder:").startswith("/") and not target.startswith("s3:"):
+                raise ValueError(f"{target!r} is not the absolute path of a folder, nor s3://…")
+        try:
+            return tuple(dict.fromkeys(storage.normalise(target) for target in value))
+        except storage.UnknownStore as trouble:  # its words show no secret of an address
+            raise ValueError(f"holds a wrong address: {trouble}") from None
 
     @field_validator("TZ_DISPLAY")
     @classmethod
@@ -287,9 +291,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole_access_key(self) -> Self:
-        given = [bool(key.get_secret_value()) for key in self._access_key]
-        if any(given) and not all(given):
-            raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together")
+        for before, keys in (("", self._access_key), ("BACKUP_", self._backup_access_key)):
+            given = [bool(key.get_secret_value()) for key in keys]
+            if any(given) and not all(given):
+                raise ValueError(
+                    f"{before}S3_ACCESS_KEY_ID and {before}S3_SECRET_ACCESS_KEY belong together"
+                )
         return self
 
     @model_validator(mode="after")
@@ -343,9 +350,16 @@ class Settings(BaseSettings):
         return self.S3_ACCESS_KEY_ID, self.S3_SECRET_ACCESS_KEY
 
     @property
+    def _backup_access_key(self) -> tuple[SecretStr, SecretStr]:
+        return self.BACKUP_S3_ACCESS_KEY_ID, self.BACKUP_S3_SECRET_ACCESS_KEY
+
+    @property
     def s3_credentials(self) -> storage.Credentials | None:
-        key, secret = (part.get_secret_value() for part in self._access_key)
-        return storage.Credentials(key, secret) if key else None
+        return _credentials(self._access_key)
+
+    @property
+    def backup_s3_credentials(self) -> storage.Credentials | None:
+        return _credentials(self._backup_access_key)
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
@@ -466,6 +480,11 @@ def settings() -> Settings:
     found = current_app.config["SETTINGS"]
     assert isinstance(found, Settings)  # noqa: S101 - for the type checker
     return found
+
+
+def _credentials(access_key: tuple[SecretStr, SecretStr]) -> storage.Credentials | None:
+    key, secret = (part.get_secret_value() for part in access_key)
+    return storage.Credentials(key, secret) if key else None
 
 
 def _in_words(error: ValidationError) -> list[str]:

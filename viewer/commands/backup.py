@@ -1,4 +1,4 @@
-"""`viewer backup`: copy database and originals to another disk, and compare the copy."""
+"""`viewer backup`: copy database and originals to a target, and compare the copy."""
 
 import sys
 from contextlib import ExitStack
@@ -18,7 +18,11 @@ BAD, FAILED = 1, 2
 
 
 @click.command()
-@click.option("--to", "target", help="A folder on another disk. Without it: BACKUP_TARGETS.")
+@click.option(
+    "--to",
+    "target",
+    help="A folder on another disk, or s3://bucket/prefix. Without it: BACKUP_TARGETS.",
+)
 @click.option("--same-filesystem", is_flag=True, help="Even beside the originals, on one disk.")
 @click.option(
     "--accept-changes",
@@ -39,7 +43,7 @@ def backup(
         with opened_app():
             urls = (_absolute(target),) if target else scheduled.targets()
             if not urls:
-                raise click.UsageError("name a folder with --to, or set BACKUP_TARGETS")
+                raise click.UsageError("name a target with --to, or set BACKUP_TARGETS")
             codes = [
                 _prune(url, same_filesystem)
                 if prune_only

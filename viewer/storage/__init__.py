@@ -36,6 +36,7 @@ __all__ = [
     "Occupied",
     "Opened",
     "Part",
+    "S3Address",
     "Spool",
     "Stat",
     "StorageError",
@@ -50,6 +51,7 @@ __all__ = [
     "fsync_file",
     "fsync_folder",
     "make_durable",
+    "normalise",
     "probe",
 ]
 
@@ -77,6 +79,23 @@ def from_url(
     if not path.is_absolute():
         raise UnknownStore(f"{url} names no absolute path.")
     return Folder(path, internal_location, marker)
+
+
+def normalise(url: str) -> str:
+    """The address in the one form in which it is compared; a bare path is a folder's.
+
+    Raises UnknownStore.
+    """
+    if url.startswith("/"):
+        url = f"folder:{url}"
+    scheme, _, place = url.partition(":")
+    if scheme == "s3":
+        return str(S3Address.read(url))
+    if scheme != "folder":
+        raise UnknownStore(f"This version knows folder: and s3:, not {scheme}:")
+    if not Path(place).is_absolute():
+        raise UnknownStore(f"{url} names no absolute path.")
+    return f"folder:{Path(place)}"
 
 
 def _s3(address: S3Address, credentials: Credentials | None, marker: str) -> Store:

@@ -55,7 +55,8 @@ def fill(
                 tally.copied += 1
         if file.sha256 is None:
             continue  # a derivative is made again at a restore
-        if outcome.step in (Step.COPIED, Step.TRUSTED):
+        # What could not be replaced is found wrong by the comparison.
+        if outcome.step in (Step.COPIED, Step.TRUSTED, Step.DENIED):
             listing.note_done(file, outcome.sha256)
             continue
         listing.leave_out(file)

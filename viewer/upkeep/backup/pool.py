@@ -36,6 +36,7 @@ class Step(enum.StrEnum):
     PURGED = (
         "purged"  # a person deleted it for good since the snapshot, and its quarantine is empty
     )
+    DENIED = "denied"  # other bytes have its name, and the target lets nothing be removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ def bring(target: Target, number: int, file: File) -> Outcome:
         part.seal()
         failpoint("backup.sealed")
         has_replaced = _place(target, number, file, part, sha256)
+        if has_replaced is None:
+            return Outcome(Step.DENIED)
         failpoint("backup.placed")
         return Outcome(Step.COPIED, sha256, size, has_replaced)
     finally:
@@ -152,8 +155,8 @@ def _why(file: File, trouble: StorageError) -> Step:
     return Step.PURGED if live is not None and live.purged_at is not None else Step.GONE
 
 
-def _place(target: Target, number: int, file: File, part: Part, sha256: str) -> bool:
-    """Whether wrong bytes had to make room."""
+def _place(target: Target, number: int, file: File, part: Part, sha256: str) -> bool | None:
+    """Whether wrong bytes had to make room; None if they could not."""
     key = POOL + file.key
     try:
         target.store.place(key, part.path)
@@ -162,10 +165,16 @@ def _place(target: Target, number: int, file: File, part: Part, sha256: str) -> 
         if found == sha256:
             target.store.settle(key)
             return False
-        if file.sha256 is None:  # a derivative, made anew: the old one is of no use
-            target.store.remove(key)
-        elif found is not None:
-            _set_aside(target, number, key, found)
+        try:
+            if file.sha256 is None:  # a derivative, made anew: the old one is of no use
+                target.store.remove(key)
+            elif found is not None:
+                _set_aside(target, number, key, found)
+        except Unavailable as trouble:
+            if target.store.is_away():
+                raise
+            log.warning("%s in %s cannot be replaced: %s", key, target.url, trouble)
+            return None
         target.store.place(key, part.path)
         return file.sha256 is not None
     return False

@@ -61,7 +61,7 @@ class Run:
 
     def do(self) -> Result:
         database.check_tools()
-        self.target.spool.tidy(older_than=0)  # the lease is ours: whoever wrote them is dead
+        self.target.tidy()  # the lease is ours: whoever wrote them is dead
         found = snapshots.find_all(self.target)
         damaged = older.set_aside(self.target, found.damaged)
         self.number, taken_at = found.highest + 1, now()
@@ -108,7 +108,9 @@ class Run:
 
     def _copy_database(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Copy the database and read its list. What the snapshot says of them."""
-        self._must_have_room(database.size())
+        size = database.size()
+        self.target.check_spool(size)
+        self._must_have_room(size)
         folder = self.target.spool.decoder_folder()
         folder.chmod(0o700)
         try:

@@ -179,13 +179,6 @@ def remove(target: Target, name: str) -> None:
     target.forget_folder(f"{PREFIX}{name}")
 
 
-def remove_empty_folders(target: Target) -> None:
-    """What a removal left that died before its last step."""
-    if target.folder is not None:
-        for path in (target.folder / PREFIX).iterdir():
-            target.forget_folder(f"{PREFIX}{path.name}")
-
-
 def set_aside(target: Target, name: str) -> None:
     """Move a damaged snapshot to the quarantine of the target. Raises StorageError."""
     for key, _ in list(target.store.keys(f"{PREFIX}{name}/")):

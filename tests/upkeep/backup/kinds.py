@@ -1,0 +1,84 @@
+"""The kinds of target as anybody sees them who has only their own tools."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.support.object_stores import ObjectStore
+from tests.upkeep.backup.conftest import overwrite
+
+
+class Kind(Protocol):
+    """A place for backups, seen past the viewer."""
+
+    url: str
+
+    def mirror(self) -> Path:
+        """A folder with all that it holds now."""
+        ...
+
+    def overwrite(self, key: str, content: bytes) -> None: ...
+
+    def remove(self, key: str) -> None: ...
+
+
+@dataclass
+class InFolder:
+    path: Path
+
+    @property
+    def url(self) -> str:
+        return f"folder:{self.path}"
+
+    def mirror(self) -> Path:
+        return self.path
+
+    def overwrite(self, key: str, content: bytes) -> None:
+        (self.path / key).parent.mkdir(parents=True, exist_ok=True)
+        if (self.path / key).exists():
+            overwrite(self.path / key, content)
+        else:
+            (self.path / key).write_bytes(content)
+
+    def remove(self, key: str) -> None:
+        (self.path / key).unlink()
+
+
+@dataclass
+class InBucket:
+    server: ObjectStore
+    bucket: str
+    prefix: str
+    scratch: Path
+    port: int | None = None  # of a proxy in front
+
+    @property
+    def url(self) -> str:
+        return self.server.address(self.bucket, self.prefix, self.port)
+
+    def mirror(self) -> Path:
+        number = len(list(self.scratch.parent.glob(f"{self.scratch.name}*")))
+        folder = self.scratch.with_name(f"{self.scratch.name}-{number}")
+        for key in self.names():
+            path = folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self._client.get_object(**self._at(key))["Body"].read())
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def names(self) -> list[str]:
+        found = self._client.list_objects_v2(Bucket=self.bucket, Prefix=f"{self.prefix}/")
+        return [one["Key"].removeprefix(f"{self.prefix}/") for one in found.get("Contents", [])]
+
+    def overwrite(self, key: str, content: bytes) -> None:
+        self._client.put_object(**self._at(key), Body=content)
+
+    def remove(self, key: str) -> None:
+        self._client.delete_object(**self._at(key))
+
+    @property
+    def _client(self) -> Any:
+        return self.server.client
+
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}"}

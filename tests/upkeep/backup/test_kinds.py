@@ -1,0 +1,210 @@
+"""What every kind of target promises: the same tests run over each."""
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from tests.support.object_stores import CREDENTIALS
+from tests.upkeep.backup.conftest import At, checked_by_sha256sum, hash_of, losses, newest
+from tests.upkeep.backup.kinds import InBucket, InFolder, Kind
+from viewer.extensions import db, now
+from viewer.models import MediaAttachment, RegisteredStore
+from viewer.office import trash
+from viewer.upkeep.backup import record, retention, snapshots
+from viewer.upkeep.backup import target as targets
+from viewer.upkeep.backup.run import Result
+from viewer.upkeep.backup.snapshots import Found
+
+State = MediaAttachment.State
+
+
+@pytest.fixture
+def settings(settings):
+    return settings | {
+        "BACKUP_S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
+        "BACKUP_S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
+    }
+
+
+@pytest.fixture(params=["folder", "s3"])
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
+    if request.param == "folder":
+        return InFolder(tmp_path / "backup")
+    server = request.getfixturevalue("object_store")
+    bucket = request.getfixturevalue("shared_bucket")
+    return InBucket(server, bucket, f"backup/{uuid.uuid4()}", tmp_path / "mirror")
+
+
+@pytest.fixture
+def back_up(app: Flask, kind: Kind) -> Callable[..., Result]:
+    return lambda **words: record.back_up(kind.url, **{"same_filesystem": True, **words})
+
+
+@pytest.fixture
+def found(app: Flask, kind: Kind) -> Callable[[], Found]:
+    return lambda: snapshots.find_all(targets.open_target(kind.url))
+
+
+def test_every_original_and_the_database_are_in_it(keep, back_up, kind, found):
+    kept = [keep(f"photo {number}".encode()) for number in range(3)]
+
+    first, again = back_up(), None
+    kept.append(keep(b"later"))
+    again = back_up()
+    there = kind.mirror()
+
+    assert (first.is_good, first.counts["copied"], first.counts["read"]) == (True, 3, 3)
+    assert (again.is_good, again.counts["copied"], again.counts["files"]) == (True, 1, 4)
+    assert [hash_of(there / "media" / one.file_path) for one in kept] == [
+        one.sha256 for one in kept
+    ]
+    assert losses(there, newest(there)) == []
+    checked_by_sha256sum(there)
+    assert [one.number for one in found().verified] == [1, 2]
+
+
+def test_k34_a_file_that_comes_while_the_backup_runs_is_in_the_next_one(keep, back_up, kind):
+    keep(b"before")
+    assert back_up(progress=At("copying", lambda: keep(b"meanwhile"))).is_good
+
+    there = kind.mirror()
+    assert losses(there, newest(there)) == []
+    assert back_up().counts["copied"] == 1
+
+
+def test_k66_what_vanished_or_was_cut_is_written_again(keep, back_up, kind):
+    gone, cut = keep(b"right"), keep(b"right, too")
+    back_up()
+    kind.remove(f"media/{gone.file_path}")
+    kind.overwrite(f"media/{cut.file_path}", b"cut")
+
+    result = back_up()
+    there = kind.mirror()
+
+    assert (result.is_good, result.counts["healed"]) == (True, 2)
+    checked_by_sha256sum(there)
+    [aside] = [path for path in there.glob("quarantine/**/*.*") if path.is_file()]
+    assert aside.read_bytes() == b"cut"
+
+
+def test_k43_a_flipped_bit_is_found_when_its_slice_is_due_and_healed(keep, back_up, kind):
+    media = keep(b"right")
+    back_up()
+    kind.overwrite(f"media/{media.file_path}", b"wrong")
+    there = kind.mirror()
+    # S3 takes no request of another day: so the last comparison is made an old one.
+    verified = newest(there) / "verified.json"
+    words = json.loads(verified.read_text()) | {"read_on": "2026-01-01"}
+    kind.overwrite(str(verified.relative_to(there)), json.dumps(words).encode())
+
+    result = back_up()
+
+    assert (result.is_good, result.counts["healed"]) == (True, 1)
+    assert hash_of(kind.mirror() / "media" / media.file_path) == media.sha256
+
+
+def test_k43_a_truncated_database_is_set_aside_and_the_run_is_bad(keep, back_up, kind, found):
+    keep()
+    back_up()
+    there = kind.mirror()
+    database = newest(there) / "database.sqlite3"
+    kind.overwrite(str(database.relative_to(there)), database.read_bytes()[:-4096])
+
+    result, again = back_up(), back_up()
+
+    assert (result.is_good, again.is_good) == (False, True)
+    assert "is damaged in the target, and was set aside" in result.words
+    assert [one.number for one in found().complete] == [2, 3]
+
+
+def test_k35_what_a_run_left_that_ended_early_is_used_and_cleared(keep, back_up, kind, found):
+    media = keep(b"right")
+
+    def end() -> None:
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        back_up(progress=At("comparing", end))
+    kind.overwrite("snapshots/000002-20260101T031500Z/SHA256SUMS", b"of a run that was killed")
+
+    result = back_up()
+    there = kind.mirror()
+
+    assert (result.is_good, result.snapshot) == (True, 3)
+    assert result.counts["copied"] == 0
+    assert hash_of(there / "media" / media.file_path) == media.sha256
+    assert not (there / "snapshots/000002-20260101T031500Z/SHA256SUMS").exists()
+
+
+def test_snapshots_go_when_their_time_is_over(keep, back_up, found, monkeypatch):
+    monkeypatch.setattr(retention, "RULES", ())  # the last three alone
+    keep()
+    assert all(back_up().is_good for _ in range(5))
+
+    assert [one.number for one in found().complete] == [3, 4, 5]
+
+
+def test_k69_a_file_goes_when_no_snapshot_names_it(keep, back_up, kind):
+    gone = keep(b"purged", state=State.TRASHED, trashed_at=now() - timedelta(days=40))
+    stays = keep(b"stays")
+    back_up()
+    trash.purge([gone.id], None)
+    for path in (there := kind.mirror()).glob("snapshots/*/*"):
+        kind.remove(str(path.relative_to(there)))
+
+    assert back_up().is_good
+
+    there = kind.mirror() / "media"
+    assert not (there / gone.file_path).exists()
+    assert hash_of(there / stays.file_path) == stays.sha256
+
+
+def test_a_place_with_other_files_and_the_target_of_another_viewer_are_refused(keep, back_up, kind):
+    keep()
+    kind.overwrite("thesis.odt", b"important")
+    assert "is not empty and no backup: name an empty" in back_up().words
+    kind.remove("thesis.odt")
+    assert back_up().is_good
+
+    ours = db.session.query(RegisteredStore).one()
+    marker = (kind.mirror() / ".viewer-backup").read_text()
+    kind.overwrite(".viewer-backup", marker.replace(str(ours.id), str(uuid.uuid4())).encode())
+    db.session.commit()
+
+    assert back_up().words == f"{kind.url} holds the backups of another viewer."
+
+
+def test_k36_a_target_that_lost_its_marker_is_refused(keep, back_up, kind):
+    keep()
+    back_up()
+    kind.remove(".viewer-backup")
+    keep(b"new")
+    before = hashes(kind.mirror())
+
+    result = back_up()
+
+    assert result.has_failed
+    assert "backups were made there before" in result.words
+    assert hashes(kind.mirror()) == before
+
+
+def hashes(there: Path) -> dict[str, str | None]:
+    return {str(path.relative_to(there)): hash_of(path) for path in sorted(there.rglob("*"))}
+
+
+def test_k36_a_target_that_goes_away_in_the_middle_makes_the_run_bad(keep, back_up, kind, found):
+    keep()
+    marker = (kind.mirror() / ".viewer-backup").read_bytes() if back_up().is_good else b""
+    keep(b"new")
+
+    result = back_up(progress=At("comparing", lambda: kind.remove(".viewer-backup")))
+    kind.overwrite(".viewer-backup", marker)
+
+    assert not result.is_good
+    assert "is its disk mounted?" in result.words or "is it the right one?" in result.words
+    assert [one.is_verified for one in found().complete] == [True, False]
