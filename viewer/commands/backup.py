@@ -1,12 +1,11 @@
 """`viewer backup`: copy database and originals to a target, and compare the copy."""
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import click
 
+from viewer.commands.bars import Bars
 from viewer.commands.context import opened_app
 from viewer.storage import UnknownStore
 from viewer.upkeep import identity
@@ -41,7 +40,7 @@ def backup(
         raise click.UsageError("say --accept-changes with the backup itself, not with --prune-only")
     try:
         with opened_app():
-            urls = (_absolute(target),) if target else scheduled.targets()
+            urls = (absolute(target),) if target else scheduled.targets()
             if not urls:
                 raise click.UsageError("name a target with --to, or set BACKUP_TARGETS")
             codes = [
@@ -58,7 +57,7 @@ def backup(
 
 def _back_up(url: str, same_filesystem: bool, accept_changes: bool) -> int:
     try:
-        with _Bars() as bars:
+        with Bars() as bars:
             result = record.back_up(
                 url,
                 same_filesystem=same_filesystem,
@@ -86,26 +85,6 @@ def _prune(url: str, same_filesystem: bool) -> int:
     return BAD if pruned.problem else 0
 
 
-def _absolute(target: str) -> str:
+def absolute(target: str) -> str:
     """A folder is named as the shell names it; other addresses are as they are."""
     return target if ":" in target else str(Path(target).expanduser().absolute())
-
-
-class _Bars:
-    """A progress bar for each stage, on a terminal."""
-
-    def __enter__(self) -> "_Bars":
-        self._leaving = ExitStack()
-        self._bar: Any = None
-        return self
-
-    def begin(self, stage: str, length: int) -> None:
-        self._leaving.close()
-        bar = click.progressbar(length=length, label=stage, hidden=not sys.stderr.isatty())
-        self._bar = self._leaving.enter_context(bar)
-
-    def advance(self, count: int) -> None:
-        self._bar.update(count)
-
-    def __exit__(self, *_error: object) -> None:
-        self._leaving.close()

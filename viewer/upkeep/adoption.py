@@ -159,3 +159,22 @@ def adopt(store: Store) -> uuid.UUID:
         raise UnusableStore(f"The media folder {store.address} cannot be used. {trouble}") from None
     log.warning("store=%s adopted at %s", known, store.address)
     return known
+
+
+def adopt_new_disk(store: Store) -> None:
+    """Mark an empty folder as this database's: the disk before it is lost. Idempotent. Commits.
+
+    Raises WrongStore, UnusableStore.
+    """
+    known = identity.registered_folder()
+    db.session.commit()
+    if known is None:
+        raise WrongStore(NO_FILES)
+    try:
+        if store.identity() == str(known.id):
+            return
+        if not store.is_empty():
+            raise WrongStore(f"The media folder {store.address} is not empty: no new disk.")
+    except StorageError as trouble:
+        raise UnusableStore(f"The media folder {store.address} cannot be used. {trouble}") from None
+    adopt(store)

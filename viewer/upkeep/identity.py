@@ -13,9 +13,11 @@ import uuid
 import sqlalchemy as sa
 
 from viewer import holdings
+from viewer.config import settings
 from viewer.extensions import Lock, db, lock
 from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import StorageError, Store
+from viewer.upkeep.restore import journal
 
 
 class WrongStore(Exception):
@@ -29,6 +31,11 @@ class UnusableStore(WrongStore):
 def ensure() -> None:
     """Check the marker; create it at the first start. Idempotent. Commits. Raises WrongStore."""
     store = holdings.unproven()
+    if journal.exists(settings().media_root):
+        raise WrongStore(
+            f"A restore into {store.address} was begun and has not ended. Go on with it: "
+            "viewer restore --from TARGET"
+        )
     try:
         found = store.identity()  # before any lock is taken: a disk may hang
         known = registered_folder()

@@ -29,12 +29,19 @@ class Versions:
 
 
 def versions() -> Versions:
-    scripts = ScriptDirectory(str(current_app.config["ROOT"] / "migrations"))
     with db.engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
         is_new = found is None and not sa.inspect(connection).get_table_names()
-    is_known = found is None or found in {one.revision for one in scripts.walk_revisions()}
-    return Versions(found, scripts.get_current_head(), is_new, is_known)
+    return Versions(found, _scripts().get_current_head(), is_new, is_known(found))
+
+
+def is_known(revision: str | None) -> bool:
+    """Whether this code has a migration that leads to it; None is a database before the first."""
+    return revision is None or revision in {one.revision for one in _scripts().walk_revisions()}
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(current_app.config["ROOT"] / "migrations"))
 
 
 def check() -> None:

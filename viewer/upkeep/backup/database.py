@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 
 from viewer.extensions import db, sqlite_driver
 from viewer.failpoint import failpoint
+from viewer.models import RegisteredStore
 from viewer.storage import fsync_file
 from viewer.upkeep.backup import dump
 from viewer.upkeep.backup.dump import DamagedDatabase, NoCopy
@@ -34,13 +35,19 @@ class Copy:
         return self.path.name
 
     def facts(self) -> dict[str, Any]:
-        """What a restore compares: the schema's revision, and the rows of each table."""
+        """What a restore compares: the schema's revision, the folder, the rows of each table."""
         counted = {
             name: self.connection.scalar(sa.select(sa.func.count()).select_from(table))
             for name, table in sorted(db.metadata.tables.items())
         }
         revision = MigrationContext.configure(self.connection).get_current_revision()
-        return {"revision": revision, "tables": counted}
+        stores = RegisteredStore
+        folder = self.connection.scalar(
+            sa.select(stores.id)
+            .filter_by(kind=stores.Kind.FOLDER)
+            .order_by(stores.created_at, stores.id)
+        )
+        return {"revision": revision, "folder": str(folder), "tables": counted}
 
 
 def check_tools() -> None:

@@ -19,6 +19,7 @@ from viewer.storage import fsync_file
 
 DEADLINE = 3 * 3600.0  # seconds for a dump, and for reading it back
 _CHUNK = 1024 * 1024  # bytes
+_NOT_COPIED = "The database could not be copied"
 
 
 class NoCopy(Exception):
@@ -52,10 +53,7 @@ def write(driver: Any, snapshot: str, path: Path) -> None:
     """Write the dump of an exported snapshot, durably, and read all of it. Raises NoCopy."""
     secret = path.with_name("pgpass")
     try:
-        # Not on the command line, which everybody on this host may read.
-        secret.touch(mode=0o600, exist_ok=False)
-        secret.write_text(f"*:*:*:*:{_escaped(driver.info.password)}\n")
-        address = f"{driver.info.dsn} passfile='{secret}'"
+        address = _address(driver, secret)
         command = [
             "pg_dump", "--format=custom", "--compress=1", f"--snapshot={snapshot}",
             "--lock-wait-timeout=60s", "--no-password", f"--dbname={address}",
@@ -65,16 +63,43 @@ def write(driver: Any, snapshot: str, path: Path) -> None:
         path.chmod(0o400)
         fsync_file(path)
     except OSError as error:
-        raise NoCopy(f"The database could not be copied: {error.strerror}.") from error
+        raise NoCopy(f"{_NOT_COPIED}: {error.strerror}.") from error
     finally:
         secret.unlink(missing_ok=True)
     # Reads every block; --list is content with a truncated dump.
-    with _running(["pg_restore", "--file=/dev/null", str(path)], "the dump cannot be read") as read:
+    command = ["pg_restore", "--file=/dev/null", str(path)]
+    with _running(command, f"{_NOT_COPIED}: the dump cannot be read") as read:
         read.stdout.read()
 
 
+def load(driver: Any, path: Path) -> None:
+    """Load a dump into the driver's database, whole or not at all. Raises NoCopy."""
+    secret = path.with_name("pgpass")
+    try:
+        command = [
+            "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner",
+            "--no-privileges", "--no-password", f"--dbname={_address(driver, secret)}", str(path),
+        ]  # fmt: skip
+        with _running(command, "The database could not be loaded: pg_restore failed") as restore:
+            restore.stdout.read()
+    except OSError as error:
+        raise NoCopy(f"The database could not be loaded: {error.strerror}.") from error
+    finally:
+        secret.unlink(missing_ok=True)
+
+
+def _address(driver: Any, secret: Path) -> str:
+    """Where the driver is connected to, with the password in a file.
+
+    It is not on the command line, which everybody on this host may read.
+    """
+    secret.touch(mode=0o600, exist_ok=False)
+    secret.write_text(f"*:*:*:*:{_escaped(driver.info.password)}\n")
+    return f"{driver.info.dsn} passfile='{secret}'"
+
+
 def _pump(command: list[str], out: BinaryIO) -> None:
-    with _running(command, "pg_dump failed") as dump:
+    with _running(command, f"{_NOT_COPIED}: pg_dump failed") as dump:
         # Through us: where the target fails, or we die, pg_dump ends with a broken pipe.
         while chunk := dump.stdout.read1(_CHUNK):
             out.write(chunk)
@@ -109,7 +134,7 @@ def _running(command: list[str], trouble: str) -> Iterator[Any]:
         words = b"".join(said).decode(errors="replace").strip().rpartition("\n")[2]
         if has_expired:
             words = f"it was ended after {DEADLINE:.0f} s"
-        raise NoCopy(f"The database could not be copied: {trouble}: {words or 'without a word'}.")
+        raise NoCopy(f"{trouble}: {words or 'without a word'}.")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

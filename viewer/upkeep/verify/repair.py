@@ -8,7 +8,7 @@ import hashlib
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import sqlalchemy as sa
 
@@ -20,6 +20,7 @@ from viewer.intake import refetch
 from viewer.models import MediaAttachment
 from viewer.office import findings
 from viewer.storage import Missing, Occupied, Part, StorageError, Store, checksum, keys
+from viewer.upkeep.backup import source
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ _CHUNK = 1024 * 1024  # bytes
 
 # Fills the part with what may be the right bytes; False if the source has none.
 Source = Callable[[MediaAttachment, Part], bool]
+Sources = Sequence[tuple[str, Source]]  # with the words for the audit log
 
 
 def damaged(storage: uuid.UUID) -> Iterator[MediaAttachment]:
@@ -45,17 +47,17 @@ def damaged(storage: uuid.UUID) -> Iterator[MediaAttachment]:
             yield row
 
 
-def repair(media: MediaAttachment, store: Store) -> str | None:
+def repair(media: MediaAttachment, store: Store, sources: Sources | None = None) -> str | None:
     """Put the right bytes in the place of the wrong ones. Where they came from; None if nowhere.
 
     Commits. Raises Unavailable if the store itself takes nothing.
     """
     if holdings.check_file(media) is Finding.SAME:
         return _note(media, "The bytes in the store are right again.")
-    for words, source in _SOURCES:
+    for words, fill in SOURCES if sources is None else sources:
         part = holdings.spool().new_part()
         try:
-            if _is_filled(media, part, source):
+            if _is_filled(media, part, fill):
                 failpoint("repair.fetched")
                 _replace(media, store, part)
                 return _note(media, words)
@@ -64,10 +66,10 @@ def repair(media: MediaAttachment, store: Store) -> str | None:
     return None
 
 
-def _is_filled(media: MediaAttachment, part: Part, source: Source) -> bool:
+def _is_filled(media: MediaAttachment, part: Part, fill: Source) -> bool:
     """Whether the part now has the bytes that came, by their checksum."""
     try:
-        if not source(media, part):
+        if not fill(media, part):
             return False
         part.seal()
         with part.path.open("rb") as file:
@@ -116,7 +118,10 @@ def _former_store(media: MediaAttachment, part: Part) -> bool:
     return True
 
 
-_SOURCES: tuple[tuple[str, Source], ...] = (
+FROM_BACKUP = "Its bytes came from the backup."
+
+SOURCES: Sources = (
     ("Its bytes came from the store it was in before.", _former_store),
+    (FROM_BACKUP, source.fill_from_any),
     ("Its bytes were downloaded from the phone provider again.", refetch.fetch_again),
 )

@@ -1,0 +1,93 @@
+"""A viewer with a backup, and a machine on which there is nothing yet."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.upkeep.backup.conftest import back_up as back_up
+from tests.upkeep.backup.conftest import hash_of
+from tests.upkeep.backup.conftest import keep as keep
+from tests.upkeep.backup.conftest import place as place
+from tests.upkeep.backup.conftest import settings as settings
+from viewer import create_app
+from viewer.extensions import db
+from viewer.models import MediaAttachment
+from viewer.upkeep import identity
+from viewer.upkeep.restore import checks, run
+from viewer.upkeep.restore.run import Result
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A host with settings of its own; nothing has run on it."""
+
+    settings: dict[str, Any]
+    source: Path
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        return Path(self.settings["MEDIA_ROOT"])
+
+    @contextmanager
+    def opened(self, *, checked: bool = True) -> Iterator[Flask]:
+        """As any command opens it: database and folder belong together."""
+        app = create_app(self.settings)
+        with app.app_context():
+            try:
+                if checked:
+                    identity.ensure()
+                yield app
+            finally:
+                db.session.remove()
+                db.engine.dispose()
+
+    def restore(self, number: int | None = None, **words: Any) -> Result:
+        """What the command does."""
+        with self.opened(checked=False):
+            plan = checks.make_plan(f"folder:{self.source}", number)
+            self.said[:] = plan.notes
+            return run.restore(plan, lambda more: create_app(self.settings | more), **words)
+
+    def rows(self) -> list[MediaAttachment]:
+        with self.opened():
+            return list(db.session.query(MediaAttachment).order_by(MediaAttachment.file_path))
+
+    def wrong(self) -> list[str]:
+        """Keys of rows whose file is not there with the bytes that came: read without our code."""
+        return [
+            one.file_path for one in self.rows() if hash_of(self.root / one.file_path) != one.sha256
+        ]
+
+
+@pytest.fixture
+def machine(
+    settings: dict[str, Any], place: Path, tmp_path: Path, database: str,
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Machine]:  # fmt: skip
+    """Empty folders, an empty database, the secrets, and the target."""
+    home = tmp_path / "new"
+    overrides: dict[str, Any] = {"DATA_DIR": home / "data", "MEDIA_ROOT": home / "photos"}
+    if database == "sqlite":
+        yield Machine(
+            settings | overrides | {"DATABASE_URL": f"sqlite:///{home}/data/viewer.db"}, place
+        )
+        return
+    server = request.getfixturevalue("postgres")
+    monkeypatch.setenv("PATH", f"{server.bin}{os.pathsep}{os.environ['PATH']}")
+    name = server.create("template0")
+    yield Machine(settings | overrides | {"DATABASE_URL": server.url(name)}, place)
+    server.drop(name)
+
+
+@pytest.fixture
+def lose() -> Callable[[Path], None]:
+    """A folder with everything in it."""
+    return lambda folder: shutil.rmtree(folder)

@@ -1,0 +1,68 @@
+"""What a restored database must not say any more: other folders, leases, claims, logins."""
+
+import uuid
+
+import sqlalchemy as sa
+
+from viewer import holdings
+from viewer.extensions import db, now
+from viewer.models import MediaAttachment, RegisteredStore, ScheduledTask, UserSession
+from viewer.office import findings
+
+State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
+
+
+def take_over_folders(storage: uuid.UUID) -> None:
+    """Let every row that was in a folder, of whichever host, be in this one. Idempotent. Commits.
+
+    The folder keeps the id that the oldest one had: by it, backups know whose they are.
+    """
+    media, stores = MediaAttachment, RegisteredStore
+    folders = set(db.session.scalars(sa.select(stores.id).filter_by(kind=stores.Kind.FOLDER)))
+    others = folders - {storage}
+    if storage not in folders:
+        db.session.add(stores(id=storage))
+        db.session.flush()
+    _update(
+        sa.update(stores).where(stores.id == storage).values(address=holdings.unproven().address)
+    )
+    _update(sa.update(media).where(media.storage.in_(others)).values(storage=storage))
+    # Only what is read from its row's store was restored.
+    _update(
+        sa.update(media)
+        .where(media.former_storage.in_(folders | {storage}))
+        .values(former_storage=None)
+    )
+    db.session.execute(sa.delete(stores).where(stores.id.in_(others)))
+    db.session.commit()
+
+
+def end_what_was_going_on() -> None:
+    """Leases, claims, logins and scheduled tasks of the machine before. Does not commit."""
+    media, moment = MediaAttachment, now()
+    _update(
+        sa.update(media)
+        .where(media.state == State.DOWNLOADING)
+        .values(state=State.PENDING, lease_until=None, next_attempt_at=moment)
+    )
+    _update(
+        sa.update(media)
+        .where(media.copy_state == CopyState.DUE)
+        .values(copy_due_at=moment, copy_attempts=0)
+    )
+    db.session.execute(sa.delete(UserSession))
+    db.session.execute(sa.delete(ScheduledTask))
+
+
+def note_verified(storage: uuid.UUID) -> None:
+    """All bytes in this store were hashed just now. Does not commit."""
+    media = MediaAttachment
+    _update(
+        sa.update(media)
+        .where(media.is_in("kept"), media.storage == storage, ~findings.is_known_damaged())
+        .values(verified_at=now())
+    )
+
+
+def _update(change: sa.Update) -> None:
+    db.session.execute(change.execution_options(synchronize_session=False))

@@ -1,0 +1,244 @@
+"""The journey of a whole restore, onto an empty machine.
+
+    check ▸ note ▸ marker ▸ database, out of sight ▸ originals ▸ rows ▸ publish the database
+
+Killed anywhere, it goes on when it is started again. Nothing is ever overwritten.
+"""
+
+import dataclasses
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from viewer import holdings
+from viewer.extensions import begin_writing, db
+from viewer.failpoint import failpoint
+from viewer.intake import derivatives
+from viewer.models import MediaAttachment, RegisteredStore, UpkeepRun
+from viewer.office import findings
+from viewer.plurals import counted
+from viewer.storage import StorageError, Unavailable, fsync_folder
+from viewer.upkeep import runs
+from viewer.upkeep.backup.progress import Progress, Unwatched, size_in_words
+from viewer.upkeep.backup.target import Target
+from viewer.upkeep.backup.threads import in_threads
+from viewer.upkeep.restore import adjustments, originals
+from viewer.upkeep.restore import database as databases
+from viewer.upkeep.restore import journal as journals
+from viewer.upkeep.restore.checks import CannotRestore, Plan, media_root
+from viewer.upkeep.restore.database import NewApp
+from viewer.upkeep.restore.journal import Journal
+from viewer.upkeep.restore.originals import Outcome, Row
+from viewer.upkeep.verify.repair import FROM_BACKUP
+
+Outcomes = UpkeepRun.Outcome
+
+LISTED = 1000  # bad files that the record names
+
+
+@dataclass(slots=True)
+class Result:
+    """What is there now."""
+
+    files: int = 0  # originals that the database names in the folder
+    right: int = 0
+    size: int = 0  # bytes of those that are right
+    restored: int = 0  # by this run; the others were there
+    without_derivatives: int = 0
+    seconds: float = 0.0
+    bad: dict[str, str] = field(default_factory=dict)  # key: what is wrong; the first ones
+    elsewhere: dict[str, int] = field(default_factory=dict)  # address of a store: its originals
+    unreachable: dict[str, str] = field(default_factory=dict)  # address: why
+
+    @property
+    def is_whole(self) -> bool:
+        return self.right == self.files and not self.unreachable
+
+    @property
+    def words(self) -> str:
+        said = [
+            f"{self.right:,} of {counted(self.files, 'original')} ({size_in_words(self.size)})"
+            f" there after {self.seconds:,.0f} s."
+        ]
+        said += [f"{count:,} stay in {url}." for url, count in self.elsewhere.items()]
+        said += [f"{url} could not be looked at: {why}" for url, why in self.unreachable.items()]
+        if self.files > self.right:
+            said.append(f"{self.files - self.right:,} missing or wrong: their rows say so.")
+        return " ".join(said)
+
+    def counts(self) -> dict[str, Any]:
+        """The figures for the record."""
+        return {
+            "files": self.files,
+            "right": self.right,
+            "bytes": self.size,
+            "restored": self.restored,
+            "without_derivatives": self.without_derivatives,
+            "seconds": round(self.seconds, 1),
+            "bad": self.bad,
+            "elsewhere": self.elsewhere,
+            "unreachable": self.unreachable,
+        }
+
+    def add(self, row: Row, outcome: Outcome) -> None:
+        self.files += 1
+        self.without_derivatives += outcome.lacks_derivatives
+        self.restored += outcome.step is originals.Step.RESTORED
+        if outcome.step.is_right:
+            self.right += 1
+            self.size += row.size
+        elif len(self.bad) < LISTED:
+            self.bad[row.key] = str(outcome.step)
+
+
+def restore(plan: Plan, new_app: NewApp, progress: Progress | None = None) -> Result:
+    """Restore what was planned; the caller holds `host_lock`. Raises CannotRestore, LostTarget."""
+    root = media_root()
+    try:
+        journal = _begin(plan)
+        if plan.begun and (ended := _find_result(journal)):  # it died in its last moment
+            journals.remove(root)
+            return ended
+        _mark_folder(journal)
+        if not journal.has_begun_database:
+            # From here on, what is in the database is ours.
+            journal = dataclasses.replace(journal, has_begun_database=True)
+            journals.write(root, journal)
+        with databases.staged(new_app, plan.target, plan.snapshot):
+            result = _fill(plan.target, journal, plan.snapshot.number, progress or Unwatched())
+        databases.publish()
+        failpoint("restore.published")
+        journals.remove(root)
+    except Unavailable as trouble:
+        raise CannotRestore(f"MEDIA_ROOT: {trouble}") from trouble
+    except OSError as trouble:
+        raise CannotRestore(f"MEDIA_ROOT: {root}: {trouble.strerror}.") from trouble
+    return result
+
+
+# --- The place -----------------------------------------------------------------------------
+
+
+def _begin(plan: Plan) -> Journal:
+    """Note that this folder and this database are ours from now on. Raises OSError."""
+    if plan.begun:
+        return plan.begun
+    journal = Journal(
+        uuid.uuid4(), plan.target.id, plan.target.url, plan.snapshot.number,
+        uuid.UUID(plan.snapshot.facts["folder"]),
+    )  # fmt: skip
+    root = media_root()
+    if not root.exists():
+        root.mkdir(parents=True)
+        fsync_folder(root.parent)
+    journals.write(root, journal)
+    failpoint("restore.noted")
+    return journal
+
+
+def _mark_folder(journal: Journal) -> None:
+    """Raises Unavailable."""
+    folder = holdings.unproven()
+    if folder.identity() is None:
+        folder.mark(str(journal.store))
+    holdings.expect(journal.store)
+    holdings.spool().tidy(older_than=0)  # of a run that was killed
+    failpoint("restore.marked")
+
+
+def _find_result(journal: Journal) -> Result | None:
+    """How this restore ended, if its database is published already."""
+    run = UpkeepRun
+    if not sa.inspect(db.engine).has_table(run.__tablename__):
+        return None
+    counts = db.session.scalar(
+        sa.select(run.counts).where(
+            run.kind == run.Kind.RESTORE,
+            run.ended_at.is_not(None),
+            run.counts["restore"].as_string() == str(journal.id),
+        )
+    )
+    db.session.commit()
+    if counts is None:
+        return None
+    return Result(
+        counts["files"], counts["right"], counts["bytes"], counts["restored"],
+        counts["without_derivatives"], counts["seconds"], counts["bad"], counts["elsewhere"],
+        counts["unreachable"],
+    )  # fmt: skip
+
+
+# --- What is in it -------------------------------------------------------------------------
+
+
+def _fill(target: Target, journal: Journal, number: int, progress: Progress) -> Result:
+    """Bring the originals, and let the staged database say what is there."""
+    begun = time.monotonic()
+    holdings.expect(journal.store)  # in this application, too
+    run = runs.begin(runs.Kind.RESTORE, target.url)
+    adjustments.take_over_folders(journal.store)
+    failpoint("restore.taken_over")
+    result = Result()
+    _look_elsewhere(journal.store, result)
+    progress.begin("restoring", originals.count(journal.store))
+
+    def bring(row: Row) -> Outcome:
+        return originals.bring(target, row)
+
+    for row, outcome in in_threads(bring, originals.rows_of(journal.store)):
+        result.add(row, outcome)
+        _note(row, outcome)
+        progress.advance(1)
+    failpoint("restore.filled")
+    adjustments.end_what_was_going_on()
+    adjustments.note_verified(journal.store)
+    db.session.commit()
+    failpoint("restore.adjusted")
+    result.seconds = time.monotonic() - begun
+    runs.finish(
+        run,
+        Outcomes.GOOD if result.is_whole else Outcomes.BAD,
+        f"Snapshot {number}: {result.words}",
+        result.counts() | {"restore": str(journal.id)},
+        number,
+    )
+    failpoint("restore.recorded")
+    return result
+
+
+def _note(row: Row, outcome: Outcome) -> None:
+    """Write on the row what is news: that the file is damaged, is right again, needs copies."""
+    is_right = outcome.step.is_right
+    if is_right is not row.is_damaged and not outcome.lacks_derivatives:
+        return
+    begin_writing()
+    if is_right is row.is_damaged:
+        media = db.session.get_one(MediaAttachment, row.id, populate_existing=True)
+        if is_right:
+            findings.note_repair(media, FROM_BACKUP)
+        else:
+            findings.note_damage(media, outcome.step.finding)
+    if outcome.lacks_derivatives:
+        derivatives.make_again(row.id)  # in this order, the newest first
+    db.session.commit()
+    db.session.expunge_all()
+
+
+def _look_elsewhere(folder: uuid.UUID, result: Result) -> None:
+    """Count what is in other stores, and read their markers: there it stays."""
+    stores = db.session.scalars(
+        sa.select(RegisteredStore).where(RegisteredStore.id != folder)
+    ).all()
+    db.session.commit()
+    for store in stores:
+        address = store.address or str(store.id)
+        result.elsewhere[address] = originals.count(store.id)
+        try:
+            why = holdings.store(store.id).why_away()
+        except StorageError as trouble:
+            why = str(trouble)
+        if why:
+            result.unreachable[address] = why
