@@ -27,32 +27,35 @@ NAMED = 20  # bad files
 @click.option("--from", "source", required=True, help="The folder that was backed up to.")
 @click.option("--snapshot", type=click.IntRange(min=1), help="Its number; else the newest.")
 @click.option("--only-missing", is_flag=True, help="Of this viewer: the files it misses.")
+@click.option("--keep-files", is_flag=True, help="MEDIA_ROOT survived; the database is lost.")
 @click.option("--new-disk", is_flag=True, help="MEDIA_ROOT is empty: its disk was replaced.")
-def restore(source: str, snapshot: int | None, only_missing: bool, new_disk: bool) -> None:
+def restore(
+    source: str, snapshot: int | None, only_missing: bool, keep_files: bool, new_disk: bool
+) -> None:
     """Restore database and originals from a backup onto an empty machine.
 
     With --only-missing: bring back what a viewer in use misses; it may go on running.
     Exits with 1 if something is missing or wrong, with 2 if nothing could be restored.
     """
-    if only_missing and snapshot:
-        raise click.UsageError("--only-missing takes every file from the pool, not from a snapshot")
+    if only_missing and (snapshot or keep_files):
+        raise click.UsageError("--only-missing goes with --from and --new-disk alone")
     if new_disk and not only_missing:
         raise click.UsageError("--new-disk goes with --only-missing")
     with _refusals():
         is_whole = (
             _bring_back(absolute(source), new_disk)
             if only_missing
-            else _restore(absolute(source), snapshot)
+            else _restore(absolute(source), snapshot, keep_files)
         )
     sys.exit(0 if is_whole else BAD)
 
 
-def _restore(url: str, snapshot: int | None) -> bool:
+def _restore(url: str, snapshot: int | None, keep_files: bool) -> bool:
     """Whether everything is there. Raises what _refusals() says."""
     found = read()
     with host_lock.hold(found.data_dir), in_one_sentence(found), create_app().app_context():
         try:
-            plan = checks.make_plan(url, snapshot)
+            plan = checks.make_plan(url, snapshot, keep_files=keep_files)
             for note in plan.notes:
                 click.echo(note, err=True)
             with Bars() as bars:

@@ -1,8 +1,7 @@
 """A viewer with a backup, and a machine on which there is nothing yet."""
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,10 +48,12 @@ class Machine:
                 db.session.remove()
                 db.engine.dispose()
 
-    def restore(self, number: int | None = None, **words: Any) -> Result:
+    def restore(
+        self, number: int | None = None, *, keep_files: bool = False, **words: Any
+    ) -> Result:
         """What the command does."""
         with self.opened(checked=False):
-            plan = checks.make_plan(f"folder:{self.source}", number)
+            plan = checks.make_plan(f"folder:{self.source}", number, keep_files=keep_files)
             self.said[:] = plan.notes
             return run.restore(plan, lambda more: create_app(self.settings | more), **words)
 
@@ -68,9 +69,19 @@ class Machine:
 
 
 @pytest.fixture
+def programs(
+    database: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL's programs of the server's version, where it is PostgreSQL."""
+    if database == "postgresql":
+        server = request.getfixturevalue("postgres")
+        monkeypatch.setenv("PATH", f"{server.bin}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
 def machine(
-    settings: dict[str, Any], place: Path, tmp_path: Path, database: str,
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any], place: Path, tmp_path: Path, database: str, programs: None,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Machine]:  # fmt: skip
     """Empty folders, an empty database, the secrets, and the target."""
     home = tmp_path / "new"
@@ -81,13 +92,16 @@ def machine(
         )
         return
     server = request.getfixturevalue("postgres")
-    monkeypatch.setenv("PATH", f"{server.bin}{os.pathsep}{os.environ['PATH']}")
     name = server.create("template0")
     yield Machine(settings | overrides | {"DATABASE_URL": server.url(name)}, place)
     server.drop(name)
 
 
-@pytest.fixture
-def lose() -> Callable[[Path], None]:
-    """A folder with everything in it."""
-    return lambda folder: shutil.rmtree(folder)
+def tree(*folders: Path) -> dict[str, bytes]:
+    """Every file in these folders, byte by byte."""
+    return {
+        str(path): path.read_bytes()
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -15,7 +15,7 @@ from viewer import holdings
 from viewer.config import settings
 from viewer.extensions import db
 from viewer.models import RegisteredStore
-from viewer.storage import StorageError, Unavailable, UnknownStore
+from viewer.storage import Unavailable, UnknownStore
 from viewer.upkeep import schema
 from viewer.upkeep.backup import database as databases
 from viewer.upkeep.backup import snapshots
@@ -31,6 +31,10 @@ IN_USE = (
     "A whole restore needs an empty database and an empty MEDIA_ROOT, so nothing was touched. "
     "Set DATA_DIR, MEDIA_ROOT and DATABASE_URL to empty ones. To bring back files that this viewer "
     "misses: viewer restore --only-missing"
+)
+SURVIVED = (
+    "This is the folder that belongs to the snapshot. If its database alone is lost, restore that "
+    "beside it: --keep-files"
 )
 
 
@@ -60,15 +64,18 @@ def media_root() -> Path:
     return settings().media_root
 
 
-def make_plan(url: str, number: int | None) -> Plan:
-    """Look at target, snapshot, database and folder; write nothing. Raises CannotRestore."""
+def make_plan(url: str, number: int | None, *, keep_files: bool = False) -> Plan:
+    """Look at target, snapshot, database and folder; write nothing. Raises CannotRestore.
+
+    `keep_files`: the folder is the one that belongs to the snapshot, and may have its files.
+    """
     try:
         target = targets.open_target(url)
         begun = journals.read(media_root())
         snapshot = choose(target, _number_of(begun, target, number))
         check_snapshot(snapshot)
-        _check_place(begun)
-        if begun is None:
+        _check_place(snapshot, begun, keep_files=keep_files)
+        if begun is None and not keep_files:
             _check_room(snapshot)
         snapshots.check_files(target, snapshot)
     except Unavailable as trouble:
@@ -137,22 +144,25 @@ def check_snapshot(snapshot: Snapshot) -> None:
 # --- The place -----------------------------------------------------------------------------
 
 
-def _check_place(begun: Journal | None) -> None:
-    """Raises CannotRestore unless both are empty, or this restore's."""
-    is_new = schema.versions().is_new
+def _check_place(snapshot: Snapshot, begun: Journal | None, *, keep_files: bool) -> None:
+    """Raises CannotRestore unless both are empty, or this restore's. Raises OSError."""
+    if not schema.versions().is_new and not (
+        begun and begun.has_begun_database and _knows(begun.store)
+    ):
+        raise CannotRestore(f"The database is not empty. {IN_USE}")
     folder = holdings.unproven()
     try:
-        if begun is None:
-            if is_new and journals.is_only_begun(media_root()):
-                return
-            what = "The database" if not is_new else f"MEDIA_ROOT ({folder.address})"
-            raise CannotRestore(f"{what} is not empty. {IN_USE}")
-        if folder.identity() not in (None, str(begun.store)):
-            raise CannotRestore(f"MEDIA_ROOT ({folder.address}) has another viewer's marker.")
-    except StorageError as trouble:
+        found = folder.identity()
+    except Unavailable as trouble:
         raise CannotRestore(f"MEDIA_ROOT ({folder.address}): {trouble}") from trouble
-    if not is_new and not (begun.has_begun_database and _knows(begun.store)):
-        raise CannotRestore(f"The database is not empty. {IN_USE}")
+    if begun is not None:
+        if found not in (None, str(begun.store)):
+            raise CannotRestore(f"MEDIA_ROOT ({folder.address}) has another viewer's marker.")
+    elif not journals.is_only_begun(media_root()):
+        is_its_own = found == snapshot.facts["folder"]
+        if not (keep_files and is_its_own):
+            what = SURVIVED if is_its_own else IN_USE
+            raise CannotRestore(f"MEDIA_ROOT ({folder.address}) is not empty. {what}")
 
 
 def _knows(store: uuid.UUID) -> bool:
