@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import flask_migrate
 import sqlalchemy as sa
@@ -30,10 +31,8 @@ from viewer.models import Conversation, MediaAttachment, Message
 from viewer.upkeep import identity
 from viewer.upkeep.verify import presence
 
-LINKS = 60_000  # names of one file; ext4 allows 65,000
-AT_ONCE = 20_000  # rows
+AT_ONCE = 20_000  # rows, whose 60,000 names are one file; ext4 allows 65,000
 READ, READ_SIZE = 500, 2_000_000  # files, bytes of each
-CONTENT = b"crack"
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
@@ -43,8 +42,8 @@ def key(number: int) -> str:
     return f"{day:%Y/%m/%d}/{customer}/messages/{1_600_000_000 + number}_photo.jpg"
 
 
-def fill(originals: int, root: Path) -> None:
-    """A row and three names for each original."""
+def columns() -> dict[str, Any]:
+    """What all rows have in common: one message, and this host's store."""
     conversation = Conversation(participants="+16175550123", line="PNbench")
     db.session.add(conversation)
     db.session.flush()
@@ -54,35 +53,37 @@ def fill(originals: int, root: Path) -> None:
     )  # fmt: skip
     db.session.add(message)
     db.session.flush()
-    ours = {
+    return {
         "conversation_id": conversation.id, "message_id": message.id,
         "storage": holdings.wanted_id(),
-        "state": MediaAttachment.State.STORED, "file_size": len(CONTENT), "downloaded_at": NOW,
-        "verified_at": NOW, "sha256": hashlib.sha256(CONTENT).hexdigest(),
+        "state": MediaAttachment.State.STORED, "downloaded_at": NOW, "verified_at": NOW,
         "media_type": MediaAttachment.MediaType.PHOTO, "mime_type": "image/jpeg",
         "copy_state": MediaAttachment.CopyState.MADE,
     }  # fmt: skip
-    source, links = root / ".source", LINKS
+
+
+def fill(originals: int, root: Path) -> None:
+    """A row and three names for each original."""
+    ours, source = columns(), root / ".source"
     for first in range(0, originals, AT_ONCE):
+        content = b"crack %d" % first  # other bytes for each lot, so a backup reads a slice of them
+        source.unlink(missing_ok=True)
+        source.write_bytes(content)
+        lot = ours | {"file_size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         rows = []
         for number in range(first, min(first + AT_ONCE, originals)):
             name = key(number)
             stem = name.removesuffix(".jpg")
             copies = {"thumbnail_path": f"{stem}_thumb.jpg", "preview_path": f"{stem}_preview.jpg"}
             for path in (name, *copies.values()):
-                if links == LINKS:
-                    source.unlink(missing_ok=True)
-                    source.write_bytes(CONTENT)
-                    links = 0
                 target = root / path
                 try:
                     os.link(source, target)
                 except FileNotFoundError:
                     target.parent.mkdir(parents=True)
                     os.link(source, target)
-                links += 1
             rows.append(
-                ours
+                lot
                 | copies
                 | {"id": uuid.uuid4(), "file_path": name, "file_stem": stem}
                 | {"source_key": str(number)}

@@ -1,6 +1,8 @@
 """What every store promises. Each backend runs through the same tests, made by its address."""
 
+import errno
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -32,12 +34,24 @@ KEY = "2025/01/15/617-555-0123/messages/1736977200_photo.jpg"
 ASIDE = "quarantine/photo.jpg"
 
 
-@pytest.fixture(params=["folder", "s3"])  # a new backend is one more: the address of an empty store
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "folder":
+# A new backend is one more: the address of an empty store.
+@pytest.fixture(params=["folder", "folder without hard links", "s3"])
+def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "folder without hard links":
+        without_hard_links(monkeypatch)
+    if request.param.startswith("folder"):
         return f"folder:{tmp_path / 'media'}"
     bucket = request.getfixturevalue("shared_bucket")
     return str(request.getfixturevalue("object_store").address(bucket, f"test/{uuid.uuid4()}"))
+
+
+def without_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on exFAT, which the machines of the tests cannot mount."""
+
+    def link(*_words: object, **_named: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
 
 
 def at(address: str) -> Store:

@@ -1,6 +1,9 @@
-"""What store and workspace share on a local disk: durable folders, and OSError as a sentence."""
+"""What store and workspace share on a local disk: durable folders, names that replace no other,
+and OSError as a sentence.
+"""
 
 import contextlib
+import ctypes
 import errno
 import os
 from collections.abc import Iterator
@@ -19,7 +22,13 @@ _WORDS = {
     errno.EMFILE: "Too many files are open.",
     errno.ENFILE: "Too many files are open.",
     errno.EFBIG: "The file is larger than this process may write.",
+    errno.EOPNOTSUPP: "The file system cannot name a file without replacing another.",
 }
+
+# What link() answers where there are no hard links: on exFAT, on some network shares.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP)
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # not in every libc
 
 
 @contextlib.contextmanager
@@ -44,6 +53,31 @@ def make_folders(folder: Path) -> None:
         folder.mkdir()
     failpoint("storage.mkdir")
     fsync_folder(folder.parent)
+
+
+def name_file(file: Path, target: Path) -> None:
+    """Give a finished file this name in one step that never replaces another file.
+
+    Where there are no hard links it is renamed, and its old name is gone. Raises FileExistsError,
+    OSError.
+    """
+    try:
+        os.link(file, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _rename(file, target)
+
+
+def _rename(file: Path, target: Path) -> None:
+    if _renameat2 is None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), str(target))
+    names = os.fsencode(file), os.fsencode(target)
+    if _renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE):
+        reason = ctypes.get_errno()
+        if reason in (errno.EINVAL, errno.ENOSYS):  # no such rename there
+            reason = errno.EOPNOTSUPP
+        raise OSError(reason, os.strerror(reason), str(target))
 
 
 def fsync_folder(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """A store in a folder.
 
 The order of steps is the promise: bytes are fsynced before they get a name, a name is made by
-link() (which never replaces), and the folder that holds the name is fsynced before anybody is
-told. So a name, once seen, is a whole file, also after a power cut.
+link() or a rename, neither of which replaces another, and the folder that holds the name is fsynced
+before anybody is told. So a name, once seen, is a whole file, also after a power cut.
 """
 
 import contextlib
@@ -82,8 +82,8 @@ class Folder:
                 file.flush()
                 os.fsync(file.fileno())
             failpoint("storage.marking")
-            os.link(new, self.root / self._marker)  # never in the place of another's
-            new.unlink()
+            disk.name_file(new, self.root / self._marker)  # never in the place of another's
+            new.unlink(missing_ok=True)
             disk.fsync_folder(self.root)
 
     def expect(self, identity: str) -> None:
@@ -112,8 +112,7 @@ class Folder:
             disk.make_folders(target.parent)
             failpoint("storage.folders")
             try:
-                # Not rename(): that would replace what is there.
-                os.link(part, target)
+                disk.name_file(part, target)
             except FileExistsError:
                 # Whoever linked it may have died before the fsync below.
                 disk.fsync_folder(target.parent)
@@ -196,7 +195,7 @@ class Folder:
         with in_words(key):
             disk.make_folders(target.parent)
             try:
-                os.link(source, target, follow_symlinks=False)
+                disk.name_file(source, target)
             except FileExistsError:
                 if source.exists() and not source.samefile(target):
                     raise Occupied(f"{to} exists already") from None

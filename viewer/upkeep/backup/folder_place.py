@@ -19,6 +19,7 @@ _WORDS = {
     errno.EIO: "The disk of the target reports errors.",
     errno.EACCES: "This user must not write to the target.",
     errno.EPERM: "This user must not write to the target.",
+    errno.EOPNOTSUPP: "The file system of the target cannot name a file without replacing another.",
 }
 
 
