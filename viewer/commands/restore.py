@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 import click
 
@@ -28,29 +29,38 @@ NAMED = 20  # bad files
 @click.option("--snapshot", type=click.IntRange(min=1), help="Its number; else the newest.")
 @click.option("--only-missing", is_flag=True, help="Of this viewer: the files it misses.")
 @click.option("--keep-files", is_flag=True, help="MEDIA_ROOT survived; the database is lost.")
+@click.option("--into-folder", is_flag=True, help="Also the originals that were in S3.")
 @click.option("--new-disk", is_flag=True, help="MEDIA_ROOT is empty: its disk was replaced.")
+@click.option("--sample", type=click.File("r"), hidden=True)  # keys, one a line: for a drill
 def restore(
-    source: str, snapshot: int | None, only_missing: bool, keep_files: bool, new_disk: bool
+    source: str,
+    snapshot: int | None,
+    only_missing: bool,
+    keep_files: bool,
+    into_folder: bool,
+    new_disk: bool,
+    sample: TextIO | None,
 ) -> None:
     """Restore database and originals from a backup onto an empty machine.
 
     With --only-missing: bring back what a viewer in use misses; it may go on running.
     Exits with 1 if something is missing or wrong, with 2 if nothing could be restored.
     """
-    if only_missing and (snapshot or keep_files):
+    if only_missing and (snapshot or keep_files or into_folder or sample):
         raise click.UsageError("--only-missing goes with --from and --new-disk alone")
     if new_disk and not only_missing:
         raise click.UsageError("--new-disk goes with --only-missing")
+    wish = run.Wish(into_folder, frozenset(sample.read().split()) if sample else None)
     with _refusals():
         is_whole = (
             _bring_back(absolute(source), new_disk)
             if only_missing
-            else _restore(absolute(source), snapshot, keep_files)
+            else _restore(absolute(source), snapshot, keep_files, wish)
         )
     sys.exit(0 if is_whole else BAD)
 
 
-def _restore(url: str, snapshot: int | None, keep_files: bool) -> bool:
+def _restore(url: str, snapshot: int | None, keep_files: bool, wish: run.Wish) -> bool:
     """Whether everything is there. Raises what _refusals() says."""
     found = read()
     with host_lock.hold(found.data_dir), in_one_sentence(found), create_app().app_context():
@@ -59,7 +69,7 @@ def _restore(url: str, snapshot: int | None, keep_files: bool) -> bool:
             for note in plan.notes:
                 click.echo(note, err=True)
             with Bars() as bars:
-                result = run.restore(plan, create_app, bars)
+                result = run.restore(plan, create_app, bars, wish)
         finally:
             db.session.remove()
             db.engine.dispose()

@@ -39,6 +39,7 @@ from viewer.upkeep.backup.target import LostTarget
 from viewer.upkeep.identity import WrongStore
 from viewer.upkeep.restore import journal
 from viewer.upkeep.restore.checks import CannotRestore
+from viewer.upkeep.restore.run import Wish
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
@@ -295,6 +296,19 @@ def test_a_snapshot_whose_own_files_are_damaged_is_refused(keep, back_up, machin
     assert not machine.root.exists()
 
 
+@BOTH
+def test_a_database_with_fewer_rows_than_it_had_is_said_aloud(keep, back_up, machine, place):
+    keep()
+    back_up()
+    tables = json.loads((newest(place) / "snapshot.json").read_text())["tables"]
+    alter_facts(place, tables=tables | {"messages": 5})
+
+    result = machine.restore()
+
+    assert (result.is_whole, result.right) == (False, 1)
+    assert result.problems == ["messages has 1 row, not 5."]
+
+
 def test_the_newest_verified_one_is_taken_and_an_unverified_one_only_by_number(
     keep, back_up, machine, place
 ):
@@ -487,7 +501,9 @@ def test_a_database_of_an_older_schema_is_migrated(keep, back_up, machine, place
     ).app_context():
         flask_migrate.downgrade(revision="0015")
         db.engine.dispose()
-    describe_database(path, revision="0015")
+    tables = json.loads((newest(place) / "snapshot.json").read_text())["tables"]
+    of_then = {name: rows for name, rows in tables.items() if name not in ("stores", "upkeep_runs")}
+    describe_database(path, revision="0015", tables=of_then)
 
     assert machine.restore().is_whole
     assert [(one.id, one.state) for one in machine.rows()] == [(media.id, State.STORED)]
@@ -615,6 +631,29 @@ def copy_database_into(folder) -> None:
     copy.close()
     driver.close()
     describe_database(path)
+
+
+def test_k71_what_was_in_s3_comes_into_the_folder_if_that_is_wished(
+    app, keep, back_up, machine, tmp_path
+):
+    """The bucket is lost, and its row with it."""
+    bucket = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'bucket'}")
+    db.session.add(bucket)
+    db.session.commit()
+    storage.from_url(bucket.address).mark(str(bucket.id))
+    moved = keep(b"moved to S3", storage=bucket.id)
+    stored_files.place(b"moved to S3", moved.file_path, holdings.spool(), holdings.store(bucket.id))
+    keep(b"never moved")
+    back_up()
+    shutil.rmtree(tmp_path / "bucket")
+
+    result = machine.restore(wish=Wish(into_folder=True))
+
+    assert (result.is_whole, result.files, result.elsewhere) == (True, 2, {})
+    assert machine.wrong() == []
+    with machine.opened():
+        assert db.session.scalars(sa.select(RegisteredStore.kind)).all() == ["folder"]
+        db.session.rollback()
 
 
 def test_k71_a_bucket_that_does_not_answer_is_said_aloud(app, keep, back_up, machine, tmp_path):

@@ -12,13 +12,17 @@ from viewer.office import findings
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
 
-def take_over_folders(storage: uuid.UUID) -> None:
+def take_over_stores(storage: uuid.UUID, *, with_s3: bool) -> None:
     """Let every row that was in a folder, of whichever host, be in this one. Idempotent. Commits.
 
-    The folder keeps the id that the oldest one had: by it, backups know whose they are.
+    `with_s3`: also what was in S3. The folder keeps the id that the oldest one had: by it, backups
+    know whose they are.
     """
     media, stores = MediaAttachment, RegisteredStore
-    folders = set(db.session.scalars(sa.select(stores.id).filter_by(kind=stores.Kind.FOLDER)))
+    taken = sa.select(stores.id)
+    if not with_s3:
+        taken = taken.filter_by(kind=stores.Kind.FOLDER)
+    folders = set(db.session.scalars(taken))
     others = folders - {storage}
     if storage not in folders:
         db.session.add(stores(id=storage))

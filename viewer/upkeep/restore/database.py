@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import flask_migrate
+import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.engine import make_url
 
@@ -19,6 +20,7 @@ from viewer import holdings
 from viewer.config import settings
 from viewer.extensions import db, sqlite_driver
 from viewer.failpoint import failpoint
+from viewer.plurals import counted
 from viewer.storage import Missing, Unavailable, fsync_file, fsync_folder
 from viewer.upkeep import schema
 from viewer.upkeep.backup import dump
@@ -34,16 +36,18 @@ _BESIDE = ("-wal", "-shm", "-journal")
 
 
 @contextlib.contextmanager
-def staged(new_app: NewApp, target: Target, snapshot: Snapshot) -> Iterator[None]:
+def staged(new_app: NewApp, target: Target, snapshot: Snapshot) -> Iterator[list[str]]:
     """Inside, `db` is the snapshot's database, with the newest schema; nobody else sees it.
 
-    Raises CannotRestore, LostTarget.
+    Yields what is not as snapshot.json says. Raises CannotRestore, LostTarget.
     """
     if db.engine.dialect.name != "sqlite":
+        problems = []
         if schema.versions().is_new:
             _load(target, snapshot)
+            problems = compare_counts(snapshot)
         _migrate()
-        yield
+        yield problems
         return
     path = _staged_path()
     _remove(path)
@@ -52,8 +56,9 @@ def staged(new_app: NewApp, target: Target, snapshot: Snapshot) -> Iterator[None
     check_file(path)
     with new_app({"DATABASE_URL": f"sqlite:///{path}"}).app_context():
         try:
+            problems = compare_counts(snapshot)
             _migrate()
-            yield
+            yield problems
         finally:
             db.session.remove()
             db.engine.dispose()
@@ -115,6 +120,19 @@ def check_file(path: Path) -> None:
         raise CannotRestore(
             f"The snapshot's database is damaged: a row of {broken[0]} refers to none."
         )
+
+
+def compare_counts(snapshot: Snapshot) -> list[str]:
+    """A sentence for each table that has not as many rows as the snapshot had."""
+    problems = []
+    with db.engine.connect() as connection:
+        names = sa.inspect(connection).get_table_names()
+        for name, expected in snapshot.facts["tables"].items():
+            query = sa.select(sa.func.count()).select_from(sa.table(name))
+            found = connection.scalar(query) or 0 if name in names else 0
+            if found != expected:
+                problems.append(f"{name} has {counted(found, 'row')}, not {expected:,}.")
+    return problems
 
 
 def load_dump(path: Path) -> None:

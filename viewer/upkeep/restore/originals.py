@@ -146,7 +146,6 @@ def _bring_original(target: Target, row: Row) -> Step:
     store = holdings.wanted()
     found = holdings.compare_bytes(store, row.key, row.sha256)
     if found is Finding.SAME:
-        store.settle(row.key)  # a run that died may owe its name to the disk
         return Step.THERE
     if found is Finding.DIFFERENT:
         return Step.IN_THE_WAY

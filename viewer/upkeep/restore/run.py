@@ -6,8 +6,10 @@ Killed anywhere, it goes on when it is started again. Nothing is ever overwritte
 """
 
 import dataclasses
+import os
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +25,6 @@ from viewer.plurals import counted
 from viewer.storage import StorageError, Unavailable, fsync_folder
 from viewer.upkeep import runs
 from viewer.upkeep.backup.progress import Progress, Unwatched, size_in_words
-from viewer.upkeep.backup.target import Target
 from viewer.upkeep.backup.threads import in_threads
 from viewer.upkeep.restore import adjustments, originals
 from viewer.upkeep.restore import database as databases
@@ -52,10 +53,11 @@ class Result:
     bad: dict[str, str] = field(default_factory=dict)  # key: what is wrong; the first ones
     elsewhere: dict[str, int] = field(default_factory=dict)  # address of a store: its originals
     unreachable: dict[str, str] = field(default_factory=dict)  # address: why
+    problems: list[str] = field(default_factory=list)  # with the database
 
     @property
     def is_whole(self) -> bool:
-        return self.right == self.files and not self.unreachable
+        return self.right == self.files and not self.unreachable and not self.problems
 
     @property
     def words(self) -> str:
@@ -65,6 +67,7 @@ class Result:
         ]
         said += [f"{count:,} stay in {url}." for url, count in self.elsewhere.items()]
         said += [f"{url} could not be looked at: {why}" for url, why in self.unreachable.items()]
+        said += self.problems
         if self.files > self.right:
             said.append(f"{self.files - self.right:,} missing or wrong: their rows say so.")
         return " ".join(said)
@@ -81,6 +84,7 @@ class Result:
             "bad": self.bad,
             "elsewhere": self.elsewhere,
             "unreachable": self.unreachable,
+            "problems": self.problems,
         }
 
     def add(self, row: Row, outcome: Outcome) -> None:
@@ -94,7 +98,17 @@ class Result:
             self.bad[row.key] = str(outcome.step)
 
 
-def restore(plan: Plan, new_app: NewApp, progress: Progress | None = None) -> Result:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted beyond the ordinary."""
+
+    into_folder: bool = False  # also the originals that were in S3
+    sample: frozenset[str] | None = None  # only these keys: a drill's
+
+
+def restore(
+    plan: Plan, new_app: NewApp, progress: Progress | None = None, wish: Wish | None = None
+) -> Result:
     """Restore what was planned; the caller holds `host_lock`. Raises CannotRestore, LostTarget."""
     root = media_root()
     try:
@@ -107,8 +121,9 @@ def restore(plan: Plan, new_app: NewApp, progress: Progress | None = None) -> Re
             # From here on, what is in the database is ours.
             journal = dataclasses.replace(journal, has_begun_database=True)
             journals.write(root, journal)
-        with databases.staged(new_app, plan.target, plan.snapshot):
-            result = _fill(plan.target, journal, plan.snapshot.number, progress or Unwatched())
+        with databases.staged(new_app, plan.target, plan.snapshot) as problems:
+            work = _Work(plan, journal, progress or Unwatched(), wish or Wish())
+            result = work.do(problems)
         databases.publish()
         failpoint("restore.published")
         journals.remove(root)
@@ -146,6 +161,7 @@ def _mark_folder(journal: Journal) -> None:
         folder.mark(str(journal.store))
     holdings.expect(journal.store)
     holdings.spool().tidy(older_than=0)  # of a run that was killed
+    os.sync()  # it may owe names to the disk, of files that are there already
     failpoint("restore.marked")
 
 
@@ -167,46 +183,68 @@ def _find_result(journal: Journal) -> Result | None:
     return Result(
         counts["files"], counts["right"], counts["bytes"], counts["restored"],
         counts["without_derivatives"], counts["seconds"], counts["bad"], counts["elsewhere"],
-        counts["unreachable"],
+        counts["unreachable"], counts["problems"],
     )  # fmt: skip
 
 
 # --- What is in it -------------------------------------------------------------------------
 
 
-def _fill(target: Target, journal: Journal, number: int, progress: Progress) -> Result:
+@dataclass(frozen=True, slots=True)
+class _Work:
     """Bring the originals, and let the staged database say what is there."""
-    begun = time.monotonic()
-    holdings.expect(journal.store)  # in this application, too
-    run = runs.begin(runs.Kind.RESTORE, target.url)
-    adjustments.take_over_folders(journal.store)
-    failpoint("restore.taken_over")
-    result = Result()
-    _look_elsewhere(journal.store, result)
-    progress.begin("restoring", originals.count(journal.store))
 
-    def bring(row: Row) -> Outcome:
-        return originals.bring(target, row)
+    plan: Plan
+    journal: Journal
+    progress: Progress
+    wish: Wish
 
-    for row, outcome in in_threads(bring, originals.rows_of(journal.store)):
-        result.add(row, outcome)
-        _note(row, outcome)
-        progress.advance(1)
-    failpoint("restore.filled")
-    adjustments.end_what_was_going_on()
-    adjustments.note_verified(journal.store)
-    db.session.commit()
-    failpoint("restore.adjusted")
-    result.seconds = time.monotonic() - begun
-    runs.finish(
-        run,
-        Outcomes.GOOD if result.is_whole else Outcomes.BAD,
-        f"Snapshot {number}: {result.words}",
-        result.counts() | {"restore": str(journal.id)},
-        number,
-    )
-    failpoint("restore.recorded")
-    return result
+    def do(self, problems: list[str]) -> Result:
+        begun, folder = time.monotonic(), self.journal.store
+        holdings.expect(folder)  # in this application, too
+        run = runs.begin(runs.Kind.RESTORE, self.plan.target.url)
+        adjustments.take_over_stores(folder, with_s3=self.wish.into_folder)
+        failpoint("restore.taken_over")
+        result = Result(problems=problems)
+        _look_elsewhere(folder, result)
+        self._bring_originals(result)
+        failpoint("restore.filled")
+        adjustments.end_what_was_going_on()
+        if self.wish.sample is None:
+            adjustments.note_verified(folder)
+        db.session.commit()
+        failpoint("restore.adjusted")
+        result.seconds = time.monotonic() - begun
+        number = self.plan.snapshot.number
+        runs.finish(
+            run,
+            Outcomes.GOOD if result.is_whole else Outcomes.BAD,
+            f"Snapshot {number}: {result.words}",
+            result.counts() | {"restore": str(self.journal.id)},
+            number,
+        )
+        failpoint("restore.recorded")
+        return result
+
+    def _bring_originals(self, result: Result) -> None:
+        def bring(row: Row) -> Outcome:
+            return originals.bring(self.plan.target, row)
+
+        self.progress.begin("restoring", self._count())
+        for row, outcome in in_threads(bring, self._rows()):
+            result.add(row, outcome)
+            _note(row, outcome)
+            self.progress.advance(1)
+
+    def _count(self) -> int:
+        sample = self.wish.sample
+        return originals.count(self.journal.store) if sample is None else len(sample)
+
+    def _rows(self) -> Iterator[Row]:
+        sample = self.wish.sample
+        for row in originals.rows_of(self.journal.store):
+            if sample is None or row.key in sample:
+                yield row
 
 
 def _note(row: Row, outcome: Outcome) -> None:
