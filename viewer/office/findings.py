@@ -1,14 +1,16 @@
 """Findings about stored originals: damaged if the bytes are wrong, stored once they are right."""
 
+import contextlib
 import logging
 
 import sqlalchemy as sa
 
+from viewer import holdings
 from viewer.extensions import begin_writing, db, now
 from viewer.holdings import Finding, WrongSize
 from viewer.models import MediaAttachment
 from viewer.office import audit
-from viewer.storage import Missing
+from viewer.storage import Missing, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +20,9 @@ PROBLEMS = {
     Finding.DIFFERENT: "The bytes in the store are not those that came.",
     Finding.MISSING: "The file is missing from the store.",
 }
+
+
+RIGHT_AGAIN = "The bytes in the store are right again."
 
 
 def is_known_damaged() -> sa.ColumnElement[bool]:
@@ -55,8 +60,23 @@ def note_repair(media: MediaAttachment, source: str) -> bool:
 def meet(media: MediaAttachment, trouble: Missing | WrongSize) -> None:
     """Record damage met at an opening, before anybody is served wrong bytes. Commits."""
     begin_writing()
-    note_damage(media, Finding.DIFFERENT if isinstance(trouble, WrongSize) else Finding.MISSING)
+    finding = Finding.DIFFERENT if isinstance(trouble, WrongSize) else Finding.MISSING
+    is_news = note_damage(media, finding)
     db.session.commit()
+    if is_news:
+        _look_again(media)
+
+
+def _look_again(media: MediaAttachment) -> None:
+    """A repair may have ended between the opening and the record, and had nothing to record."""
+    store = holdings.store_of(media)
+    with contextlib.suppress(Unavailable):
+        if holdings.compare_size(store, media.file_path, media.file_size or 0) is not Finding.SAME:
+            return
+        if holdings.check_file(media) is Finding.SAME:
+            begin_writing()
+            note_repair(media, RIGHT_AGAIN)
+            db.session.commit()
 
 
 def _write(media: MediaAttachment, finding: Finding) -> bool:

@@ -15,6 +15,8 @@ from tests.support.stored_files import keep, path_of, row
 from viewer import holdings
 from viewer.extensions import db
 from viewer.models import AuditEntry, MediaAttachment
+from viewer.office import findings
+from viewer.storage import Missing
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
@@ -50,6 +52,15 @@ def test_the_first_request_marks_it_and_no_byte_of_it_is_served(cut, client):
     assert (kept.state, kept.problem) == (State.DAMAGED, PROBLEM)
     noted = db.session.scalars(sa.select(AuditEntry).filter_by(action="damage")).all()
     assert [entry.subject_id for entry in noted] == [cut.id]
+
+
+def test_a_repair_that_ended_before_the_damage_was_recorded_is_seen(photo):
+    findings.meet(photo, Missing("it was not there when the page was asked for"))
+
+    kept = row(photo.id)
+    assert (kept.state, kept.problem) == (State.STORED, None)
+    noted = db.session.scalars(sa.select(AuditEntry.action).order_by(AuditEntry.at)).all()
+    assert [action for action in noted if action in ("damage", "repair")] == ["damage", "repair"]
 
 
 def test_a_range_alone_finds_it_too(cut, client):

@@ -75,9 +75,9 @@ def rows_of(storage: uuid.UUID) -> Iterator[Row]:
         sa.select(
             media.id, media.file_path, media.file_size, media.sha256, media.sent_at,
             media.thumbnail_path, media.preview_path, media.full_path, media.playable_path,
-            findings.is_known_damaged().label("is_damaged"),
+            media.storage, findings.is_known_damaged().label("is_damaged"),
         )
-        .where(media.is_in("kept"), media.sha256.is_not(None), media.storage == storage)
+        .where(media.is_in("kept"), media.sha256.is_not(None))
         .order_by(media.sent_at.desc(), media.id.desc())
         .limit(BATCH)
     )  # fmt: skip
@@ -85,6 +85,9 @@ def rows_of(storage: uuid.UUID) -> Iterator[Row]:
     while found := db.session.execute(page).all():
         db.session.commit()  # copying is slow
         for row in found:
+            # Not asked of SQLite: it would take the index of verify, and sort all for each page.
+            if row.storage != storage:
+                continue
             copies = (row.thumbnail_path, row.preview_path, row.full_path, row.playable_path)
             yield Row(
                 row.id, row.file_path, row.file_size or 0, row.sha256,
@@ -92,8 +95,8 @@ def rows_of(storage: uuid.UUID) -> Iterator[Row]:
             )  # fmt: skip
         last = found[-1]
         page = query.where(
-            (media.sent_at < last.sent_at)
-            | ((media.sent_at == last.sent_at) & (media.id < last.id))
+            media.sent_at <= last.sent_at,  # for the index
+            (media.sent_at < last.sent_at) | (media.id < last.id),
         )
     db.session.commit()
 

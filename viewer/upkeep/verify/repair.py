@@ -53,7 +53,7 @@ def repair(media: MediaAttachment, store: Store, sources: Sources | None = None)
     Commits. Raises Unavailable if the store itself takes nothing.
     """
     if holdings.check_file(media) is Finding.SAME:
-        return _note(media, "The bytes in the store are right again.")
+        return _note(media, findings.RIGHT_AGAIN)
     for words, fill in SOURCES if sources is None else sources:
         part = holdings.spool().new_part()
         try:
