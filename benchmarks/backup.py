@@ -18,6 +18,7 @@ one by one.
 import argparse
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import resource
@@ -44,7 +45,7 @@ from viewer.models import MediaAttachment, UpkeepRun, WebhookEvent
 from viewer.upkeep import identity
 from viewer.upkeep.backup import database, record, snapshots
 from viewer.upkeep.backup import target as targets
-from viewer.upkeep.backup.listing import Listing
+from viewer.upkeep.backup.listing import SLICES, Listing, slice_of
 from viewer.upkeep.backup.result import Result
 
 SIZE = 200_000  # bytes of an original
@@ -257,10 +258,19 @@ def _memory(originals: int, folder: Path) -> None:
 
 def _lay_out(originals: int, root: Path, folder: Path) -> None:
     """Rows and names in the store, the same names in the pool, and yesterday's snapshot of them."""
-    verify.fill(originals, root)
+    verify.fill(originals, root, _content_of)
     target = targets.mark(f"folder:{folder / 'target'}")
     _link_all(root, folder / "target" / "media")
     _take_snapshot(target, originals)
+
+
+def _content_of(lot: int) -> bytes:
+    """Bytes that are read on one day of the cycle, another one for each lot."""
+    return next(
+        content
+        for content in (b"crack %d" % number for number in itertools.count())
+        if slice_of(hashlib.sha256(content).hexdigest()) == lot % SLICES
+    )
 
 
 def _link_all(root: Path, pool: Path) -> None:

@@ -62,11 +62,13 @@ def columns() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fill(originals: int, root: Path) -> None:
-    """A row and three names for each original."""
+def fill(
+    originals: int, root: Path, content_of: Callable[[int], bytes] = b"crack %d".__mod__
+) -> None:
+    """A row and three names for each original. `content_of` a lot of 20,000."""
     ours, source = columns(), root / ".source"
     for first in range(0, originals, AT_ONCE):
-        content = b"crack %d" % first  # other bytes for each lot, so a backup reads a slice of them
+        content = content_of(first // AT_ONCE)
         source.unlink(missing_ok=True)
         source.write_bytes(content)
         lot = ours | {"file_size": len(content), "sha256": hashlib.sha256(content).hexdigest()}

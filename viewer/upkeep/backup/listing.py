@@ -1,16 +1,20 @@
 """Which files a snapshot needs, and where they are: lists of millions, compared in SQL.
 
-The tables are in a temporary database on this host's disk, which the kernel removes with our last
-breath: a dictionary of a million keys would take more memory than the whole process may.
+The tables are in a temporary database in DATA_DIR, which the kernel removes with our last breath: a
+dictionary of a million keys would take more memory than the whole process may.
 """
 
+import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from viewer.config import settings
 from viewer.extensions import sqlite_driver
 from viewer.models import MediaAttachment
 from viewer.office import findings
@@ -83,11 +87,18 @@ class Listing:
     """The lists of one run. Used by one thread."""
 
     def __init__(self) -> None:
-        self._db = sqlite_driver.connect("", isolation_level=None)  # "": temporary, and on the disk
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute("PRAGMA synchronous = OFF")
-        self._db.execute(f"PRAGMA cache_size = -{_PAGE_CACHE}")
-        self._db.executescript(_TABLES)
+        # Not a temporary database of SQLite's own: some builds keep those in memory, whole.
+        descriptor, path = tempfile.mkstemp(prefix=".backup-", dir=settings().data_dir)
+        os.close(descriptor)
+        try:
+            self._db = sqlite_driver.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = OFF")
+            self._db.execute("PRAGMA synchronous = OFF")
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # so the file stays open
+            self._db.execute(f"PRAGMA cache_size = -{_PAGE_CACHE}")
+            self._db.executescript(_TABLES)
+        finally:
+            Path(path).unlink()
         self._db.create_function("family", 1, keys.family, deterministic=True)
         self._db.create_function("slice", 1, slice_of, deterministic=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from viewer.extensions import db
+from viewer.extensions import db, sqlite_driver
 from viewer.models import UpkeepRun
 from viewer.storage import StorageError, Unavailable
 from viewer.upkeep import runs
@@ -92,6 +92,8 @@ def _in_words(work: Run, target: Target) -> Result:
         words = f"The store of the originals does not answer: {trouble}"
     except StorageError as trouble:
         words = target.describe(trouble)
+    except sqlite_driver.Error as trouble:
+        words = f"The lists of files in DATA_DIR failed: {trouble}."
     except OSError as trouble:
         words = f"The target failed ({trouble.strerror})."
     except (NoCopy, TargetError, LostLease) as trouble:
