@@ -49,6 +49,7 @@ def test_one_module_reads_the_environment_and_few_hand_it_on():
         "config.py",
         "failpoint.py",  # its variable is for tests, and a setting in no other sense
         "supervise.py",  # the parts of a host have its environment
+        "upkeep/drill/scratch.py",  # hands it on without any setting of ours
         "commands/demo.py",  # sets that of the demo
     }
     assert "config.py" in found

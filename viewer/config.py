@@ -132,6 +132,7 @@ class Settings(BaseSettings):
     BACKUP_S3_SECRET_ACCESS_KEY: SecretStr = SecretStr("")
     # hours from one scheduled backup to the next; None: 1, or 6 with a large database
     BACKUP_EVERY_HOURS: float | None = Field(default=None, gt=0, le=24)
+    DRILL_SAMPLE: int = Field(default=200, ge=1, le=1_000_000)  # originals that a drill opens
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(

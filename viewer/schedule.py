@@ -27,6 +27,7 @@ from viewer.quo import rest
 from viewer.search import indexing
 from viewer.upkeep import analyze, verify
 from viewer.upkeep.backup import scheduled as backups
+from viewer.upkeep.drill import scheduled as drills
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +75,19 @@ def backup_definitions() -> list[TaskDefinition]:
     ]
 
 
+def drill_definitions() -> list[TaskDefinition]:
+    """The same for drills: a backup may go on while one runs."""
+    return [
+        TaskDefinition(drills.task_of(url), drills.EVERY, drills.LEASE, partial(drills.run, url))
+        for url in backups.targets()
+    ]
+
+
 def run(app: Flask, stop: threading.Event) -> None:
     """Run what is due until told to stop. A thread each: a first import must not stop the sweep."""
     with app.app_context():
-        tasks = definitions(with_catch_up=rest_client.is_configured()) + backup_definitions()
+        tasks = definitions(with_catch_up=rest_client.is_configured())
+        tasks += backup_definitions() + drill_definitions()
     run_tasks(app, tasks, stop)
 
 

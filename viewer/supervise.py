@@ -118,14 +118,15 @@ def _start(part: Part) -> subprocess.Popen[str]:
         env=os.environ | part.environment,
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C reaches only us; we stop the parts in order
-        preexec_fn=_die_with_parent,  # a single system call: safe although other threads run
+        preexec_fn=die_with_parent,  # a single system call: safe although other threads run
         text=True,
     )
     log.info("%s started pid=%d", part.name, process.pid)
     return process
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """In a child, before exec: be ended with SIGTERM when the thread that made it ends."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

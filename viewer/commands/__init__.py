@@ -8,6 +8,7 @@ from viewer.commands import (
     backup,
     database,
     demo,
+    drill,
     restore,
     serve,
     settings,
@@ -28,7 +29,7 @@ def viewer() -> None:
 for command in (
     serve.up, serve.web, serve.work, serve.schedule,
     upkeep.catch_up_now, upkeep.retry, upkeep.reprocess, upkeep.reindex, upkeep.purge,
-    verify.verify, backup.backup, restore.restore,
+    verify.verify, backup.backup, restore.restore, drill.drill,
     storage.storage, users.users, database.database, settings.show_settings, demo.demo,
 ):  # fmt: skip
     viewer.add_command(command)
