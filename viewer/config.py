@@ -130,6 +130,7 @@ class Settings(BaseSettings):
     BACKUP_TARGETS: CommaSeparated = ()  # such as /mnt/backup; the schedule backs up to each
     BACKUP_S3_ACCESS_KEY_ID: SecretStr = SecretStr("")  # not the stores': it must not delete
     BACKUP_S3_SECRET_ACCESS_KEY: SecretStr = SecretStr("")
+    BACKUP_SSH_CONFIG: Path | None = None  # in place of ~/.ssh/config
     # hours from one scheduled backup to the next; None: 1, or 6 with a large database
     BACKUP_EVERY_HOURS: float | None = Field(default=None, gt=0, le=24)
     DRILL_SAMPLE: int = Field(default=200, ge=1, le=1_000_000)  # originals that a drill opens
@@ -150,7 +151,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("DATA_DIR", "MEDIA_ROOT")
+    @field_validator("DATA_DIR", "MEDIA_ROOT", "BACKUP_SSH_CONFIG")
     @classmethod
     def _real_path(cls, value: Path | None) -> Path | None:
         return None if value is None else _absolute(value)
@@ -232,8 +233,10 @@ class Settings(BaseSettings):
     def _known_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Whether it is there is asked at each run: a disk that is away must not stop the start.
         for target in value:
-            if not target.removeprefix("folder:").startswith("/") and not target.startswith("s3:"):
-                raise ValueError(f"{target!r} is not the absolute path of a folder, nor s3://…")
+            if not target.removeprefix("folder:").startswith(("/", "s3:", "ssh:")):
+                raise ValueError(
+                    f"{target!r} is not the absolute path of a folder, nor s3://… or ssh://…"
+                )
         try:
             return tuple(dict.fromkeys(storage.normalise(target) for target in value))
         except storage.UnknownStore as trouble:  # its words show no secret of an address

@@ -15,6 +15,8 @@ from viewer.storage.disk import fsync_file, fsync_folder
 from viewer.storage.folder import Folder
 from viewer.storage.probe import probe
 from viewer.storage.s3_address import Credentials, S3Address
+from viewer.storage.ssh import SSH
+from viewer.storage.ssh_address import SSHAddress
 from viewer.storage.store import (
     MARKER,
     Missing,
@@ -30,6 +32,7 @@ from viewer.storage.store import (
 from viewer.storage.workspace import Part, Spool, Workspace, decoder_workspace, make_durable
 
 __all__ = [
+    "SSH",
     "Checksum",
     "Credentials",
     "Missing",
@@ -37,6 +40,7 @@ __all__ = [
     "Opened",
     "Part",
     "S3Address",
+    "SSHAddress",
     "Spool",
     "Stat",
     "StorageError",
@@ -91,8 +95,10 @@ def normalise(url: str) -> str:
     scheme, _, place = url.partition(":")
     if scheme == "s3":
         return str(S3Address.read(url))
+    if scheme == "ssh":
+        return str(SSHAddress.read(url))
     if scheme != "folder":
-        raise UnknownStore(f"This version knows folder: and s3:, not {scheme}:")
+        raise UnknownStore(f"This version knows folder:, s3: and ssh:, not {scheme}:")
     if not Path(place).is_absolute():
         raise UnknownStore(f"{url} names no absolute path.")
     return f"folder:{Path(place)}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.support.object_stores import ObjectStore
+from tests.support.ssh_hosts import SSHHost
 from tests.upkeep.backup.conftest import overwrite
 
 
@@ -42,6 +43,17 @@ class InFolder:
 
     def remove(self, key: str) -> None:
         (self.path / key).unlink()
+
+
+@dataclass
+class OverSSH(InFolder):
+    """The other host is this one: its folder can be looked into directly."""
+
+    host: SSHHost
+
+    @property
+    def url(self) -> str:
+        return self.host.url(self.path)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from flask import Flask
 
 from tests.support.object_stores import CREDENTIALS
 from tests.upkeep.backup.conftest import At, checked_by_sha256sum, hash_of, losses, newest
-from tests.upkeep.backup.kinds import InBucket, InFolder, Kind
+from tests.upkeep.backup.kinds import InBucket, InFolder, Kind, OverSSH
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, RegisteredStore
 from viewer.office import trash
@@ -24,17 +24,21 @@ State = MediaAttachment.State
 
 
 @pytest.fixture
-def settings(settings):
+def settings(request, settings):
+    if "ssh" in request.node.callspec.id:
+        settings["BACKUP_SSH_CONFIG"] = request.getfixturevalue("ssh_host").config
     return settings | {
         "BACKUP_S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
         "BACKUP_S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
     }
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", pytest.param("ssh", marks=pytest.mark.proof)])
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
     if request.param == "folder":
         return InFolder(tmp_path / "backup")
+    if request.param == "ssh":
+        return OverSSH(tmp_path / "backup", request.getfixturevalue("ssh_host"))
     server = request.getfixturevalue("object_store")
     bucket = request.getfixturevalue("shared_bucket")
     return InBucket(server, bucket, f"backup/{uuid.uuid4()}", tmp_path / "mirror")

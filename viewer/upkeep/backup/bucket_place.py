@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import re
-import shutil
 import uuid
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
@@ -22,13 +21,12 @@ from viewer.storage import (
     Store,
     Unavailable,
     UnsafeStore,
-    Workspace,
+    checksum,
     from_url,
 )
+from viewer.upkeep.backup import local_spool
 from viewer.upkeep.backup.place import LostTarget, Refused
-from viewer.upkeep.backup.progress import size_in_words
 
-SPOOL = "backup-spool"  # in DATA_DIR; a folder for each target
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -69,9 +67,7 @@ class BucketPlace:
         """A bucket is made by whoever pays for it."""
 
     def spool(self, target: uuid.UUID) -> Spool:
-        # A folder for each target: its next run clears away what a dead one left in it. That parts
-        # are fsynced here is not needed, and costs nothing beside their way to the bucket.
-        return Workspace(settings().data_dir / SPOOL / target.hex, self.store)
+        return local_spool.spool_of(target, self.store)
 
     def tidy(self) -> None:
         if isinstance(self.store, _Uploading):
@@ -79,12 +75,7 @@ class BucketPlace:
                 self.store.tidy(older_than=0)
 
     def check_spool(self, size: int) -> None:
-        free = shutil.disk_usage(settings().data_dir).free
-        if free < 2 * size:  # the viewer itself lives on that disk
-            raise Refused(
-                f"The disk of DATA_DIR has room for {size_in_words(free)}: too little for a copy of"
-                f" the database ({size_in_words(size)}) on its way to {self.url}."
-            )
+        local_spool.check_room(size, self.url)
 
     def free(self) -> int | None:
         return None
@@ -94,6 +85,9 @@ class BucketPlace:
 
     def forget_empty_folders(self, prefix: str) -> None:
         """There are no folders."""
+
+    def sha256(self, key: str) -> str:
+        return checksum(self.store.open(key)).sha256
 
     def reason(self, trouble: StorageError) -> str:
         words = str(trouble).replace("for photos", "for backups").removesuffix(".")

@@ -4,12 +4,13 @@ import errno
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
 from viewer.config import Settings, settings
-from viewer.storage import Spool, StorageError, Store, Workspace, fsync_folder
+from viewer.storage import Spool, StorageError, Store, Workspace, checksum, fsync_folder
 from viewer.upkeep.backup.place import Refused
 
 _WORDS = {
@@ -69,6 +70,9 @@ class FolderPlace:
         for path in (self._folder / prefix).iterdir():
             self.forget_folder(f"{prefix}{path.name}")
 
+    def sha256(self, key: str) -> str:
+        return checksum(self.store.open(key)).sha256
+
     def reason(self, trouble: StorageError) -> str:
         return str(getattr(trouble.__cause__, "strerror", None) or trouble)
 
@@ -83,21 +87,33 @@ class FolderPlace:
 
 def _check_place(folder: Path, current: Settings, *, same_filesystem: bool) -> None:
     """Raises Refused where one broken disk would take both: the original and its backup."""
-    ours = {"DATA_DIR": current.data_dir, "MEDIA_ROOT": current.media_root}
-    database = make_url(current.database_url)
-    if database.get_backend_name() == "sqlite" and not (database.database or "").startswith("file"):
-        ours["DATABASE_URL"] = Path(database.database or "").parent
+    ours = places_of_ours(current)
     folder = folder.resolve()
     for name in ("MEDIA_ROOT", "DATA_DIR"):
         place = ours[name].resolve()
         if folder.is_relative_to(place) or place.is_relative_to(folder):
             raise Refused(f"{folder} and {name} ({place}) lie in each other.")
+    if not same_filesystem:
+        check_device(_device_of(folder), folder, ours)
+
+
+def check_device(device: int, folder: Path, ours: Mapping[str, Path]) -> None:
+    """Raises Refused where this device, that of the folder, is one of ours."""
     for name, path in ours.items():
-        if not same_filesystem and _device_of(folder) == _device_of(path.resolve()):
+        if device == _device_of(path.resolve()):
             raise Refused(
                 f"{folder} is on the same file system as {name} ({path}): one broken disk would"
                 " take both. Is the disk of the backup mounted? --same-filesystem does it anyway."
             )
+
+
+def places_of_ours(current: Settings) -> dict[str, Path]:
+    """The folders with what is backed up, by the settings that name them."""
+    ours = {"DATA_DIR": current.data_dir, "MEDIA_ROOT": current.media_root}
+    database = make_url(current.database_url)
+    if database.get_backend_name() == "sqlite" and not (database.database or "").startswith("file"):
+        ours["DATABASE_URL"] = Path(database.database or "").parent
+    return ours
 
 
 def _device_of(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Where a target is: what differs between a folder on a disk and a bucket in S3.
+"""Where a target is: what differs between a folder on a disk, a bucket in S3 and another host.
 
 TargetError
   Refused        it must not be used; nothing was written
@@ -57,6 +57,10 @@ class Place(Protocol):
 
     def free(self) -> int | None:
         """The bytes for which it has room; None where nobody knows."""
+        ...
+
+    def sha256(self, key: str) -> str:
+        """The SHA-256 of all bytes of a file, as they are now. Raises Missing, Unavailable."""
         ...
 
     def forget_folder(self, prefix: str) -> None:

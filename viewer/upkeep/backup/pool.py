@@ -14,7 +14,7 @@ from viewer.failpoint import failpoint
 from viewer.holdings import WrongSize
 from viewer.models import MediaAttachment
 from viewer.office import trash
-from viewer.storage import Missing, Occupied, Opened, Part, StorageError, Unavailable, checksum
+from viewer.storage import Missing, Occupied, Opened, Part, StorageError, Unavailable
 from viewer.upkeep.backup.listing import File
 from viewer.upkeep.backup.snapshots import POOL
 from viewer.upkeep.backup.target import Target
@@ -80,7 +80,7 @@ def bring(target: Target, number: int, file: File) -> Outcome:
 def hash_in_pool(target: Target, file: File) -> str | None:
     """Raises Unavailable."""
     try:
-        return checksum(target.store.open(POOL + file.key)).sha256
+        return target.sha256(POOL + file.key)
     except Missing:
         return None
 

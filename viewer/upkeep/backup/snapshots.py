@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from viewer.failpoint import failpoint
-from viewer.storage import Missing, Opened, StorageError, checksum
+from viewer.storage import Missing, Opened, StorageError
 from viewer.upkeep.backup.target import Target
 
 PREFIX = "snapshots/"
@@ -244,7 +244,7 @@ def check_files(target: Target, snapshot: Snapshot) -> None:
         (snapshot.sums, snapshot.facts["list"]),
     ):
         try:
-            found = checksum(target.store.open(key)).sha256
+            found = target.sha256(key)
         except Missing:
             found = ""
         if found != expected["sha256"]:

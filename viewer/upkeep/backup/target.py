@@ -16,6 +16,7 @@ from viewer.upkeep import runs
 from viewer.upkeep.backup.bucket_place import BucketPlace
 from viewer.upkeep.backup.folder_place import FolderPlace
 from viewer.upkeep.backup.place import MARKER, LostTarget, Place, Refused, TargetError
+from viewer.upkeep.backup.ssh_place import SSHPlace
 
 __all__ = [
     "MARKER",
@@ -63,6 +64,10 @@ class Target:
         """Clear away what dead runs left half-written. Only under the lease."""
         self.spool.tidy(older_than=0)
         self.place.tidy()
+
+    def sha256(self, key: str) -> str:
+        """The SHA-256 of all bytes of a file, as they are now. Raises Missing, Unavailable."""
+        return self.place.sha256(key)
 
     def forget_folder(self, prefix: str) -> None:
         """Remove what is left of a folder whose files are gone, where there are folders."""
@@ -140,6 +145,8 @@ def _place_at(url: str) -> Place:
     if url.startswith("s3:"):
         key = settings().backup_s3_credentials
         return BucketPlace(url, from_url(url, marker=MARKER, credentials=key))
+    if url.startswith("ssh:"):
+        return SSHPlace(url)
     return FolderPlace(url, from_url(url, marker=MARKER))
 
 
