@@ -36,7 +36,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.routing import Rule
 
 from tests.payloads import Message, signed
-from tests.support import object_stores, servers
+from tests.support import object_stores, servers, ssh_hosts
 from tests.support.conversations import attach as attach
 from tests.support.conversations import talk as talk
 from tests.support.hosts import up as up
@@ -161,6 +161,13 @@ def object_store() -> Iterator[object_stores.ObjectStore]:
 def shared_bucket(object_store: object_stores.ObjectStore) -> str:
     """For tests that are content with a prefix of their own."""
     return object_store.new_bucket()
+
+
+@pytest.fixture(scope="session")
+def ssh_host() -> Iterator[ssh_hosts.SSHHost]:
+    """Another host, one for all tests."""
+    with ssh_hosts.running_sshd() as host:
+        yield host
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,11 @@ from tests.support.object_stores import CREDENTIALS
 from tests.support.stored_files import place
 from viewer import storage
 from viewer.storage import (
+    SSH,
     Missing,
     Occupied,
     Spool,
+    SSHAddress,
     Stat,
     Store,
     Unavailable,
@@ -35,14 +37,28 @@ ASIDE = "quarantine/photo.jpg"
 
 
 # A new backend is one more: the address of an empty store.
-@pytest.fixture(params=["folder", "folder without hard links", "s3"])
+@pytest.fixture(
+    params=[
+        "folder",
+        "folder without hard links",
+        "s3",
+        pytest.param("ssh", marks=pytest.mark.proof),
+    ]
+)
 def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "folder without hard links":
         without_hard_links(monkeypatch)
     if request.param.startswith("folder"):
         return f"folder:{tmp_path / 'media'}"
+    if request.param == "ssh":
+        host = request.getfixturevalue("ssh_host")
+        request.getfixturevalue("monkeypatch").setitem(_ssh, "config", host.config)
+        return str(host.url(tmp_path / "media"))
     bucket = request.getfixturevalue("shared_bucket")
     return str(request.getfixturevalue("object_store").address(bucket, f"test/{uuid.uuid4()}"))
+
+
+_ssh: dict[str, Path] = {}  # the configuration of the client
 
 
 def without_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +71,8 @@ def without_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def at(address: str) -> Store:
+    if address.startswith("ssh:"):
+        return SSH(SSHAddress.read(address), _ssh["config"])
     return from_url(address, credentials=CREDENTIALS)
 
 

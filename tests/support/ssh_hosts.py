@@ -48,7 +48,7 @@ def running_sshd() -> Iterator[SSHHost]:
             f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder / 'host'}\nPidFile none\n"
             f"AuthorizedKeysFile {folder / 'user.pub'}\nStrictModes no\nUsePAM no\n"
             f"PasswordAuthentication no\nPermitRootLogin prohibit-password\n"
-            f"SetEnv PATH={folder / 'bin'}:/usr/bin:/bin\n"
+            f"SetEnv PATH={folder / 'bin'}:/usr/bin:/bin HOME={folder}\n"  # no .bashrc
         )
         client.write_text(
             f"IdentityFile {folder / 'user'}\nIdentitiesOnly yes\n"

@@ -22,7 +22,13 @@ from viewer.storage.store import MARKER, Missing, Occupied, Stat, Unavailable
 _INCOMING = ".incoming"
 _CHUNK = 1024 * 1024  # bytes
 _LISTING = 3600.0  # seconds for a list of all files
-_OCCUPIED, _AWAY, _OTHER, _MISSING, _DAMAGED = 41, 42, 43, 44, 45  # statuses of our scripts
+# Statuses of our scripts.
+_OCCUPIED, _AWAY, _OTHER, _MISSING, _DAMAGED, _ABSENT, _UNMARKED = range(41, 48)
+_AWAY_WORDS = {
+    _AWAY: "is not there: is its disk mounted?",
+    _OTHER: "belongs to another database.",
+    _UNMARKED: "has no marker: is its disk mounted?",
+}
 
 # A new folder is durable once each of its parents is.
 _FUNCTIONS = """
@@ -30,19 +36,19 @@ folder() { [ -d "$1" ] || { mkdir -p "$1" && f=$1 && while [ "$f" != . ]; do
     f=$(dirname "$f"); sync "$f" || return 1; done; } }
 """
 _PLACE = """
-[ ! -e {key} ] || exit 41
+[ ! -e {key} ] || exit {occupied}
 folder {parent} && folder ./.incoming || exit 1
 trap 'rm -f {part}' EXIT
 cat > {part} || exit 1
-[ "$(sha256sum < {part})" = "{sha256}  -" ] || exit 45
+[ "$(sha256sum < {part})" = "{sha256}  -" ] || exit {damaged}
 chmod {mode} {part} && sync {part} || exit 1
-ln {part} {key} || {{ [ -e {key} ] && exit 41; exit 1; }}
+ln {part} {key} || {{ [ -e {key} ] && exit {occupied}; exit 1; }}
 sync {parent}
 """
 _MOVE = """
-[ -e {source} ] || {{ [ -e {target} ] && exit 0; exit 44; }}
+[ -e {source} ] || {{ [ -e {target} ] && exit 0; exit {missing}; }}
 folder {parent} || exit 1
-ln {source} {target} 2> /dev/null || [ {source} -ef {target} ] || exit 41
+ln {source} {target} 2> /dev/null || [ {source} -ef {target} ] || exit {occupied}
 sync {parent} && rm -f {source} && sync {old_parent}
 """
 _MARK = """
@@ -65,7 +71,7 @@ class SSHFile(io.BufferedIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = self._left if size is None or size < 0 else min(size, self._left)
-        found = self._running.output.read(wanted) if wanted else b""
+        found = self._running.read(wanted)
         if len(found) < wanted:
             self._running.finish()
             raise Unavailable("The connection breaks off in the middle of a file.")
@@ -120,7 +126,7 @@ class SSH:
         try:
             self._run("")
         except Unavailable as trouble:
-            return str(trouble)
+            return None if _is_absent(trouble) else str(trouble)
         return None
 
     def is_away(self) -> bool:
@@ -133,9 +139,10 @@ class SSH:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             mode = f"{part.stat().st_mode & 0o777:o}"
         words = {"key": _path(key), "parent": _parent(key), "sha256": sha256, "mode": mode}
-        script = _PLACE.format(part=f"./{_INCOMING}/{uuid.uuid4()}", **words)
+        statuses = {"occupied": _OCCUPIED, "damaged": _DAMAGED}
+        script = _PLACE.format(part=f"./{_INCOMING}/{uuid.uuid4()}", **words, **statuses)
         try:
-            self._run(script, part)
+            self._run(script, part, makes=True)
         except Failed as failed:
             if failed.status == _OCCUPIED:
                 raise Occupied(f"{key} exists already") from None
@@ -156,7 +163,7 @@ class SSH:
         running = self._shell.start(self._proven(script))
         with contextlib.ExitStack() as unless_opened:
             unless_opened.callback(running.close)
-            size = running.output.readline()
+            size = running.read_line()
             if not size.endswith(b"\n"):
                 with self._missing(key):
                     self._finish(running)
@@ -188,17 +195,22 @@ class SSH:
         with self._shell.running(self._proven(script)) as running:
             running.allow(_LISTING)
             rest = b""
-            while chunk := running.output.read(_CHUNK):
+            while chunk := running.read(_CHUNK):
                 *lines, rest = (rest + chunk).split(b"\0")
                 for line in lines:
                     size, _, path = line.decode(errors="replace").partition(" ./")
                     if is_key(path) and path.startswith(prefix):
                         yield path, int(size)
-            self._finish(running)
+            try:
+                self._finish(running)
+            except Failed as failed:
+                if not _is_absent(failed):
+                    raise
 
     def move(self, key: str, to: str) -> None:
         words = {"source": _path(key), "target": _path(to)}
-        script = _MOVE.format(parent=_parent(to), old_parent=_parent(key), **words)
+        words |= {"parent": _parent(to), "old_parent": _parent(key)}
+        script = _MOVE.format(occupied=_OCCUPIED, missing=_MISSING, **words)
         try:
             with self._missing(key):
                 self._run(script)
@@ -208,7 +220,11 @@ class SSH:
             raise
 
     def remove(self, key: str) -> None:
-        self._run(f"rm -f {_path(key)}")
+        try:
+            self._run(f"rm -f {_path(key)}")
+        except Failed as failed:
+            if not _is_absent(failed):
+                raise
 
     def handoff(self, key: str) -> str | None:
         check_key(key)
@@ -253,41 +269,51 @@ class SSH:
         )
         return self._shell.run(script).decode().splitlines()
 
-    def _run(self, script: str, stdin: Path | None = None) -> bytes:
-        with self._shell.running(self._proven(script), stdin) as running:
-            output = running.output.read()
+    def _run(self, script: str, stdin: Path | None = None, *, makes: bool = False) -> bytes:
+        with self._shell.running(self._proven(script, makes=makes), stdin) as running:
+            output = running.read_all()
             self._finish(running)
             return output
 
-    def _proven(self, script: str) -> str:
+    def _proven(self, script: str, *, makes: bool = False) -> str:
         """The script, after a look whether this is the expected folder."""
-        return f"cd {self._root} 2> /dev/null || exit {_AWAY}; {self._check()}{_FUNCTIONS}{script}"
+        enter = f"cd {self._root} 2> /dev/null || exit {_AWAY}"
+        if self._expected is None:  # before the first start: the folder need not be there
+            absent = f"mkdir -p {self._root}" if makes else f"exit {_ABSENT}"
+            enter = f"[ -e {self._root} ] || {absent}; {enter}"
+        return f"{enter}; {self._check()}{_FUNCTIONS}{script}"
 
     def _check(self) -> str:
         if self._expected is None:
             return f"[ ! -e {self._marker} ] || exit {_OTHER}; "
         expected = shlex.quote(self._expected)
-        return f'[ "$(cat {self._marker} 2> /dev/null)" = {expected} ] || exit {_OTHER}; '
+        found = f"[ -e {self._marker} ] || exit {_UNMARKED}; "
+        return f'{found}[ "$(cat {self._marker})" = {expected} ] || exit {_OTHER}; '
 
     def _finish(self, running: Running) -> None:
         try:
             running.finish()
         except Failed as failed:
-            if failed.status in (_AWAY, _OTHER):
-                raise Unavailable(
-                    f"{self._address.path} on {self._address.host} is not the expected folder: is"
-                    " its disk mounted?"
-                ) from None
-            raise
+            words = _AWAY_WORDS.get(failed.status)
+            if words is None:
+                raise
+            where = f"{self._address.path} on {self._address.host}"
+            raise Unavailable(f"{where} {words}") from None
 
     @contextlib.contextmanager
     def _missing(self, key: str) -> Iterator[None]:
         try:
             yield
         except Failed as failed:
+            if _is_absent(failed) or (failed.status == _MISSING and self._is_nothing()):
+                # Nothing is expected before the first start: then an empty folder proves nothing.
+                raise Unavailable(f"{self.address} is empty: is its disk mounted?") from None
             if failed.status == _MISSING:
                 raise Missing(f"{key} is not there") from None
             raise
+
+    def _is_nothing(self) -> bool:
+        return self._expected is None and self.is_empty()
 
 
 def _path(key: str) -> str:
@@ -300,3 +326,8 @@ def _parent(key: str) -> str:
 
 def _is_file(path: str) -> str:
     return f"[ -f {path} ] && [ ! -L {path} ] || exit {_MISSING}"
+
+
+def _is_absent(trouble: Unavailable) -> bool:
+    """Whether a store that expects nothing is not there at all."""
+    return isinstance(trouble, Failed) and trouble.status == _ABSENT

@@ -5,11 +5,12 @@ import contextlib
 import functools
 import logging
 import os
+import select
 import shlex
 import shutil
 import subprocess
 import tempfile
-import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 CALL = 60.0  # seconds for a script
 SLOWEST = 100_000.0  # bytes a second; a script that carries bytes gets that much longer
+_CHUNK = 1024 * 1024  # bytes
 _PERSIST = 60  # seconds for which the connection stays open after the last script
 _CANNOT_CONNECT = 255  # ssh's own status
 
@@ -38,43 +40,71 @@ class Running:
 
     def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes], host: str) -> None:
         assert process.stdout is not None  # noqa: S101 - for the type checker
-        self.output: IO[bytes] = process.stdout
+        self._output = process.stdout
         self._process = process
         self._errors = errors
         self._host = host
-        self._timer: threading.Timer | None = None
+        self._ready = select.poll()
+        self._ready.register(self._output, select.POLLIN)
+        self._rest = b""
         self.allow(CALL)
 
     def allow(self, seconds: float) -> None:
-        """End it after so many seconds from now."""
-        if self._timer:
-            self._timer.cancel()
-        self._timer = threading.Timer(seconds, self._process.kill)
-        self._timer.daemon = True
-        self._timer.start()
+        """It must end within so many seconds from now."""
+        self._deadline = time.monotonic() + seconds
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, fewer only at the end. Raises Unavailable."""
+        pieces, missing = [self._rest], size - len(self._rest)
+        while missing > 0 and (piece := self._receive()):
+            pieces.append(piece)
+            missing -= len(piece)
+        found = b"".join(pieces)
+        self._rest = found[size:]
+        return found[:size]
+
+    def read_line(self) -> bytes:
+        """The bytes up to the next line break, fewer only at the end. Raises Unavailable."""
+        while b"\n" not in self._rest and (piece := self._receive()):
+            self._rest += piece
+        line, end, self._rest = self._rest.partition(b"\n")
+        return line + end
+
+    def read_all(self) -> bytes:
+        """All that is left. Raises Unavailable."""
+        return b"".join(iter(lambda: self.read(_CHUNK), b""))
 
     def finish(self) -> None:
-        """Wait for its end. Raises Failed."""
-        status = self._process.wait()
+        """Wait for its end. Raises Failed, Unavailable."""
+        try:
+            status = self._process.wait(max(0.0, self._deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise self._late() from None
         if status:
             self._errors.seek(0)
             raise Failed(status, self._say(status, self._errors.read(20_000)))
 
     def close(self) -> None:
         """End it, however far it is. Idempotent."""
-        if self._timer:
-            self._timer.cancel()
         self._process.kill()
         self._process.wait()
-        self.output.close()
+        self._output.close()
         self._errors.close()
+
+    def _receive(self) -> bytes:
+        # Killing ssh would end no waiting for it: the connection, which is shared, has its output.
+        left = max(0.0, self._deadline - time.monotonic())
+        if not self._ready.poll(left * 1000):
+            raise self._late()
+        return os.read(self._output.fileno(), _CHUNK)
+
+    def _late(self) -> Unavailable:
+        return Unavailable(f"{self._host} does not answer in time.")
 
     def _say(self, status: int, errors: bytes) -> str:
         words = errors.decode(errors="replace").strip().rpartition("\n")[2].strip()
         if status == _CANNOT_CONNECT:
             return f"{self._host} cannot be reached over ssh ({words or 'without a word'})."
-        if status < 0:
-            return f"{self._host} does not answer in time."
         return f"{self._host} says: {words or f'status {status}'}"
 
 
@@ -92,7 +122,7 @@ class Shell:
     def run(self, script: str, stdin: Path | None = None) -> bytes:
         """The output of a script, which may read this file. Raises Failed, Unavailable."""
         with self.running(script, stdin) as running:
-            output = running.output.read()
+            output = running.read_all()
             running.finish()
             return output
 
@@ -116,6 +146,7 @@ class Shell:
                     stdin=source or subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=errors,
+                    bufsize=0,
                     start_new_session=True,
                 )
         except OSError as error:

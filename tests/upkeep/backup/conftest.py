@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 from flask import Flask
 
 from tests.support import stored_files
-from tests.support.ssh_hosts import SSHHost, running_sshd
 from viewer.models import MediaAttachment
 from viewer.upkeep.backup import record, snapshots
 from viewer.upkeep.backup import target as targets
@@ -31,13 +30,6 @@ def settings(settings: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 def place(tmp_path: Path) -> Path:
     """Where the backup goes. Nothing is there yet."""
     return tmp_path / "backup"
-
-
-@pytest.fixture(scope="session")
-def ssh_host() -> Iterator[SSHHost]:
-    """Another host, one for all tests."""
-    with running_sshd() as host:
-        yield host
 
 
 @pytest.fixture

@@ -1,26 +1,14 @@
 """A drill restores a backup for real and opens photos in it; whatever is not right makes it red."""
 
-import json
-import shutil
-import socket
-import threading
-from datetime import timedelta
-
 import psycopg
-import pytest
 
 from tests.conftest import BOTH
-from tests.support.children import in_child
 from tests.support.pictures import noise
-from tests.upkeep.backup.conftest import newest, overwrite
-from viewer import failpoint
-from viewer.extensions import db, now
-from viewer.models import MediaAttachment, RegisteredStore, UpkeepRun, User
+from viewer.extensions import db
+from viewer.models import MediaAttachment, UpkeepRun, User
 from viewer.upkeep import runs
 from viewer.upkeep.backup import retention
 from viewer.upkeep.backup import target as targets
-from viewer.upkeep.drill import scheduled, scratch, visit
-from viewer.upkeep.drill.scratch import Busy
 
 State = MediaAttachment.State
 
