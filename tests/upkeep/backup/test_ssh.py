@@ -76,7 +76,7 @@ def test_k36_this_host_by_another_name_is_refused_beside_the_originals(keep, bac
     keep()
     result = back_up(same_filesystem=False)
 
-    assert result.is_refused
+    assert result.has_failed
     assert "is on the same file system as" in result.words
     assert not place.exists()
 
@@ -110,7 +110,7 @@ def test_a_host_without_a_program_that_we_need_is_refused_by_name(
 
     result = back_up()
 
-    assert result.is_refused
+    assert result.has_failed
     assert "lacks GNU's find -printf" in result.words
     assert not place.exists()
 
