@@ -37,6 +37,15 @@ def alarms() -> dict[str, Level]:
     return {one.name: one.level for one in found if one.name.startswith("backup_")}
 
 
+def drilled(url=A, outcome=runs.Outcome.GOOD, words="Snapshot 1 restored."):
+    runs.finish(runs.begin(runs.Kind.DRILL, url), outcome, words, {}, snapshot=1)
+
+
+def drill_alarms() -> dict[str, Level]:
+    found = health.read_health(None, None).alarms
+    return {one.name: one.level for one in found if one.name.startswith("drill_")}
+
+
 def grow_old(age: timedelta) -> None:
     """The viewer was installed so long ago."""
     db.session.execute(sa.update(RegisteredStore).values(created_at=now() - age))
@@ -110,6 +119,52 @@ def test_the_monitor_hears_of_no_path(app, client):
     assert "/mnt" not in answer.text
 
 
+# --- Proven --------------------------------------------------------------------------------
+
+
+def test_a_backup_that_no_drill_restored_yet_wants_attention(app):
+    before = drill_alarms()
+    ended(A)
+
+    assert (before, drill_alarms()) == ({}, {"drill_late": Level.ATTENTION})
+
+
+def test_a_proven_backup_is_no_alarm_for_eight_days(app, time_machine_at):
+    ended(A)
+    ended(B)
+    drilled(A)
+    drilled(B)
+    fresh = drill_alarms()
+    with time_machine_at(now() + 8.1 * DAY):
+        old = drill_alarms()
+
+    assert (fresh, old) == ({}, {"drill_late": Level.BROKEN})
+
+
+def test_a_drill_that_could_not_restore_is_an_alarm_until_one_can(app):
+    ended(A)
+    ended(B)
+    drilled(B)
+    drilled(A)
+    drilled(A, runs.Outcome.BAD)
+    red = drill_alarms()
+    drilled(A)
+
+    assert (red, drill_alarms()) == ({"drill_bad": Level.BROKEN}, {})
+
+
+def test_page_and_metrics_say_what_was_proven(app, client):
+    ended(A)
+    drilled(A, words="Snapshot 1 restored: 3 originals in the backup.")
+
+    page = re.sub(r"\s+", " ", client.get("/status").text)
+    metrics = client.get("/metrics").text
+
+    assert "Snapshot 1 restored: 3 originals in the backup." in page
+    assert "Proven to restore</dt><dd><time" in page
+    assert f'viewer_drill_age_seconds{{target="{A}"}}' in metrics
+
+
 # --- In two places -------------------------------------------------------------------------
 
 
@@ -172,7 +227,7 @@ def test_a_backup_that_ends_unexpectedly_is_shown(app, client, monkeypatch):
         raise ZeroDivisionError
 
     monkeypatch.setattr(scheduled, "run", broken)
-    [task, _] = schedule.backup_definitions()
+    [task, *_] = schedule.backup_definitions()
     schedule.do_if_due(task, "test")
 
     assert "ZeroDivisionError in test_backup_alarms.py" in client.get("/status").text

@@ -150,6 +150,16 @@ def metrics() -> Response:
         },
         "target",
     )
+    gauge(
+        "drill_age_seconds",
+        "Since a drill last restored the backup of a target",
+        {
+            target.url: (moment - target.proven_at).total_seconds()
+            for target in targets
+            if target.proven_at
+        },
+        "target",
+    )
     gauge("backup_files", "Covered", {target.url: target.files for target in targets}, "target")
     gauge("disk_free_bytes", "Free", {disk.name: disk.free for disk in found.disks}, "disk")
     gauge("disk_size_bytes", "Size", {disk.name: disk.total for disk in found.disks}, "disk")

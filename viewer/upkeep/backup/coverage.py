@@ -12,7 +12,9 @@ from viewer.models import RegisteredStore, UpkeepRun
 from viewer.models.scheduled_tasks import SKEW
 
 LATE = timedelta(hours=26)  # without a verified backup
+UNPROVEN = timedelta(days=8)  # without a drill that restored one
 
+Kind = UpkeepRun.Kind
 Outcome = UpkeepRun.Outcome
 
 
@@ -25,10 +27,22 @@ class TargetState:
     last: UpkeepRun | None  # that ended, however
     compared: UpkeepRun | None  # the newest that did its work, whatever it found
     verified: UpkeepRun | None  # the newest good one
+    drill: UpkeepRun | None  # the newest that ended, however
+    proven: UpkeepRun | None  # the newest good drill
 
     @property
     def verified_at(self) -> datetime | None:
         return self.verified.ended_at if self.verified else None
+
+    @property
+    def proven_at(self) -> datetime | None:
+        """When a drill restored the backup last."""
+        return self.proven.ended_at if self.proven else None
+
+    @property
+    def is_disproven(self) -> bool:
+        """Whether the last drill could not restore the backup."""
+        return self.drill is not None and self.drill.outcome is not Outcome.GOOD
 
     @property
     def files(self) -> int:
@@ -90,6 +104,21 @@ class Overview:
         """Whether for 26 hours no backup was verified, by the schedule, cron or hand."""
         return self.verified_at is None or self.verified_at < moment - LATE
 
+    @property
+    def proven_at(self) -> datetime | None:
+        """When there was last a proven backup, wherever."""
+        return max((one.proven_at for one in self.targets if one.proven_at), default=None)
+
+    def unproven(self, moment: datetime) -> list[TargetState]:
+        """Targets of the settings with a verified backup that no drill restored for eight days."""
+        return [
+            one
+            for one in self.targets
+            if one.is_configured
+            and one.verified
+            and (one.proven_at is None or one.proven_at < moment - UNPROVEN)
+        ]
+
     def late(self, moment: datetime) -> list[TargetState]:
         """Targets of the settings without a verified backup for 26 hours."""
         return [one for one in self.targets if one.is_configured and one.is_late(moment)]
@@ -97,40 +126,52 @@ class Overview:
 
 def read() -> Overview:
     """Runs of a clock that was ahead do not count."""
+    newest: dict[tuple[Kind, str, Outcome | None], UpkeepRun] = {}
+    for run in _newest_runs():
+        newest[run.kind, run.subject, run.outcome] = newest[run.kind, run.subject, None] = run
+
+    def state_of(url: str) -> TargetState:
+        good, bad = (newest.get((Kind.BACKUP, url, one)) for one in (Outcome.GOOD, Outcome.BAD))
+        return TargetState(
+            url,
+            url in configured,
+            newest.get((Kind.BACKUP, url, None)),
+            max(filter(None, (good, bad)), key=lambda run: run.started_at, default=None),
+            good,
+            newest.get((Kind.DRILL, url, None)),
+            newest.get((Kind.DRILL, url, Outcome.GOOD)),
+        )
+
+    configured = settings().BACKUP_TARGETS
+    backed_up = {subject for kind, subject, _ in newest if kind is Kind.BACKUP}
+    urls = [*configured, *sorted(backed_up - set(configured))]
+    return Overview(
+        [state_of(url) for url in urls],
+        db.session.scalar(sa.select(sa.func.min(RegisteredStore.created_at))),
+    )
+
+
+def _newest_runs() -> Sequence[UpkeepRun]:
+    """Of each target the newest backup and drill, and the newest of each outcome; oldest first."""
     run = UpkeepRun
     order = run.started_at.desc()
+    one = (run.kind, run.subject)
     ranked = (
         sa.select(
             run.id,
-            sa.func.row_number().over(partition_by=run.subject, order_by=order).label("of_all"),
+            sa.func.row_number().over(partition_by=one, order_by=order).label("of_all"),
             sa.func.row_number()
-            .over(partition_by=(run.subject, run.outcome), order_by=order)
+            .over(partition_by=(*one, run.outcome), order_by=order)
             .label("of_outcome"),
         )
         .where(
-            run.kind == run.Kind.BACKUP, run.ended_at.is_not(None), run.started_at <= now() + SKEW
+            run.kind.in_((Kind.BACKUP, Kind.DRILL)),
+            run.ended_at.is_not(None),
+            run.started_at <= now() + SKEW,
         )
         .subquery()
     )
-    newest = (ranked.c.of_all == 1) | (ranked.c.of_outcome == 1)
-    found = db.session.scalars(
-        sa.select(run).join(ranked, ranked.c.id == run.id).where(newest)
+    is_newest = (ranked.c.of_all == 1) | (ranked.c.of_outcome == 1)
+    return db.session.scalars(
+        sa.select(run).join(ranked, ranked.c.id == run.id).where(is_newest).order_by(run.started_at)
     ).all()
-    last: dict[str, UpkeepRun] = {}
-    compared: dict[str, UpkeepRun] = {}
-    verified: dict[str, UpkeepRun] = {}
-    for one in sorted(found, key=lambda one: one.started_at):
-        last[one.subject] = one
-        if one.outcome in (Outcome.GOOD, Outcome.BAD):
-            compared[one.subject] = one
-        if one.outcome is Outcome.GOOD:
-            verified[one.subject] = one
-    configured = settings().BACKUP_TARGETS
-    urls = [*configured, *sorted(last.keys() - set(configured))]
-    return Overview(
-        [
-            TargetState(url, url in configured, last.get(url), compared.get(url), verified.get(url))
-            for url in urls
-        ],
-        db.session.scalar(sa.select(sa.func.min(RegisteredStore.created_at))),
-    )

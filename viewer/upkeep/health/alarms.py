@@ -172,6 +172,23 @@ def _backup_healed(found: Health, _moment: datetime) -> Iterable[Alarm]:
         yield Alarm("backup_healed", Level.ATTENTION, words)
 
 
+def _drill_bad(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    if bad := sum(target.is_disproven for target in found.backups.targets):
+        words = f"The last drill could not restore the backup of {counted(bad, 'target')}."
+        yield Alarm("drill_bad", Level.BROKEN, words)
+
+
+def _drill_late(found: Health, moment: datetime) -> Iterable[Alarm]:
+    unproven = [one for one in found.backups.unproven(moment) if not one.is_disproven]
+    proven_at = [one.proven_at for one in unproven if one.proven_at]
+    if proven_at:
+        words = f"No drill has restored a backup for {_age(moment - min(proven_at))}."
+        yield Alarm("drill_late", Level.BROKEN, words)
+    elif unproven:
+        words = "No drill has restored the backup yet: nobody knows whether it comes back."
+        yield Alarm("drill_late", Level.ATTENTION, words)
+
+
 def _orphans(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.checks.orphans:
         words = f"{counted(found.checks.orphans, 'file')} in the store that no row names."
@@ -218,6 +235,8 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _verify_silent,
     _backup_mass_change,
     _backup_late,
+    _drill_bad,
+    _drill_late,
     _disk_low,
     _webhooks_silent,
     _subscription_bad,

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from viewer.extensions import db
 from viewer.intake import catch_up, rest_client
 from viewer.models import ScheduledTask
-from viewer.upkeep.backup import scheduled
+from viewer.upkeep.backup import scheduled as backups
+from viewer.upkeep.drill import scheduled as drills
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def read_tasks() -> list[WatchedTask]:
 
 def _backup_rules() -> dict[str, TaskRule]:
     """A late backup is an alarm by the age of the last verified one, whoever made that."""
-    return {
-        scheduled.task_of(url): TaskRule(f"Backup to {url}", "A backup")
-        for url in scheduled.targets()
-    }
+    rules = {}
+    for url in backups.targets():
+        rules[backups.task_of(url)] = TaskRule(f"Backup to {url}", "A backup")
+        rules[drills.task_of(url)] = TaskRule(f"Drill of {url}", "A drill")
+    return rules
