@@ -142,7 +142,7 @@ def _environment(folder: Path, database_url: str, target_url: str) -> dict[str, 
         for name, value in os.environ.items()
         if name not in Settings.model_fields
         and name not in (HOME, VARIABLE)
-        and not name.startswith("AWS_")
+        and (target_url.startswith("s3:") or not name.startswith("AWS_"))
         and not name.lower().endswith("_proxy")
     }
     made = {
@@ -154,9 +154,12 @@ def _environment(folder: Path, database_url: str, target_url: str) -> dict[str, 
         "SECRET_KEY": secrets.token_hex(32),
         "LOG_LEVEL": "WARNING",
     }
-    if not target_url.startswith("folder:") and current.s3_credentials:
-        made["S3_ACCESS_KEY_ID"] = current.S3_ACCESS_KEY_ID.get_secret_value()
-        made["S3_SECRET_ACCESS_KEY"] = current.S3_SECRET_ACCESS_KEY.get_secret_value()
+    # What reaches the target, and nothing else of ours.
+    if target_url.startswith("s3:") and current.backup_s3_credentials:
+        made["BACKUP_S3_ACCESS_KEY_ID"] = current.BACKUP_S3_ACCESS_KEY_ID.get_secret_value()
+        made["BACKUP_S3_SECRET_ACCESS_KEY"] = current.BACKUP_S3_SECRET_ACCESS_KEY.get_secret_value()
+    if target_url.startswith("ssh:") and current.BACKUP_SSH_CONFIG:
+        made["BACKUP_SSH_CONFIG"] = str(current.BACKUP_SSH_CONFIG)
     return inherited | made
 
 
