@@ -1,8 +1,6 @@
 """What every store promises. Each backend runs through the same tests, made by its address."""
 
-import errno
 import hashlib
-import os
 import subprocess
 import sys
 import threading
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.crowds import run_all
+from tests.support.file_systems import without_hard_links
 from tests.support.object_stores import CREDENTIALS
 from tests.support.stored_files import place
 from viewer import storage
@@ -59,15 +58,6 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 
 _ssh: dict[str, Path] = {}  # the configuration of the client
-
-
-def without_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on exFAT, which the machines of the tests cannot mount."""
-
-    def link(*_words: object, **_named: object) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(os, "link", link)
 
 
 def at(address: str) -> Store:
