@@ -9,8 +9,7 @@ from tests.upkeep.backup.conftest import At
 from viewer.upkeep.backup.listing import Listing
 
 
-def test_a_list_leaves_no_file_also_if_its_process_is_killed(keep, back_up, tmp_path):
-    """It has no name while it is used: nobody has to clear it away."""
+def test_a_list_has_no_name_that_a_killed_process_could_leave(keep, back_up, tmp_path):
     keep()
     seen = []
 

@@ -88,7 +88,9 @@ class Listing:
 
     def __init__(self) -> None:
         # Not a temporary database of SQLite's own: some builds keep those in memory, whole.
-        descriptor, path = tempfile.mkstemp(prefix=".backup-", dir=settings().data_dir)
+        folder = settings().data_dir
+        is_ours = os.access(folder, os.W_OK)  # else the backup has a user of its own
+        descriptor, path = tempfile.mkstemp(prefix=".backup-", dir=folder if is_ours else None)
         os.close(descriptor)
         try:
             self._db = sqlite_driver.connect(path, isolation_level=None)
