@@ -81,6 +81,7 @@ def test_only_missing_brings_back_what_a_viewer_lost(kept, console, place, tmp_p
     assert console("verify", "--all").returncode == 0
 
 
+@pytest.mark.proof
 def test_a_new_disk_for_the_photos(kept, console, place, tmp_path):
     console("restore", "--from", str(place))
     shutil.rmtree(tmp_path / "var" / "media")
@@ -93,6 +94,7 @@ def test_a_new_disk_for_the_photos(kept, console, place, tmp_path):
     assert (done.returncode, done.stdout) == (0, "3 originals read, 3 brought back.\n")
 
 
+@pytest.mark.proof
 def test_only_the_database_is_lost(kept, console, place, tmp_path):
     console("restore", "--from", str(place))
     (tmp_path / "var" / "viewer.db").unlink()
@@ -120,3 +122,17 @@ def test_what_cannot_be_is_refused_with_2(words, said, console):
 
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_a_drill_proves_the_backup_or_is_red(kept, console, place, tmp_path):
+    console("restore", "--from", str(place))
+
+    proven = console("drill", "--from", str(place))
+    overwrite(place / "media" / kept[0].file_path, b"flipped")
+    red = console("drill", "--from", str(place), "--full")
+
+    assert (proven.returncode, "3 of them opened and right" in proven.stdout) == (0, True)
+    assert red.returncode == 1
+    assert f"wrong in the backup: {kept[0].file_path}" in red.stderr
+    assert console("drill").returncode == 2  # there is no target
+    assert not (tmp_path / "var" / "drill").exists()

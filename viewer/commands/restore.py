@@ -11,7 +11,7 @@ from viewer import create_app, holdings, host_lock
 from viewer.commands.backup import absolute
 from viewer.commands.bars import Bars
 from viewer.commands.context import PROBLEMS, in_one_sentence, opened_app
-from viewer.config import read, settings
+from viewer.config import Settings, read, settings
 from viewer.extensions import db
 from viewer.storage import StorageError
 from viewer.upkeep import adoption, schema
@@ -31,7 +31,8 @@ NAMED = 20  # bad files
 @click.option("--keep-files", is_flag=True, help="MEDIA_ROOT survived; the database is lost.")
 @click.option("--into-folder", is_flag=True, help="Also the originals that were in S3.")
 @click.option("--new-disk", is_flag=True, help="MEDIA_ROOT is empty: its disk was replaced.")
-@click.option("--sample", type=click.File("r"), hidden=True)  # keys, one a line: for a drill
+@click.option("--drill", is_flag=True, hidden=True)  # all into the folder, and nobody goes on
+@click.option("--sample", type=click.File("r"), hidden=True)  # of a drill: keys, one a line
 def restore(
     source: str,
     snapshot: int | None,
@@ -39,6 +40,7 @@ def restore(
     keep_files: bool,
     into_folder: bool,
     new_disk: bool,
+    drill: bool,
     sample: TextIO | None,
 ) -> None:
     """Restore database and originals from a backup onto an empty machine.
@@ -50,17 +52,20 @@ def restore(
         raise click.UsageError("--only-missing goes with --from and --new-disk alone")
     if new_disk and not only_missing:
         raise click.UsageError("--new-disk goes with --only-missing")
-    wish = run.Wish(into_folder, frozenset(sample.read().split()) if sample else None)
+    keys = frozenset(sample.read().split()) if sample else None
+    wish = run.Wish(into_folder or drill, keys)
     with _refusals():
         is_whole = (
             _bring_back(absolute(source), new_disk)
             if only_missing
-            else _restore(absolute(source), snapshot, keep_files, wish)
+            else _restore(absolute(source), snapshot, keep_files, wish, is_drill=drill)
         )
     sys.exit(0 if is_whole else BAD)
 
 
-def _restore(url: str, snapshot: int | None, keep_files: bool, wish: run.Wish) -> bool:
+def _restore(
+    url: str, snapshot: int | None, keep_files: bool, wish: run.Wish, *, is_drill: bool
+) -> bool:
     """Whether everything is there. Raises what _refusals() says."""
     found = read()
     with host_lock.hold(found.data_dir), in_one_sentence(found), create_app().app_context():
@@ -78,6 +83,12 @@ def _restore(url: str, snapshot: int | None, keep_files: bool, wish: run.Wish) -
     _name(result.bad)
     if result.without_derivatives:
         click.echo(f"Thumbnails of {result.without_derivatives:,} are made again, newest first.")
+    if not is_drill:
+        _say_what_is_next(found, taken)
+    return result.is_whole
+
+
+def _say_what_is_next(found: Settings, taken: str) -> None:
     click.echo(
         f"Start it with: viewer up. It then asks the phone provider for what came since {taken}."
         f"{'' if found.QUO_API_KEY.get_secret_value() else ' Set QUO_API_KEY for that.'}"
@@ -86,7 +97,6 @@ def _restore(url: str, snapshot: int | None, keep_files: bool, wish: run.Wish) -
         "Everybody logs in again. Users, API tokens and share links are as they were then: what was"
         " revoked since is valid again until you revoke it."
     )
-    return result.is_whole
 
 
 def _bring_back(url: str, new_disk: bool) -> bool:

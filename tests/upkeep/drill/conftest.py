@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.upkeep.backup.conftest import back_up as back_up
+from tests.upkeep.backup.conftest import found as found
 from tests.upkeep.backup.conftest import keep as keep
 from tests.upkeep.backup.conftest import place as place
 from tests.upkeep.backup.conftest import settings as settings

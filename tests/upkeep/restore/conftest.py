@@ -1,5 +1,7 @@
 """A viewer with a backup, and a machine on which there is nothing yet."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +13,12 @@ import pytest
 from flask import Flask
 
 from tests.upkeep.backup.conftest import back_up as back_up
-from tests.upkeep.backup.conftest import hash_of
+from tests.upkeep.backup.conftest import hash_of, newest, overwrite
 from tests.upkeep.backup.conftest import keep as keep
 from tests.upkeep.backup.conftest import place as place
 from tests.upkeep.backup.conftest import settings as settings
 from viewer import create_app
-from viewer.extensions import db
+from viewer.extensions import db, sqlite_driver
 from viewer.models import MediaAttachment
 from viewer.upkeep import identity
 from viewer.upkeep.restore import checks, run
@@ -105,3 +107,37 @@ def tree(*folders: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def alter_facts(place: Path, **facts: Any) -> None:
+    """Another snapshot.json in the newest snapshot, as verified as the one before."""
+    folder = newest(place)
+    said = json.loads((folder / "snapshot.json").read_text()) | facts
+    raw = json.dumps(said, indent=1, sort_keys=True).encode() + b"\n"
+    overwrite(folder / "snapshot.json", raw)
+    verified = json.loads((folder / "verified.json").read_text())
+    verified["snapshot_sha256"] = hashlib.sha256(raw).hexdigest()
+    overwrite(folder / "verified.json", json.dumps(verified).encode())
+
+
+def describe_database(path: Path, **facts: Any) -> None:
+    """Let the snapshot say what this copy is now."""
+    raw = path.read_bytes()
+    database = {"name": path.name, "size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    alter_facts(path.parent.parent.parent, database=database, **facts)
+
+
+def copy_database_into(folder: Path) -> None:
+    """The database as it is now, in the place of the snapshot's."""
+    path = folder / "database.sqlite3"
+    path.unlink()
+    driver = db.engine.raw_connection()
+    copy = sqlite_driver.connect(path)
+    driver.driver_connection.backup(copy)
+    copy.execute("PRAGMA journal_mode = DELETE")
+    tables = json.loads((folder / "snapshot.json").read_text())["tables"]
+    for name in tables:
+        tables[name] = copy.execute(f"SELECT count(*) FROM {name}").fetchone()[0]  # noqa: S608
+    copy.close()
+    driver.close()
+    describe_database(path, tables=tables)

@@ -243,6 +243,7 @@ PLACES = (
 )  # fmt: skip
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("step", PLACES)
 def test_killed_at_any_step_the_next_run_brings_the_rest(
     step, app, back_up, bring_back, root, monkeypatch

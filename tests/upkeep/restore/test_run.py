@@ -19,9 +19,14 @@ from tests.support.factories import customer, files, text
 from tests.support.pictures import noise
 from tests.support.webhooks import SECRET
 from tests.upkeep.backup.conftest import hash_of, newest, overwrite
-from tests.upkeep.restore.conftest import tree
+from tests.upkeep.restore.conftest import (
+    alter_facts,
+    copy_database_into,
+    describe_database,
+    tree,
+)
 from viewer import create_app, failpoint, holdings, jobs, storage
-from viewer.extensions import db, now, sqlite_driver
+from viewer.extensions import db, now
 from viewer.models import (
     MediaAttachment,
     RegisteredStore,
@@ -49,24 +54,6 @@ def restores() -> list[UpkeepRun]:
     found = db.session.scalars(sa.select(UpkeepRun).filter_by(kind=runs.Kind.RESTORE)).all()
     db.session.commit()
     return list(found)
-
-
-def alter_facts(place, **facts) -> None:
-    """Another snapshot.json in the newest snapshot, as verified as the one before."""
-    folder = newest(place)
-    said = json.loads((folder / "snapshot.json").read_text()) | facts
-    raw = json.dumps(said, indent=1, sort_keys=True).encode() + b"\n"
-    overwrite(folder / "snapshot.json", raw)
-    verified = json.loads((folder / "verified.json").read_text())
-    verified["snapshot_sha256"] = hashlib.sha256(raw).hexdigest()
-    overwrite(folder / "verified.json", json.dumps(verified).encode())
-
-
-def describe_database(path, **facts) -> None:
-    """Let the snapshot say what this copy is now."""
-    raw = path.read_bytes()
-    database = {"name": path.name, "size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
-    alter_facts(path.parent.parent.parent, database=database, **facts)
 
 
 @BOTH
@@ -156,6 +143,7 @@ POSTGRESQL = (
 )  # fmt: skip
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("database", "step"),
     [*(("sqlite", step) for step in SQLITE), *(("postgresql", step) for step in POSTGRESQL)],
@@ -618,19 +606,6 @@ def test_k71_rows_of_other_folders_are_in_this_one_and_rows_in_s3_stay_where_the
         stores = db.session.query(RegisteredStore).filter_by(kind="folder").all()
         db.session.commit()
     assert [(one.id, one.address) for one in stores] == [(folder, str(machine.root))]
-
-
-def copy_database_into(folder) -> None:
-    """The database as it is now, in the place of the snapshot's."""
-    path = folder / "database.sqlite3"
-    path.unlink()
-    driver = db.engine.raw_connection()
-    copy = sqlite_driver.connect(path)
-    driver.driver_connection.backup(copy)
-    copy.execute("PRAGMA journal_mode = DELETE")
-    copy.close()
-    driver.close()
-    describe_database(path)
 
 
 def test_k71_what_was_in_s3_comes_into_the_folder_if_that_is_wished(

@@ -146,7 +146,7 @@ class _Drill:
             raise DrillFailed(f"DATA_DIR has room for {has}, and a drill needs {needs}.")
 
     def _restore(self, snapshot: Snapshot, sample: Sample, *, full: bool) -> None:
-        words = ["restore", "--from", self.url, "--snapshot", str(snapshot.number), "--into-folder"]
+        words = ["restore", "--from", self.url, "--snapshot", str(snapshot.number), "--drill"]
         if not full:
             chosen = self.scratch.folder / "sample"
             with chosen.open("w") as file:

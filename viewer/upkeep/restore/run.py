@@ -55,6 +55,8 @@ def restore(
         if plan.begun and (ended := _find_result(journal)):  # it died in its last moment
             journals.remove(root)
             return ended
+        if plan.begun:
+            os.sync()  # a run that was killed may owe names to the disk
         _mark_folder(journal)
         if not journal.has_begun_database:
             # From here on, what is in the database is ours.
@@ -100,7 +102,6 @@ def _mark_folder(journal: Journal) -> None:
         folder.mark(str(journal.store))
     holdings.expect(journal.store)
     holdings.spool().tidy(older_than=0)  # of a run that was killed
-    os.sync()  # it may owe names to the disk, of files that are there already
     failpoint("restore.marked")
 
 
