@@ -131,6 +131,7 @@ class Settings(BaseSettings):
     BACKUP_S3_ACCESS_KEY_ID: SecretStr = SecretStr("")  # not the stores': it must not delete
     BACKUP_S3_SECRET_ACCESS_KEY: SecretStr = SecretStr("")
     BACKUP_SSH_CONFIG: Path | None = None  # in place of ~/.ssh/config
+    RESTIC_PASSWORD_FILE: Path | None = None  # of the repositories among the targets
     # hours from one scheduled backup to the next; None: 1, or 6 with a large database
     BACKUP_EVERY_HOURS: float | None = Field(default=None, gt=0, le=24)
     DRILL_SAMPLE: int = Field(default=200, ge=1, le=1_000_000)  # originals that a drill opens
@@ -151,7 +152,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("DATA_DIR", "MEDIA_ROOT", "BACKUP_SSH_CONFIG")
+    @field_validator("DATA_DIR", "MEDIA_ROOT", "BACKUP_SSH_CONFIG", "RESTIC_PASSWORD_FILE")
     @classmethod
     def _real_path(cls, value: Path | None) -> Path | None:
         return None if value is None else _absolute(value)
@@ -233,9 +234,9 @@ class Settings(BaseSettings):
     def _known_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Whether it is there is asked at each run: a disk that is away must not stop the start.
         for target in value:
-            if not target.removeprefix("folder:").startswith(("/", "s3:", "ssh:")):
+            if not target.removeprefix("folder:").startswith(("/", "s3:", "ssh:", "restic:")):
                 raise ValueError(
-                    f"{target!r} is not the absolute path of a folder, nor s3://… or ssh://…"
+                    f"{target!r} is not the absolute path of a folder, nor s3:, ssh: or restic:"
                 )
         try:
             return tuple(dict.fromkeys(storage.normalise(target) for target in value))

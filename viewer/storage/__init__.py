@@ -8,6 +8,7 @@ StorageError
   UnsafeStore   the service would overwrite or damage files
 """
 
+import re
 from pathlib import Path
 
 from viewer.storage.checksums import Checksum, checksum
@@ -88,7 +89,7 @@ def from_url(
 def normalise(url: str) -> str:
     """The address in the one form in which it is compared; a bare path is a folder's.
 
-    Raises UnknownStore.
+    `restic:` names a repository, which is a target for backups, but no store. Raises UnknownStore.
     """
     if url.startswith("/"):
         url = f"folder:{url}"
@@ -97,8 +98,12 @@ def normalise(url: str) -> str:
         return str(S3Address.read(url))
     if scheme == "ssh":
         return str(SSHAddress.read(url))
+    if scheme == "restic":
+        if not place or re.search(r"://[^/@]*:[^/@]*@|[\s,]", place):
+            raise UnknownStore("A restic: address names a repository, without a password.")
+        return url
     if scheme != "folder":
-        raise UnknownStore(f"This version knows folder:, s3: and ssh:, not {scheme}:")
+        raise UnknownStore(f"This version knows folder:, s3:, ssh: and restic:, not {scheme}:")
     if not Path(place).is_absolute():
         raise UnknownStore(f"{url} names no absolute path.")
     return f"folder:{Path(place)}"

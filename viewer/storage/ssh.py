@@ -13,10 +13,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from viewer.storage.child import Failed, Running
 from viewer.storage.disk import in_words
 from viewer.storage.keys import check_key, is_key
 from viewer.storage.ssh_address import SSHAddress
-from viewer.storage.ssh_shell import CALL, SLOWEST, Failed, Running, Shell
+from viewer.storage.ssh_shell import CALL, SLOWEST, Shell
 from viewer.storage.store import MARKER, Missing, Occupied, Stat, Unavailable
 
 _INCOMING = ".incoming"

@@ -38,7 +38,7 @@ class FolderPlace:
         self._spool = Workspace(self._folder, store)
 
     def check(self, *, same_filesystem: bool) -> None:
-        _check_place(self._folder, settings(), same_filesystem=same_filesystem)
+        check_place(self._folder, settings(), same_filesystem=same_filesystem)
 
     def probe(self) -> None:
         """What a file system promises is known."""
@@ -85,7 +85,7 @@ class FolderPlace:
         return f"The target failed: {trouble}"
 
 
-def _check_place(folder: Path, current: Settings, *, same_filesystem: bool) -> None:
+def check_place(folder: Path, current: Settings, *, same_filesystem: bool) -> None:
     """Raises Refused where one broken disk would take both: the original and its backup."""
     ours = places_of_ours(current)
     folder = folder.resolve()

@@ -7,16 +7,26 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from flask import Flask, current_app
 
 from viewer import leases
 from viewer.extensions import db
 from viewer.models import ScheduledTask
-from viewer.upkeep.backup.target import Target
 
 LEASE = 120.0  # seconds; whoever died holds the target no longer than that
 RENEWALS = 3  # in each lease
+
+
+class Leased(Protocol):
+    """What only one run at a time may use."""
+
+    @property
+    def id(self) -> uuid.UUID: ...
+
+    @property
+    def url(self) -> str: ...
 
 
 class Busy(Exception):
@@ -49,7 +59,7 @@ class Lease:
 
 
 @contextlib.contextmanager
-def held(target: Target) -> Iterator[Lease]:
+def held(target: Leased) -> Iterator[Lease]:
     """Hold the target's lease, and renew it while the block runs. Raises Busy."""
     # By the target's own id: two hosts may have mounted it in different places.
     lease = Lease(

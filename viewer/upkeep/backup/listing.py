@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -55,6 +55,11 @@ _NOT_COVERED = """
 SELECT files.* FROM files LEFT JOIN pool USING (key)
 WHERE files.sha256 IS NOT NULL AND NOT is_left_out AND pool.size IS NOT files.size
 """
+_WRONG_AT_SOURCE = """
+SELECT files.* FROM files
+    LEFT JOIN source ON source.key = files.key AND source.storage = files.storage
+WHERE files.sha256 IS NOT NULL AND source.size IS NOT files.size
+"""
 # What the last verified snapshot named, and is not the same any more.
 _GONE_ROWS = """
 SELECT known.key FROM known LEFT JOIN files USING (key) WHERE files.sha256 IS NOT known.sha256
@@ -81,6 +86,12 @@ class File:
     is_damaged: bool  # and known to be
     is_in_pool: bool = False  # with its size
     is_known: bool = False  # the last verified snapshot names it with this hash
+
+
+class Listed(Protocol):
+    """What can tell its files, such as a store."""
+
+    def keys(self, prefix: str) -> Iterator[tuple[str, int]]: ...
 
 
 class Listing:
@@ -139,7 +150,7 @@ class Listing:
     def forget_accepted(self) -> None:
         self._db.execute("DELETE FROM accepted")
 
-    def read_pool(self, store: Store, prefix: str) -> None:
+    def read_pool(self, store: Listed, prefix: str) -> None:
         """What the target says now that it has."""
         self._db.execute("DELETE FROM pool")
         files = ((key.removeprefix(prefix), size) for key, size in store.keys(prefix))
@@ -198,6 +209,18 @@ class Listing:
     def not_covered(self) -> Iterator[File]:
         """Promised, and not in the pool with its size."""
         return self._files(_NOT_COVERED)
+
+    def wrong_at_source(self) -> Iterator[File]:
+        """Originals that their store does not have, or with another size."""
+        return self._files(_WRONG_AT_SOURCE)
+
+    def sample(self, count: int) -> Iterator[File]:
+        """So many promised files, by chance."""
+        promised = "sha256 IS NOT NULL AND NOT is_left_out"
+        return self._files(
+            "SELECT * FROM files WHERE key IN"  # noqa: S608
+            f" (SELECT key FROM files WHERE {promised} ORDER BY random() LIMIT {count})"
+        )
 
     def to_read_back(self, slices: Iterable[int]) -> Iterator[File]:
         """What this run wrote, and what is in these slices."""

@@ -10,13 +10,15 @@ from viewer.extensions import db, sqlite_driver
 from viewer.models import UpkeepRun
 from viewer.storage import StorageError, Unavailable
 from viewer.upkeep import runs
-from viewer.upkeep.backup import lease, retention, snapshots
+from viewer.upkeep.backup import lease, restic, retention, snapshots
 from viewer.upkeep.backup import target as targets
 from viewer.upkeep.backup.dump import DamagedDatabase, NoCopy
 from viewer.upkeep.backup.lease import LostLease
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.pool import SourceAway
 from viewer.upkeep.backup.progress import Progress, Unwatched
+from viewer.upkeep.backup.restic import Repository
+from viewer.upkeep.backup.restic_run import ResticRun
 from viewer.upkeep.backup.result import Result
 from viewer.upkeep.backup.run import Run
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot
@@ -39,7 +41,7 @@ def back_up(
     """
     url = targets.normalise(url)
     try:
-        target = targets.open_own(url, same_filesystem=same_filesystem) or targets.mark(url)
+        target = _open(url, same_filesystem=same_filesystem)
     except TargetError as trouble:
         result = Result(Outcome.FAILED, str(trouble))
         _finish(runs.begin(runs.Kind.BACKUP, url), result)
@@ -49,13 +51,18 @@ def back_up(
         counts = {"target": str(target.id)}
         _note(run, counts)
         try:
-            run_of = Run(target, mine, progress or Unwatched(), accept_changes=accept_changes)
-            with contextlib.closing(run_of) as work:
+            words = mine, progress or Unwatched()
+            begun = (
+                ResticRun(target, *words, accept_changes=accept_changes)
+                if isinstance(target, Repository)
+                else Run(target, *words, accept_changes=accept_changes)
+            )
+            with contextlib.closing(begun) as work:
                 result = _in_words(work, target)
         except Exception:
             db.session.rollback()
-            words = "It ended unexpectedly: the log says how."
-            _finish(run, Result(Outcome.FAILED, words, counts=counts))
+            told = "It ended unexpectedly: the log says how."
+            _finish(run, Result(Outcome.FAILED, told, counts=counts))
             raise
         result.counts |= counts
         _finish(run, result)
@@ -81,7 +88,14 @@ def prune_only(url: str, *, same_filesystem: bool = False) -> retention.Pruned:
             raise targets.LostTarget(target.describe(trouble)) from trouble
 
 
-def _in_words(work: Run, target: Target) -> Result:
+def _open(url: str, *, same_filesystem: bool) -> Target | Repository:
+    """Raises TargetError."""
+    if restic.is_repository(url):
+        return restic.open_repository(url, same_filesystem=same_filesystem)
+    return targets.open_own(url, same_filesystem=same_filesystem) or targets.mark(url)
+
+
+def _in_words(work: Run | ResticRun, target: Target | Repository) -> Result:
     """Do the work; why it could not, in a sentence."""
     outcome = Outcome.FAILED
     try:

@@ -7,10 +7,7 @@ The database comes first: what is collected meanwhile is in the next snapshot, a
 a file that was not there yet. A run that dies leaves files that the next one uses.
 """
 
-import hashlib
-import shutil
 from datetime import date
-from importlib import metadata
 from typing import Any
 
 from viewer import holdings
@@ -27,13 +24,14 @@ from viewer.upkeep.backup import (
     result,
     retention,
     snapshots,
+    writing,
 )
 from viewer.upkeep.backup.lease import Lease
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.pool import SourceAway
 from viewer.upkeep.backup.progress import Progress, size_in_words
 from viewer.upkeep.backup.result import Outcome, Result
-from viewer.upkeep.backup.snapshots import POOL, PREFIX, DamagedSnapshot, Found, Snapshot
+from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot, Found, Snapshot
 from viewer.upkeep.backup.target import Target, TargetError
 
 
@@ -73,26 +71,10 @@ class Run:
         self.lease.check()
         files, size = self.listing.count_promised()
         self.counts |= {"files": files, "bytes": size}
-        written = snapshots.write_list(
-            self.target, name, self.listing.promised(), (copied["name"], copied["sha256"])
-        )
-        failpoint("backup.listed")
+        written = writing.write_list(self.target, name, self.listing, copied)
         self.lease.check()
-        snapshot = snapshots.complete(
-            self.target,
-            name,
-            {
-                "number": self.number,
-                "taken_at": snapshots.stamp(taken_at),
-                "target": str(self.target.id),
-                "viewer": str(self.target.viewer),
-                "version": metadata.version("conversation-viewer"),
-                "database": copied,
-                "list": written,
-                "files": files,
-                "bytes": size,
-                **facts,
-            },
+        snapshot = writing.complete(
+            self.target, self.number, taken_at, self.listing, copied, written, facts
         )
 
         damaged += self._compare(found, snapshot, problems)
@@ -111,20 +93,7 @@ class Run:
         size = database.size()
         self.target.check_spool(size)
         self._must_have_room(size)
-        folder = self.target.spool.decoder_folder()
-        folder.chmod(0o700)
-        try:
-            with database.copied(folder) as copy:
-                self.listing.read_rows(copy.connection)
-                facts = copy.facts()
-            with copy.path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            size = copy.path.stat().st_size
-            self.target.store.place(f"{PREFIX}{name}/{copy.name}", copy.path)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        failpoint("backup.database")
-        return {"name": copy.name, "size": size, "sha256": sha256}, facts
+        return writing.copy_database(self.target, name, self.listing)
 
     def _list_files(self, found: Found) -> list[str]:
         """Read what the last verified snapshot, the pool and the stores have.

@@ -120,11 +120,11 @@ def mark(url: str) -> Target:
     place.probe()
     try:
         place.make()
-        place.store.mark(_marker_of(target, viewer))
+        place.store.mark(marker_of(target, viewer))
     except OSError as trouble:
         raise LostTarget(f"{place.url} cannot be made: {trouble.strerror}.") from trouble
     except Unavailable as trouble:
-        place.store.expect(_marker_of(target, viewer))
+        place.store.expect(marker_of(target, viewer))
         raise LostTarget(place.describe(trouble)) from trouble
     failpoint("backup.marked")
     return _target(place, target, viewer)
@@ -147,15 +147,17 @@ def _place_at(url: str) -> Place:
         return BucketPlace(url, from_url(url, marker=MARKER, credentials=key))
     if url.startswith("ssh:"):
         return SSHPlace(url)
+    if url.startswith("restic:"):
+        raise Refused(f"{url} is read and pruned by restic itself: see docs/operations.md.")
     return FolderPlace(url, from_url(url, marker=MARKER))
 
 
 def _target(place: Place, target: uuid.UUID, viewer: uuid.UUID) -> Target:
-    place.store.expect(_marker_of(target, viewer))
+    place.store.expect(marker_of(target, viewer))
     return Target(target, viewer, place, place.spool(target))
 
 
-def _marker_of(target: uuid.UUID, viewer: uuid.UUID) -> str:
+def marker_of(target: uuid.UUID, viewer: uuid.UUID) -> str:
     return f"target {target} of viewer {viewer}"
 
 
