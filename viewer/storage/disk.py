@@ -64,7 +64,8 @@ def name_file(file: Path, target: Path) -> None:
     try:
         os.link(file, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        # A folder has no second name anywhere: that says nothing about the file system.
+        if error.errno not in _NO_LINKS or not file.is_file():
             raise
         _rename(file, target)
 
