@@ -34,6 +34,8 @@ from viewer.office import accounts
 from viewer.storage import disk, workspace
 from viewer.upkeep import identity
 from viewer.upkeep.backup import record
+from viewer.upkeep.restore import checks
+from viewer.upkeep.restore import run as restores
 
 # When a fresh process looks again, in seconds after the crash: a lease (25 s) and a sweep (10 s)
 # have passed; the lease of copies has passed; a part has no hope any more.
@@ -56,7 +58,7 @@ class Orders:
     spare_files: int | None = None  # how many more files it may open
     paused: bool = False
     count: int = 1
-    target: str = ""  # of a backup
+    target: str = ""  # of a backup, or of a restore
     copies: bool = False  # whether "everything" makes copies too: slow, and often beside the point
 
 
@@ -168,6 +170,12 @@ def _back_up(_app: Flask, orders: Orders, say: Say) -> None:
     say((result.is_good, result.words, result.counts))
 
 
+def _restore(_app: Flask, orders: Orders, say: Say) -> None:
+    plan = checks.make_plan(orders.target, None)
+    result = restores.restore(plan, lambda more: create_app(orders.settings | more))
+    say((result.is_whole, result.words))
+
+
 def _start(_app: Flask, _orders: Orders, _say: Say) -> None:
     """What `viewer up` does first: the schema, and the folder's marker."""
     flask_migrate.upgrade()
@@ -184,6 +192,7 @@ ACTIONS: dict[str, Callable[[Flask, Orders, Say], None]] = {
     "copies": _copies,
     "everything": _everything,
     "back-up": _back_up,
+    "restore": _restore,
     "work": _work,
     "count-files": _count_files,
 }

@@ -290,3 +290,21 @@ def test_a_folder_with_files_is_no_new_disk(keep, root):
     with pytest.raises(WrongStore, match="not empty"):
         adoption.adopt_new_disk(holdings.unproven())
     assert not (root / ".viewer-store").exists()
+
+
+def test_a_store_that_does_not_answer_holds_up_no_other(keep, back_up, bring_back, root, tmp_path):
+    bucket = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'bucket'}")
+    db.session.add(bucket)
+    db.session.commit()
+    storage.from_url(bucket.address).mark(str(bucket.id))
+    moved = keep(b"moved", storage=bucket.id)
+    stored_files.place(b"moved", moved.file_path, holdings.spool(), holdings.store(bucket.id))
+    photo = keep(b"in the folder")
+    back_up()
+    (root / photo.file_path).unlink()
+    (tmp_path / "bucket").rename(tmp_path / "unplugged")
+
+    result = bring_back()
+
+    assert (result.back, result.problem) == (1, "The disk for photos is not there: is it mounted?")
+    assert stored_files.row(moved.id).state is State.STORED

@@ -1,7 +1,7 @@
 """Choose the originals that a drill restores and fetches: random ones, the newest, all new ones."""
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from viewer.extensions import sqlite_driver
 from viewer.upkeep.backup import snapshots
@@ -24,10 +24,12 @@ _ALL = "INSERT OR IGNORE INTO chosen SELECT key FROM listed"
 
 
 class Sample:
-    """The chosen keys with their hashes, in a temporary database: a full drill has millions."""
+    """The chosen keys with their hashes, in a file: a full drill has millions."""
 
-    def __init__(self) -> None:
-        self._db = sqlite_driver.connect("", isolation_level=None)  # "": temporary, on the disk
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite_driver.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute("PRAGMA synchronous = OFF")
         self._db.executescript(_TABLES)
         self._db.create_function("moment", 1, moment_of, deterministic=True)
 

@@ -82,14 +82,15 @@ def bring_back(target: Target, progress: Progress | None = None) -> Result:
     """Repair every original that is absent or wrong, from this target. Records the run; commits."""
     result, progress = Result(), progress or Unwatched()
     run = runs.begin(runs.Kind.RESTORE, target.url)
-    try:
-        for storage in _stores():
-            progress.begin("comparing", originals.count(storage))
+    for storage in _stores():
+        progress.begin("comparing", originals.count(storage))
+        try:
             _bring_back_in(storage, target, result, progress)
-    except StorageError as trouble:
-        result.problem = str(trouble)
-    except LostTarget as trouble:
-        result.problem = str(trouble)
+        except StorageError as trouble:  # the other stores may answer
+            result.problem = str(trouble)
+        except LostTarget as trouble:
+            result.problem = str(trouble)
+            break
     runs.finish(run, result.outcome, str(result), result.counts())
     return result
 
@@ -116,13 +117,13 @@ def _bring_back_in(storage: uuid.UUID, target: Target, result: Result, progress:
 
 
 def _stores() -> list[uuid.UUID]:
-    """This host's folder, and what every host can reach."""
+    """This host's folder first, then what every host can reach."""
     stores, own = RegisteredStore, holdings.wanted_id()
     found = db.session.scalars(
         sa.select(stores.id).where((stores.id == own) | (stores.kind != stores.Kind.FOLDER))
     ).all()
     db.session.commit()
-    return list(found)
+    return sorted(found, key=lambda storage: storage != own)
 
 
 def _mend(row: Row, storage: uuid.UUID, store: Store, target: Target) -> _Mended:
@@ -132,7 +133,9 @@ def _mend(row: Row, storage: uuid.UUID, store: Store, target: Target) -> _Mended
         if media is None:
             return _Mended(None, is_right=False, derivatives=0)
         failpoint("restore.found_missing")
-        if repair.repair(media, store, [(repair.FROM_BACKUP, _from(target))]) is None:
+        words = repair.repair(media, store, [(repair.FROM_BACKUP, _from(target))])
+        # Without words it failed, or somebody else has repaired it meanwhile.
+        if words is None and _compare(row, store) is not Finding.SAME:
             originals.must_be_there(target)
             return _Mended(finding, is_right=False, derivatives=0)
     return _Mended(finding, is_right=True, derivatives=_bring_derivatives(row, store, target))

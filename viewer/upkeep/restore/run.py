@@ -52,12 +52,12 @@ def restore(
     root = media_root()
     try:
         journal = _begin(plan)
-        if plan.begun and (ended := _find_result(journal)):  # it died in its last moment
-            journals.remove(root)
-            return ended
         if plan.begun:
             os.sync()  # a run that was killed may owe names to the disk
         _mark_folder(journal)
+        if plan.begun and (ended := _find_result(journal)):  # it died in its last moment
+            journals.remove(root)
+            return ended
         if not journal.has_begun_database:
             # From here on, what is in the database is ours.
             journal = dataclasses.replace(journal, has_begun_database=True)
