@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from tests.support.children import in_child
 from tests.support.object_stores import CREDENTIALS
 from tests.upkeep.backup.conftest import At, checked_by_sha256sum, hash_of, losses, newest
 from tests.upkeep.backup.kinds import InBucket, InFolder, Kind, OverSSH
+from viewer import failpoint
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, RegisteredStore
 from viewer.office import trash
@@ -212,3 +214,48 @@ def test_k36_a_target_that_goes_away_in_the_middle_makes_the_run_bad(keep, back_
     assert not result.is_good
     assert "is its disk mounted?" in result.words or "is it the right one?" in result.words
     assert [one.is_verified for one in found().complete] == [True, False]
+
+
+# --- Killed ----------------------------------------------------------------------------------
+
+QUICK = ["backup.placed@1", "backup.complete"]
+STEPS = [
+    "backup.copied", "backup.database", "backup.sealed@1", "backup.placed@1", "backup.filled",
+    "backup.listed", "backup.completing", "backup.complete", "backup.listed_again",
+    "backup.compared", "backup.verified", "backup.pruning@1", "backup.pruning@3", "backup.pruned",
+]  # fmt: skip
+proof = pytest.mark.proof
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(step, marks=() if step in QUICK else proof) for step in STEPS]
+)
+@pytest.mark.parametrize("kind", ["s3", pytest.param("ssh", marks=proof)], indirect=True)
+def test_k35_killed_at_any_step_nothing_half_counts_and_the_next_run_is_good(
+    step, keep, back_up, kind, found, app, monkeypatch, time_machine_at
+):
+    monkeypatch.setattr(retention, "RULES", ())  # the last three alone
+    kept = [keep(b"first")]
+    assert all(back_up().is_good for _ in range(3))
+    kept += [keep(b"new"), keep(b"new, too")]
+
+    with monkeypatch.context() as patched:
+        patched.setenv(failpoint.VARIABLE, f"{step}=kill")
+        in_child(back_up, expected=-9)
+    there = kind.mirror()
+    for folder in there.glob("snapshots/*/verified.json"):
+        assert losses(there, folder.parent) == []
+    # When the lease of the dead run is over; S3 takes no request of another day.
+    with time_machine_at(now() + timedelta(minutes=5)):
+        result = back_up()
+
+    there = kind.mirror()
+    assert result.is_good, result.words
+    assert losses(there, newest(there)) == []
+    checked_by_sha256sum(there)
+    assert [hash_of(there / "media" / one.file_path) for one in kept] == [
+        one.sha256 for one in kept
+    ]
+    spool = app.config["SETTINGS"].data_dir / "backup-spool"
+    assert [path for path in spool.rglob("*") if path.is_file()] == []
+    assert [path for path in there.glob(".incoming/*") if path.is_file()] == []
