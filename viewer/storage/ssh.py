@@ -114,7 +114,9 @@ class SSH:
         return found.decode(errors="replace").strip()
 
     def is_empty(self) -> bool:
-        return not self._shell.run(f"[ ! -d {self._root} ] || ls -A {self._root}").strip()
+        # All but what a mark() left that died.
+        others = f"-mindepth 1 -maxdepth 1 ! -name {self._marker}.new -print -quit"
+        return not self._shell.run(f"[ ! -d {self._root} ] || find {self._root} {others}").strip()
 
     def mark(self, identity: str) -> None:
         words = {"root": self._root, "identity": shlex.quote(identity), "marker": self._marker}

@@ -203,6 +203,16 @@ def test_k36_a_target_that_is_full_says_so(keep, back_up, stack):
 
 
 @pytest.mark.proof
+def test_a_first_run_that_died_as_it_wrote_the_marker_does_not_bar_the_place(keep, back_up, place):
+    keep()
+    place.mkdir()
+    (place / ".viewer-backup.new").write_text("target of")
+
+    assert back_up().is_good
+    assert not (place / ".viewer-backup.new").exists()
+
+
+@pytest.mark.proof
 def test_nothing_half_written_stays_over_there(keep, back_up, place):
     keep()
     assert back_up().is_good
