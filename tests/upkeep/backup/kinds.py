@@ -1,10 +1,15 @@
 """The kinds of target as anybody sees them who has only their own tools."""
 
+import shutil
+import subprocess
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.support.object_stores import ObjectStore
+import pytest
+
+from tests.support.object_stores import CREDENTIALS, ObjectStore
 from tests.support.ssh_hosts import SSHHost
 from tests.upkeep.backup.conftest import overwrite
 
@@ -94,3 +99,51 @@ class InBucket:
 
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}"}
+
+
+@pytest.fixture(params=["folder", "s3", pytest.param("ssh", marks=pytest.mark.proof)])
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
+    if request.param == "folder":
+        return InFolder(tmp_path / "backup")
+    if request.param == "ssh":
+        return OverSSH(tmp_path / "backup", request.getfixturevalue("ssh_host"))
+    server = request.getfixturevalue("object_store")
+    bucket = request.getfixturevalue("shared_bucket")
+    return InBucket(server, bucket, f"backup/{uuid.uuid4()}", tmp_path / "mirror")
+
+
+def access(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The settings by which the kind of this test is reached."""
+    needed: dict[str, Any] = {
+        "BACKUP_S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
+        "BACKUP_S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
+    }
+    if "ssh" in request.node.name:
+        needed["BACKUP_SSH_CONFIG"] = request.getfixturevalue("ssh_host").config
+    return needed
+
+
+# --- restic, which is no store -------------------------------------------------------------
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Path:
+    if shutil.which("restic") is None:
+        pytest.skip("needs restic")
+    path = tmp_path / "password"
+    path.write_text("not-a-secret")
+    return path
+
+
+@pytest.fixture
+def repository(tmp_path: Path, password: Path) -> Path:
+    path = tmp_path / "repository"
+    restic(path, password, "init")
+    return path
+
+
+def restic(repository: Path, password: Path, *words: str) -> None:
+    subprocess.run(
+        ["restic", f"--repo={repository}", f"--password-file={password}", "--no-cache", *words],
+        check=True, capture_output=True,
+    )  # fmt: skip

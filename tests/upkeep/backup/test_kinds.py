@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 
 from tests.support.children import in_child
-from tests.support.object_stores import CREDENTIALS
 from tests.upkeep.backup.conftest import At, checked_by_sha256sum, hash_of, losses, newest
-from tests.upkeep.backup.kinds import InBucket, InFolder, Kind, OverSSH
+from tests.upkeep.backup.kinds import Kind, access
+from tests.upkeep.backup.kinds import kind as kind
 from viewer import failpoint
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, RegisteredStore
@@ -27,23 +27,7 @@ State = MediaAttachment.State
 
 @pytest.fixture
 def settings(request, settings):
-    if "ssh" in request.node.callspec.id:
-        settings["BACKUP_SSH_CONFIG"] = request.getfixturevalue("ssh_host").config
-    return settings | {
-        "BACKUP_S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "BACKUP_S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-    }
-
-
-@pytest.fixture(params=["folder", "s3", pytest.param("ssh", marks=pytest.mark.proof)])
-def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
-    if request.param == "folder":
-        return InFolder(tmp_path / "backup")
-    if request.param == "ssh":
-        return OverSSH(tmp_path / "backup", request.getfixturevalue("ssh_host"))
-    server = request.getfixturevalue("object_store")
-    bucket = request.getfixturevalue("shared_bucket")
-    return InBucket(server, bucket, f"backup/{uuid.uuid4()}", tmp_path / "mirror")
+    return settings | access(request)
 
 
 @pytest.fixture

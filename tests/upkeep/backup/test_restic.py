@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,9 @@ import pytest
 from flask import Flask
 
 from tests.upkeep.backup.conftest import checked_by_sha256sum, hash_of, losses, newest
+from tests.upkeep.backup.kinds import password as password
+from tests.upkeep.backup.kinds import repository as repository
+from tests.upkeep.backup.kinds import restic
 from viewer.extensions import db
 from viewer.models import RegisteredStore
 from viewer.storage import UnknownStore
@@ -22,24 +24,8 @@ pytestmark = pytest.mark.proof
 
 
 @pytest.fixture
-def password(tmp_path: Path) -> Path:
-    if shutil.which("restic") is None:
-        pytest.skip("needs restic")
-    path = tmp_path / "password"
-    path.write_text("not-a-secret")
-    return path
-
-
-@pytest.fixture
 def settings(settings, password):
     return settings | {"RESTIC_PASSWORD_FILE": password}
-
-
-@pytest.fixture
-def repository(tmp_path: Path, password: Path) -> Path:
-    path = tmp_path / "repository"
-    restic(path, password, "init")
-    return path
 
 
 @pytest.fixture
@@ -61,13 +47,6 @@ def replace_restic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
         monkeypatch.setenv("PATH", f"{front}:{os.environ['PATH']}")
 
     return replace
-
-
-def restic(repository: Path, password: Path, *words: str) -> None:
-    subprocess.run(
-        ["restic", f"--repo={repository}", f"--password-file={password}", "--no-cache", *words],
-        check=True, capture_output=True,
-    )  # fmt: skip
 
 
 def test_what_restic_restores_is_a_folder_with_every_original_and_the_database(

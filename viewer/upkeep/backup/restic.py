@@ -89,6 +89,12 @@ class Repository:
                 return None
         return digest.hexdigest()
 
+    def restore(self, snapshot: str, folder: Path) -> None:
+        """Write a snapshot's files below this folder. Raises Unavailable."""
+        with self._running("restore", snapshot, f"--target={folder}", seconds=BACKUP) as running:
+            running.read_all()
+            running.finish()
+
     def count(self) -> int:
         """How many snapshots of ours it has. Raises Unavailable."""
         return len(json.loads(self.call("snapshots", "--json", "--host", HOST)) or [])

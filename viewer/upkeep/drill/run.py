@@ -26,8 +26,8 @@ from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.progress import Progress, Unwatched, size_in_words
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot, Snapshot
 from viewer.upkeep.backup.target import Target, TargetError
+from viewer.upkeep.drill import fetched, visit
 from viewer.upkeep.drill import scratch as scratches
-from viewer.upkeep.drill import visit
 from viewer.upkeep.drill.sample import Sample
 from viewer.upkeep.drill.scratch import DrillFailed, Scratch
 from viewer.upkeep.drill.visit import Visitor
@@ -100,6 +100,7 @@ class _Drill:
     def __init__(self, scratch: Scratch, url: str, progress: Progress) -> None:
         self.scratch = scratch
         self.url = url
+        self.source = url  # what is restored from
         self.progress = progress
         self.target: Target | None = None
         self.number: int | None = None
@@ -107,10 +108,11 @@ class _Drill:
 
     def do(self, sample: Sample, *, full: bool) -> Result:
         """Raises DrillFailed, TargetError, DamagedSnapshot, StorageError, OSError."""
-        target = self.target = targets.open_target(self.url)
+        self.source, number = fetched.readable(self.scratch, self.url)
+        target = self.target = targets.open_target(self.source)
         if target.viewer != targets.viewer_identity():
             raise DrillFailed(f"{self.url} holds the backups of another viewer.")
-        snapshot, proven = _choose(target)
+        snapshot, proven = _choose(target, number)
         self.number = snapshot.number
         sample.choose(target, snapshot, proven, None if full else settings().DRILL_SAMPLE)
         count = sample.count()
@@ -146,7 +148,7 @@ class _Drill:
             raise DrillFailed(f"DATA_DIR has room for {has}, and a drill needs {needs}.")
 
     def _restore(self, snapshot: Snapshot, sample: Sample, *, full: bool) -> None:
-        words = ["restore", "--from", self.url, "--snapshot", str(snapshot.number), "--drill"]
+        words = ["restore", "--from", self.source, "--snapshot", str(snapshot.number), "--drill"]
         if not full:
             chosen = self.scratch.folder / "sample"
             with chosen.open("w") as file:
@@ -206,11 +208,17 @@ class _Drill:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _choose(target: Target) -> tuple[Snapshot, Snapshot | None]:
-    """The newest verified snapshot, and the one that was proven last. Raises DrillFailed."""
+def _choose(target: Target, number: int | None) -> tuple[Snapshot, Snapshot | None]:
+    """This snapshot or the newest verified one, and the one that was proven last.
+
+    Raises DrillFailed.
+    """
     found = snapshots.find_all(target)
-    if found.newest_verified is None:
+    chosen = found.newest_verified
+    if number is not None:
+        chosen = next((one for one in found.complete if one.number == number), None)
+    if chosen is None:
         raise DrillFailed(f"{target.url} has no verified snapshot.")
     numbers = retention.proven(target)
     proven = next((one for one in found.complete if one.number in numbers), None)
-    return found.newest_verified, proven
+    return chosen, proven
