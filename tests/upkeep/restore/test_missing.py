@@ -21,7 +21,8 @@ from tests.upkeep.restore.conftest import tree
 from viewer import failpoint, holdings, storage
 from viewer.extensions import db, now
 from viewer.models import AuditEntry, MediaAttachment, RegisteredStore, UpkeepRun
-from viewer.office import trash
+from viewer.office import findings, trash
+from viewer.storage import Missing
 from viewer.upkeep import adoption, identity, runs, verify
 from viewer.upkeep.backup import target as targets
 from viewer.upkeep.identity import WrongStore
@@ -308,3 +309,16 @@ def test_a_store_that_does_not_answer_holds_up_no_other(keep, back_up, bring_bac
 
     assert (result.back, result.problem) == (1, "The disk for photos is not there: is it mounted?")
     assert stored_files.row(moved.id).state is State.STORED
+
+
+def test_k58_who_opened_it_just_before_the_repair_does_not_mark_it_damaged_after(keep, root):
+    photo = keep(b"was missing, and is here again")
+
+    findings.meet(photo, Missing("as it was opened"))
+    assert (stored_files.row(photo.id).state, stored_files.row(photo.id).problem) == (
+        State.STORED, None,
+    )  # fmt: skip
+
+    overwrite(root / photo.file_path, b"x" * photo.file_size)
+    findings.meet(photo, Missing("as it was opened"))
+    assert stored_files.row(photo.id).state is State.DAMAGED

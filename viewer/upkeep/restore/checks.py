@@ -120,11 +120,19 @@ def _number_of(begun: Journal | None, target: Target, number: int | None) -> int
     return begun.snapshot
 
 
+def folder_of(snapshot: Snapshot) -> uuid.UUID:
+    """The identity that this host's folder takes over: of the oldest one in the snapshot."""
+    return uuid.UUID(snapshot.facts.get("folder") or snapshot.facts["viewer"])
+
+
 # --- The snapshot --------------------------------------------------------------------------
 
 
 def check_snapshot(snapshot: Snapshot) -> None:
     """Whether this code and this database can take it. Raises CannotRestore, NoCopy."""
+    lacks = {"revision", "version", "tables", "viewer", "bytes"} - snapshot.facts.keys()
+    if lacks:
+        raise CannotRestore(f"snapshot.json of snapshot {snapshot.number} lacks {min(lacks)}.")
     is_sqlite = db.engine.dialect.name == "sqlite"
     name = databases.SQLITE if is_sqlite else databases.POSTGRES
     if snapshot.facts["database"]["name"] != name:
@@ -159,7 +167,7 @@ def _check_place(snapshot: Snapshot, begun: Journal | None, *, keep_files: bool)
         if found not in (None, str(begun.store)):
             raise CannotRestore(f"MEDIA_ROOT ({folder.address}) has another viewer's marker.")
     elif not journals.is_only_begun(media_root()):
-        is_its_own = found == snapshot.facts["folder"]
+        is_its_own = found == str(folder_of(snapshot))
         if not (keep_files and is_its_own):
             what = SURVIVED if is_its_own else IN_USE
             raise CannotRestore(f"MEDIA_ROOT ({folder.address}) is not empty. {what}")

@@ -14,6 +14,7 @@ from viewer.extensions import db
 from viewer.failpoint import failpoint
 from viewer.holdings import Finding
 from viewer.models import MediaAttachment
+from viewer.models.indexes import beyond
 from viewer.office import findings
 from viewer.storage import Missing, Occupied, Part, Store, Unavailable
 from viewer.upkeep.backup import source
@@ -69,35 +70,34 @@ class _Unreadable(Exception):
 
 
 def rows_of(storage: uuid.UUID) -> Iterator[Row]:
-    """Every row with bytes in this store, newest first, without an open transaction."""
+    """Every row with bytes in this store, newest first, without an open transaction.
+
+    In the order of an index, and the store is compared here: by an index of the stores each page
+    would sort all rows that follow.
+    """
     media = MediaAttachment
+    order = (media.sent_at, media.message_id, media.position, media.id)
     query = (
         sa.select(
-            media.id, media.file_path, media.file_size, media.sha256, media.sent_at,
+            *order, media.file_path, media.file_size, media.sha256, media.storage,
             media.thumbnail_path, media.preview_path, media.full_path, media.playable_path,
-            media.storage, findings.is_known_damaged().label("is_damaged"),
+            findings.is_known_damaged().label("is_damaged"),
         )
         .where(media.is_in("kept"), media.sha256.is_not(None))
-        .order_by(media.sent_at.desc(), media.id.desc())
+        .order_by(*(column.desc() for column in order))
         .limit(BATCH)
     )  # fmt: skip
     page = query
     while found := db.session.execute(page).all():
         db.session.commit()  # copying is slow
         for row in found:
-            # Not asked of SQLite: it would take the index of verify, and sort all for each page.
-            if row.storage != storage:
-                continue
             copies = (row.thumbnail_path, row.preview_path, row.full_path, row.playable_path)
-            yield Row(
-                row.id, row.file_path, row.file_size or 0, row.sha256,
-                tuple(key for key in copies if key), bool(row.is_damaged),
-            )  # fmt: skip
-        last = found[-1]
-        page = query.where(
-            media.sent_at <= last.sent_at,  # for the index
-            (media.sent_at < last.sent_at) | (media.id < last.id),
-        )
+            if row.storage == storage:
+                yield Row(
+                    row.id, row.file_path, row.file_size or 0, row.sha256,
+                    tuple(key for key in copies if key), bool(row.is_damaged),
+                )  # fmt: skip
+        page = query.where(beyond(order, found[-1][: len(order)], forward=False))
     db.session.commit()
 
 

@@ -27,7 +27,7 @@ from viewer.upkeep.backup.threads import in_threads
 from viewer.upkeep.restore import adjustments, originals
 from viewer.upkeep.restore import database as databases
 from viewer.upkeep.restore import journal as journals
-from viewer.upkeep.restore.checks import CannotRestore, Plan, media_root
+from viewer.upkeep.restore.checks import CannotRestore, Plan, folder_of, media_root
 from viewer.upkeep.restore.database import NewApp
 from viewer.upkeep.restore.journal import Journal
 from viewer.upkeep.restore.originals import Outcome, Row
@@ -84,7 +84,7 @@ def _begin(plan: Plan) -> Journal:
         return plan.begun
     journal = Journal(
         uuid.uuid4(), plan.target.id, plan.target.url, plan.snapshot.number,
-        uuid.UUID(plan.snapshot.facts["folder"]),
+        folder_of(plan.snapshot),
     )  # fmt: skip
     root = media_root()
     if not root.exists():
