@@ -245,3 +245,13 @@ def test_a_folder_that_cannot_be_read_is_away_and_says_why(kind, folder):
         folder.is_empty() if kind == "file" else folder.identity()
     assert folder.is_away()
     assert (folder.why_away() or "").endswith(("mounted?", "(Is a directory)."))
+
+
+def test_files_are_listed_folder_by_folder_in_order(folder):
+    """Whoever puts millions of keys into a table needs them so."""
+    folders = ["2025/02/01", "2025/02/02", "2025/11/01"]
+    keys = [f"{name}/{letter}.jpg" for name in folders for letter in "ab"]
+    for key in reversed(keys):
+        put(folder, b"crack", key)
+
+    assert list(folder.keys()) == [(key, 5) for key in keys]

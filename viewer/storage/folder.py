@@ -169,7 +169,11 @@ class Folder:
         must_be_here(self)  # else half a list would look like a whole one
 
     def _list(self, folder: str) -> tuple[list[tuple[str, int]], list[str]]:
-        """The files in one folder, with their sizes, and the folders in it."""
+        """The files in one folder, with their sizes, and the folders in it.
+
+        So sorted that `keys` is nearly in order: millions of keys go into a table many times
+        faster that way.
+        """
         files: list[tuple[str, int]] = []
         folders: list[str] = []
         before = f"{folder}/" if folder else ""
@@ -187,7 +191,7 @@ class Folder:
                 elif entry.is_file(follow_symlinks=False):
                     with contextlib.suppress(FileNotFoundError):
                         files.append((key, entry.stat(follow_symlinks=False).st_size))
-        return files, folders
+        return sorted(files), sorted(folders, reverse=True)  # the last one is walked next
 
     def move(self, key: str, to: str) -> None:
         source, target = self.root / check_key(key), self.root / check_key(to)
