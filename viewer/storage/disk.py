@@ -65,7 +65,7 @@ def name_file(file: Path, target: Path) -> None:
         os.link(file, target, follow_symlinks=False)
     except OSError as error:
         # A folder has no second name anywhere: that says nothing about the file system.
-        if error.errno not in _NO_LINKS or not file.is_file():
+        if error.errno not in _NO_LINKS or file.is_dir():
             raise
         _rename(file, target)
 
