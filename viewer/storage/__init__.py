@@ -103,7 +103,9 @@ def normalise(url: str) -> str:
             raise UnknownStore("A restic: address names a repository, without a password.")
         return url
     if scheme != "folder":
-        raise UnknownStore(f"This version knows folder:, s3:, ssh: and restic:, not {scheme}:")
+        raise UnknownStore(
+            f"This version backs up to folder:, s3:, ssh: and restic:, not to {scheme}:"
+        )
     if not Path(place).is_absolute():
         raise UnknownStore(f"{url} names no absolute path.")
     return f"folder:{Path(place)}"
