@@ -239,13 +239,10 @@ class SSH:
         """Remove the parts that dead writers left. Raises Unavailable."""
         self._run(f"[ ! -d ./{_INCOMING} ] || find ./{_INCOMING} -type f -delete")
 
-    def forget_folder(self, prefix: str) -> None:
-        """Remove an empty folder. Raises Unavailable."""
-        self._run(f"rmdir {_path(prefix)}")
-
     def forget_empty_folders(self, prefix: str) -> None:
-        """Remove the empty folders below this one. Raises Unavailable."""
-        self._run(f"find {_path(prefix.rstrip('/'))} -mindepth 1 -type d -empty -delete")
+        """Remove this folder, and those in it, if they are empty. Raises Unavailable."""
+        folder = _path(prefix.rstrip("/"))
+        self._run(f"[ ! -d {folder} ] || find {folder} -type d -empty -delete")
 
     def free(self) -> int:
         """The bytes for which it has room. Raises Unavailable."""

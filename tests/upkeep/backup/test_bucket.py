@@ -145,6 +145,7 @@ def test_k50_originals_that_are_in_a_bucket_are_backed_up_to_a_folder(
     checked_by_sha256sum(place)
 
 
+@pytest.mark.proof
 def test_k50_and_to_another_bucket(keep, back_up, bucket, store, object_store):
     known = store(object_store.new_bucket())
     media = keep(b"in the bucket alone", storage=known.id)
@@ -191,6 +192,7 @@ def test_it_is_probed_at_first_and_once_a_day(keep, back_up, bucket, proxy):
     assert not [key for key in bucket.names() if key.startswith("probe/")]
 
 
+@pytest.mark.proof
 def test_nothing_stays_on_this_hosts_disk(keep, back_up, app):
     keep()
     assert back_up().is_good
@@ -199,6 +201,7 @@ def test_nothing_stays_on_this_hosts_disk(keep, back_up, app):
     assert [path for path in spool.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.proof
 def test_the_copy_of_a_killed_run_is_cleared_from_this_hosts_disk(keep, back_up, app):
     keep()
     assert back_up().is_good
@@ -220,7 +223,7 @@ def test_a_copy_of_the_database_never_fills_this_hosts_disk(keep, back_up, bucke
     result = back_up()
 
     assert not result.is_good
-    assert "The disk of DATA_DIR has room for 1.0 MB: too little for a copy" in result.words
+    assert "backup-spool has room for 1.0 MB: too little for a copy" in result.words
     assert bucket.names() == [".viewer-backup"]
 
 
@@ -241,6 +244,7 @@ def test_a_bucket_that_does_not_exist_is_told(keep, app, object_store, tmp_path)
     assert "The bucket for backups does not exist." in record.back_up(nowhere.url).words
 
 
+@pytest.mark.proof
 def test_a_service_that_goes_away_in_the_middle_makes_the_run_bad_and_the_next_one_good(
     keep, back_up, proxy
 ):
@@ -303,6 +307,7 @@ def test_k46_a_thumbnail_that_was_made_anew_stays_as_it_was(app, back_up, bucket
     assert hash_of(bucket.mirror() / "media" / media.thumbnail_path) == before
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("wrong", [b"wrong", b"of another size"])
 def test_k46_a_wrong_file_that_cannot_be_replaced_makes_the_run_bad_and_is_named(
     wrong, keep, back_up, bucket, deny_deletes
@@ -322,6 +327,7 @@ def test_k46_a_wrong_file_that_cannot_be_replaced_makes_the_run_bad_and_is_named
     assert hash_of(bucket.mirror() / "media" / other.file_path) == other.sha256
 
 
+@pytest.mark.proof
 def test_k46_a_damaged_snapshot_that_cannot_be_set_aside_is_told_and_the_next_one_is_made(
     keep, back_up, bucket, deny_deletes
 ):

@@ -82,6 +82,7 @@ def test_k66_what_vanished_or_was_cut_is_written_again(keep, back_up, kind):
     assert aside.read_bytes() == b"cut"
 
 
+@pytest.mark.proof
 def test_k43_a_flipped_bit_is_found_when_its_slice_is_due_and_healed(keep, back_up, kind):
     media = keep(b"right")
     back_up()
@@ -98,6 +99,7 @@ def test_k43_a_flipped_bit_is_found_when_its_slice_is_due_and_healed(keep, back_
     assert hash_of(kind.mirror() / "media" / media.file_path) == media.sha256
 
 
+@pytest.mark.proof
 def test_k43_a_truncated_database_is_set_aside_and_the_run_is_bad(keep, back_up, kind, found):
     keep()
     back_up()
@@ -131,6 +133,7 @@ def test_k35_what_a_run_left_that_ended_early_is_used_and_cleared(keep, back_up,
     assert not (there / "snapshots/000002-20260101T031500Z/SHA256SUMS").exists()
 
 
+@pytest.mark.proof
 def test_snapshots_go_when_their_time_is_over(keep, back_up, found, monkeypatch):
     monkeypatch.setattr(retention, "RULES", ())  # the last three alone
     keep()
@@ -139,6 +142,7 @@ def test_snapshots_go_when_their_time_is_over(keep, back_up, found, monkeypatch)
     assert [one.number for one in found().complete] == [3, 4, 5]
 
 
+@pytest.mark.proof
 def test_k69_a_file_goes_when_no_snapshot_names_it(keep, back_up, kind):
     gone = keep(b"purged", state=State.TRASHED, trashed_at=now() - timedelta(days=40))
     stays = keep(b"stays")
@@ -187,6 +191,7 @@ def hashes(there: Path) -> dict[str, str | None]:
     return {str(path.relative_to(there)): hash_of(path) for path in sorted(there.rglob("*"))}
 
 
+@pytest.mark.proof
 def test_k36_a_target_that_goes_away_in_the_middle_makes_the_run_bad(keep, back_up, kind, found):
     keep()
     marker = (kind.mirror() / ".viewer-backup").read_bytes() if back_up().is_good else b""

@@ -333,7 +333,7 @@ def test_k60_it_talks_to_nothing_of_production(
 
 def test_what_came_since_the_last_drill_is_in_the_sample_and_the_newest_are(
     app, keep, back_up, place, found
-):
+    tmp_path):
     kept = [keep(f"photo {number}".encode()) for number in range(60)]
     back_up()
     new = []
@@ -344,7 +344,7 @@ def test_what_came_since_the_last_drill_is_in_the_sample_and_the_newest_are(
     back_up()
     first, second = found().complete
 
-    with closing(Sample()) as sample:
+    with closing(Sample(tmp_path / "chosen")) as sample:
         sample.choose(targets.open_target(str(place)), second, first, 1)
         chosen = set(sample.keys())
         hashes = {key: sample.hash_of(key) for key in chosen}

@@ -80,9 +80,6 @@ class BucketPlace:
     def free(self) -> int | None:
         return None
 
-    def forget_folder(self, prefix: str) -> None:
-        """There are no folders."""
-
     def forget_empty_folders(self, prefix: str) -> None:
         """There are no folders."""
 
@@ -95,7 +92,7 @@ class BucketPlace:
 
     def describe(self, trouble: StorageError) -> str:
         if isinstance(trouble.__cause__, OSError):  # of the spool
-            return f"The disk of DATA_DIR failed ({trouble.__cause__.strerror})."
+            return f"{local_spool.folder()} failed ({trouble.__cause__.strerror})."
         words = self.reason(trouble)
         return f"The target failed: {words}{'' if words.endswith('?') else '.'}"
 

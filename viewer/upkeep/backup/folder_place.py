@@ -1,5 +1,6 @@
 """A target in a folder: on a disk of its own, not on one that holds what is backed up."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -60,15 +61,11 @@ class FolderPlace:
     def free(self) -> int | None:
         return shutil.disk_usage(self._folder).free
 
-    def forget_folder(self, prefix: str) -> None:
-        try:
-            (self._folder / prefix).rmdir()
-        except OSError:
-            return  # it is harmless
-
     def forget_empty_folders(self, prefix: str) -> None:
-        for path in (self._folder / prefix).iterdir():
-            self.forget_folder(f"{prefix}{path.name}")
+        folder = self._folder / prefix
+        for path in [*folder.glob("*"), folder]:
+            with contextlib.suppress(OSError):  # it is not empty, or harmless
+                path.rmdir()
 
     def sha256(self, key: str) -> str:
         return checksum(self.store.open(key)).sha256

@@ -63,11 +63,8 @@ class Place(Protocol):
         """The SHA-256 of all bytes of a file, as they are now. Raises Missing, Unavailable."""
         ...
 
-    def forget_folder(self, prefix: str) -> None:
-        """Remove what is left of a folder whose files are gone, where there are folders."""
-
     def forget_empty_folders(self, prefix: str) -> None:
-        """Remove the empty folders below this one, where there are folders."""
+        """Remove the folder, and those in it, if they are empty; where there are folders."""
 
     def reason(self, trouble: StorageError) -> str:
         """What the store said, as the end of a sentence."""

@@ -16,8 +16,7 @@ from typing import Any
 from viewer.config import settings
 from viewer.storage import StorageError, Unavailable
 from viewer.storage.child import Failed, Running, start
-from viewer.upkeep.backup import folder_place
-from viewer.upkeep.backup.local_spool import FOLDER
+from viewer.upkeep.backup import folder_place, local_spool
 from viewer.upkeep.backup.place import LostTarget, Refused
 
 HOST = "viewer"  # in the repository, whichever host of ours it was
@@ -39,7 +38,7 @@ class Repository:
     @property
     def folder(self) -> Path:
         """For what is made for a backup. Always the same: restic compares with the last one."""
-        return settings().data_dir / FOLDER / f"restic-{self.id.hex}"
+        return local_spool.folder() / f"restic-{self.id.hex}"
 
     def call(self, *words: str) -> bytes:
         """The output of a command. Raises Failed, Unavailable."""
@@ -110,7 +109,7 @@ class Repository:
         command = [
             "restic", f"--repo={self.url.removeprefix('restic:')}",
             f"--password-file={self.password}",
-            f"--cache-dir={settings().data_dir / 'restic-cache'}", *words,
+            f"--cache-dir={local_spool.folder() / 'restic-cache'}", *words,
         ]  # fmt: skip
         running = start(command, "restic", seconds, folder=folder)
         try:

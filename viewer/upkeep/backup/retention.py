@@ -57,7 +57,7 @@ def prune(target: Target, listing: Listing, found: Found, kept: Collection[int])
             snapshots.remove(target, name)
             pruned.snapshots += 1
             log.info("snapshot %s removed from %s", name, target.url)
-        target.forget_empty_folders(snapshots.PREFIX)  # of removals that were killed
+        snapshots.remove_empty_folders(target)
         if _is_first_of_its_day(found):
             pruned.files = _forget_files(target, listing)
     except StorageError as trouble:

@@ -176,14 +176,19 @@ def remove(target: Target, name: str) -> None:
     for key in sorted(keys, key=lambda key: first.index(key) if key in first else len(first)):
         target.store.remove(key)
         failpoint("backup.pruning")
-    target.forget_folder(f"{PREFIX}{name}")
+    target.forget_empty_folders(f"{PREFIX}{name}/")
+
+
+def remove_empty_folders(target: Target) -> None:
+    """What a removal left that died before its last step."""
+    target.forget_empty_folders(PREFIX)
 
 
 def set_aside(target: Target, name: str) -> None:
     """Move a damaged snapshot to the quarantine of the target. Raises StorageError."""
     for key, _ in list(target.store.keys(f"{PREFIX}{name}/")):
         target.store.move(key, f"quarantine/{key}")
-    target.forget_folder(f"{PREFIX}{name}")
+    target.forget_empty_folders(f"{PREFIX}{name}/")
 
 
 def put(target: Target, key: str, pieces: Iterable[bytes]) -> dict[str, Any]:

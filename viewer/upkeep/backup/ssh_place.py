@@ -61,12 +61,8 @@ class SSHPlace:
     def free(self) -> int | None:
         return self._ssh.free()
 
-    def forget_folder(self, prefix: str) -> None:
-        with contextlib.suppress(Unavailable):  # it is harmless
-            self._ssh.forget_folder(prefix)
-
     def forget_empty_folders(self, prefix: str) -> None:
-        with contextlib.suppress(Unavailable):  # they are harmless
+        with contextlib.suppress(Unavailable):  # it is harmless
             self._ssh.forget_empty_folders(prefix)
 
     def sha256(self, key: str) -> str:
@@ -77,6 +73,6 @@ class SSHPlace:
 
     def describe(self, trouble: StorageError) -> str:
         if isinstance(trouble.__cause__, OSError):  # of the spool
-            return f"The disk of DATA_DIR failed ({trouble.__cause__.strerror})."
+            return f"{local_spool.folder()} failed ({trouble.__cause__.strerror})."
         words = self.reason(trouble)
         return f"The target failed: {words}{'' if words.endswith('?') else '.'}"

@@ -69,12 +69,8 @@ class Target:
         """The SHA-256 of all bytes of a file, as they are now. Raises Missing, Unavailable."""
         return self.place.sha256(key)
 
-    def forget_folder(self, prefix: str) -> None:
-        """Remove what is left of a folder whose files are gone, where there are folders."""
-        self.place.forget_folder(prefix)
-
     def forget_empty_folders(self, prefix: str) -> None:
-        """Remove the empty folders below this one, where there are folders."""
+        """Remove the folder, and those in it, if they are empty; where there are folders."""
         self.place.forget_empty_folders(prefix)
 
     def describe(self, trouble: StorageError) -> str:
