@@ -332,8 +332,8 @@ def test_k60_it_talks_to_nothing_of_production(
 
 
 def test_what_came_since_the_last_drill_is_in_the_sample_and_the_newest_are(
-    app, keep, back_up, place, found
-    tmp_path):
+    app, keep, back_up, place, found, tmp_path
+):
     kept = [keep(f"photo {number}".encode()) for number in range(60)]
     back_up()
     new = []
