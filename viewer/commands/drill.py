@@ -17,7 +17,7 @@ BAD, REFUSED = 1, 2
 
 
 @click.command()
-@click.option("--from", "source", help="The folder that was backed up to; else BACKUP_TARGETS.")
+@click.option("--from", "source", help="The target that was backed up to; else BACKUP_TARGETS.")
 @click.option("--full", is_flag=True, help="Restore and open every original, not a sample.")
 def drill(source: str | None, full: bool) -> None:
     """Restore the newest backup into a scratch folder, and open originals in it.
@@ -29,7 +29,7 @@ def drill(source: str | None, full: bool) -> None:
         with opened_app():
             urls = (absolute(source),) if source else scheduled.targets()
             if not urls:
-                raise click.UsageError("name a folder with --from, or set BACKUP_TARGETS")
+                raise click.UsageError("name a target with --from, or set BACKUP_TARGETS")
             codes = [_drill(url, full) for url in urls]
     except identity.WrongStore as problem:
         click.echo(f"viewer: {problem}", err=True)

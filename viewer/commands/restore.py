@@ -25,7 +25,7 @@ NAMED = 20  # bad files
 
 
 @click.command()
-@click.option("--from", "source", required=True, help="The folder that was backed up to.")
+@click.option("--from", "source", required=True, help="The target that was backed up to.")
 @click.option("--snapshot", type=click.IntRange(min=1), help="Its number; else the newest.")
 @click.option("--only-missing", is_flag=True, help="Of this viewer: the files it misses.")
 @click.option("--keep-files", is_flag=True, help="MEDIA_ROOT survived; the database is lost.")
