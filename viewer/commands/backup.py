@@ -20,7 +20,7 @@ BAD, FAILED = 1, 2
 @click.option(
     "--to",
     "target",
-    help="A folder on another disk, or s3://bucket/prefix. Without it: BACKUP_TARGETS.",
+    help="A folder on another disk, s3://…, ssh://… or restic:… Without it: BACKUP_TARGETS.",
 )
 @click.option("--same-filesystem", is_flag=True, help="Even beside the originals, on one disk.")
 @click.option(
