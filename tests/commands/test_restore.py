@@ -111,7 +111,7 @@ def test_only_the_database_is_lost(kept, console, place, tmp_path):
     ("words", "said"),
     [
         (("--from", "/nowhere/at/all"), "is no backup"),
-        (("--from", "ftp://host/backup"), "knows folder"),
+        (("--from", "ftp://host/backup"), "backs up to folder"),
         (("--from", "/x", "--only-missing", "--snapshot", "3"), "--only-missing goes with"),
         (("--from", "/x", "--new-disk"), "--new-disk goes with"),
         ((), "--from"),
