@@ -18,9 +18,9 @@ from tests.support.pictures import noise
 from tests.support.servers import wait_until
 from tests.upkeep.backup.conftest import newest, overwrite
 from tests.upkeep.restore.conftest import alter_facts, copy_database_into
-from viewer import create_app, failpoint, holdings
+from viewer import create_app, failpoint, holdings, schedule
 from viewer.extensions import db, now
-from viewer.models import MediaAttachment, RegisteredStore, UpkeepRun, User
+from viewer.models import MediaAttachment, RegisteredStore, ScheduledTask, UpkeepRun, User
 from viewer.upkeep import runs
 from viewer.upkeep.backup import retention
 from viewer.upkeep.backup import target as targets
@@ -381,3 +381,18 @@ def test_a_drill_is_due_once_a_week_and_a_day_after_a_red_one(app, place, time_m
                 runs.finish(runs.begin(runs.Kind.DRILL, url), runs.Outcome.BAD, "")
 
     assert due == [False, False, False, True, False, True, True, True]
+
+
+def test_the_scheduler_drills_each_target_of_the_settings(settings, keep, back_up, request, place):
+    settings["BACKUP_TARGETS"] = str(place)
+    request.getfixturevalue("drill")  # with the programs of the database
+    keep(noise(60, 50, 1))
+    back_up()
+    [task] = schedule.drill_definitions()
+
+    assert schedule.do_if_due(task, "this host")
+
+    assert latest().outcome == "good"
+    done = db.session.get_one(ScheduledTask, task.name)
+    assert (done.failures, done.said) == (0, latest().words)
+    assert task.run() == "not due"
