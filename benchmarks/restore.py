@@ -1,7 +1,7 @@
-"""A whole restore beside `rsync -a` of the pool, and what a drill and --only-missing take.
+"""A restore beside `restic restore` and `rsync -a` of the same files; a drill; --only-missing.
 
 10,000 originals of 200 kB (2 GB), on SQLite. They do not do the same: ours hashes every file on its
-way and fsyncs it; rsync does neither. The page cache is warm for both.
+way and fsyncs it; restic hashes, and rsync does neither. The page cache is warm for all.
 
     python -m benchmarks.restore [--files 10000] [--folder /tmp/restore]
 """
@@ -57,15 +57,25 @@ def _measure(files: int, folder: Path) -> None:
         assert record.back_up(url, same_filesystem=True).is_good
     shutil.rmtree(folder / "old")
 
-    copy = ["rsync", "-a", f"{folder / 'backup' / 'media'}/", str(folder / "copy")]
-    peer, _ = timed(lambda: subprocess.run(copy, check=True))
-    shutil.rmtree(folder / "copy")
-    print(f"rsync -a of the pool          {peer:6.1f} s, {files / peer:7,.0f} files/s")
+    pool = folder / "backup" / "media"
+    _restic(folder, "init")
+    _restic(folder, "backup", str(pool))
     with _app(folder / "new").app_context():
         ours, result = timed(lambda: _restore(url, folder))
         assert isinstance(result, Result)
         assert result.is_whole
         print(f"viewer restore                {ours:6.1f} s, {files / ours:7,.0f} files/s")
+    copy = folder / "copy"
+    for name, peer in (
+        ("restic restore", lambda: _restic(folder, "restore", "latest", f"--target={copy}")),
+        ("rsync -a", lambda: subprocess.run(["rsync", "-a", f"{pool}/", str(copy)], check=True)),
+    ):
+        theirs, _ = timed(peer)
+        shutil.rmtree(copy)
+        print(
+            f"{name:29} {theirs:6.1f} s, {files / theirs:7,.0f} files/s;"
+            f" ours took {ours / theirs:.1f} times as long"
+        )
     with _app(folder / "new").app_context():
         identity.ensure()
         target = targets.open_target(url)
@@ -79,6 +89,12 @@ def _measure(files: int, folder: Path) -> None:
         db.engine.dispose()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"memory of this process        {peak:6.0f} MB")
+
+
+def _restic(folder: Path, *words: str) -> None:
+    own = {"RESTIC_PASSWORD": "bench", "RESTIC_REPOSITORY": str(folder / "restic")}
+    command = ["restic", "--quiet", "--no-cache", *words]
+    subprocess.run(command, env=os.environ | own, check=True)
 
 
 def _restore(url: str, folder: Path) -> Result:
