@@ -32,7 +32,7 @@ from viewer.intake import collect, sweep
 from viewer.models import User, WebhookEvent
 from viewer.office import accounts
 from viewer.storage import disk, workspace
-from viewer.upkeep import identity
+from viewer.upkeep import identity, verify
 from viewer.upkeep.backup import record
 from viewer.upkeep.restore import checks
 from viewer.upkeep.restore import run as restores
@@ -176,6 +176,12 @@ def _restore(_app: Flask, orders: Orders, say: Say) -> None:
     say((result.is_whole, result.words))
 
 
+def _verify(_app: Flask, _orders: Orders, say: Say) -> None:
+    """Check the folder of this host, and repair what is damaged in it."""
+    result = verify.verify(holdings.wanted_id())
+    say((str(result.outcome), result.repaired))
+
+
 def _start(_app: Flask, _orders: Orders, _say: Say) -> None:
     """What `viewer up` does first: the schema, and the folder's marker."""
     flask_migrate.upgrade()
@@ -193,6 +199,7 @@ ACTIONS: dict[str, Callable[[Flask, Orders, Say], None]] = {
     "everything": _everything,
     "back-up": _back_up,
     "restore": _restore,
+    "verify": _verify,
     "work": _work,
     "count-files": _count_files,
 }

@@ -117,3 +117,27 @@ def test_one_object_that_is_really_gone_is_damage(photo, store, client) -> None:
 
     assert client.get(f"/media/{photo.id}").status_code == 410
     assert row(photo.id).state is State.DAMAGED
+
+
+@pytest.mark.parametrize("harm", ["deleted", "altered", "of another size"])
+def test_k8_an_object_that_is_changed_outside_is_found_and_put_back(
+    harm, photo, identity, store, object_store, bucket, client
+) -> None:
+    """The folder that it came from still has it."""
+    content = picture()
+    place(content, photo.file_path, holdings.spool(), holdings.wanted())
+    photo.former_storage = holdings.wanted_id()
+    db.session.commit()
+    where = {"Bucket": bucket, "Key": f"originals/{photo.file_path}"}
+    object_store.client.delete_object(**where)
+    if harm != "deleted":
+        wrong = content[::-1] if harm == "altered" else content[:-1]
+        object_store.client.put_object(**where, Body=wrong)
+
+    served = client.get(f"/media/{photo.id}") if harm != "altered" else None
+    result = verify.verify(identity, everything=True)
+
+    assert served is None or (served.status_code, served.data) == (200, content)
+    assert (result.outcome, result.repaired) == (UpkeepRun.Outcome.GOOD, 1)
+    assert store.open(photo.file_path).read() == content
+    assert row(photo.id).state is State.STORED
