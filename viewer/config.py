@@ -135,6 +135,7 @@ class Settings(BaseSettings):
     # hours from one scheduled backup to the next; None: 1, or 6 with a large database
     BACKUP_EVERY_HOURS: float | None = Field(default=None, gt=0, le=24)
     DRILL_SAMPLE: int = Field(default=200, ge=1, le=1_000_000)  # originals that a drill opens
+    LITESTREAM_CONFIG: Path | None = None  # the drill then restores its copy of SQLite, too
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(
@@ -152,7 +153,9 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("DATA_DIR", "MEDIA_ROOT", "BACKUP_SSH_CONFIG", "RESTIC_PASSWORD_FILE")
+    @field_validator(
+        "DATA_DIR", "MEDIA_ROOT", "BACKUP_SSH_CONFIG", "RESTIC_PASSWORD_FILE", "LITESTREAM_CONFIG"
+    )
     @classmethod
     def _real_path(cls, value: Path | None) -> Path | None:
         return None if value is None else _absolute(value)

@@ -26,7 +26,7 @@ from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.progress import Progress, Unwatched, size_in_words
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot, Snapshot
 from viewer.upkeep.backup.target import Target, TargetError
-from viewer.upkeep.drill import fetched, visit
+from viewer.upkeep.drill import fetched, litestream, visit
 from viewer.upkeep.drill import scratch as scratches
 from viewer.upkeep.drill.sample import Sample
 from viewer.upkeep.drill.scratch import DrillFailed, Scratch
@@ -125,11 +125,13 @@ class _Drill:
             failpoint("drill.served")
             self._fetch(visitor, sample)
         failpoint("drill.fetched")
+        beside = litestream.prove(self.scratch)
         size = size_in_words(self.counts["bytes"])
         words = (
             f"Snapshot {snapshot.number} restored: {counted(self.counts['files'], 'original')} in"
             f" the backup, {count:,} of them opened and right ({size})."
         )
+        words = " ".join(filter(None, (words, beside)))
         return Result(Outcome.GOOD, words, snapshot.number, self.counts)
 
     def _must_have_room(

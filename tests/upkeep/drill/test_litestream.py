@@ -1,0 +1,96 @@
+"""Where Litestream copies the database, a drill proves that copy as well."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from tests.support.servers import wait_until
+from viewer.extensions import db, now
+from viewer.models import WebhookEvent
+
+pytestmark = pytest.mark.proof
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A replica in a folder; `litestream` is the one of the tests' own Python."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    path = tmp_path / "litestream.yml"
+    path.write_text(
+        f"dbs:\n  - path: {tmp_path / 'data' / 'viewer.db'}\n    replicas:\n"
+        f"      - type: file\n        path: {tmp_path / 'replica'}\n        sync-interval: 100ms\n"
+    )
+    return path
+
+
+@pytest.fixture
+def settings(
+    settings: dict[str, Any], config: Path, tmp_path: Path, migrated: Any
+) -> dict[str, Any]:
+    database = tmp_path / "data" / "viewer.db"
+    database.write_bytes(Path(migrated("sqlite")).read_bytes())
+    return settings | {"LITESTREAM_CONFIG": config, "DATABASE_URL": f"sqlite:///{database}"}
+
+
+@pytest.fixture
+def replicated(app: Flask, config: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Litestream at work."""
+    process = subprocess.Popen(
+        ["litestream", "replicate", "-config", str(config)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    yield process
+    process.kill()
+    process.wait()
+
+
+def deliver(at: datetime) -> None:
+    WebhookEvent.record("msg_1", "standard", b"{}")
+    db.session.execute(sa.update(WebhookEvent).values(received_at=at))
+    db.session.commit()
+
+
+def copied(tmp_path: Path) -> int:
+    return sum(path.stat().st_size for path in (tmp_path / "replica").rglob("*") if path.is_file())
+
+
+def test_its_copy_is_restored_too(keep, back_up, drill, replicated, tmp_path):
+    keep()
+    deliver(now() - timedelta(hours=1))
+    wait_until(lambda: copied(tmp_path) > 0)
+    back_up()
+
+    result = drill()
+
+    assert result.is_good, result.words
+    assert result.words.endswith("What Litestream keeps was restored, too, and is whole.")
+
+
+def test_one_that_stopped_copying_is_red(keep, back_up, drill, replicated, tmp_path):
+    keep()
+    wait_until(lambda: copied(tmp_path) > 0)
+    replicated.kill()
+    replicated.wait()
+    deliver(now() - timedelta(hours=1))
+    back_up()
+
+    result = drill()
+
+    assert (result.is_good, "Litestream is more than 5 minutes behind" in result.words) == (
+        False, True,
+    )  # fmt: skip
+
+
+def test_one_that_never_copied_anything_is_red(keep, back_up, drill):
+    keep()
+    back_up()
+
+    assert "What Litestream keeps cannot be restored" in drill().words
