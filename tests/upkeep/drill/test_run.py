@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -204,6 +205,20 @@ def test_without_the_right_to_make_a_database_it_is_red(
             connection.execute("DROP ROLE modest")
 
     assert "its user needs CREATEDB" in result.words
+
+
+@pytest.mark.proof
+def test_a_port_that_somebody_else_took_is_given_up_for_another(
+    keep, back_up, drill, provider, monkeypatch
+):
+    keep()
+    back_up()
+    free, taken = visit._free_port, [urlsplit(provider.serve(b"")).port]
+    monkeypatch.setattr(visit, "_free_port", lambda: taken.pop() if taken else free())
+
+    result = drill()
+
+    assert (result.is_good, taken) == (True, [])
 
 
 # --- Killed -----------------------------------------------------------------------------------

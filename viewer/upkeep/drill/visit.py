@@ -11,6 +11,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -18,6 +19,7 @@ import requests
 from viewer.upkeep.drill.scratch import DrillFailed, Scratch, tail
 
 PATIENCE = 60.0  # seconds until the web server answers
+_TRIES = 3  # ports
 GRACE = 10.0  # seconds for it to stop
 TIMEOUT = (5, 60)  # seconds: to connect, and between two blocks
 EMAIL = "drill@viewer.invalid"
@@ -34,6 +36,13 @@ class Visitor:
         self._browser = requests.Session()
         self._browser.trust_env = False  # no proxy, no .netrc
 
+    def has_login_page(self) -> bool:
+        """Whether that is what answers."""
+        try:
+            return _TOKEN.search(self._ask("GET", "/login").text) is not None
+        except DrillFailed:
+            return False
+
     def log_in(self, password: str) -> None:
         """Raises DrillFailed."""
         token = _TOKEN.search(self._ask("GET", "/login").text)
@@ -41,7 +50,7 @@ class Visitor:
             raise DrillFailed("The restored viewer has no login page.")
         form = {"email": EMAIL, "password": password, "csrf_token": token[1]}
         answer = self._ask("POST", "/login", data=form, allow_redirects=False)
-        if answer.status_code != 302 and answer.status_code != 303:
+        if answer.status_code not in (302, 303):
             raise DrillFailed(
                 f"The restored viewer answered {answer.status_code} to a right password."
             )
@@ -72,6 +81,10 @@ class Visitor:
             ) from error
 
 
+class _Ended(Exception):
+    """`viewer web` ended by itself."""
+
+
 @contextlib.contextmanager
 def visited(scratch: Scratch) -> Iterator[Visitor]:
     """Start `viewer web` on a free port of loopback, log in, and stop it afterwards.
@@ -80,31 +93,42 @@ def visited(scratch: Scratch) -> Iterator[Visitor]:
     """
     password = secrets.token_urlsafe(24)
     scratch.run("user", "add", EMAIL, "--role", "owner", "--password-stdin", typed=f"{password}\n")
+    with contextlib.ExitStack() as leaving:
+        for left in reversed(range(_TRIES)):
+            try:
+                visitor = leaving.enter_context(_served(scratch))
+                break
+            except _Ended as ended:
+                # Somebody else may have taken the port meanwhile: then another one is free.
+                if not left:
+                    raise DrillFailed(f"viewer web ended by itself: {ended}") from None
+        visitor.log_in(password)
+        yield visitor
+
+
+@contextlib.contextmanager
+def _served(scratch: Scratch) -> Iterator[Visitor]:
+    """Raises _Ended, DrillFailed."""
     port, said = _free_port(), scratch.folder / "web.log"
     server = scratch.start(
         "web", "--host", "127.0.0.1", "--port", str(port), "--processes", "1", "--threads", "2",
         log_to=said,
     )  # fmt: skip
-    visitor = Visitor(f"http://127.0.0.1:{port}")
-    try:
-        with server:
-            try:
-                _wait(server, port, scratch)
-                visitor.log_in(password)
-                yield visitor
-            finally:
-                _stop(server)
-    finally:
-        visitor.close()
+    with contextlib.closing(Visitor(f"http://127.0.0.1:{port}")) as visitor, server:
+        try:
+            _wait(server, visitor, port, said)
+            yield visitor
+        finally:
+            _stop(server)
 
 
-def _wait(server: "subprocess.Popen[str]", port: int, scratch: Scratch) -> None:
+def _wait(server: "subprocess.Popen[str]", visitor: Visitor, port: int, said: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise DrillFailed(f"viewer web ended by itself: {tail(scratch.folder / 'web.log')}")
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            raise _Ended(tail(said))
+        # Not any answer: a stranger's server may have been quicker to take the port.
+        if visitor.has_login_page() and server.poll() is None:
             return
         time.sleep(0.1)
     raise DrillFailed(f"viewer web did not answer on port {port} within {PATIENCE:.0f} s.")
