@@ -51,6 +51,7 @@ def test_k51_an_empty_machine_becomes_the_viewer_it_was(kept, console, place, tm
     ]  # fmt: skip
 
 
+@pytest.mark.proof
 def test_a_second_time_it_is_refused(kept, console, place):
     assert console("restore", "--from", str(place)).returncode == 0
 
@@ -61,6 +62,7 @@ def test_a_second_time_it_is_refused(kept, console, place):
     assert "--only-missing" in done.stderr
 
 
+@pytest.mark.proof
 def test_something_missing_exits_with_1_and_is_named(kept, console, place):
     overwrite(place / "media" / kept[0].file_path, b"flipped")
 
@@ -71,6 +73,7 @@ def test_something_missing_exits_with_1_and_is_named(kept, console, place):
     assert f"  wrong in the backup: {kept[0].file_path}" in done.stdout
 
 
+@pytest.mark.proof
 def test_only_missing_brings_back_what_a_viewer_lost(kept, console, place, tmp_path):
     console("restore", "--from", str(place))
     shutil.rmtree(tmp_path / "var" / "media" / "2026")
@@ -124,6 +127,7 @@ def test_what_cannot_be_is_refused_with_2(words, said, console):
     assert said in done.stderr
 
 
+@pytest.mark.proof
 def test_a_drill_proves_the_backup_or_is_red(kept, console, place, tmp_path):
     console("restore", "--from", str(place))
 

@@ -174,6 +174,7 @@ def test_a_service_that_overwrites_is_refused_before_anything_is_written(keep, a
         assert bucket.names() == []
 
 
+@pytest.mark.proof
 def test_it_is_probed_at_first_and_once_a_day(keep, back_up, bucket, proxy):
     keep()
     probes = []
@@ -277,6 +278,7 @@ def deny_deletes(object_store: ObjectStore, bucket: InBucket) -> Callable[[], No
     return lambda: object_store.client.put_bucket_policy(Bucket=bucket.bucket, Policy=policy)
 
 
+@pytest.mark.proof
 def test_k46_a_bucket_that_denies_deletes_is_good_from_the_first_run_and_not_pruned(
     keep, back_up, bucket, deny_deletes, monkeypatch
 ):

@@ -37,6 +37,7 @@ def test_k66_a_file_of_another_size_is_replaced_and_the_wrong_bytes_are_kept(kee
     checked_by_sha256sum(place)
 
 
+@pytest.mark.proof
 def test_k66_a_flipped_bit_is_found_within_thirty_days_and_healed(
     keep, back_up, place, time_machine_at
 ):

@@ -219,6 +219,7 @@ proof = pytest.mark.proof
 @pytest.mark.parametrize(
     "step", [pytest.param(step, marks=() if step in QUICK else proof) for step in STEPS]
 )
+@pytest.mark.proof
 @pytest.mark.parametrize("kind", ["s3", pytest.param("ssh", marks=proof)], indirect=True)
 def test_k35_killed_at_any_step_nothing_half_counts_and_the_next_run_is_good(
     step, keep, back_up, kind, found, app, monkeypatch, time_machine_at
