@@ -248,7 +248,7 @@ def _memory(originals: int, folder: Path) -> None:
         flask_migrate.upgrade()
         identity.ensure()
         root: Path = app.config["SETTINGS"].media_root
-        seconds, _ = verify.timed(lambda: in_child(lambda: _lay_out(originals, root, folder)))
+        seconds, _ = verify.timed(lambda: in_child(lambda: lay_out(originals, root, folder)))
         print(f"laid out in {seconds:.0f} s", file=sys.stderr)
         db.engine.dispose()
     command = [sys.executable, "-m", "benchmarks.backup", "--run", "--folder", str(folder)]
@@ -256,7 +256,7 @@ def _memory(originals: int, folder: Path) -> None:
     print(done.stdout.strip())
 
 
-def _lay_out(originals: int, root: Path, folder: Path) -> None:
+def lay_out(originals: int, root: Path, folder: Path) -> None:
     """Rows and names in the store, the same names in the pool, and yesterday's snapshot of them."""
     verify.fill(originals, root, _content_of)
     target = targets.mark(f"folder:{folder / 'target'}")
@@ -316,7 +316,7 @@ class _Peaks:
 
     def begin(self, stage: str, length: int) -> None:
         seconds = time.monotonic() - self.begun
-        self.said.append(f"{_peak():.0f} MB and {seconds:.0f} s before {stage} {length:,}")
+        self.said.append(f"{peak():.0f} MB and {seconds:.0f} s before {stage} {length:,}")
 
     def advance(self, count: int) -> None:
         """Of no interest."""
@@ -326,7 +326,7 @@ def _measured_run(folder: Path) -> int:
     app = _app(folder)
     with app.app_context():
         identity.ensure()
-        before, watch = _peak(), _Peaks()
+        before, watch = peak(), _Peaks()
         seconds, result = verify.timed(
             lambda: record.back_up(
                 f"folder:{folder / 'target'}", same_filesystem=True, progress=watch
@@ -338,13 +338,13 @@ def _measured_run(folder: Path) -> int:
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(
         f"one run with {counts['files']:,} originals with two copies each, {counts['read']:,} of"
-        f" them read: {seconds:.0f} s, peak memory {_peak():.0f} MB (before: {before:.0f};"
+        f" them read: {seconds:.0f} s, peak memory {peak():.0f} MB (before: {before:.0f};"
         f" of children: {children:.0f}); {', '.join(watch.said)}"
     )
     return 0
 
 
-def _peak() -> float:
+def peak() -> float:
     """MB; of this program alone, where `getrusage` would count whoever started it as well."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024

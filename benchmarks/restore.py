@@ -3,12 +3,14 @@
 10,000 originals of 200 kB (2 GB), on SQLite. They do not do the same: ours hashes every file on its
 way and fsyncs it; restic hashes, and rsync does neither. The page cache is warm for all.
 
-    python -m benchmarks.restore [--files 10000] [--folder /tmp/restore]
+Before that the memory of a restore of a million rows whose files survived (hard links to a few of
+a few bytes, laid out as by `benchmarks.backup`): each is read and hashed, and none is copied.
+
+    python -m benchmarks.restore [--files 10000] [--originals 1000000] [--folder /tmp/restore]
 """
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from typing import Any
 import flask_migrate
 from flask import Flask
 
+from benchmarks import backup
 from benchmarks.verify import timed
 from tests.support import factories, stored_files
 from viewer import create_app, holdings
@@ -35,14 +38,22 @@ SIZE = 200_000  # bytes of an original
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--originals", type=int, default=1_000_000)
+    parser.add_argument("--lay-out", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/restore"))  # noqa: S108
     words = parser.parse_args()
-    shutil.rmtree(words.folder, ignore_errors=True)
-    words.folder.mkdir()
-    try:
-        _measure(words.files, words.folder)
-    finally:
-        shutil.rmtree(words.folder)
+    if words.lay_out:
+        return _lay_out(words.originals, words.folder)
+    if words.run:
+        return _measured_run(words.folder)
+    for measure, count in ((_memory, words.originals), (_measure, words.files)):
+        shutil.rmtree(words.folder, ignore_errors=True)
+        words.folder.mkdir()
+        try:
+            measure(count, words.folder)
+        finally:
+            shutil.rmtree(words.folder)
     return 0
 
 
@@ -87,8 +98,6 @@ def _measure(files: int, folder: Path) -> None:
         drill, _ = timed(lambda: drills.drill(url))
         print(f"viewer drill                  {drill:6.1f} s")
         db.engine.dispose()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"memory of this process        {peak:6.0f} MB")
 
 
 def _restic(folder: Path, *words: str) -> None:
@@ -99,6 +108,43 @@ def _restic(folder: Path, *words: str) -> None:
 
 def _restore(url: str, folder: Path) -> Result:
     return run.restore(checks.make_plan(url, None), lambda more: _app(folder / "new", more))
+
+
+def _memory(originals: int, folder: Path) -> None:
+    """In fresh processes, so that nothing is measured but the restore."""
+    command = [sys.executable, "-m", "benchmarks.restore", "--folder", str(folder)]
+    subprocess.run([*command, "--lay-out", f"--originals={originals}"], check=True)
+    done = subprocess.run([*command, "--run"], check=True, stdout=subprocess.PIPE, text=True)
+    print(done.stdout.strip())
+
+
+def _lay_out(originals: int, folder: Path) -> int:
+    """A viewer with a backup, whose database is lost."""
+    app = _app(folder / "old")
+    with app.app_context():
+        flask_migrate.upgrade()
+        identity.ensure()
+        backup.lay_out(originals, app.config["SETTINGS"].media_root, folder)
+        assert record.back_up(f"folder:{folder / 'target'}", same_filesystem=True).is_good
+        db.session.remove()
+        db.engine.dispose()
+    for path in (folder / "old").glob("viewer.db*"):
+        path.unlink()
+    return 0
+
+
+def _measured_run(folder: Path) -> int:
+    with _app(folder / "old").app_context():
+        before = backup.peak()
+        plan = checks.make_plan(f"folder:{folder / 'target'}", None, keep_files=True)
+        seconds, result = timed(lambda: run.restore(plan, lambda more: _app(folder / "old", more)))
+    assert isinstance(result, Result)
+    assert result.is_whole
+    print(
+        f"a restore of {result.files:,} rows whose files are there: {seconds:.0f} s, peak memory"
+        f" {backup.peak():.0f} MB (before: {before:.0f})"
+    )
+    return 0
 
 
 def _app(home: Path, more: dict[str, Any] | None = None) -> Flask:
