@@ -216,6 +216,7 @@ def test_k44_originals_that_are_encrypted_in_place_leave_the_pool_alone(
     assert [one.is_verified for one in found().complete] == [True, False]
 
 
+@pytest.mark.proof
 def test_k44_rows_that_vanish_are_a_mass_change_until_they_are_back(keep, back_up, found):
     kept = [keep(f"photo {number}".encode()) for number in range(25)]
     back_up()
@@ -273,6 +274,7 @@ def test_k40_two_runs_to_one_target_are_kept_apart(keep, back_up, place):
     assert db.session.scalar(sa.select(sa.func.count()).select_from(UpkeepRun)) == 1
 
 
+@pytest.mark.proof
 def test_k40_the_lease_is_renewed_over_a_run_longer_than_a_lease(keep, back_up, monkeypatch, stack):
     """Three leases long; the second run asks at the end of each."""
     monkeypatch.setattr(lease, "LEASE", 0.6)

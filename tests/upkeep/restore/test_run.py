@@ -348,6 +348,7 @@ def test_a_disk_that_is_too_small_is_refused(keep, back_up, machine, place):
 # --- Database and files do not agree ----------------------------------------------------------
 
 
+@pytest.mark.proof
 def test_k54_an_older_database_leaves_newer_files_to_the_provider(
     app, settings, deliver, message, provider, work, back_up, machine
 ):
