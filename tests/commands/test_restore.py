@@ -120,6 +120,7 @@ def test_only_the_database_is_lost(kept, console, place, tmp_path):
         ((), "--from"),
     ],
 )
+@pytest.mark.proof
 def test_what_cannot_be_is_refused_with_2(words, said, console):
     done = console("restore", *words)
 

@@ -45,6 +45,7 @@ def latest() -> UpkeepRun:
     return found
 
 
+@pytest.mark.proof
 @BOTH
 def test_a_right_backup_is_proven_and_nothing_is_left(keep, back_up, drill, place, tmp_path):
     for number in range(4):

@@ -18,6 +18,7 @@ def settings(request, settings):
     return settings | access(request)
 
 
+@pytest.mark.proof
 def test_every_original_comes_back(keep, app, kind, settings, tmp_path):
     kept = {one.file_path: one.sha256 for one in (keep(b"one"), keep(b"two"))}
     assert record.back_up(kind.url, same_filesystem=True).is_good
