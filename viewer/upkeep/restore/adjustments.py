@@ -1,6 +1,7 @@
 """What a restored database must not say any more: other folders, leases, claims, logins."""
 
 import uuid
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -10,6 +11,8 @@ from viewer.models import MediaAttachment, RegisteredStore, ScheduledTask, UserS
 from viewer.office import findings
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
+
+BATCH = 1000  # rows of one statement
 
 
 def take_over_stores(storage: uuid.UUID, *, with_s3: bool) -> None:
@@ -30,13 +33,9 @@ def take_over_stores(storage: uuid.UUID, *, with_s3: bool) -> None:
     _update(
         sa.update(stores).where(stores.id == storage).values(address=holdings.unproven().address)
     )
-    _update(sa.update(media).where(media.storage.in_(others)).values(storage=storage))
+    _update_all(media.storage.in_(others), storage=storage)
     # Only what is read from its row's store was restored.
-    _update(
-        sa.update(media)
-        .where(media.former_storage.in_(folders | {storage}))
-        .values(former_storage=None)
-    )
+    _update_all(media.former_storage.in_(folders | {storage}), former_storage=None)
     db.session.execute(sa.delete(stores).where(stores.id.in_(others)))
     db.session.commit()
 
@@ -59,13 +58,23 @@ def end_what_was_going_on() -> None:
 
 
 def note_verified(storage: uuid.UUID) -> None:
-    """All bytes in this store were hashed just now. Does not commit."""
+    """All bytes in this store were hashed just now. Idempotent. Commits."""
     media = MediaAttachment
-    _update(
-        sa.update(media)
-        .where(media.is_in("kept"), media.storage == storage, ~findings.is_known_damaged())
-        .values(verified_at=now())
-    )
+    is_right = media.is_in("kept") & (media.storage == storage) & ~findings.is_known_damaged()
+    _update_all(is_right, verified_at=now())
+
+
+def _update_all(condition: sa.ColumnElement[bool], **values: Any) -> None:
+    """Change every row of which this is true, in batches. Commits.
+
+    One statement for a million rows would hold all that it changes in memory.
+    """
+    media, last = MediaAttachment, uuid.UUID(int=0)
+    page = sa.select(media.id).order_by(media.id).limit(BATCH)
+    while ids := db.session.scalars(page.where(media.id > last)).all():
+        _update(sa.update(media).where(media.id.in_(ids), condition).values(**values))
+        db.session.commit()
+        last = ids[-1]
 
 
 def _update(change: sa.Update) -> None:
