@@ -35,6 +35,7 @@ def read_health(queues: dict[str, int] | None, workers: dict[str, int] | None) -
     """Look at everything. The queue's figures come from the caller: only `jobs` knows Redis."""
     current, moment = settings(), now()
     backups = coverage.read()
+    stores, protection = _originals(backups)
     media = MediaAttachment
     states = _pairs(sa.select(media.state, sa.func.count()).group_by(media.state))
     unparsed, unread = WebhookEvent.State.UNPARSED, WebhookEvent.State.RECEIVED
@@ -73,11 +74,11 @@ def read_health(queues: dict[str, int] | None, workers: dict[str, int] | None) -
         workers=workers,
         tasks=read_tasks(),
         disks=_disks(current),
-        stores=_stores(),
+        stores=stores,
         store_problem=holdings.wanted().why_away(),
         checks=verify.read_overview(),
         backups=backups,
-        protection=_protection(backups),
+        protection=protection,
         alarms=[],
     )
     for alarms in ALARMS:
@@ -116,19 +117,32 @@ def _disks(current: Settings) -> list[Disk]:
     return disks
 
 
-def _stores() -> list[StoreState]:
-    """What each store holds, by the rows, and whether it can be reached."""
-    media, store = MediaAttachment, RegisteredStore
-    held = db.session.execute(
-        sa.select(store.id, store.address, sa.func.count(media.id), sa.func.sum(media.file_size))
-        .outerjoin(media, (media.storage == store.id) & media.is_in("kept"))
-        .group_by(store.id)
-        .order_by(store.created_at, store.id)
-    )
-    return [
-        StoreState(address or "", files, int(size or 0), _why_away(identity))
-        for identity, address, files, size in held
-    ]
+def _originals(backups: coverage.Overview) -> tuple[list[StoreState], Protection]:
+    """What each store holds, by the rows, and how much of it is in a verified backup, too."""
+    media, store, newest = MediaAttachment, RegisteredStore, backups.newest
+    is_newer = sa.true() if newest is None else media.downloaded_at > newest.started_at
+    held = {  # in one pass: there may be a million
+        storage: (files, int(size or 0), newer)
+        for storage, files, size, newer in db.session.execute(
+            sa.select(
+                media.storage,
+                sa.func.count(media.id),
+                sa.func.sum(media.file_size),
+                sa.func.count(media.id).filter(is_newer),
+            )
+            .where(media.is_in("kept"))
+            .group_by(media.storage)
+        )
+    }
+    stores = []
+    for row in db.session.scalars(sa.select(store).order_by(store.created_at, store.id)):
+        files, size, _ = held.get(row.id, (0, 0, 0))
+        stores.append(StoreState(row.address or "", files, size, _why_away(row.id)))
+    originals = sum(files for files, _, _ in held.values())
+    alone = sum(newer for _, _, newer in held.values())
+    # Damaged in the store, and without a right copy in the backup either.
+    alone += int(newest.counts.get("lost", 0)) if newest else 0
+    return stores, Protection(originals, max(0, originals - alone))
 
 
 def _why_away(store: uuid.UUID) -> str | None:
@@ -136,17 +150,3 @@ def _why_away(store: uuid.UUID) -> str | None:
         return holdings.store(store).why_away()
     except Unavailable as trouble:
         return str(trouble)
-
-
-def _protection(backups: coverage.Overview) -> Protection:
-    """How many originals are in a store and in a verified backup."""
-    media, newest = MediaAttachment, backups.newest
-    is_newer = sa.true() if newest is None else media.downloaded_at > newest.started_at
-    originals, newer = db.session.execute(
-        sa.select(sa.func.count(media.id), sa.func.count(media.id).filter(is_newer)).where(
-            media.is_in("kept")
-        )
-    ).one()
-    # Damaged in the store, and without a right copy in the backup either.
-    lost = int(newest.counts.get("lost", 0)) if newest else 0
-    return Protection(originals, max(0, originals - newer - lost))
