@@ -1,6 +1,7 @@
 """Health: the status page for people, /healthz for monitors, /metrics for Prometheus."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, url_for
@@ -100,6 +101,10 @@ def metrics() -> Response:
             (made.labels(key) if label else made).set(value)
 
     found, moment = _check_health(), now()
+
+    def ages(moments: Iterable[tuple[str, datetime | None]]) -> dict[str, float]:
+        return {name: (moment - then).total_seconds() for name, then in moments if then}
+
     gauge(
         "media", "Files by state", {state: found.states.get(state, 0) for state in State}, "state"
     )
@@ -118,11 +123,7 @@ def metrics() -> Response:
     gauge(
         "duty_age_seconds",
         "Since a duty was last done",
-        {
-            task.name: (moment - task.done_at).total_seconds()
-            for task in found.tasks
-            if task.done_at
-        },
+        ages((task.name, task.done_at) for task in found.tasks),
         "duty",
     )
     checks = found.checks
@@ -143,21 +144,13 @@ def metrics() -> Response:
     gauge(
         "backup_age_seconds",
         "Since the last verified backup to a target",
-        {
-            target.url: (moment - target.verified_at).total_seconds()
-            for target in targets
-            if target.verified_at
-        },
+        ages((target.url, target.verified_at) for target in targets),
         "target",
     )
     gauge(
         "drill_age_seconds",
         "Since a drill last restored the backup of a target",
-        {
-            target.url: (moment - target.proven_at).total_seconds()
-            for target in targets
-            if target.proven_at
-        },
+        ages((target.url, target.proven_at) for target in targets),
         "target",
     )
     gauge("backup_files", "Covered", {target.url: target.files for target in targets}, "target")
