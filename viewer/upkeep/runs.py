@@ -62,6 +62,13 @@ def latest(
     return db.session.scalar(query.order_by(UpkeepRun.started_at.desc()).limit(1))
 
 
+def was_good_today(kind: Kind, subject: str) -> bool:
+    """Whether the newest good run of this subject began today (UTC). Closes the transaction."""
+    last = latest(kind, subject, Outcome.GOOD)
+    db.session.commit()
+    return last is not None and last.started_at.date() == now().date()
+
+
 def _forget_oldest(kind: Kind) -> None:
     """Keep `KEPT` of a kind, and of each subject its newest good one, however old."""
     run, other = UpkeepRun, aliased(UpkeepRun)

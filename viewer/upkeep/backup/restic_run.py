@@ -183,18 +183,13 @@ class ResticRun:
             self.progress.advance(1)
             read += 1
         self.counts["read"] = read
-        if not self._is_checked_today():
+        if not runs.was_good_today(runs.Kind.BACKUP, self.repository.url):
             part = now().toordinal() % SLICES + 1
             try:
                 self.repository.call("check", f"--read-data-subset={part}/{SLICES}")
             except Failed as failed:
                 problems.append(f"The repository is damaged: {failed}")
         return [*_not_right(wrong), *problems]
-
-    def _is_checked_today(self) -> bool:
-        last = runs.latest(runs.Kind.BACKUP, self.repository.url, runs.Outcome.GOOD)
-        db.session.commit()
-        return last is not None and last.started_at.date() == now().date()
 
 
 def _check_storage() -> None:

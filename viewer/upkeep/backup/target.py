@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from viewer.config import settings
-from viewer.extensions import db, now
+from viewer.extensions import db
 from viewer.failpoint import failpoint
 from viewer.models import RegisteredStore, UpkeepRun
 from viewer.storage import Spool, StorageError, Store, Unavailable, from_url
@@ -104,7 +104,8 @@ def open_own(url: str, *, same_filesystem: bool = False) -> Target | None:
     if found[1] != viewer:
         raise Refused(f"{place.url} holds the backups of another viewer.")
     target = _target(place, *found)
-    if not _is_probed_today(place.url):
+    # Each day's first run probes; where deletes are denied, each probe leaves its objects.
+    if not runs.was_good_today(runs.Kind.BACKUP, place.url):
         place.probe()
     return target
 
@@ -168,13 +169,6 @@ def _read_marker(place: Place) -> tuple[uuid.UUID, uuid.UUID] | None:
     if found is None:
         raise Refused(f"{place.url} has a {MARKER} that this version does not understand.")
     return uuid.UUID(found["target"]), uuid.UUID(found["viewer"])
-
-
-def _is_probed_today(url: str) -> bool:
-    """Each day's first run probes; where deletes are denied, each probe leaves its objects."""
-    last = runs.latest(runs.Kind.BACKUP, url, runs.Outcome.GOOD)
-    db.session.commit()
-    return last is not None and last.started_at.date() == now().date()
 
 
 def _question(place: Place) -> str:
