@@ -107,11 +107,17 @@ def _copy_sqlite(path: Path) -> None:
         # All pages at once: in steps it begins anew with each write, and under load never ends.
         driver.backup(copy, pages=-1)
         copy.execute("PRAGMA journal_mode = DELETE")  # else it would need a -wal beside it
-        problems = [row[0] for row in copy.execute("PRAGMA integrity_check(3)")]
-        if problems != ["ok"]:
-            raise DamagedDatabase(f"The database is damaged, and was not backed up: {problems[0]}")
-        if broken := copy.execute("PRAGMA foreign_key_check").fetchone():
-            raise DamagedDatabase(f"The database is damaged: a row of {broken[0]} refers to none.")
+        if problem := problem_in(copy):
+            raise DamagedDatabase(f"The database is damaged, and was not backed up: {problem}.")
+
+
+def problem_in(connection: Any) -> str | None:
+    """What SQLite finds wrong in a file; None if it is whole. Raises sqlite_driver.Error."""
+    problems = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+    if problems != ["ok"]:
+        return str(problems[0])
+    broken = connection.execute("PRAGMA foreign_key_check").fetchone()
+    return f"a row of {broken[0]} refers to none" if broken else None
 
 
 @contextlib.contextmanager

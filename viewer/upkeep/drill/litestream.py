@@ -12,6 +12,7 @@ from viewer.extensions import db, now, sqlite_driver
 from viewer.models import WebhookEvent
 from viewer.storage import StorageError
 from viewer.storage.child import start
+from viewer.upkeep.backup.database import problem_in
 from viewer.upkeep.drill.scratch import DrillFailed, Scratch
 
 DEADLINE = 3600.0  # seconds
@@ -55,14 +56,14 @@ def _newest_delivery() -> str | None:
 def _check(path: Path, expected: str | None) -> None:
     try:
         with contextlib.closing(sqlite_driver.connect(path)) as copy:
-            problems = [row[0] for row in copy.execute("PRAGMA integrity_check(3)")]
+            problem = problem_in(copy)
             found = copy.execute(
                 "SELECT 1 FROM webhook_events WHERE id = ?", (expected,)
             ).fetchone()
     except sqlite_driver.Error as error:
         raise DrillFailed(f"What Litestream keeps cannot be read: {error}.") from error
-    if problems != ["ok"]:
-        raise DrillFailed(f"What Litestream keeps is damaged: {problems[0]}.")
+    if problem:
+        raise DrillFailed(f"What Litestream keeps is damaged: {problem}.")
     if expected and found is None:
         minutes = BEHIND.total_seconds() / 60
         raise DrillFailed(f"Litestream is more than {minutes:.0f} minutes behind: does it run?")

@@ -24,6 +24,7 @@ from viewer.plurals import counted
 from viewer.storage import Missing, Unavailable, fsync_file, fsync_folder
 from viewer.upkeep import schema
 from viewer.upkeep.backup import dump
+from viewer.upkeep.backup.database import problem_in
 from viewer.upkeep.backup.dump import NoCopy
 from viewer.upkeep.backup.snapshots import Snapshot
 from viewer.upkeep.backup.target import LostTarget, Target
@@ -110,16 +111,11 @@ def check_file(path: Path) -> None:
     """Raises CannotRestore unless SQLite finds the file whole."""
     try:
         with contextlib.closing(sqlite_driver.connect(path)) as copy:
-            problems = [row[0] for row in copy.execute("PRAGMA integrity_check(3)")]
-            broken = copy.execute("PRAGMA foreign_key_check").fetchone()
+            problem = problem_in(copy)
     except sqlite_driver.Error as error:
         raise CannotRestore(f"The snapshot's database cannot be read: {error}.") from error
-    if problems != ["ok"]:
-        raise CannotRestore(f"The snapshot's database is damaged: {problems[0]}.")
-    if broken:
-        raise CannotRestore(
-            f"The snapshot's database is damaged: a row of {broken[0]} refers to none."
-        )
+    if problem:
+        raise CannotRestore(f"The snapshot's database is damaged: {problem}.")
 
 
 def compare_counts(snapshot: Snapshot) -> list[str]:
