@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 LEAST, PERCENT = 20, 1
 ACCEPTED = "ACCEPTED"
-_CHUNK = 1024 * 1024  # bytes
 
 
 def count_altered(listing: Listing) -> int:
@@ -51,7 +50,8 @@ def read_accepted(target: Target, snapshot: Snapshot, listing: Listing) -> None:
         return
     digest = hashlib.sha256()
     try:
-        listing.read_accepted(_lines(target, snapshot, digest))
+        key = f"{snapshots.PREFIX}{snapshot.name}/{ACCEPTED}"
+        listing.read_accepted(snapshots.lines_of(target, key, digest))
     except (Missing, UnicodeDecodeError):
         digest = hashlib.sha256()
     if digest.hexdigest() != expected["sha256"]:
@@ -76,15 +76,6 @@ def write_accepted(
         yield from (f"{key}\n".encode() for key in keys)
 
     return snapshots.put(target, f"{snapshots.PREFIX}{name}/{ACCEPTED}", lines())
-
-
-def _lines(target: Target, snapshot: Snapshot, digest: Any) -> Iterator[str]:
-    rest = b""
-    with target.store.open(f"{snapshots.PREFIX}{snapshot.name}/{ACCEPTED}") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from (line.decode() for line in lines)
 
 
 def _gone_rows(listing: Listing) -> Iterator[str]:

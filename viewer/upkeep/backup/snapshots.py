@@ -95,27 +95,31 @@ def find_all(target: Target) -> Found:
     return found
 
 
-def newest_verified(target: Target) -> Snapshot | None:
-    """The newest snapshot whose files were all compared. Raises Unavailable."""
-    return find_all(target).newest_verified
-
-
 def read_list(target: Target, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """Key (in the stores) and SHA-256 of each original. Raises DamagedSnapshot, also at the end."""
-    digest, rest = hashlib.sha256(), b""
+    digest = hashlib.sha256()
     try:
-        with target.store.open(snapshot.sums) as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    sha256, _, key = line.decode().partition("  ")
-                    if key.startswith(POOL):
-                        yield key.removeprefix(POOL), sha256
+        for line in lines_of(target, snapshot.sums, digest):
+            sha256, _, key = line.partition("  ")
+            if key.startswith(POOL):
+                yield key.removeprefix(POOL), sha256
     except (Missing, UnicodeDecodeError):
         raise DamagedSnapshot(f"The list of snapshot {snapshot.number} cannot be read.") from None
     if digest.hexdigest() != snapshot.facts["list"]["sha256"]:
         raise DamagedSnapshot(f"The list of snapshot {snapshot.number} is not what it was.")
+
+
+def lines_of(target: Target, key: str, digest: Any) -> Iterator[str]:
+    """The lines of a text, however long; `digest` is updated with its bytes.
+
+    Raises Missing, Unavailable, UnicodeDecodeError.
+    """
+    rest = b""
+    with target.store.open(key) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode() for line in lines)
 
 
 def find(target: Target, key: str, sha256: str) -> Opened:
