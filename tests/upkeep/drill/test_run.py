@@ -367,7 +367,7 @@ def test_what_came_since_the_last_drill_is_in_the_sample_and_the_newest_are(
     back_up()
     first, second = found().complete
 
-    with closing(Sample(tmp_path / "chosen")) as sample:
+    with closing(Sample()) as sample:
         sample.choose(targets.open_target(str(place)), second, first, 1)
         chosen = set(sample.keys())
         hashes = {key: sample.hash_of(key) for key in chosen}

@@ -88,6 +88,25 @@ class File:
     is_known: bool = False  # the last verified snapshot names it with this hash
 
 
+def open_tables(script: str) -> Any:
+    """An empty database with these tables, in a file without a name: it is gone when closed."""
+    # Not a temporary database of SQLite's own: some builds keep those in memory, whole.
+    folder = settings().data_dir
+    is_ours = os.access(folder, os.W_OK)  # else the backup has a user of its own
+    descriptor, path = tempfile.mkstemp(prefix=".backup-", dir=folder if is_ours else None)
+    os.close(descriptor)
+    try:
+        made = sqlite_driver.connect(path, isolation_level=None)
+        made.execute("PRAGMA journal_mode = OFF")
+        made.execute("PRAGMA synchronous = OFF")
+        made.execute("PRAGMA locking_mode = EXCLUSIVE")  # so the file stays open
+        made.execute(f"PRAGMA cache_size = -{_PAGE_CACHE}")
+        made.executescript(script)
+    finally:
+        Path(path).unlink()
+    return made
+
+
 class Listed(Protocol):
     """What can tell its files, such as a store."""
 
@@ -98,20 +117,7 @@ class Listing:
     """The lists of one run. Used by one thread."""
 
     def __init__(self) -> None:
-        # Not a temporary database of SQLite's own: some builds keep those in memory, whole.
-        folder = settings().data_dir
-        is_ours = os.access(folder, os.W_OK)  # else the backup has a user of its own
-        descriptor, path = tempfile.mkstemp(prefix=".backup-", dir=folder if is_ours else None)
-        os.close(descriptor)
-        try:
-            self._db = sqlite_driver.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = OFF")
-            self._db.execute("PRAGMA synchronous = OFF")
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # so the file stays open
-            self._db.execute(f"PRAGMA cache_size = -{_PAGE_CACHE}")
-            self._db.executescript(_TABLES)
-        finally:
-            Path(path).unlink()
+        self._db = open_tables(_TABLES)
         self._db.create_function("family", 1, keys.family, deterministic=True)
         self._db.create_function("slice", 1, slice_of, deterministic=True)
 

@@ -82,7 +82,7 @@ def drill(url: str, *, full: bool = False, progress: Progress | None = None) -> 
 
 def _in_words(work: "_Drill", *, full: bool) -> Result:
     try:
-        with contextlib.closing(Sample(work.scratch.folder / "chosen")) as sample:
+        with contextlib.closing(Sample()) as sample:
             return work.do(sample, full=full)
     except StorageError as trouble:
         words = work.target.describe(trouble) if work.target else str(trouble)

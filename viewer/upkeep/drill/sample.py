@@ -1,10 +1,10 @@
 """Choose the originals that a drill restores and fetches: random ones, the newest, all new ones."""
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from viewer.extensions import sqlite_driver
 from viewer.upkeep.backup import snapshots
+from viewer.upkeep.backup.listing import open_tables
 from viewer.upkeep.backup.snapshots import Snapshot
 from viewer.upkeep.backup.target import Target
 
@@ -26,11 +26,8 @@ _ALL = "INSERT OR IGNORE INTO chosen SELECT key FROM listed"
 class Sample:
     """The chosen keys with their hashes, in a file: a full drill has millions."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite_driver.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute("PRAGMA synchronous = OFF")
-        self._db.executescript(_TABLES)
+    def __init__(self) -> None:
+        self._db = open_tables(_TABLES)
         self._db.create_function("moment", 1, moment_of, deterministic=True)
 
     def close(self) -> None:
