@@ -53,7 +53,7 @@ class FolderPlace:
         return self._spool
 
     def tidy(self) -> None:
-        self._spool.tidy(older_than=0)
+        """All that is half-written is in the spool."""
 
     def check_spool(self, size: int) -> None:
         """The spool is in the target, whose room is asked for anyway."""

@@ -50,7 +50,7 @@ class Place(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Clear away what dead runs left half-written. Only under the lease."""
+        """Clear away what dead runs left half-written beyond the spool. Only under the lease."""
 
     def check_spool(self, size: int) -> None:
         """Raises Refused unless a file of this size may lie in the spool for a while."""
