@@ -7,8 +7,8 @@ import pytest
 from flask import Flask
 
 from tests.support.pictures import picture
-from tests.support.stored_files import keep, path_of, place
-from viewer import holdings, storage
+from tests.support.stored_files import keep, other_store, path_of, place
+from viewer import holdings
 from viewer.extensions import db
 from viewer.holdings import Finding, WrongSize
 from viewer.models import MediaAttachment, RegisteredStore
@@ -18,10 +18,7 @@ from viewer.storage import Missing, Store, Unavailable
 @pytest.fixture
 def elsewhere(app: Flask, tmp_path: Path) -> tuple[uuid.UUID, Store]:
     """A second store that this host reaches."""
-    row = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'second'}")
-    db.session.add(row)
-    db.session.commit()
-    storage.from_url(row.address or "").mark(str(row.id))
+    row = other_store(tmp_path / "second")
     return row.id, holdings.store(row.id)
 
 

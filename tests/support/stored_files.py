@@ -10,10 +10,10 @@ from flask import current_app
 
 from tests.support import factories
 from tests.support.pictures import picture
-from viewer import derive, holdings
+from viewer import derive, holdings, storage
 from viewer.extensions import db, now
 from viewer.intake import derivatives
-from viewer.models import MediaAttachment, Message
+from viewer.models import MediaAttachment, Message, RegisteredStore
 from viewer.storage import Spool, Store
 
 CopyState = MediaAttachment.CopyState
@@ -65,6 +65,22 @@ def place(content: bytes, key: str, spool: Spool, store: Store) -> None:
         store.place(key, part.path)
     finally:
         part.discard()
+
+
+def other_store(root: Path) -> RegisteredStore:
+    """A second store that this host reaches, as one in S3 is: a folder with its marker."""
+    row = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{root}")
+    db.session.add(row)
+    db.session.commit()
+    storage.from_url(row.address or "").mark(str(row.id))
+    return row
+
+
+def keep_in(store: RegisteredStore, content: bytes) -> MediaAttachment:
+    """A stored file whose row names this store; its bytes are in this host's folder as well."""
+    media = keep(content, storage=store.id)
+    place(content, media.file_path, holdings.spool(), holdings.store(store.id))
+    return media
 
 
 def path_of(media: MediaAttachment) -> Path:

@@ -18,9 +18,9 @@ from tests.support.pictures import noise
 from tests.support.servers import serving
 from tests.upkeep.backup.conftest import overwrite
 from tests.upkeep.restore.conftest import tree
-from viewer import failpoint, holdings, storage
+from viewer import failpoint, holdings
 from viewer.extensions import db, now
-from viewer.models import AuditEntry, MediaAttachment, RegisteredStore, UpkeepRun
+from viewer.models import AuditEntry, MediaAttachment, UpkeepRun
 from viewer.office import findings, trash
 from viewer.storage import Missing
 from viewer.upkeep import adoption, identity, runs, verify
@@ -176,12 +176,8 @@ def test_thumbnails_that_the_pool_does_not_have_are_made_again(
 
 
 def test_rows_in_another_store_come_back_into_that_one(app, keep, back_up, bring_back, tmp_path):
-    bucket = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'bucket'}")
-    db.session.add(bucket)
-    db.session.commit()
-    storage.from_url(bucket.address).mark(str(bucket.id))
-    moved = keep(b"moved", storage=bucket.id)
-    stored_files.place(b"moved", moved.file_path, holdings.spool(), holdings.store(bucket.id))
+    bucket = stored_files.other_store(tmp_path / "bucket")
+    moved = stored_files.keep_in(bucket, b"moved")
     back_up()
     (tmp_path / "bucket" / moved.file_path).unlink()
 
@@ -294,12 +290,8 @@ def test_a_folder_with_files_is_no_new_disk(keep, root):
 
 
 def test_a_store_that_does_not_answer_holds_up_no_other(keep, back_up, bring_back, root, tmp_path):
-    bucket = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'bucket'}")
-    db.session.add(bucket)
-    db.session.commit()
-    storage.from_url(bucket.address).mark(str(bucket.id))
-    moved = keep(b"moved", storage=bucket.id)
-    stored_files.place(b"moved", moved.file_path, holdings.spool(), holdings.store(bucket.id))
+    bucket = stored_files.other_store(tmp_path / "bucket")
+    moved = stored_files.keep_in(bucket, b"moved")
     photo = keep(b"in the folder")
     back_up()
     (root / photo.file_path).unlink()

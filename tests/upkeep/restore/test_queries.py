@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
+from tests.support.query_plans import noted_plans
 from viewer import holdings
 from viewer.extensions import db
 from viewer.upkeep.restore import originals
@@ -10,18 +11,8 @@ from viewer.upkeep.restore import originals
 
 @pytest.fixture
 def plans(app):
-    """The plan of each query of media attachments since, by its text."""
-    asked = {}
-
-    def note(connection, _cursor, text, values, _context, _many):
-        if text.startswith("SELECT") and "FROM media_attachments" in text and text not in asked:
-            asked[text] = []  # the question below comes by here, too
-            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
-            asked[text] = [row[3] for row in rows]
-
-    sa.event.listen(sa.Engine, "before_cursor_execute", note)
-    yield asked
-    sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    with noted_plans() as plans:
+        yield plans
 
 
 @pytest.mark.parametrize("has_statistics", [False, True])

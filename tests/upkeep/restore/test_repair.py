@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from tests.support import stored_files
 from tests.support.damage import harm
 from tests.upkeep.backup.conftest import overwrite
-from viewer import holdings, storage
+from viewer import holdings
 from viewer.extensions import db
-from viewer.models import AuditEntry, MediaAttachment, RegisteredStore
+from viewer.models import AuditEntry, MediaAttachment
 from viewer.upkeep import verify
 
 State = MediaAttachment.State
@@ -84,10 +84,7 @@ def test_k32_where_all_are_wrong_it_stays_damaged(keep, back_up, tmp_path, place
 
 
 def test_the_store_before_is_asked_first(keep, back_up, tmp_path):
-    before = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'before'}")
-    db.session.add(before)
-    db.session.commit()
-    storage.from_url(before.address).mark(str(before.id))
+    before = stored_files.other_store(tmp_path / "before")
     photo = keep(CONTENT, former_storage=before.id)
     stored_files.place(CONTENT, photo.file_path, holdings.spool(), holdings.store(before.id))
     back_up()

@@ -307,7 +307,7 @@ def test_the_newest_verified_one_is_taken_and_an_unverified_one_only_by_number(
     (newest(place) / "verified.json").unlink()
 
     with machine.opened(checked=False):
-        assert snapshots.newest_verified(targets.open_target(str(place))).number == 1
+        assert snapshots.find_all(targets.open_target(str(place))).newest_verified.number == 1
     result = machine.restore(2)
 
     assert (result.files, machine.said) == (2, ["Snapshot 2 was never verified."])
@@ -575,11 +575,9 @@ def test_k59_what_the_provider_delivers_again_is_a_duplicate_and_old_reminders_d
 def test_k71_rows_of_other_folders_are_in_this_one_and_rows_in_s3_stay_where_they_are(
     app, keep, back_up, machine, tmp_path
 ):
-    bucket = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'bucket'}")
-    other_host = RegisteredStore()
-    db.session.add_all([bucket, other_host])
+    bucket, other_host = stored_files.other_store(tmp_path / "bucket"), RegisteredStore()
+    db.session.add(other_host)
     db.session.commit()
-    storage.from_url(bucket.address).mark(str(bucket.id))
     mine = keep(b"in this host's folder")
     theirs = keep(b"in another host's folder")
     moved = keep(b"moved to S3", former_storage=holdings.wanted_id())
@@ -613,12 +611,8 @@ def test_k71_what_was_in_s3_comes_into_the_folder_if_that_is_wished(
     app, keep, back_up, machine, tmp_path
 ):
     """The bucket is lost, and its row with it."""
-    bucket = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'bucket'}")
-    db.session.add(bucket)
-    db.session.commit()
-    storage.from_url(bucket.address).mark(str(bucket.id))
-    moved = keep(b"moved to S3", storage=bucket.id)
-    stored_files.place(b"moved to S3", moved.file_path, holdings.spool(), holdings.store(bucket.id))
+    bucket = stored_files.other_store(tmp_path / "bucket")
+    stored_files.keep_in(bucket, b"moved to S3")
     keep(b"never moved")
     back_up()
     shutil.rmtree(tmp_path / "bucket")
@@ -633,12 +627,8 @@ def test_k71_what_was_in_s3_comes_into_the_folder_if_that_is_wished(
 
 
 def test_k71_a_bucket_that_does_not_answer_is_said_aloud(app, keep, back_up, machine, tmp_path):
-    bucket = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'bucket'}")
-    db.session.add(bucket)
-    db.session.commit()
-    storage.from_url(bucket.address).mark(str(bucket.id))
-    moved = keep(b"moved to S3", storage=bucket.id)
-    stored_files.place(b"moved to S3", moved.file_path, holdings.spool(), holdings.store(bucket.id))
+    bucket = stored_files.other_store(tmp_path / "bucket")
+    stored_files.keep_in(bucket, b"moved to S3")
     back_up()
     shutil.rmtree(tmp_path / "bucket")
 

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from tests.support.children import in_child
 from tests.support.damage import harm
 from tests.support.pictures import picture
-from tests.support.stored_files import keep, place, row
-from viewer import failpoint, holdings, storage
+from tests.support.stored_files import keep, other_store, place, row
+from viewer import failpoint, holdings
 from viewer.demo.rest import Workspace
 from viewer.extensions import db
-from viewer.models import AuditEntry, MediaAttachment, RegisteredStore
+from viewer.models import AuditEntry, MediaAttachment
 from viewer.upkeep import identity
 
 State = MediaAttachment.State
@@ -58,10 +58,7 @@ def test_it_is_downloaded_again_and_the_wrong_bytes_are_kept(how, photo, check, 
 
 
 def test_it_comes_from_the_store_it_was_in_before(app, provider, check, root, tmp_path):
-    before = RegisteredStore(kind=RegisteredStore.Kind.S3, address=f"folder:{tmp_path / 'before'}")
-    db.session.add(before)
-    db.session.commit()
-    storage.from_url(before.address).mark(str(before.id))
+    before = other_store(tmp_path / "before")
     photo = keep(CONTENT, former_storage=before.id)
     place(CONTENT, photo.file_path, holdings.spool(), holdings.store(before.id))
     harm(root / photo.file_path, "flipped")
