@@ -44,9 +44,9 @@ from viewer.extensions import db, now, sqlite_driver
 from viewer.models import MediaAttachment, UpkeepRun, WebhookEvent
 from viewer.upkeep import identity
 from viewer.upkeep.backup import database, record, snapshots
-from viewer.upkeep.backup import target as targets
 from viewer.upkeep.backup.listing import SLICES, Listing, slice_of
 from viewer.upkeep.backup.result import Result
+from viewer.upkeep.backup.targets import target as targets
 
 SIZE = 200_000  # bytes of an original
 NEW = 50  # originals, for the second backup

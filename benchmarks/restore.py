@@ -27,7 +27,7 @@ from viewer import create_app, holdings
 from viewer.extensions import db
 from viewer.upkeep import identity
 from viewer.upkeep.backup import record
-from viewer.upkeep.backup import target as targets
+from viewer.upkeep.backup.targets import target as targets
 from viewer.upkeep.drill import run as drills
 from viewer.upkeep.restore import checks, missing, run
 from viewer.upkeep.restore.result import Result

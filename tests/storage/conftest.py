@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.fault_proxy import FaultProxy
 from tests.support.object_stores import CREDENTIALS, ObjectStore
-from viewer.storage.s3 import S3
-from viewer.storage.s3_address import S3Address
-from viewer.storage.s3_client import DEFAULT_LIMITS, Limits
+from viewer.storage.s3.address import S3Address
+from viewer.storage.s3.client import DEFAULT_LIMITS, Limits
+from viewer.storage.s3.store import S3
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from tests.support.fault_proxy import frozen, lost_answer, refusal
 from tests.support.object_stores import CREDENTIALS
 from viewer.extensions import now
 from viewer.storage import Credentials, Missing, Occupied, Unavailable, from_url
-from viewer.storage.s3 import S3
-from viewer.storage.s3_address import S3Address
+from viewer.storage.s3.address import S3Address
+from viewer.storage.s3.store import S3
 
 ROOT = Path(__file__).parents[2]
 KEY = "2025/01/15/617-555-0123/messages/1736977200_photo.jpg"
@@ -132,7 +132,7 @@ def test_k6_a_bucket_that_goes_in_the_middle_of_a_list_does_not_end_it(
     store, part, object_store, shared_bucket, prefix, monkeypatch
 ):
     """Half a list would make the other half look like lost files."""
-    monkeypatch.setattr("viewer.storage.s3._PAGE", 2)
+    monkeypatch.setattr("viewer.storage.s3.store._PAGE", 2)
     for number in range(5):
         store.place(f"a/{number}.jpg", part(b"crack"))
     whole = dict(store.keys())
@@ -221,7 +221,7 @@ def test_a_move_that_died_half_way_is_ended_by_the_next(store, part, monkeypatch
             raise InterruptedError
 
     with monkeypatch.context() as dying:
-        dying.setattr("viewer.storage.s3.failpoint", die)
+        dying.setattr("viewer.storage.s3.store.failpoint", die)
         with pytest.raises(InterruptedError):
             store.move(KEY, "quarantine/a.jpg")
     both = dict(store.keys())

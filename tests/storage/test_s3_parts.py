@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.fault_proxy import lost_answer, refusal
 from tests.support.object_stores import CREDENTIALS
-from viewer.storage import Missing, Occupied, Unavailable, checksum, s3_upload
+from viewer.storage import Missing, Occupied, Unavailable, checksum
+from viewer.storage.s3 import upload
 
 pytestmark = pytest.mark.proof  # a part has 5 MB at least
 
@@ -23,8 +24,8 @@ FILM = os.urandom(1024) * 12 * 1024  # 12 MB
 
 @pytest.fixture(autouse=True)
 def _parts_of_the_least_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_upload, "LARGEST_PUT", 1024 * 1024)
-    monkeypatch.setattr(s3_upload, "PART", 5 * 1024 * 1024)  # S3 takes no smaller ones
+    monkeypatch.setattr(upload, "LARGEST_PUT", 1024 * 1024)
+    monkeypatch.setattr(upload, "PART", 5 * 1024 * 1024)  # S3 takes no smaller ones
 
 
 @pytest.fixture
@@ -74,8 +75,9 @@ def test_a_part_that_cannot_be_sent_leaves_nothing(store, part, proxy, uploads):
 PLACE = """
 import sys
 from pathlib import Path
-from viewer.storage import Credentials, from_url, s3_upload
-s3_upload.LARGEST_PUT, s3_upload.PART = 1024 * 1024, 5 * 1024 * 1024
+from viewer.storage import Credentials, from_url
+from viewer.storage.s3 import upload
+upload.LARGEST_PUT, upload.PART = 1024 * 1024, 5 * 1024 * 1024
 store = from_url(sys.argv[1], credentials=Credentials(sys.argv[2], sys.argv[3]))
 store.expect("ours")
 store.place(sys.argv[4], Path(sys.argv[5]))
@@ -130,7 +132,8 @@ def test_k12_a_file_whose_process_was_killed_after_the_last_step_is_there_to_be_
 MEASURE = """
 import resource, sys, tempfile
 from pathlib import Path
-from viewer.storage import Credentials, checksum, from_url, s3_upload
+from viewer.storage import Credentials, checksum, from_url
+from viewer.storage.s3 import upload
 store = from_url(sys.argv[1], credentials=Credentials(sys.argv[2], sys.argv[3]))
 store.expect("ours")
 assert not store.is_away()  # what boto3 needs for any request is there now
@@ -141,7 +144,7 @@ with tempfile.TemporaryDirectory() as folder:
         for number in range(300):
             file.write(number.to_bytes(2, "big") * 512 * 1024)
     store.place("whole.mp4", part)
-    s3_upload.LARGEST_PUT = 1
+    upload.LARGEST_PUT = 1
     store.place("parts.mp4", part)
 found = [checksum(store.open(key)) for key in ("whole.mp4", "parts.mp4")]
 assert found[0] == found[1] and found[0].size == 300 * 1024 * 1024, found

@@ -14,7 +14,8 @@ from tests.support.fault_proxy import (
     rewritten,
 )
 from tests.support.servers import wait_until
-from viewer.storage import Missing, Occupied, Unavailable, checksum, s3_upload
+from viewer.storage import Missing, Occupied, Unavailable, checksum
+from viewer.storage.s3 import upload
 
 KEY = "2025/01/15/617-555-0123/messages/1736977200_photo.jpg"
 NO_CHECKSUM = rewritten(rb"x-amz-checksum-sha256: [^\r]*\r\n", b"")
@@ -139,7 +140,7 @@ def test_k3_a_writer_at_the_same_moment_means_asking_again(
 
 
 def test_k3_a_conflict_without_end_is_unavailable(store, proxy, part, monkeypatch):
-    monkeypatch.setattr(s3_upload, "_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(upload, "_PAUSES", (0.01, 0.01))
     proxy.always("PUT", refusal(409, "ConditionalRequestConflict"))
 
     with pytest.raises(Unavailable):
@@ -160,7 +161,7 @@ def test_k5_bytes_that_are_damaged_on_their_way_are_sent_again(store, proxy, par
 
 
 def test_k5_bytes_that_are_always_damaged_leave_nothing(store, proxy, part, monkeypatch):
-    monkeypatch.setattr(s3_upload, "_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(upload, "_PAUSES", (0.01, 0.01))
     proxy.always("PUT", damaged)
 
     with pytest.raises(Unavailable, match="damaged on their way"):
@@ -204,10 +205,10 @@ def test_a_checksum_of_checksums_is_no_checksum():
     whole = {"ChecksumSHA256": "lPlMnJe/qSvSZ/cOKr0mawaUKMKC8wrVIdSGoGmRiSU="}
     in_parts = {"ChecksumSHA256": whole["ChecksumSHA256"] + "-2"}
 
-    assert s3_upload.computed_checksum(whole) == whole["ChecksumSHA256"]
-    assert s3_upload.computed_checksum(in_parts) is None
-    assert s3_upload.computed_checksum({**whole, "ChecksumType": "COMPOSITE"}) is None
-    assert s3_upload.computed_checksum({}) is None
+    assert upload.computed_checksum(whole) == whole["ChecksumSHA256"]
+    assert upload.computed_checksum(in_parts) is None
+    assert upload.computed_checksum({**whole, "ChecksumType": "COMPOSITE"}) is None
+    assert upload.computed_checksum({}) is None
 
 
 def test_a_part_that_cannot_be_read_is_our_own_disks_trouble(store, tmp_path):

@@ -7,8 +7,8 @@ from tests.support import object_stores
 from tests.support.fault_proxy import refusal, rewritten
 from tests.support.object_stores import CREDENTIALS
 from viewer.storage import UnsafeStore, from_url, probe
-from viewer.storage.s3 import S3
-from viewer.storage.s3_address import S3Address
+from viewer.storage.s3.address import S3Address
+from viewer.storage.s3.store import S3
 
 
 def test_a_service_that_does_as_it_should_is_taken_and_nothing_stays(

@@ -16,7 +16,8 @@ from tests.support.fault_proxy import (
     rewritten,
 )
 from tests.support.servers import wait_until
-from viewer.storage import Unavailable, s3_reading
+from viewer.storage import Unavailable
+from viewer.storage.s3 import reading
 
 KEY = "2025/01/15/617-555-0123/messages/1736977200_photo.jpg"
 PHOTO = os.urandom(300_000)
@@ -45,7 +46,7 @@ def ranges(proxy) -> list[tuple[str, bool]]:
 
 def test_a_file_comes_in_blocks_and_in_one_request_where_it_is_small(kept, proxy, monkeypatch):
     whole = read(kept)
-    monkeypatch.setattr(s3_reading, "_BLOCK", 100_000)
+    monkeypatch.setattr(reading, "_BLOCK", 100_000)
 
     with kept.open(KEY, 50_000, 200_000) as file:
         pieces = [file.read(7), file.read(150_000), file.read(), file.read()]
@@ -112,7 +113,7 @@ def test_k10_a_server_that_drips_or_freezes_is_left_at_the_deadline(fault, kept,
 def test_a_file_that_is_another_all_at_once_is_not_read_on(
     kept, object_store, shared_bucket, prefix, monkeypatch
 ):
-    monkeypatch.setattr(s3_reading, "_BLOCK", 100_000)
+    monkeypatch.setattr(reading, "_BLOCK", 100_000)
 
     with kept.open(KEY) as file:
         file.read(100_000)
@@ -124,7 +125,7 @@ def test_a_file_that_is_another_all_at_once_is_not_read_on(
 
 
 def test_a_file_that_goes_while_it_is_read_breaks_off(kept, monkeypatch):
-    monkeypatch.setattr(s3_reading, "_BLOCK", 100_000)
+    monkeypatch.setattr(reading, "_BLOCK", 100_000)
 
     with kept.open(KEY) as file:
         file.read(100_000)

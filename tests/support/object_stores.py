@@ -17,7 +17,7 @@ import boto3
 from botocore.config import Config
 
 from tests.support.servers import free_ports, wait_until
-from viewer.storage.s3_address import Credentials
+from viewer.storage.s3.address import Credentials
 
 CREDENTIALS = Credentials("viewer-tests", "not-a-secret")
 REGION = "us-east-1"

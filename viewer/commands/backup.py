@@ -11,7 +11,7 @@ from viewer.storage import UnknownStore
 from viewer.upkeep import identity
 from viewer.upkeep.backup import record, scheduled
 from viewer.upkeep.backup.lease import Busy
-from viewer.upkeep.backup.target import TargetError
+from viewer.upkeep.backup.targets.target import TargetError
 
 BAD, FAILED = 1, 2
 

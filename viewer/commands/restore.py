@@ -15,8 +15,8 @@ from viewer.config import Settings, read, settings
 from viewer.extensions import db
 from viewer.storage import StorageError
 from viewer.upkeep import adoption, schema
-from viewer.upkeep.backup import target as targets
-from viewer.upkeep.backup.target import TargetError
+from viewer.upkeep.backup.targets import target as targets
+from viewer.upkeep.backup.targets.target import TargetError
 from viewer.upkeep.restore import checks, missing, run
 from viewer.upkeep.restore.checks import CannotRestore
 

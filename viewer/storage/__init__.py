@@ -15,9 +15,9 @@ from viewer.storage.checksums import Checksum, checksum
 from viewer.storage.disk import fsync_file, fsync_folder
 from viewer.storage.folder import Folder
 from viewer.storage.probe import probe
-from viewer.storage.s3_address import Credentials, S3Address
-from viewer.storage.ssh import SSH
-from viewer.storage.ssh_address import SSHAddress
+from viewer.storage.s3.address import Credentials, S3Address
+from viewer.storage.ssh.address import SSHAddress
+from viewer.storage.ssh.store import SSH
 from viewer.storage.store import (
     MARKER,
     Missing,
@@ -114,7 +114,7 @@ def normalise(url: str) -> str:
 def _s3(address: S3Address, credentials: Credentials | None, marker: str) -> Store:
     try:
         # Here, because most installations have no use for boto3, nor for its 100 ms at each start.
-        from viewer.storage.s3 import S3
+        from viewer.storage.s3.store import S3
     except ModuleNotFoundError as error:
         raise UnknownStore(f"For s3: the extra s3 must be installed ({error.name}).") from error
     return S3(address, credentials, marker=marker)

@@ -13,9 +13,9 @@ from flask import Flask
 from tests.support import stored_files
 from viewer.models import MediaAttachment
 from viewer.upkeep.backup import record, snapshots
-from viewer.upkeep.backup import target as targets
 from viewer.upkeep.backup.result import Result
 from viewer.upkeep.backup.snapshots import Found
+from viewer.upkeep.backup.targets import target as targets
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from viewer import holdings
 from viewer.extensions import db
 from viewer.models import RegisteredStore
 from viewer.storage import from_url
-from viewer.upkeep.backup import bucket_place, record, retention
+from viewer.upkeep.backup import record, retention
 from viewer.upkeep.backup.run import Result
+from viewer.upkeep.backup.targets import bucket_place
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from viewer.extensions import db, now
 from viewer.models import MediaAttachment, RegisteredStore
 from viewer.office import trash
 from viewer.upkeep.backup import record, retention, snapshots
-from viewer.upkeep.backup import target as targets
 from viewer.upkeep.backup.run import Result
 from viewer.upkeep.backup.snapshots import Found
+from viewer.upkeep.backup.targets import target as targets
 
 State = MediaAttachment.State
 

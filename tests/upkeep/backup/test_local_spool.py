@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.children import in_child
-from viewer.upkeep.backup import local_spool
-from viewer.upkeep.backup.place import Refused
+from viewer.upkeep.backup.targets import local_spool
+from viewer.upkeep.backup.targets.place import Refused
 
 NOBODY = 65534
 

@@ -16,9 +16,9 @@ from viewer.extensions import db
 from viewer.models import RegisteredStore
 from viewer.storage import UnknownStore
 from viewer.upkeep.backup import record
-from viewer.upkeep.backup import target as targets
 from viewer.upkeep.backup.result import Result
 from viewer.upkeep.backup.snapshots import find_all
+from viewer.upkeep.backup.targets import target as targets
 
 pytestmark = pytest.mark.proof
 

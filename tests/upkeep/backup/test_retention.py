@@ -248,7 +248,7 @@ def test_k46_a_target_that_refuses_deletes_is_good_and_not_pruned(
         at(hours)
     before = len(found().complete)
     monkeypatch.setattr(
-        "viewer.upkeep.backup.target.from_url",
+        "viewer.upkeep.backup.targets.target.from_url",
         lambda url, marker: Undeletable(Path(url.removeprefix("folder:")), marker=marker),
     )
 

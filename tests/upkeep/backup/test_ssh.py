@@ -10,7 +10,8 @@ from flask import Flask
 from tests.crash import disks
 from tests.support.ssh_hosts import SSHHost
 from tests.upkeep.backup.conftest import At, checked_by_sha256sum, hash_of, losses, newest
-from viewer.storage import SSHAddress, UnknownStore, ssh_shell
+from viewer.storage import SSHAddress, UnknownStore
+from viewer.storage.ssh import shell
 from viewer.upkeep.backup import record
 from viewer.upkeep.backup.run import Result
 
@@ -165,7 +166,7 @@ def test_a_connection_that_breaks_in_the_middle_makes_the_run_bad_and_the_next_o
 def test_a_host_that_freezes_holds_the_run_no_longer_than_its_deadline(
     keep, back_up, ssh_host, monkeypatch
 ):
-    monkeypatch.setattr(ssh_shell, "CALL", 2)
+    monkeypatch.setattr(shell, "CALL", 2)
     keep()
     assert back_up().is_good
     keep(b"new")

@@ -12,7 +12,7 @@ from viewer.models import RegisteredStore, UpkeepRun
 from viewer.storage import UnknownStore
 from viewer.upkeep import runs
 from viewer.upkeep.backup import record
-from viewer.upkeep.backup import target as targets
+from viewer.upkeep.backup.targets import target as targets
 
 
 def test_the_marker_names_the_target_and_the_viewer(keep, back_up, place):

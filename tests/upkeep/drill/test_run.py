@@ -25,7 +25,7 @@ from viewer.extensions import db, now
 from viewer.models import MediaAttachment, RegisteredStore, ScheduledTask, UpkeepRun, User
 from viewer.upkeep import runs
 from viewer.upkeep.backup import retention
-from viewer.upkeep.backup import target as targets
+from viewer.upkeep.backup.targets import target as targets
 from viewer.upkeep.drill import scheduled, scratch, visit
 from viewer.upkeep.drill.sample import NEWEST, Sample, moment_of
 from viewer.upkeep.drill.scratch import Busy

@@ -24,7 +24,7 @@ from viewer.models import AuditEntry, MediaAttachment, UpkeepRun
 from viewer.office import findings, trash
 from viewer.storage import Missing
 from viewer.upkeep import adoption, identity, runs, verify
-from viewer.upkeep.backup import target as targets
+from viewer.upkeep.backup.targets import target as targets
 from viewer.upkeep.identity import WrongStore
 from viewer.upkeep.restore import missing
 from viewer.upkeep.restore.missing import Result

@@ -39,8 +39,8 @@ from viewer.models import (
 from viewer.office import accounts, findings
 from viewer.upkeep import identity, runs
 from viewer.upkeep.backup import snapshots
-from viewer.upkeep.backup import target as targets
-from viewer.upkeep.backup.target import LostTarget
+from viewer.upkeep.backup.targets import target as targets
+from viewer.upkeep.backup.targets.target import LostTarget
 from viewer.upkeep.identity import WrongStore
 from viewer.upkeep.restore import journal
 from viewer.upkeep.restore.checks import CannotRestore

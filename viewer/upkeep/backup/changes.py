@@ -22,7 +22,7 @@ from viewer.storage import Missing
 from viewer.upkeep.backup import snapshots
 from viewer.upkeep.backup.listing import BATCH, Listing
 from viewer.upkeep.backup.snapshots import Snapshot
-from viewer.upkeep.backup.target import Target
+from viewer.upkeep.backup.targets.target import Target
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from viewer.upkeep.backup import pool
 from viewer.upkeep.backup.listing import SLICES, File, Listing
 from viewer.upkeep.backup.pool import Step
 from viewer.upkeep.backup.snapshots import POOL
-from viewer.upkeep.backup.target import Target
-from viewer.upkeep.backup.threads import in_threads
+from viewer.upkeep.backup.targets.target import Target
+from viewer.upkeep.threads import in_threads
 
 NAMED = 10  # bad files that the words name
 

@@ -7,8 +7,8 @@ from viewer.upkeep.backup import pool
 from viewer.upkeep.backup.comparison import NAMED
 from viewer.upkeep.backup.listing import File, Listing
 from viewer.upkeep.backup.pool import Step
-from viewer.upkeep.backup.target import Target
-from viewer.upkeep.backup.threads import in_threads
+from viewer.upkeep.backup.targets.target import Target
+from viewer.upkeep.threads import in_threads
 
 
 @dataclass(slots=True)

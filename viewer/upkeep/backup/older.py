@@ -6,7 +6,7 @@ from viewer.storage import StorageError
 from viewer.upkeep.backup import snapshots
 from viewer.upkeep.backup.listing import SLICES
 from viewer.upkeep.backup.snapshots import DamagedSnapshot, Found
-from viewer.upkeep.backup.target import Target
+from viewer.upkeep.backup.targets.target import Target
 
 log = logging.getLogger(__name__)
 

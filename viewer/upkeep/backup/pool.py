@@ -17,7 +17,7 @@ from viewer.office import trash
 from viewer.storage import Missing, Occupied, Opened, Part, StorageError, Unavailable
 from viewer.upkeep.backup.listing import File
 from viewer.upkeep.backup.snapshots import POOL
-from viewer.upkeep.backup.target import Target
+from viewer.upkeep.backup.targets.target import Target
 
 log = logging.getLogger(__name__)
 

@@ -10,19 +10,20 @@ from viewer.extensions import db, sqlite_driver
 from viewer.models import UpkeepRun
 from viewer.storage import StorageError, Unavailable
 from viewer.upkeep import runs
-from viewer.upkeep.backup import lease, restic, retention, snapshots
-from viewer.upkeep.backup import target as targets
+from viewer.upkeep.backup import lease, retention, snapshots
 from viewer.upkeep.backup.dump import DamagedDatabase, NoCopy
 from viewer.upkeep.backup.lease import LostLease
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.pool import SourceAway
-from viewer.upkeep.backup.progress import Progress, Unwatched
-from viewer.upkeep.backup.restic import Repository
-from viewer.upkeep.backup.restic_run import ResticRun
+from viewer.upkeep.backup.restic import repository as restic
+from viewer.upkeep.backup.restic.repository import Repository
+from viewer.upkeep.backup.restic.run import ResticRun
 from viewer.upkeep.backup.result import Result
 from viewer.upkeep.backup.run import Run
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot
-from viewer.upkeep.backup.target import Refused, Target, TargetError
+from viewer.upkeep.backup.targets import target as targets
+from viewer.upkeep.backup.targets.target import Refused, Target, TargetError
+from viewer.upkeep.progress import Progress, Unwatched
 
 Outcome = UpkeepRun.Outcome
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from viewer.models import UpkeepRun
 from viewer.plurals import counted
-from viewer.upkeep.backup.progress import size_in_words
+from viewer.upkeep.progress import size_in_words
 
 Outcome = UpkeepRun.Outcome
 

@@ -20,7 +20,7 @@ from viewer.upkeep import runs
 from viewer.upkeep.backup import snapshots
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot, Found, Snapshot
-from viewer.upkeep.backup.target import Target
+from viewer.upkeep.backup.targets.target import Target
 
 log = logging.getLogger(__name__)
 

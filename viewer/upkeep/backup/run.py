@@ -29,10 +29,10 @@ from viewer.upkeep.backup import (
 from viewer.upkeep.backup.lease import Lease
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.pool import SourceAway
-from viewer.upkeep.backup.progress import Progress, size_in_words
 from viewer.upkeep.backup.result import Outcome, Result
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot, Found, Snapshot
-from viewer.upkeep.backup.target import Target, TargetError
+from viewer.upkeep.backup.targets.target import Target, TargetError
+from viewer.upkeep.progress import Progress, size_in_words
 
 
 class NoRoom(TargetError):

@@ -17,7 +17,7 @@ from typing import Any
 
 from viewer.failpoint import failpoint
 from viewer.storage import Missing, Opened, StorageError
-from viewer.upkeep.backup.target import Target
+from viewer.upkeep.backup.targets.target import Target
 
 PREFIX = "snapshots/"
 POOL = "media/"

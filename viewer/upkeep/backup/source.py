@@ -11,9 +11,9 @@ from viewer.extensions import db
 from viewer.models import MediaAttachment
 from viewer.storage import Missing, Opened, Part, StorageError, Unavailable, checksum
 from viewer.upkeep.backup import snapshots
-from viewer.upkeep.backup import target as targets
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot
-from viewer.upkeep.backup.target import Target, TargetError
+from viewer.upkeep.backup.targets import target as targets
+from viewer.upkeep.backup.targets.target import Target, TargetError
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from viewer.failpoint import failpoint
 from viewer.upkeep.backup import database, snapshots
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.snapshots import PREFIX, Snapshot
-from viewer.upkeep.backup.target import Target
+from viewer.upkeep.backup.targets.target import Target
 
 
 def copy_database(

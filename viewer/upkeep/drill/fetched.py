@@ -6,11 +6,11 @@ from viewer.config import settings
 from viewer.extensions import db
 from viewer.storage import StorageError
 from viewer.upkeep import runs
-from viewer.upkeep.backup import restic
-from viewer.upkeep.backup.place import LostTarget
-from viewer.upkeep.backup.progress import size_in_words
+from viewer.upkeep.backup.restic import repository as restic
 from viewer.upkeep.backup.snapshots import POOL
+from viewer.upkeep.backup.targets.place import LostTarget
 from viewer.upkeep.drill.scratch import DrillFailed, Scratch
+from viewer.upkeep.progress import size_in_words
 
 
 def readable(scratch: Scratch, url: str) -> tuple[str, int | None]:

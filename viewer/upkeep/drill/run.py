@@ -21,16 +21,16 @@ from viewer.plurals import counted
 from viewer.storage import Missing, StorageError
 from viewer.upkeep import runs
 from viewer.upkeep.backup import retention, snapshots
-from viewer.upkeep.backup import target as targets
 from viewer.upkeep.backup.listing import Listing
-from viewer.upkeep.backup.progress import Progress, Unwatched, size_in_words
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot, Snapshot
-from viewer.upkeep.backup.target import Target, TargetError
+from viewer.upkeep.backup.targets import target as targets
+from viewer.upkeep.backup.targets.target import Target, TargetError
 from viewer.upkeep.drill import fetched, litestream, visit
 from viewer.upkeep.drill import scratch as scratches
 from viewer.upkeep.drill.sample import Sample
 from viewer.upkeep.drill.scratch import DrillFailed, Scratch
 from viewer.upkeep.drill.visit import Visitor
+from viewer.upkeep.progress import Progress, Unwatched, size_in_words
 
 Outcome = UpkeepRun.Outcome
 State = MediaAttachment.State

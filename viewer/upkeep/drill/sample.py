@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from viewer.upkeep.backup import snapshots
 from viewer.upkeep.backup.listing import open_tables
 from viewer.upkeep.backup.snapshots import Snapshot
-from viewer.upkeep.backup.target import Target
+from viewer.upkeep.backup.targets.target import Target
 
 NEWEST = 50
 

@@ -19,11 +19,11 @@ from viewer.storage import Unavailable, UnknownStore
 from viewer.upkeep import schema
 from viewer.upkeep.backup import database as databases
 from viewer.upkeep.backup import snapshots
-from viewer.upkeep.backup import target as targets
 from viewer.upkeep.backup.dump import NoCopy
-from viewer.upkeep.backup.progress import size_in_words
 from viewer.upkeep.backup.snapshots import DamagedSnapshot, Snapshot
-from viewer.upkeep.backup.target import Target, TargetError
+from viewer.upkeep.backup.targets import target as targets
+from viewer.upkeep.backup.targets.target import Target, TargetError
+from viewer.upkeep.progress import size_in_words
 from viewer.upkeep.restore import journal as journals
 from viewer.upkeep.restore.journal import Journal, UnreadableJournal
 

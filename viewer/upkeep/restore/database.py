@@ -27,7 +27,7 @@ from viewer.upkeep.backup import dump
 from viewer.upkeep.backup.database import problem_in
 from viewer.upkeep.backup.dump import NoCopy
 from viewer.upkeep.backup.snapshots import Snapshot
-from viewer.upkeep.backup.target import LostTarget, Target
+from viewer.upkeep.backup.targets.target import LostTarget, Target
 from viewer.upkeep.restore.checks import CannotRestore
 
 NewApp = Callable[[dict[str, Any]], Flask]

@@ -23,11 +23,11 @@ from viewer.plurals import counted
 from viewer.storage import Missing, Part, StorageError, Store
 from viewer.upkeep import runs
 from viewer.upkeep.backup import source
-from viewer.upkeep.backup.progress import Progress, Unwatched
-from viewer.upkeep.backup.target import LostTarget, Target
-from viewer.upkeep.backup.threads import in_threads
+from viewer.upkeep.backup.targets.target import LostTarget, Target
+from viewer.upkeep.progress import Progress, Unwatched
 from viewer.upkeep.restore import originals
 from viewer.upkeep.restore.originals import Row
+from viewer.upkeep.threads import in_threads
 from viewer.upkeep.verify import repair
 
 log = logging.getLogger(__name__)

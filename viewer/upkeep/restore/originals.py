@@ -19,7 +19,7 @@ from viewer.office import findings
 from viewer.storage import Missing, Occupied, Part, Store, Unavailable
 from viewer.upkeep.backup import source
 from viewer.upkeep.backup.snapshots import POOL
-from viewer.upkeep.backup.target import LostTarget, Target
+from viewer.upkeep.backup.targets.target import LostTarget, Target
 
 BATCH = 1000  # rows of one query
 _CHUNK = 1024 * 1024  # bytes

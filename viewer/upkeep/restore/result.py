@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from viewer.plurals import counted
-from viewer.upkeep.backup.progress import size_in_words
+from viewer.upkeep.progress import size_in_words
 from viewer.upkeep.restore import originals
 from viewer.upkeep.restore.originals import Outcome, Row
 

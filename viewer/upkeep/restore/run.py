@@ -22,8 +22,7 @@ from viewer.models import MediaAttachment, RegisteredStore, UpkeepRun
 from viewer.office import findings
 from viewer.storage import StorageError, Unavailable, fsync_folder
 from viewer.upkeep import runs
-from viewer.upkeep.backup.progress import Progress, Unwatched
-from viewer.upkeep.backup.threads import in_threads
+from viewer.upkeep.progress import Progress, Unwatched
 from viewer.upkeep.restore import adjustments, originals
 from viewer.upkeep.restore import database as databases
 from viewer.upkeep.restore import journal as journals
@@ -32,6 +31,7 @@ from viewer.upkeep.restore.database import NewApp
 from viewer.upkeep.restore.journal import Journal
 from viewer.upkeep.restore.originals import Outcome, Row
 from viewer.upkeep.restore.result import Result
+from viewer.upkeep.threads import in_threads
 from viewer.upkeep.verify.repair import FROM_BACKUP
 
 Outcomes = UpkeepRun.Outcome

@@ -11,13 +11,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from viewer.storage import ssh_scripts as scripts
 from viewer.storage.child import Failed, Running
 from viewer.storage.disk import in_words
 from viewer.storage.keys import check_key, is_key
-from viewer.storage.ssh_address import SSHAddress
-from viewer.storage.ssh_reading import SSHFile
-from viewer.storage.ssh_shell import CALL, SLOWEST, Shell
+from viewer.storage.ssh import scripts
+from viewer.storage.ssh.address import SSHAddress
+from viewer.storage.ssh.reading import SSHFile
+from viewer.storage.ssh.shell import CALL, SLOWEST, Shell
 from viewer.storage.store import MARKER, Missing, Occupied, Stat, Unavailable
 
 _CHUNK = 1024 * 1024  # bytes

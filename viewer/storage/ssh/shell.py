@@ -12,7 +12,7 @@ from pathlib import Path
 
 from viewer.storage import child
 from viewer.storage.child import Running
-from viewer.storage.ssh_address import SSHAddress
+from viewer.storage.ssh.address import SSHAddress
 
 CALL = 60.0  # seconds for a script
 SLOWEST = 100_000.0  # bytes a second; a script that carries bytes gets that much longer

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO, Self
 from viewer.failpoint import failpoint
 from viewer.storage.checksums import checksum
 from viewer.storage.disk import in_words
-from viewer.storage.s3_client import Refused, Server
-from viewer.storage.s3_reading import S3File
+from viewer.storage.s3.client import Refused, Server
+from viewer.storage.s3.reading import S3File
 from viewer.storage.store import Occupied, Unavailable
 
 # One PUT has the checksum of the whole file, and creates it in one conditional step. S3 takes 5 GB.

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from viewer.config import settings
 from viewer.storage import SSH, Spool, SSHAddress, StorageError, Store, Unavailable
-from viewer.upkeep.backup import local_spool
-from viewer.upkeep.backup.folder_place import check_device, places_of_ours
-from viewer.upkeep.backup.place import MARKER, LostTarget, Refused
+from viewer.upkeep.backup.targets import local_spool
+from viewer.upkeep.backup.targets.folder_place import check_device, places_of_ours
+from viewer.upkeep.backup.targets.place import MARKER, LostTarget, Refused
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 

@@ -24,8 +24,8 @@ from viewer.storage import (
     checksum,
     from_url,
 )
-from viewer.upkeep.backup import local_spool
-from viewer.upkeep.backup.place import LostTarget, Refused
+from viewer.upkeep.backup.targets import local_spool
+from viewer.upkeep.backup.targets.place import LostTarget, Refused
 
 _PORTS = {"https": 443, "http": 80}
 

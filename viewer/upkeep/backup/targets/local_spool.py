@@ -9,8 +9,8 @@ from pathlib import Path
 
 from viewer.config import settings
 from viewer.storage import Spool, Store, Workspace
-from viewer.upkeep.backup.place import Refused
-from viewer.upkeep.backup.progress import size_in_words
+from viewer.upkeep.backup.targets.place import Refused
+from viewer.upkeep.progress import size_in_words
 
 FOLDER = "backup-spool"  # in DATA_DIR
 

@@ -13,10 +13,10 @@ from viewer.models import RegisteredStore, UpkeepRun
 from viewer.storage import Spool, StorageError, Store, Unavailable, from_url
 from viewer.storage import normalise as normalise
 from viewer.upkeep import runs
-from viewer.upkeep.backup.bucket_place import BucketPlace
-from viewer.upkeep.backup.folder_place import FolderPlace
-from viewer.upkeep.backup.place import MARKER, LostTarget, Place, Refused, TargetError
-from viewer.upkeep.backup.ssh_place import SSHPlace
+from viewer.upkeep.backup.targets.bucket_place import BucketPlace
+from viewer.upkeep.backup.targets.folder_place import FolderPlace
+from viewer.upkeep.backup.targets.place import MARKER, LostTarget, Place, Refused, TargetError
+from viewer.upkeep.backup.targets.ssh_place import SSHPlace
 
 __all__ = [
     "MARKER",

@@ -22,18 +22,19 @@ from viewer.storage import Unavailable, from_url
 from viewer.storage.child import Failed
 from viewer.storage.workspace import INCOMING
 from viewer.upkeep import runs
-from viewer.upkeep.backup import database, local_spool, snapshots, writing
+from viewer.upkeep.backup import database, snapshots, writing
 from viewer.upkeep.backup.comparison import NAMED
-from viewer.upkeep.backup.folder_place import FolderPlace
 from viewer.upkeep.backup.lease import Lease
 from viewer.upkeep.backup.listing import SLICES, File, Listing
-from viewer.upkeep.backup.place import MARKER, Refused
 from viewer.upkeep.backup.pool import SourceAway
-from viewer.upkeep.backup.progress import Progress, size_in_words
-from viewer.upkeep.backup.restic import Repository
+from viewer.upkeep.backup.restic.repository import Repository
 from viewer.upkeep.backup.result import Outcome, Result
 from viewer.upkeep.backup.snapshots import PREFIX, Snapshot
-from viewer.upkeep.backup.target import Target, marker_of, viewer_identity
+from viewer.upkeep.backup.targets import local_spool
+from viewer.upkeep.backup.targets.folder_place import FolderPlace
+from viewer.upkeep.backup.targets.place import MARKER, Refused
+from viewer.upkeep.backup.targets.target import Target, marker_of, viewer_identity
+from viewer.upkeep.progress import Progress, size_in_words
 
 SAMPLE = 10  # files that are read back by each run; restic takes half a second for one
 _LEFT_OUT = (INCOMING, "shared")  # of the media folder

@@ -16,8 +16,8 @@ from typing import Any
 from viewer.config import settings
 from viewer.storage import StorageError, Unavailable
 from viewer.storage.child import Failed, Running, start
-from viewer.upkeep.backup import folder_place, local_spool
-from viewer.upkeep.backup.place import LostTarget, Refused
+from viewer.upkeep.backup.targets import folder_place, local_spool
+from viewer.upkeep.backup.targets.place import LostTarget, Refused
 
 HOST = "viewer"  # in the repository, whichever host of ours it was
 CALL = 3600.0  # seconds for all but a backup

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
-from viewer.storage.s3_client import Refused, Server
+from viewer.storage.s3.client import Refused, Server
 from viewer.storage.store import Unavailable
 
 _BLOCK = 4 * 1024 * 1024  # bytes, of which a reader holds two at most

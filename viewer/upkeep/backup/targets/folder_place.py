@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 
 from viewer.config import Settings, settings
 from viewer.storage import Spool, StorageError, Store, Workspace, checksum, fsync_folder
-from viewer.upkeep.backup.place import Refused
+from viewer.upkeep.backup.targets.place import Refused
 
 _WORDS = {
     errno.ENOSPC: "The target is full.",

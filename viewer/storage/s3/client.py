@@ -27,7 +27,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from viewer.storage.s3_address import Credentials, S3Address
+from viewer.storage.s3.address import Credentials, S3Address
 from viewer.storage.store import Unavailable
 
 # At DEBUG botocore writes whole requests with their signatures.

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from viewer.failpoint import failpoint
-from viewer.storage import s3_upload
 from viewer.storage.checksums import checksum
 from viewer.storage.disk import in_words
 from viewer.storage.keys import check_key, is_key
-from viewer.storage.s3_address import Credentials, S3Address
-from viewer.storage.s3_client import DEFAULT_LIMITS, Limits, Refused, Server
-from viewer.storage.s3_reading import S3File
+from viewer.storage.s3 import upload
+from viewer.storage.s3.address import Credentials, S3Address
+from viewer.storage.s3.client import DEFAULT_LIMITS, Limits, Refused, Server
+from viewer.storage.s3.reading import S3File
 from viewer.storage.store import MARKER, Missing, Occupied, Stat, Unavailable, must_be_here
 
 _PROOF_LASTS = 30.0  # seconds in which the marker is not read again
@@ -65,7 +65,7 @@ class S3:
 
     def mark(self, identity: str) -> None:
         try:
-            s3_upload.put_bytes(self._server, self._marker, identity.encode())
+            upload.put_bytes(self._server, self._marker, identity.encode())
         except Refused as refused:
             # After a retry it may be ours.
             if not (refused.status == 412 and refused.is_retry and self.identity() == identity):
@@ -108,7 +108,7 @@ class S3:
     def place(self, key: str, part: Path) -> None:
         name = self._name(key)
         must_be_here(self)
-        s3_upload.put(self._server, name, s3_upload.Upload.of(part))
+        upload.put(self._server, name, upload.Upload.of(part))
         failpoint("storage.placed")
 
     def settle(self, key: str) -> None:
@@ -125,8 +125,8 @@ class S3:
         must_be_here(self)
         with self._proven(key):
             found = self._server.call("head_object", Key=name, ChecksumMode="ENABLED")
-        computed = s3_upload.computed_checksum(found)
-        return Stat(found["ContentLength"], computed and s3_upload.in_hexadecimal(computed))
+        computed = upload.computed_checksum(found)
+        return Stat(found["ContentLength"], computed and upload.in_hexadecimal(computed))
 
     def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         folder = prefix.rpartition("/")[0]
@@ -195,7 +195,7 @@ class S3:
         Raises Unavailable.
         """
         try:
-            s3_upload.put_bytes(self._server, self._name(key), b"some", sha256=bytes(32))
+            upload.put_bytes(self._server, self._name(key), b"some", sha256=bytes(32))
         except Refused as refused:
             if refused.status == 400:
                 return True
@@ -212,10 +212,10 @@ class S3:
             copy = Path(folder) / "copy"
             with self.open(key) as original, in_words(), copy.open("xb") as file:
                 shutil.copyfileobj(original, file)
-            upload = s3_upload.Upload.of(copy)
+            whole = upload.Upload.of(copy)
             with contextlib.suppress(Occupied):  # perhaps by an earlier run: the caller compares
-                s3_upload.put(self._server, target, upload)
-        return upload.sha256.hex()
+                upload.put(self._server, target, whole)
+        return whole.sha256.hex()
 
     def _list(self, prefix: str, **parameters: Any) -> dict[str, Any]:
         return self._server.call("list_objects_v2", Prefix=prefix, **parameters)

@@ -1,0 +1,1 @@
+"""A folder of another host as a store for backups, over one ssh connection."""
