@@ -1,9 +1,10 @@
 """Where Litestream copies the database, a drill proves that copy as well."""
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from tests.support.servers import wait_until
-from viewer.extensions import db, now
+from viewer.extensions import db, now, sqlite_driver
 from viewer.models import WebhookEvent
 
 pytestmark = pytest.mark.proof
@@ -58,14 +59,28 @@ def deliver(at: datetime) -> None:
     db.session.commit()
 
 
-def copied(tmp_path: Path) -> int:
-    return sum(path.stat().st_size for path in (tmp_path / "replica").rglob("*") if path.is_file())
+@pytest.fixture
+def copied(config: Path, tmp_path: Path) -> Callable[[], bool]:
+    """Whether Litestream's copy is complete, and has every delivery of ours."""
+
+    def restored() -> bool:
+        copy = tmp_path / "copied.db"
+        copy.unlink(missing_ok=True)
+        database = tmp_path / "data" / "viewer.db"
+        command = ["litestream", "restore", "-config", str(config), "-o", str(copy), str(database)]
+        if subprocess.run(command, capture_output=True).returncode:
+            return False
+        with contextlib.closing(sqlite_driver.connect(copy)) as connection:
+            found = connection.execute("SELECT count(*) FROM webhook_events").fetchone()
+        return bool(found[0] == db.session.scalar(sa.select(sa.func.count(WebhookEvent.id))))
+
+    return restored
 
 
-def test_its_copy_is_restored_too(keep, back_up, drill, replicated, tmp_path):
+def test_its_copy_is_restored_too(keep, back_up, drill, replicated, copied):
     keep()
     deliver(now() - timedelta(hours=1))
-    wait_until(lambda: copied(tmp_path) > 0)
+    wait_until(copied)
     back_up()
 
     result = drill()
@@ -74,9 +89,9 @@ def test_its_copy_is_restored_too(keep, back_up, drill, replicated, tmp_path):
     assert result.words.endswith("What Litestream keeps was restored, too, and is whole.")
 
 
-def test_one_that_stopped_copying_is_red(keep, back_up, drill, replicated, tmp_path):
+def test_one_that_stopped_copying_is_red(keep, back_up, drill, replicated, copied):
     keep()
-    wait_until(lambda: copied(tmp_path) > 0)
+    wait_until(copied)
     replicated.kill()
     replicated.wait()
     deliver(now() - timedelta(hours=1))
