@@ -17,12 +17,10 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import flask_migrate
 import pytest
 import redis
-import rq
 import sqlalchemy as sa
 import time_machine
 from flask import Flask, has_app_context, session
@@ -365,20 +363,14 @@ def deliver(anonymous: FlaskClient) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def worker(request: pytest.FixtureRequest) -> type[rq.Worker]:
-    """RQ's own that does not fork (half of a job's time); proofs take the one that does."""
-    return rq.Worker if request.node.get_closest_marker("proof") else rq.SimpleWorker
-
-
-@pytest.fixture
-def work(app: Flask, worker: type[rq.Worker]) -> Callable[[], None]:
+def work(app: Flask) -> Callable[[], None]:
     """Let a real worker do everything that is due now."""
 
     def until_done() -> None:
-        db.session.rollback()  # a worker may fork: no connection of ours may be in use then
         for _ in range(20):
-            with mock.patch.object(rq, "Worker", worker):
-                jobs.work(jobs.QUEUES, burst=True)
+            db.session.rollback()  # else SQLite would let no worker write
+            jobs.notify(*jobs.QUEUES)
+            jobs.work(jobs.QUEUES, burst=True)
             db.session.rollback()
             db.session.expire_all()
             due = sweep.due()

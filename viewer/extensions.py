@@ -6,10 +6,12 @@ five simulated power cuts; the pairs chosen below lost none. Each connection rea
 and a mismatch stops the boot.
 """
 
+import contextlib
 import enum
 import random
 import time
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +170,13 @@ def lock(name: Lock, key: str = "") -> None:
         )
 
 
+@contextlib.contextmanager
+def reading() -> Iterator[sa.Connection]:
+    """A transaction of its own that only reads: on SQLite it takes no write lock."""
+    with db.engine.connect().execution_options(only_reads=True) as connection:
+        yield connection
+
+
 def begin_writing() -> None:
     """Let this GET write: restart its transaction as a write. For the few pages that need it."""
     db.session.rollback()  # its snapshot may be stale, and SQLite then refuses the write
@@ -198,10 +207,10 @@ def _make_sqlite_safe(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         # A deferred transaction that reads first and writes later can fail at once with "database
-        # is locked" (SQLITE_BUSY_SNAPSHOT), whatever the timeout. So only GET and HEAD requests,
-        # which do not write, begin without the write lock.
-        reads = has_request_context() and request.method in ("GET", "HEAD")
-        if reads and "writes" not in g:
+        # is locked" (SQLITE_BUSY_SNAPSHOT), whatever the timeout. So only what does not write
+        # begins without the write lock: GET and HEAD requests, and `reading()`.
+        is_view = has_request_context() and request.method in ("GET", "HEAD") and "writes" not in g
+        if is_view or connection.get_execution_options().get("only_reads"):
             connection.exec_driver_sql("BEGIN")
         else:
             patience = REQUEST_PATIENCE if has_request_context() else WORK_PATIENCE

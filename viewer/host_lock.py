@@ -3,8 +3,8 @@ to stop would remove it.
 
 Both locks are flock(2) locks: the kernel releases them however their process ends.
 
-viewer.lock  Held by the supervisor alone. Its descriptor is close-on-exec, so that a part which
-             outlives its supervisor does not block the next start.
+viewer.lock  Held by the supervisor alone. Its descriptor is close-on-exec, and forked parts close
+             it, so that a part which outlives its supervisor does not block the next start.
 parts.lock   Held by the supervisor, and by the orphan reaper, which inherits it on purpose and
              exits some seconds after the supervisor was killed, with all parts ended. The next
              start waits for it: a Valkey that is still stopping would remove the new one's socket.
@@ -17,6 +17,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,9 +30,17 @@ class AlreadyRunning(Exception):
     """Another viewer uses this DATA_DIR."""
 
 
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """The descriptors of the two lock files."""
+
+    own: int
+    parts: int
+
+
 @contextlib.contextmanager
-def hold(data_dir: Path) -> Iterator[int]:
-    """Hold the lock on this folder. Yields the descriptor that the orphan reaper inherits.
+def hold(data_dir: Path) -> Iterator[Locks]:
+    """Hold both locks on this folder.
 
     Raises AlreadyRunning, and BadSetting if the folder cannot be used.
     """
@@ -49,7 +58,7 @@ def hold(data_dir: Path) -> Iterator[int]:
                     f"DATA_DIR: parts of an earlier viewer still run on {data_dir}; end them first."
                 )
             time.sleep(0.05)
-        yield parts
+        yield Locks(own, parts)
 
 
 @contextlib.contextmanager

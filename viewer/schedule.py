@@ -172,7 +172,6 @@ def _renewing_lease(task: TaskDefinition, holder: str) -> AbstractContextManager
 
 def _sweep() -> str:
     due = sweep.sweep()
-    db.session.commit()
     jobs.remind(due)
     return str(due)
 

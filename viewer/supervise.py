@@ -1,33 +1,36 @@
 """Process supervisor of one host: start, restart and stop its parts; leave no process behind.
 
-A part is a program, or a function: then its process is forked from this one, with all that is
-imported here. Each is in a session of its own, and its descendants stay in that session: so a part
-is killed whole. One that dies is restarted, with exponential backoff; one that hangs is killed
-first (`watch`). A part that exits by itself at each start and never came up stops the whole host: a
-port that is taken or an invalid setting does not go away.
+A part is a program, or a function: its process is then forked from this one and shares the memory
+of all that is imported here. Each is in a session of its own, and its descendants stay in that
+session: so a part is killed whole. One that dies is restarted, with exponential backoff; one that
+hangs (`Watchdog`) is killed first. A part that exits by itself at each start and never came up
+stops the whole host: a port that is taken or an invalid setting does not go away.
 
 If this process is killed, two mechanisms end the parts: the kernel sends each one SIGTERM
 (PR_SET_PDEATHSIG), and the orphan reaper kills what is left some seconds later.
 """
 
+import atexit
 import contextlib
 import ctypes
 import gc
 import logging
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
+from typing import NoReturn, Protocol
+
+import setproctitle
 
 from viewer import orphan_reaper
-from viewer.watch import Watch
+from viewer.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +42,16 @@ LIVED_AFTER = 30.0  # seconds of life after which a part is restarted for ever; 
 # server retries a port that is taken before it exits
 TRIES = 5  # starts of a part that never came up
 
-RENEWED = 75  # exit code of a part that wants a new process: restarted at once (EX_TEMPFAIL)
+RESTART = 75  # exit code of a part that asks for a new process at once (sysexits.h: EX_TEMPFAIL)
 
 # Exit codes of a part that was killed from outside: no sign that it cannot run.
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 _PR_SET_PDEATHSIG = 1
 # Loaded at import: between fork and exec in a threaded process, loading could deadlock.
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-_forking = multiprocessing.get_context("fork")
 
 
 class Child(Protocol):
@@ -67,7 +71,7 @@ class Part:
     runs: Sequence[str] | Callable[[], None]  # a command, or a function of this program
     rank: int = 1
     is_vital: bool = True  # whether the host stops if this part never comes up
-    watch: Watch | None = None  # where it says what it is at, and until when
+    watchdog: Watchdog | None = None
     process: Child | None = None
     started: float = 0.0
     pause: float = 0.5
@@ -80,23 +84,23 @@ class Part:
         return self.is_vital and not self.has_lived and self.failures >= TRIES
 
 
-def run(parts: Sequence[Part], inherited: Sequence[int] = ()) -> int:
+def run(parts: Sequence[Part], inherited: Sequence[int] = (), private: Sequence[int] = ()) -> int:
     """Run the parts until SIGINT, SIGTERM or SIGHUP, or until a vital one never comes up.
 
     Returns the exit code. The orphan reaper keeps the descriptors `inherited` open: locks that are
-    released only once every part has ended. Call it without threads and without open connections:
-    parts are forked from here.
+    released only once every part has ended. The parts have neither these nor the `private` ones.
+    Call it without threads and without open connections: parts are forked from here.
     """
     stop, code = threading.Event(), 0
 
     def asked(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _STOP_SIGNALS:
         signal.signal(number, asked)
     gc.collect()
-    gc.freeze()  # a collection in a child would copy every page that it shares with us
-    with _orphan_reaper(inherited) as reaper:
+    gc.freeze()  # else a collection in a child copies every page that it shares with us
+    with _orphan_reaper(inherited, private) as reaper:
         try:
             while not stop.is_set():
                 for part in parts:
@@ -116,35 +120,48 @@ def run(parts: Sequence[Part], inherited: Sequence[int] = ()) -> int:
 
 
 def _look_after(part: Part, reaper: "OrphanReaper") -> None:
-    process = part.process
-    if process is not None and process.poll() is None and part.watch and part.watch.is_overdue():
-        log.error("%s hangs, and is killed: %s", part.name, part.watch)
-        _kill(process)
-    if process is not None and (code := process.poll()) is not None:
-        lived = time.monotonic() - part.started
-        part.pause = 0.5 if lived > HEALTHY_AFTER else min(part.pause * 2, LONGEST_PAUSE)
-        part.again_at = time.monotonic() + (0 if code == RENEWED else part.pause)
-        part.failures = 0 if code in (*_KILLED, RENEWED) else part.failures + 1
-        part.has_lived |= lived > LIVED_AFTER
-        if code != RENEWED:
-            log.warning("%s ended with %s; again in %.1f s", part.name, code, part.pause)
-        orphan_reaper.kill_session(process.pid)
-        reaper.forget(process.pid)
-        part.process = None
+    if part.process is not None:
+        _kill_if_it_hangs(part, part.process)
+        if (code := part.process.poll()) is not None:
+            _clear_away(part, code, part.process.pid, reaper)
     if part.process is None and time.monotonic() >= part.again_at:
         part.process, part.started = _start(part, reaper), time.monotonic()
         reaper.remember(part.process.pid)
 
 
+def _kill_if_it_hangs(part: Part, process: Child) -> None:
+    if part.watchdog and part.watchdog.is_overdue() and process.poll() is None:
+        log.error("%s hangs and is killed; rows: %s", part.name, part.watchdog.rows())
+        os.kill(process.pid, signal.SIGKILL)
+        _all_ended([process], LAST_GRACE)
+
+
+def _clear_away(part: Part, code: int, pid: int, reaper: "OrphanReaper") -> None:
+    lived = time.monotonic() - part.started
+    part.has_lived |= lived > LIVED_AFTER
+    if code == RESTART:
+        part.failures, part.pause, part.again_at = 0, 0.5, 0.0
+    else:
+        part.failures = 0 if code in _KILLED else part.failures + 1
+        part.pause = 0.5 if lived > HEALTHY_AFTER else min(part.pause * 2, LONGEST_PAUSE)
+        part.again_at = time.monotonic() + part.pause
+        log.warning("%s ended with %s; again in %.1f s", part.name, code, part.pause)
+    orphan_reaper.kill_session(pid)
+    reaper.forget(pid)
+    if part.watchdog:
+        part.watchdog.clear()
+    part.process = None
+
+
 def _start(part: Part, reaper: "OrphanReaper") -> Child:
     if callable(part.runs):
-        process: Child = _Forked(part.runs, reaper)
+        process: Child = _Forked(part.name, part.runs, reaper.private)
     else:
         process = subprocess.Popen(
             part.runs,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches only us; we stop the parts in order
-            preexec_fn=die_with_parent,  # a single system call: safe although other threads run
+            preexec_fn=die_with_parent,  # a single system call
             text=True,
         )
     log.info("%s started pid=%d", part.name, process.pid)
@@ -154,30 +171,52 @@ def _start(part: Part, reaper: "OrphanReaper") -> Child:
 class _Forked:
     """A function that runs in a process of its own, forked from this one."""
 
-    def __init__(self, function: Callable[[], None], reaper: "OrphanReaper") -> None:
-        self._process = _forking.Process(
-            target=_run_forked, args=(function, reaper, os.getpid()), daemon=False
-        )
-        self._process.start()
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None  # noqa: S101 - it was started
-        return self._process.pid
+    def __init__(self, name: str, function: Callable[[], None], private: Sequence[int]) -> None:
+        parent = os.getpid()
+        self._code: int | None = None
+        # A signal that came before the child has its own handlers would be handled as ours.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        self.pid = os.fork()
+        if self.pid == 0:
+            _be_part(name, function, parent, private)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        if self._code is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if ended else None
+        return self._code
 
 
-def _run_forked(function: Callable[[], None], reaper: "OrphanReaper", parent: int) -> None:
-    os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    die_with_parent()
-    if os.getppid() != parent:  # it died before we asked
-        return
-    reaper.let_go()
-    function()
+def _be_part(
+    name: str, function: Callable[[], None], parent: int, private: Sequence[int]
+) -> NoReturn:
+    """In the child: run the function as if it were a program. Nothing of the parent's goes on."""
+    code = 1
+    try:
+        os.setsid()
+        setproctitle.setproctitle(f"viewer: {name}")
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        die_with_parent()
+        for descriptor in private:
+            os.close(descriptor)
+        atexit._clear()
+        if os.getppid() == parent:  # else it died before we asked to be told
+            function()
+        code = 0
+    except SystemExit as told:
+        if isinstance(told.code, str):
+            sys.stderr.write(f"{told.code}\n")
+        code = told.code if isinstance(told.code, int) else int(bool(told.code))
+    except BaseException:  # noqa: BLE001 - the edge of this process
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            atexit._run_exitfuncs()
+            logging.shutdown()
+        os._exit(code)
 
 
 def die_with_parent() -> None:
@@ -203,11 +242,6 @@ def _stop(parts: Sequence[Part]) -> None:
             orphan_reaper.kill_session(process.pid)
 
 
-def _kill(process: Child) -> None:
-    os.kill(process.pid, signal.SIGKILL)
-    _all_ended([process], LAST_GRACE)
-
-
 def _all_ended(processes: Sequence[Child], patience: float) -> bool:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -222,6 +256,7 @@ class OrphanReaper:
     """A process that knows the parts, and kills them when its pipe to us closes."""
 
     process: subprocess.Popen[str]
+    private: tuple[int, ...]  # descriptors that a forked part closes: the pipe, and the locks
 
     def remember(self, pid: int) -> None:
         self._tell(f"+{pid}")
@@ -229,21 +264,16 @@ class OrphanReaper:
     def forget(self, pid: int) -> None:
         self._tell(f"-{pid}")
 
-    def let_go(self) -> None:
-        """In a forked child: the pipe must close when the supervisor ends, not when we do."""
-        assert self.process.stdin is not None  # noqa: S101 - for the type checker
-        self.process.stdin.close()
-
     def _tell(self, line: str) -> None:
         assert self.process.stdin is not None  # noqa: S101 - for the type checker
         # Without the orphan reaper the parts still run, and the kernel signals our death to them.
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
 
 
 @contextlib.contextmanager
-def _orphan_reaper(inherited: Sequence[int]) -> Iterator[OrphanReaper]:
+def _orphan_reaper(inherited: Sequence[int], private: Sequence[int]) -> Iterator[OrphanReaper]:
     process = subprocess.Popen(
         # -I: modules in our folder must not shadow the standard library.
         [sys.executable, "-I", orphan_reaper.__file__],
@@ -252,8 +282,9 @@ def _orphan_reaper(inherited: Sequence[int]) -> Iterator[OrphanReaper]:
         pass_fds=inherited,
         text=True,
     )
+    assert process.stdin is not None  # noqa: S101 - for the type checker
     try:
-        yield OrphanReaper(process)
+        yield OrphanReaper(process, (process.stdin.fileno(), *inherited, *private))
     finally:
         with contextlib.suppress(BrokenPipeError):
             process.communicate()  # closes the pipe; the parts have ended, so it exits at once

@@ -1,43 +1,59 @@
-"""The command-line interface, `viewer`: the same functions as the web interface."""
+"""The command-line interface, `viewer`: the same functions as the web interface.
 
-import sys
+A command's module is imported when the command is asked for: `viewer up` keeps what it imports in
+memory for good, and needs neither the demo's drawings nor the drill.
+"""
+
+import importlib
 
 import click
 
-from viewer.commands import (
-    backup,
-    database,
-    demo,
-    drill,
-    restore,
-    serve,
-    settings,
-    storage,
-    upkeep,
-    users,
-    verify,
-)
-from viewer.commands.context import PROBLEMS
+from viewer.commands.context import one_line_errors
+
+# The module of each command, and the function's name there.
+COMMANDS = {
+    "up": "serve.up",
+    "web": "serve.web",
+    "work": "serve.work",
+    "schedule": "serve.schedule",
+    "catch-up": "upkeep.catch_up_now",
+    "retry": "upkeep.retry",
+    "reprocess": "upkeep.reprocess",
+    "reindex": "upkeep.reindex",
+    "purge": "upkeep.purge",
+    "verify": "verify.verify",
+    "backup": "backup.backup",
+    "restore": "restore.restore",
+    "drill": "drill.drill",
+    "storage": "storage.storage",
+    "user": "users.users",
+    "db": "database.database",
+    "settings": "settings.show_settings",
+    "demo": "demo.demo",
+}
 
 
-@click.group()
+class _Commands(click.Group):
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[name].partition(".")
+        found: click.Command = getattr(
+            importlib.import_module(f"viewer.commands.{module}"), function
+        )
+        return found
+
+
+@click.group(cls=_Commands)
 @click.version_option(package_name="conversation-viewer", message="%(version)s")
 def viewer() -> None:
     """Archive and show the photos and voicemails of a business phone line."""
 
 
-for command in (
-    serve.up, serve.web, serve.work, serve.schedule,
-    upkeep.catch_up_now, upkeep.retry, upkeep.reprocess, upkeep.reindex, upkeep.purge,
-    verify.verify, backup.backup, restore.restore, drill.drill,
-    storage.storage, users.users, database.database, settings.show_settings, demo.demo,
-):  # fmt: skip
-    viewer.add_command(command)
-
-
 def main() -> None:
-    """The console script. Reports an invalid setting in one line, without a traceback."""
-    try:
+    """The console script."""
+    with one_line_errors():
         viewer()
-    except PROBLEMS as problem:
-        sys.exit(f"viewer: {problem}")

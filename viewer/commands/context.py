@@ -1,5 +1,6 @@
 """Shared by all commands: a checked application, and one-line error messages."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,15 @@ PROBLEMS = (
     snapshots.NoSnapshot,
     valkey.SocketPathTooLong,
 )
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Report PROBLEMS in one line, without a traceback, and exit."""
+    try:
+        yield
+    except PROBLEMS as problem:
+        sys.exit(f"viewer: {problem}")
 
 
 @contextmanager

@@ -4,16 +4,19 @@ import base64
 import itertools
 import os
 import shutil
+import signal
+import socket
 import sys
 import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 import requests
 
-from viewer import create_app, host_lock
+from viewer import create_app, host_lock, supervise
 from viewer.commands.context import CannotStart, migrate
 from viewer.commands.serve import PORT, must_be_free, run_host
 from viewer.config import HOME, PARTS_LOCK, VIEWER_LOCK, Settings, home, read
@@ -44,9 +47,9 @@ def demo(port: int, provider_port: int | None, keep: bool) -> None:
     A second demo beside a running one uses a folder of its own; give it a --port.
     """
     must_be_free("127.0.0.1", port)
+    provider_port = _provider_port(provider_port)
     with ExitStack() as stack:
-        provider = stack.enter_context(_provider(provider_port))
-        folder, parts_lock = _take_folder(stack, home() / "var", keep=keep)
+        folder, locks = _take_folder(stack, home() / "var", keep=keep)
         secrets = company.Secrets(standard=f"whsec_{_fresh_key()}", legacy=_fresh_key())
         # Ignore this machine's settings: a demo must never write into the real database.
         for name in set(Settings.model_fields) - KEPT_SETTINGS:
@@ -59,21 +62,18 @@ def demo(port: int, provider_port: int | None, keep: bool) -> None:
             "MEDIA_HOSTS": "127.0.0.1",
             "MEDIA_ALLOW_LOOPBACK": "1",
             "QUO_API_KEY": DEMO_API_KEY,
-            "QUO_API_URL": f"{provider.url}/api",
+            "QUO_API_URL": f"http://127.0.0.1:{provider_port}/api",
             "VIEWER_ENV": "development",
         }
         _hire_demo_staff()
-        base, stop = f"http://127.0.0.1:{port}", threading.Event()
-        player = threading.Thread(
-            target=_play, args=(provider, base, secrets, stop), name="provider", daemon=True
-        )
-        player.start()
-        code = run_host(read(), "127.0.0.1", port, parts_lock)
-        stop.set()
+        base = f"http://127.0.0.1:{port}"
+        # A process of its own, like the provider that it stands for: it runs many threads.
+        provider = supervise.Part("provider", partial(_play, provider_port, base, secrets), rank=3)
+        code = run_host(read(), "127.0.0.1", port, locks, [provider])
     sys.exit(code)
 
 
-def _take_folder(stack: ExitStack, parent: Path, *, keep: bool) -> tuple[Path, int]:
+def _take_folder(stack: ExitStack, parent: Path, *, keep: bool) -> tuple[Path, host_lock.Locks]:
     """Lock and empty the first demo folder that no other demo uses.
 
     With `keep` it is not emptied, and only the first folder is tried: raises AlreadyRunning if
@@ -82,7 +82,7 @@ def _take_folder(stack: ExitStack, parent: Path, *, keep: bool) -> tuple[Path, i
     for number in itertools.count(1):
         folder = parent / ("demo" if number == 1 else f"demo-{number}")
         try:
-            parts_lock = stack.enter_context(host_lock.hold(folder))
+            locks = stack.enter_context(host_lock.hold(folder))
         except host_lock.AlreadyRunning:
             if keep:
                 raise
@@ -93,7 +93,7 @@ def _take_folder(stack: ExitStack, parent: Path, *, keep: bool) -> tuple[Path, i
             except OSError as error:
                 words = f"the data of an earlier demo in {folder} cannot be removed"
                 raise CannotStart(f"{words}: {error.strerror}") from None
-        return folder, parts_lock
+        return folder, locks
     raise AssertionError("numbers do not end")
 
 
@@ -108,16 +108,18 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _provider(port: int | None) -> Provider:
-    """The simulated provider, on this port, else on its default port or a free one."""
-    if port is not None:
-        must_be_free("127.0.0.1", port, option="--provider-port")
-        return Provider(port=port)
+def _provider_port(wanted: int | None) -> int:
+    """The port of the simulated provider: this one, else its default port or a free one."""
+    if wanted is not None:
+        must_be_free("127.0.0.1", wanted, option="--provider-port")
+        return wanted
     try:
         must_be_free("127.0.0.1", DEMO_PROVIDER_PORT)
     except CannotStart:
-        return Provider()
-    return Provider(port=DEMO_PROVIDER_PORT)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port: int = free.getsockname()[1]
+            return port
+    return DEMO_PROVIDER_PORT
 
 
 def _hire_demo_staff() -> None:
@@ -136,7 +138,18 @@ def _fresh_key() -> str:
     return base64.b64encode(os.urandom(24)).decode()
 
 
-def _play(provider: Provider, base: str, secrets: company.Secrets, stop: threading.Event) -> None:
+def _play(port: int, base: str, secrets: company.Secrets) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Provider(port=port) as provider:
+        _tell_stories(provider, base, secrets, stop)
+        stop.wait()  # it goes on serving the files
+
+
+def _tell_stories(
+    provider: Provider, base: str, secrets: company.Secrets, stop: threading.Event
+) -> None:
     now, webhook = datetime.now(UTC), f"{base}/webhooks/quo"
     workspace = demo_rest.of_company(provider, [], webhook, key=DEMO_API_KEY)
     workspace.fresh = None  # the photo that fails to download must go on failing

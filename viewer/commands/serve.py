@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -15,7 +17,7 @@ import sqlalchemy as sa
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from viewer import holdings, host_lock, jobs, supervise, valkey
+from viewer import holdings, host_lock, jobs, supervise, valkey, watchdog
 from viewer import schedule as clock
 from viewer.commands.context import (
     PROBLEMS,
@@ -23,6 +25,7 @@ from viewer.commands.context import (
     in_one_sentence,
     migrate,
     new_app,
+    one_line_errors,
     opened_app,
 )
 from viewer.config import Settings, read
@@ -40,12 +43,18 @@ PORT = click.IntRange(1, 65_535)
 def up(host: str, port: int) -> None:
     """Run all processes on this host; Ctrl-C stops them."""
     found = read()
-    with host_lock.hold(found.data_dir) as parts_lock:
-        sys.exit(run_host(found, host, port, parts_lock))
+    with host_lock.hold(found.data_dir) as locks:
+        sys.exit(run_host(found, host, port, locks))
 
 
-def run_host(settings: Settings, host: str, port: int, parts_lock: int) -> int:
-    """Run all parts until a signal. Returns the exit code. The caller must hold `host_lock`."""
+def run_host(
+    settings: Settings,
+    host: str,
+    port: int,
+    locks: host_lock.Locks,
+    others: Sequence[supervise.Part] = (),
+) -> int:
+    """Run all parts, and `others`, until a signal. Returns the exit code."""
     must_be_free(host, port)
     app = new_app()
     parts = _parts(settings, host, port)
@@ -66,7 +75,7 @@ def run_host(settings: Settings, host: str, port: int, parts_lock: int) -> int:
         db.session.remove()
         db.engine.dispose()
     try:
-        return supervise.run(parts, inherited=[parts_lock])
+        return supervise.run([*parts, *others], inherited=[locks.parts], private=[locks.own])
     finally:
         # A disk or database that is gone by now must not turn a clean exit into an error.
         with contextlib.suppress(*PROBLEMS), opened_app():
@@ -93,17 +102,14 @@ def must_be_free(host: str, port: int, option: str = "--port") -> None:
 
 
 def _parts(settings: Settings, host: str, port: int) -> list[supervise.Part]:
-    def ours(*words: str) -> list[str]:
-        return [sys.executable, "-m", "viewer", *words]
-
     parts = [
-        supervise.Part("web", ours("web", "--host", host, "--port", str(port)), rank=3),
-        supervise.Part("schedule", ours("schedule"), rank=2),
+        supervise.Part("web", _in_one_line(partial(_serve, host, port)), rank=3),
+        supervise.Part("schedule", _in_one_line(_keep_time), rank=2),
         *(
-            supervise.Part(f"work-{number}", ours("work", jobs.INTAKE), rank=2)
+            _worker(f"work-{number}", [jobs.INTAKE], rank=2)
             for number in range(1, settings.WORKERS + 1)
         ),
-        supervise.Part("copies", ours("work", jobs.COPIES), rank=2),
+        _worker("copies", [jobs.COPIES], rank=2),
     ]
     if not settings.REDIS_URL.get_secret_value():
         try:
@@ -114,6 +120,26 @@ def _parts(settings: Settings, host: str, port: int) -> list[supervise.Part]:
         # Not vital: without the queue, deliveries are still stored and pages served.
         parts.insert(0, supervise.Part("valkey", command, rank=0, is_vital=False))
     return parts
+
+
+def _worker(name: str, queues: Sequence[str], rank: int = 1) -> supervise.Part:
+    dog = watchdog.Watchdog()
+    run = _in_one_line(partial(_work, queues, dog))
+    return supervise.Part(name, run, rank=rank, watchdog=dog)
+
+
+def _in_one_line(run: Callable[[], None]) -> Callable[[], None]:
+    def say_problems() -> None:
+        with one_line_errors():
+            run()
+
+    return say_problems
+
+
+def _work(queues: Sequence[str], dog: watchdog.Watchdog) -> None:
+    with opened_app():
+        if jobs.work(queues, watchdog=dog) is jobs.Ended.TO_RESTART:
+            sys.exit(supervise.RESTART)
 
 
 class _Gunicorn(BaseApplication):  # type: ignore[misc]
@@ -137,14 +163,17 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 @click.option("--threads", type=click.IntRange(1, 256), default=8, show_default=True)
 def web(host: str, port: int, processes: int, threads: int) -> None:
     """Serve the web pages and the webhook endpoint."""
-    with opened_app():  # check once here, or each gunicorn worker would report the same error
-        pass
+    _serve(host, port, processes, threads)
+
+
+def _serve(host: str, port: int, processes: int = 2, threads: int = 8) -> None:
     _Gunicorn(
         {
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "workers": processes,
             "threads": threads,
             "worker_class": "gthread",
+            "preload_app": True,  # loaded and checked once, and its memory is shared
             "timeout": 60,
             "graceful_timeout": 8,
             "keepalive": 5,
@@ -156,16 +185,25 @@ def web(host: str, port: int, processes: int, threads: int) -> None:
 
 @click.command()
 @click.argument("queues", nargs=-1, type=click.Choice(jobs.QUEUES))
-@click.option("--burst", is_flag=True, help="Stop when the queues are empty.")
+@click.option("--burst", is_flag=True, help="Stop when nothing is due.")
 def work(queues: tuple[str, ...], burst: bool) -> None:
     """Run a worker on all queues, or on those named."""
-    with opened_app():
-        jobs.work(queues or jobs.QUEUES, burst=burst)
+    if burst:
+        with opened_app():
+            jobs.work(queues or jobs.QUEUES, burst=True)
+    else:
+        with opened_app():  # what does not work is said once, not by each start
+            pass
+        sys.exit(supervise.run([_worker("work", queues or jobs.QUEUES)]))
 
 
 @click.command()
 def schedule() -> None:
     """Run the scheduler. Safe to run on every host: tasks are leased."""
+    _keep_time()
+
+
+def _keep_time() -> None:
     stop = threading.Event()
 
     def asked(_signal: int, _frame: FrameType | None) -> None:

@@ -62,8 +62,7 @@ def retry(media_id: uuid.UUID | None, everything: bool) -> None:
             collect.retry(row)
             derivatives.retry(row)
         db.session.commit()
-        jobs.enqueue(jobs.collect_media, *(row.id for row in rows))
-        jobs.enqueue(jobs.derive_media, *(row.id for row in rows if row.is_stored))
+        jobs.notify(*jobs.QUEUES)
     click.echo(f"{len(rows)} to be tried again")
 
 
@@ -77,7 +76,7 @@ def reprocess() -> None:
         for row in rows:
             row.state, row.attempts = WebhookEvent.State.RECEIVED, 0
         db.session.commit()
-        jobs.enqueue(jobs.ingest_event, *(row.id for row in rows))
+        jobs.notify(jobs.INTAKE)
     click.echo(f"{len(rows)} events to be read again")
 
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from viewer import holdings
-from viewer.extensions import db, now
+from viewer.extensions import db, now, reading
 from viewer.intake import collect
 from viewer.models import MediaAttachment, WebhookEvent
 
@@ -44,7 +44,11 @@ class Due:
 
 
 def sweep() -> Due:
-    """Take back expired leases and list what is due. Idempotent. Does not commit."""
+    """Take back what the clock led astray, and list what is due. Idempotent. Commits.
+
+    It decides outside the write lock, by indexes over the few open rows, and writes only what is to
+    change.
+    """
     _bring_back_from_the_future()
     _tell_a_person()
     return due()
@@ -60,82 +64,96 @@ def tidy() -> int:
 
 def due() -> Due:
     moment = now()
-    media = MediaAttachment
-    return Due(
-        events=list(
-            db.session.scalars(
-                sa.select(WebhookEvent.id)
-                .where(WebhookEvent.state == WebhookEvent.State.RECEIVED)
-                .where(
-                    (WebhookEvent.received_at <= moment - UNREAD_AFTER)
-                    # Received while the clock ran ahead.
-                    | (WebhookEvent.received_at > moment + timedelta(minutes=1))
-                )
-                .order_by(WebhookEvent.received_at)
-                .limit(AT_ONCE)
-            )
-        ),
-        media=list(
-            db.session.scalars(
-                sa.select(media.id)
-                .where(media.is_due(moment))
-                .order_by(media.next_attempt_at)
-                .limit(AT_ONCE)
-            )
-        ),
-        copies=list(
-            db.session.scalars(
-                sa.select(media.id)
-                .where(media.is_due_to_derive(moment))
-                .order_by(media.copy_due_at)
-                .limit(AT_ONCE)
-            )
-        ),
+    fresh = (
+        # The webhook's own notice comes first.
+        (WebhookEvent.received_at <= moment - UNREAD_AFTER)
+        # Received while the clock ran ahead.
+        | (WebhookEvent.received_at > moment + timedelta(minutes=1))
     )
+    return Due(
+        events=due_events(AT_ONCE, fresh), media=due_media(AT_ONCE), copies=due_copies(AT_ONCE)
+    )
+
+
+def due_events(limit: int, *which: sa.ColumnElement[bool]) -> list[uuid.UUID]:
+    """The oldest events that are not yet ingested."""
+    return _ids(
+        sa.select(WebhookEvent.id)
+        .where(WebhookEvent.state == WebhookEvent.State.RECEIVED, *which)
+        .order_by(WebhookEvent.received_at)
+        .limit(limit)
+    )
+
+
+def due_media(limit: int) -> list[uuid.UUID]:
+    """The files that are to be downloaded now."""
+    media = MediaAttachment
+    return _ids(
+        sa.select(media.id).where(media.is_due(now())).order_by(media.next_attempt_at).limit(limit)
+    )
+
+
+def due_copies(limit: int) -> list[uuid.UUID]:
+    """The originals whose copies are to be made now."""
+    media = MediaAttachment
+    return _ids(
+        sa.select(media.id)
+        .where(media.is_due_to_derive(now()))
+        .order_by(media.copy_due_at)
+        .limit(limit)
+    )
+
+
+def _ids(query: sa.Select[uuid.UUID]) -> list[uuid.UUID]:
+    with reading() as connection:
+        return list(connection.scalars(query))
 
 
 def _bring_back_from_the_future() -> None:
     media, moment = MediaAttachment, now()
-    for column, limit, states in (
-        (
-            media.next_attempt_at,
-            FURTHEST + timedelta(hours=1),
-            (State.PENDING, State.NEEDS_ATTENTION),
-        ),
-        (media.lease_until, collect.LEASE + timedelta(minutes=1), (State.DOWNLOADING,)),
-    ):
-        db.session.execute(
-            sa.update(media)
-            .where(media.state.in_(states), column > moment + limit)
-            .values({column: moment})
-            .execution_options(synchronize_session=False)
-        )
-    db.session.execute(
-        sa.update(media)
-        .where(media.copy_state == media.CopyState.DUE, media.copy_due_at > moment + FURTHEST)
-        .values(copy_due_at=moment)
-        .execution_options(synchronize_session=False)
+    to_collect = media.is_in("to_collect")
+    _change(
+        to_collect
+        & media.state.in_((State.PENDING, State.NEEDS_ATTENTION))
+        & (media.next_attempt_at > moment + FURTHEST + timedelta(hours=1)),
+        next_attempt_at=moment,
     )
+    _change(
+        to_collect
+        & (media.state == State.DOWNLOADING)
+        & (media.lease_until > moment + collect.LEASE + timedelta(minutes=1)),
+        lease_until=moment,
+    )
+    _change(media.is_in("to_derive") & (media.copy_due_at > moment + FURTHEST), copy_due_at=moment)
 
 
 def _tell_a_person() -> None:
     """Flag what has waited too long, also if no attempt was ever made."""
-    media = MediaAttachment
-    changed = db.session.execute(
-        sa.update(media)
-        .where(
-            # Also what kills its job again and again: its lease has ended, nobody has it now.
-            (media.state == State.PENDING) | media.has_expired_lease(now())
-        )
-        .where(media.created_at < now() - collect.PATIENCE)
-        .where(sa.func.coalesce(media.first_failed_at, media.created_at) < now() - collect.PATIENCE)
-        .values(
-            state=State.NEEDS_ATTENTION,
-            problem=sa.func.coalesce(
-                media.problem, "Not here after 15 minutes; nobody has tried yet."
-            ),
-        )
+    media, moment = MediaAttachment, now()
+    changed = _change(
+        sa.and_(
+            media.is_in("to_collect"),
+            # Also what kills its worker again and again: its lease has ended, nobody has it now.
+            (media.state == State.PENDING) | media.has_expired_lease(moment),
+            media.created_at < moment - collect.PATIENCE,
+            sa.func.coalesce(media.first_failed_at, media.created_at) < moment - collect.PATIENCE,
+        ),
+        state=State.NEEDS_ATTENTION,
+        problem=sa.func.coalesce(media.problem, "Not here after 15 minutes; nobody has tried yet."),
+    )
+    if changed:
+        log.warning("media that wait for too long: %d", changed)
+
+
+def _change(condition: sa.ColumnElement[bool], **values: object) -> int:
+    """Update the rows that meet the condition, if there are any. Commits. Returns how many."""
+    if not _ids(sa.select(MediaAttachment.id).where(condition).limit(1)):
+        return 0
+    done = db.session.execute(
+        sa.update(MediaAttachment)
+        .where(condition)
+        .values(**values)
         .execution_options(synchronize_session=False)
     )
-    if changed.rowcount:  # type: ignore[attr-defined]
-        log.warning("media that wait for too long: %d", changed.rowcount)  # type: ignore[attr-defined]
+    db.session.commit()
+    return int(done.rowcount)  # type: ignore[attr-defined]

@@ -49,7 +49,7 @@ def receive() -> tuple[str, int]:
     failpoint("webhook.committed")
     if is_new:
         log.info("event=%s kept bytes=%d scheme=%s", event.id, len(body), delivery.scheme)
-        jobs.enqueue(jobs.ingest_event, event.id)
+        jobs.notify(jobs.INTAKE)
     return "", 204
 
 

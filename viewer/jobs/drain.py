@@ -1,0 +1,173 @@
+"""Do what is due in one queue until nothing is: events in turn, files and copies several at once.
+
+The main thread looks for what is due, ingests, and hands ids to threads. They wait most of the
+time: for the network, for the disk, for a decoder in a process of its own.
+"""
+
+import logging
+import random
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Collection
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import redis
+from flask import Flask
+from sqlalchemy.exc import OperationalError
+
+from viewer.config import settings
+from viewer.intake import derivatives, sweep
+from viewer.jobs import queues, units
+from viewer.models import WebhookEvent
+from viewer.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+DOWNLOADS, DECODERS = 4, 2  # at once in one worker
+INGEST_SECONDS = 60.0  # an event takes milliseconds
+BATCH = 16  # rows of one look: what other workers take meanwhile is looked at for nothing
+POLL = 0.02  # seconds between two looks for new work while threads are busy
+LINGER = 0.2  # seconds that a worker stays awake, so that a burst needs no more notices
+LONGEST = 120.0  # seconds of one drain; RQ takes a job of more than 7 minutes for abandoned
+
+
+class Worker(Protocol):
+    """What a drain asks of the worker that runs it."""
+
+    linger: float  # seconds
+    units_done: int
+    watchdog: Watchdog
+
+    def must_stop(self) -> bool: ...
+
+    def tell_alive(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    do: Callable[[str], None]
+    seconds: float  # after which it hangs
+
+
+class Drain:
+    """One worker's way through one queue."""
+
+    def __init__(self, app: Flask, queue: str, worker: Worker) -> None:
+        self._app, self._queue, self._worker = app, queue, worker
+        self._failed: set[uuid.UUID] = set()  # not looked at again in this drain
+        self._has_database = True
+        if queue == queues.INTAKE:
+            self._ingest = _Unit(units.ingest_event, INGEST_SECONDS)
+            self._events = _LookAhead(lambda: sweep.due_events(BATCH, WebhookEvent.attempts == 0))
+            self._unit = _Unit(units.collect_media, settings().TRANSFER_SECONDS * 2 + 120)
+            self._files = _LookAhead(lambda: sweep.due_media(BATCH))
+            self._threads = DOWNLOADS
+        else:
+            self._events = _LookAhead(list)
+            self._unit = _Unit(units.derive_media, derivatives.FILM_LIMITS.wall_seconds * 2)
+            self._files = _LookAhead(lambda: sweep.due_copies(BATCH))
+            self._threads = DECODERS
+
+    def run(self, *, retries: bool) -> None:
+        """Work until nothing is due or the worker must stop. `retries`: failed events, too."""
+        end = time.monotonic() + LONGEST
+        try:
+            if retries:
+                self._retry_events()
+            with ThreadPoolExecutor(self._threads, thread_name_prefix=self._queue) as pool:
+                self._work(pool, end)
+        except OperationalError as error:
+            log.warning("%s waits for the database: %s", self._queue, error.orig)
+        with suppress(redis.RedisError):
+            queues.remove_mark(self._queue)
+            if time.monotonic() >= end or self._worker.must_stop():
+                queues.pass_on(self._queue)
+
+    def _retry_events(self) -> None:
+        """One at a time, before all else: one that kills its process disturbs nothing."""
+        for event_id in sweep.due_events(BATCH, WebhookEvent.attempts > 0):
+            self._do(self._ingest, event_id)
+
+    def _work(self, pool: ThreadPoolExecutor, end: float) -> None:
+        busy: dict[Future[None], uuid.UUID] = {}
+        quiet_since, told_at, is_marked = 0.0, 0.0, True
+        while self._has_database and time.monotonic() < end and not self._worker.must_stop():
+            busy = {future: row_id for future, row_id in busy.items() if not future.done()}
+            has_begun = self._ingest_next()
+            for row_id in self._files.take(self._threads - len(busy), self._failed, busy.values()):
+                busy[pool.submit(self._do, self._unit, row_id)] = row_id
+                has_begun = True
+            moment = time.monotonic()
+            if has_begun or busy:
+                quiet_since, is_marked = moment, True
+                if moment - told_at > 1.0:
+                    told_at = moment
+                    self._tell(is_full=len(busy) == self._threads)
+            if has_begun:
+                continue
+            if busy:
+                wait(busy, POLL, FIRST_COMPLETED)
+            elif moment - quiet_since < self._worker.linger:
+                time.sleep(POLL)
+            elif is_marked:
+                with suppress(redis.RedisError):
+                    queues.remove_mark(self._queue)
+                is_marked = False  # look once more: who found the mark has committed by now
+            else:
+                return
+
+    def _ingest_next(self) -> bool:
+        for event_id in self._events.take(1, self._failed):
+            self._do(self._ingest, event_id)
+            return True
+        return False
+
+    def _tell(self, *, is_full: bool) -> None:
+        """Say that this worker lives and is awake; if it cannot do it all now, wake another."""
+        with suppress(redis.RedisError):
+            self._worker.tell_alive()
+            queues.keep_mark(self._queue)
+            if self._events.has_more or (is_full and self._files.has_more):
+                queues.pass_on(self._queue)
+
+    def _do(self, unit: _Unit, row_id: uuid.UUID) -> None:
+        """Work on one row. Its failure is logged, and ends nothing else."""
+        try:
+            with self._app.app_context(), self._worker.watchdog.watch(row_id, unit.seconds):
+                unit.do(str(row_id))
+        except OperationalError as error:
+            log.warning("%s waits for the database: %s", self._queue, error.orig)
+            self._has_database = False
+        except Exception:  # the edge of this unit: the others go on
+            log.exception("%s failed on %s", unit.do.__name__, row_id)
+            self._failed.add(row_id)
+        self._worker.units_done += 1
+
+
+class _LookAhead:
+    """Ids of what is due, looked up a few at a time, in random order: two workers rarely meet."""
+
+    def __init__(self, look: Callable[[], list[uuid.UUID]]) -> None:
+        self._look = look
+        self._ids: deque[uuid.UUID] = deque()
+
+    @property
+    def has_more(self) -> bool:
+        return bool(self._ids)
+
+    def take(self, count: int, *without: Collection[uuid.UUID]) -> list[uuid.UUID]:
+        """Up to so many ids, and none of those that are in `without`."""
+        if count and not self._ids:
+            ids = self._look()
+            random.shuffle(ids)
+            self._ids.extend(ids)
+        found: list[uuid.UUID] = []
+        while self._ids and len(found) < count:
+            row_id = self._ids.popleft()
+            if not any(row_id in ids for ids in without):
+                found.append(row_id)
+        return found

@@ -1,0 +1,119 @@
+"""Notices in Redis: one for each queue, however much is due.
+
+A mark beside each queue says that a notice waits or that a worker is at it, so that a webhook of a
+burst costs one SET. The worker removes the mark before it looks for the last time: who finds a mark
+has committed before that look.
+"""
+
+import logging
+
+import redis
+import rq
+from flask import Flask, current_app
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rq.serializers import JSONSerializer
+
+from viewer.intake import sweep
+
+log = logging.getLogger(__name__)
+
+# Downloads never wait behind the making of copies: each queue has workers of its own.
+INTAKE, COPIES = "intake", "copies"
+QUEUES = (INTAKE, COPIES)
+FUNCTIONS = {INTAKE: "viewer.jobs.work_intake", COPIES: "viewer.jobs.work_copies"}
+
+MARK_SECONDS = 10  # a mark that nobody takes away, as its worker died, is gone by the next sweep
+FAILURE_KEPT = 3600  # seconds; each failed run has a hash, and memory must not fill with them
+NOTIFY_PATIENCE = 0.2  # seconds; a webhook's answer never waits longer for Redis
+
+
+def init_app(app: Flask) -> None:
+    app.extensions["redis"] = redis.from_url(
+        app.config["SETTINGS"].redis_url,
+        socket_timeout=NOTIFY_PATIENCE,
+        socket_connect_timeout=NOTIFY_PATIENCE,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def notify(*names: str) -> bool:
+    """Wake a worker of each queue. Best effort: without Redis the sweep will."""
+    try:
+        for name in names:
+            if mark(name):
+                _enqueue(name)
+    except redis.RedisError as error:
+        log.warning("%s not notified (%s); the sweep will", names, type(error).__name__)
+        return False
+    return True
+
+
+def remind(due: sweep.Due) -> None:
+    """Send a notice to each queue that has something due and no notice waiting, mark or not."""
+    for name, is_due in ((INTAKE, due.events or due.media), (COPIES, due.copies)):
+        try:
+            if is_due and not queue(name, _connection()).count:
+                _enqueue(name, retries=bool(due.events))
+        except redis.RedisError as error:
+            log.warning("sweep cannot notify (%s); next time", type(error).__name__)
+            return
+
+
+def pass_on(name: str) -> None:
+    """More is due than this worker can take up now: wake another, if none is awake yet."""
+    if not queue(name, _connection()).count:
+        _enqueue(name)
+
+
+def mark(name: str) -> bool:
+    """Set the mark of this queue. Whether there was none."""
+    return bool(_connection().set(_mark_key(name), 1, nx=True, ex=MARK_SECONDS))
+
+
+def keep_mark(name: str) -> None:
+    _connection().set(_mark_key(name), 1, ex=MARK_SECONDS)
+
+
+def remove_mark(name: str) -> None:
+    _connection().delete(_mark_key(name))
+
+
+def queue_depths() -> dict[str, int] | None:
+    """How many notices wait in each queue; None if Redis does not answer."""
+    try:
+        return {name: queue(name, _connection()).count for name in QUEUES}
+    except redis.RedisError:
+        return None
+
+
+def workers_alive() -> dict[str, int] | None:
+    """How many workers listen on each queue; None if Redis does not answer."""
+    try:
+        workers = rq.Worker.all(connection=_connection(), serializer=JSONSerializer)
+    except redis.RedisError:
+        return None
+    return {name: sum(name in worker.queue_names() for worker in workers) for name in QUEUES}
+
+
+def queue(name: str, connection: redis.Redis) -> rq.Queue:
+    return rq.Queue(name, connection=connection, serializer=JSONSerializer)
+
+
+def _enqueue(name: str, *, retries: bool = False) -> None:
+    queue(name, _connection()).enqueue_call(
+        FUNCTIONS[name],
+        kwargs={"retries": True} if retries else {},
+        timeout=-1,  # each unit of work has a deadline of its own
+        result_ttl=0,
+        failure_ttl=FAILURE_KEPT,
+    )
+
+
+def _connection() -> redis.Redis:
+    found: redis.Redis = current_app.extensions["redis"]
+    return found
+
+
+def _mark_key(name: str) -> str:
+    return f"viewer:notified:{name}"

@@ -1,0 +1,69 @@
+"""Units of work: each on one row, in a fresh application context with a session of its own.
+
+A unit may run twice, late, or on a row that is gone: what the row says decides.
+"""
+
+import functools
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from flask import Flask, current_app
+from sqlalchemy.exc import OperationalError
+
+from viewer.extensions import db
+from viewer.holdings import WrongSize
+from viewer.intake import collect, derivatives, ingest
+from viewer.jobs.queues import COPIES, notify
+from viewer.models import MediaAttachment
+from viewer.office import findings
+from viewer.storage import Missing
+
+Unit = Callable[[str], None]
+
+
+def unit(function: Unit) -> Unit:
+    @functools.wraps(function)
+    def in_fresh_context(row_id: str) -> None:
+        with _fresh_context():
+            function(row_id)
+
+    return in_fresh_context
+
+
+@unit
+def ingest_event(event_id: str) -> None:
+    """Understand an event. Its failure is noted on its row, and raised."""
+    try:
+        ingest.ingest(uuid.UUID(event_id))
+        db.session.commit()
+    except OperationalError:
+        raise  # the database's trouble, not the event's; the sweep comes again
+    except Exception as error:
+        db.session.rollback()
+        ingest.note_failure(uuid.UUID(event_id), error)
+        db.session.commit()
+        raise
+
+
+@unit
+def collect_media(media_id: str) -> None:
+    """Bring one file home, if it is due."""
+    if collect.collect(uuid.UUID(media_id)):
+        notify(COPIES)
+
+
+@unit
+def derive_media(media_id: str) -> None:
+    """Make thumbnail, preview and playable copy, if they are due."""
+    try:
+        derivatives.make_copies(uuid.UUID(media_id))
+    except (Missing, WrongSize) as trouble:
+        findings.meet(db.session.get_one(MediaAttachment, uuid.UUID(media_id)), trouble)
+
+
+@contextmanager
+def _fresh_context() -> Iterator[None]:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    with app.app_context():
+        yield

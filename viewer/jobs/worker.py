@@ -1,0 +1,153 @@
+"""A worker: an RQ worker that does its jobs in its own process, where everything is imported.
+
+What RQ's fork for each job gave is here in other ways: the supervisor kills a unit that hangs
+(`Watchdog`), a new process takes over after so many units or so much memory, and an event at which
+a process died counts that as a failure.
+"""
+
+import enum
+import logging
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+import rq
+from flask import Flask, current_app
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+from rq.serializers import JSONSerializer
+from rq.timeouts import BaseDeathPenalty
+
+from viewer.config import settings
+from viewer.extensions import db
+from viewer.intake import ingest
+from viewer.jobs import queues
+from viewer.jobs.drain import LINGER, Drain
+from viewer.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+MOST_UNITS = 5_000  # then a new process: leaks are bounded
+MOST_MEMORY = 400  # MB; a worker has about 130, and decoders run in processes of their own
+WORKER_TTL = 60  # seconds
+
+_running: "_Worker | None" = None
+
+
+class Ended(enum.Enum):
+    """Why a worker ended."""
+
+    STOPPED = "stopped"
+    TO_RESTART = "to restart"
+
+
+class ProcessDied(Exception):
+    """The process died while it worked on this row."""
+
+
+def work(names: Sequence[str], *, burst: bool = False, watchdog: Watchdog | None = None) -> Ended:
+    """Be a worker on these queues until told to stop (burst: until nothing is due)."""
+    global _running
+    watchdog = watchdog or Watchdog()
+    for row_id in watchdog.interrupted:
+        _note_death(row_id)
+    db.session.remove()
+    connection = redis.from_url(
+        settings().redis_url,
+        # An outage is waited out; without this a worker dies in the middle of a job.
+        retry=Retry(ExponentialBackoff(cap=1, base=0.05), retries=60),
+        retry_on_error=[redis.ConnectionError, redis.TimeoutError],
+    )
+    worker = _Worker(
+        [queues.queue(name, connection) for name in names],
+        connection=connection,
+        serializer=JSONSerializer,
+        worker_ttl=WORKER_TTL,
+        maintenance_interval=60,
+        log_job_description=False,
+    )
+    worker.watchdog = watchdog
+    worker.linger = 0.0 if burst else LINGER
+    _running = worker
+    try:
+        worker.work(burst=burst, logging_level="WARNING")
+    finally:
+        _running = None
+    return Ended.TO_RESTART if worker.is_worn_out() else Ended.STOPPED
+
+
+def work_intake(*, retries: bool = False) -> None:
+    """The job of a notice: ingest and collect what is due."""
+    _drain(queues.INTAKE, retries=retries)
+
+
+def work_copies(*, retries: bool = False) -> None:
+    """The job of a notice: make the copies that are due."""
+    _drain(queues.COPIES, retries=retries)
+
+
+def _drain(queue: str, *, retries: bool) -> None:
+    assert _running is not None, "a job runs in a worker"  # noqa: S101
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    Drain(app, queue, _running).run(retries=retries and queue == queues.INTAKE)
+
+
+def _note_death(row_id: uuid.UUID) -> None:
+    """If it was an event, it has failed once more. A file's lease says the same."""
+    log.warning("a worker died at %s", row_id)
+    ingest.note_failure(row_id, ProcessDied())
+    db.session.commit()
+
+
+class _NoTimeout(BaseDeathPenalty):
+    """RQ's own timeout, SIGALRM, reaches neither threads nor what hangs in C."""
+
+    def setup_death_penalty(self) -> None:
+        pass
+
+    def cancel_death_penalty(self) -> None:
+        pass
+
+
+class _Worker(rq.SimpleWorker):
+    death_penalty_class = _NoTimeout
+
+    watchdog: Watchdog
+    linger: float
+    units_done = 0
+    is_told_to_stop = False
+
+    def must_stop(self) -> bool:
+        return self.is_told_to_stop or self.is_worn_out()
+
+    def is_worn_out(self) -> bool:
+        return self.units_done >= MOST_UNITS or _memory() > MOST_MEMORY
+
+    def tell_alive(self) -> None:
+        # Not over RQ's own connection, which waits out an outage of Redis.
+        with current_app.extensions["redis"].pipeline() as pipe:
+            self.heartbeat(pipeline=pipe)
+            pipe.execute()
+
+    def handle_warm_shutdown_request(self) -> None:
+        self.is_told_to_stop = True
+
+    def procline(self, message: str) -> None:
+        """The process keeps the name that its supervisor gave it."""
+
+    def execute_job(self, job: Any, queue: Any) -> None:
+        super().execute_job(job, queue)
+        if self.is_worn_out():
+            self._stop_requested = True
+
+
+def _memory() -> float:
+    """Resident memory of this process in MB; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -1,0 +1,66 @@
+"""Deadlines of what a worker does, in memory that it shares with its supervisor.
+
+A worker does many units of work in one process. Before each it writes the row's id and a deadline
+into a slot, and clears the slot afterwards. The supervisor kills a process whose deadline has
+passed: also one that hangs in C, where no signal is handled. What the slots hold when a process has
+died tells its successor what it was at.
+"""
+
+import contextlib
+import mmap
+import struct
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+SLOTS = 16  # units at a time
+
+_SLOT = struct.Struct("<d16sxxxxxxxx")  # deadline on the monotonic clock (0: free), id of a row
+_NO_ROW = uuid.UUID(int=0)
+
+
+class Watchdog:
+    """Slots in anonymous memory, which a forked child shares with its parent."""
+
+    def __init__(self) -> None:
+        self.interrupted: list[uuid.UUID] = []  # rows at which an earlier process died
+        self._memory = mmap.mmap(-1, _SLOT.size * SLOTS)
+        self._free = list(range(SLOTS))
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def watch(self, row_id: uuid.UUID, seconds: float) -> Iterator[None]:
+        """Let the block take no longer than this. It works on this row."""
+        with self._lock:
+            slot = self._free.pop()
+        self._write(slot, time.monotonic() + seconds, row_id)
+        try:
+            yield
+        finally:
+            self._write(slot, 0.0, _NO_ROW)
+            with self._lock:
+                self._free.append(slot)
+
+    def is_overdue(self) -> bool:
+        moment = time.monotonic()
+        return any(0.0 < deadline < moment for deadline, _ in self._read())
+
+    def rows(self) -> list[uuid.UUID]:
+        """The rows that are worked on now."""
+        return [row_id for deadline, row_id in self._read() if deadline]
+
+    def clear(self) -> None:
+        """After the process has died, before the next: note what it was at, and free the slots."""
+        self.interrupted = self.rows()
+        for slot in range(SLOTS):
+            self._write(slot, 0.0, _NO_ROW)
+
+    def _write(self, slot: int, deadline: float, row_id: uuid.UUID) -> None:
+        _SLOT.pack_into(self._memory, slot * _SLOT.size, deadline, row_id.bytes)
+
+    def _read(self) -> list[tuple[float, uuid.UUID]]:
+        return [
+            (deadline, uuid.UUID(bytes=row_id))
+            for deadline, row_id in _SLOT.iter_unpack(self._memory[:])
+        ]
