@@ -15,8 +15,8 @@ from viewer import supervise
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.proof
 
-# A part that notes its start and its end, and leaves a child in a process group of its own, as RQ
-# leaves its work horse. `stubborn` ones do not listen to SIGTERM.
+# A part that notes its start and its end, and leaves a child in a process group of its own.
+# `stubborn` ones do not listen to SIGTERM.
 PART = """
 import os, signal, sys, time
 name, folder, stubborn = sys.argv[1], sys.argv[2], len(sys.argv) > 3
@@ -40,13 +40,36 @@ while True:
     time.sleep(60)
 """
 
+# What hangs in C, holds the interpreter's lock, and hears no signal but SIGKILL; the second time,
+# it notes what its forerunner was at. It asks for a third process, and that lives.
+HANGING = """
+import ctypes, os, signal, sys, time, uuid
+def hang(folder, watchdog):
+    starts = len(open(f"{folder}/notes").read().split("started hanging")) - 1
+    rows = ",".join(str(row) for row in watchdog.interrupted) or "none"
+    with open(f"{folder}/notes", "a") as notes:
+        notes.write(f"started hanging {os.getpid()}\\nat-{rows} hanging {os.getpid()}\\n")
+    if starts == 1:
+        sys.exit(75)
+    with watchdog.watch(uuid.UUID(int=7), 0.5 if starts == 0 else 600):
+        if starts == 0:
+            signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+        ctypes.PyDLL(None).sleep(600)
+"""
+
 HOST = """
-import sys
-from viewer import supervise
-folder, part = sys.argv[1], sys.argv[2]
+import functools, sys
+from viewer import supervise, watchdog
+folder, part, hanging, kind = sys.argv[1:5]
 supervise.GRACE, supervise.LAST_GRACE, supervise.LONGEST_PAUSE = 1.0, 0.5, 0.6
+def forked(words):
+    sys.argv = ["part", *words]
+    exec(part, {})
 def made(name, rank, *words):
-    return supervise.Part(name, [sys.executable, "-c", part, name, folder, *words], rank=rank)
+    words = [name, folder, *words]
+    program = [sys.executable, "-c", part, *words]
+    function = functools.partial(forked, words)
+    return supervise.Part(name, program if kind == "program" else function, rank=rank)
 parts = [made("cellar", 0), made("middle", 1), made("roof", 2)]
 if {"hopeless", "spare"} & set(sys.argv):
     dying = (
@@ -55,6 +78,12 @@ if {"hopeless", "spare"} & set(sys.argv):
     )
     command = [sys.executable, "-c", dying, folder]
     parts.append(supervise.Part("dud", command, rank=1, is_vital="hopeless" in sys.argv))
+if "hanging" in sys.argv:
+    space = {}
+    exec(hanging, space)
+    dog = watchdog.Watchdog()
+    run = functools.partial(space["hang"], folder, dog)
+    parts.append(supervise.Part("hanging", run, watchdog=dog))
 if "killed" in sys.argv:
     supervise.TRIES = 2
 if "stubborn" in sys.argv:
@@ -66,11 +95,11 @@ sys.exit(supervise.run(parts))
 class Host:
     """A program that supervises; what its parts noted."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, kind: str, *words: str) -> None:
         self.folder = folder
         with (folder / "log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", HOST, str(folder), PART, *words],
+                [sys.executable, "-c", HOST, str(folder), PART, HANGING, kind, *words],
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
                 start_new_session=True,
                 stderr=log,
@@ -85,6 +114,24 @@ class Host:
     def wait_for(self, what: str, count: int) -> dict[str, int]:
         wait_until(lambda: len(self.notes(what)) >= count)
         return dict(self.notes(what))
+
+    def notes_of_starts(self, name: str, count: int) -> list[int]:
+        """The pids of the first starts of this part."""
+
+        def pids() -> list[int]:
+            return [pid for one, pid in self.notes("started") if one == name]
+
+        wait_until(lambda: len(pids()) >= count)
+        return pids()
+
+    def said_by(self, name: str, prefix: str) -> list[tuple[str, int]]:
+        lines = (self.folder / "notes").read_text().splitlines()
+        words = [line.split() for line in lines]
+        return [
+            (verb.removeprefix(prefix), int(pid))
+            for verb, one, pid in words
+            if one == name and verb.startswith(prefix)
+        ]
 
     def alive(self) -> list[tuple[str, int]]:
         return [
@@ -101,12 +148,17 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+def descriptors(pid: int) -> set[str]:
+    """What this process has open, as links such as `pipe:[123]`."""
+    return {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+@pytest.fixture(params=["program", "function"])
+def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Host]]:
     hosts: list[Host] = []
 
     def start(*words: str) -> Host:
-        hosts.append(Host(tmp_path, *words))
+        hosts.append(Host(tmp_path, request.param, *words))
         return hosts[-1]
 
     yield start
@@ -210,3 +262,29 @@ def test_a_part_that_others_kill_is_never_given_up(host):
     running.wait_for("started", 7)
 
     assert running.process.poll() is None
+
+
+def test_a_part_that_hangs_in_c_is_killed_and_its_successor_knows_where(host):
+    running = host("hanging")
+
+    first, second, third = running.notes_of_starts("hanging", 3)
+
+    assert first != second != third
+    assert not is_alive(first)
+    row = "00000000-0000-0000-0000-000000000007"
+    assert [what for what, _ in running.said_by("hanging", "at-")] == ["none", row, "none"]
+    others = [name for name, _ in running.notes("started") if name != "hanging"]
+    assert sorted(others) == ["cellar", "middle", "roof"]  # each once
+    assert is_alive(third)
+
+
+def test_forked_parts_hold_no_lock_and_no_pipe_of_their_supervisor(host, tmp_path):
+    running = host()
+    parts = running.wait_for("started", 3)
+
+    held = {name: descriptors(pid) for name, pid in parts.items()}
+
+    reaper_pipe = {link for link in descriptors(running.process.pid) if "pipe" in link}
+    assert reaper_pipe
+    for links in held.values():
+        assert links & reaper_pipe == set()

@@ -31,17 +31,19 @@ def flush(app, valkey_url):
 
 @pytest.fixture
 def waiting(app, valkey_url):
-    """What waits in the queues, without the suffix that makes each reminder a job of its own."""
+    """How many notices wait in each queue."""
 
-    def ids() -> list[str]:
+    def count() -> dict[str, int]:
         connection = redis.from_url(valkey_url)
-        return sorted(
-            job.decode().rpartition("_")[0]
-            for name in jobs.QUEUES
-            for job in connection.lrange(f"rq:queue:{name}", 0, -1)
-        )
+        return {name: connection.llen(f"rq:queue:{name}") for name in jobs.QUEUES}
 
-    return ids
+    return count
+
+
+@pytest.fixture
+def lose_notices(app, valkey_url):
+    """Empty the queues; their marks stay."""
+    return lambda: redis.from_url(valkey_url).delete(*(f"rq:queue:{name}" for name in jobs.QUEUES))
 
 
 @pytest.fixture
@@ -66,9 +68,7 @@ def change(media: MediaAttachment, **values: Any) -> None:
 
 
 def swept() -> sweep.Due:
-    due = sweep.sweep()
-    db.session.commit()
-    return due
+    return sweep.sweep()
 
 
 @BOTH
@@ -186,14 +186,30 @@ def test_what_is_settled_is_never_due(state, pending):
         assert swept() == sweep.Due([], [], [])
 
 
-def test_nothing_is_reminded_of_twice_while_it_waits(pending, flush, waiting):
-    media = pending()
+def test_one_notice_waits_however_much_is_due(pending, flush, waiting):
+    pending(), pending()
     flush()
 
     for _ in range(5):
         jobs.remind(swept())
 
-    assert waiting() == [f"collect_media_{media.id}"]
+    assert waiting() == {jobs.INTAKE: 1, jobs.COPIES: 0}
+
+
+def test_a_notice_that_was_lost_is_sent_again_although_its_mark_is_there(
+    pending, waiting, flush, lose_notices
+):
+    pending()
+    flush()
+    jobs.notify(jobs.INTAKE)
+    lose_notices()  # as a worker that died with one leaves it
+
+    jobs.notify(jobs.INTAKE)
+    with_mark = waiting()
+    jobs.remind(swept())
+
+    assert with_mark == {jobs.INTAKE: 0, jobs.COPIES: 0}
+    assert waiting() == {jobs.INTAKE: 1, jobs.COPIES: 0}
 
 
 def test_a_sweep_without_redis_waits_for_the_next(pending, settings, app):

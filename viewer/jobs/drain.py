@@ -78,8 +78,7 @@ class Drain:
         try:
             if retries:
                 self._retry_events()
-            with ThreadPoolExecutor(self._threads, thread_name_prefix=self._queue) as pool:
-                self._work(pool, end)
+            self._work_with_threads(end)
         except OperationalError as error:
             log.warning("%s waits for the database: %s", self._queue, error.orig)
         with suppress(redis.RedisError):
@@ -91,6 +90,17 @@ class Drain:
         """One at a time, before all else: one that kills its process disturbs nothing."""
         for event_id in sweep.due_events(BATCH, WebhookEvent.attempts > 0):
             self._do(self._ingest, event_id)
+
+    def _work_with_threads(self, end: float) -> None:
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._queue)
+        must_wait = True
+        try:
+            self._work(pool, end)
+        except SystemExit:  # told to stop for the second time: what runs ends with the process
+            must_wait = False
+            raise
+        finally:
+            pool.shutdown(wait=must_wait, cancel_futures=not must_wait)
 
     def _work(self, pool: ThreadPoolExecutor, end: float) -> None:
         busy: dict[Future[None], uuid.UUID] = {}

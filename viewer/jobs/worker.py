@@ -31,7 +31,7 @@ from viewer.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 MOST_UNITS = 5_000  # then a new process: leaks are bounded
-MOST_MEMORY = 400  # MB; a worker has about 130, and decoders run in processes of their own
+MOST_GROWTH = 200  # MB of memory more than at the start, with the same effect
 WORKER_TTL = 60  # seconds
 
 _running: "_Worker | None" = None
@@ -71,6 +71,7 @@ def work(names: Sequence[str], *, burst: bool = False, watchdog: Watchdog | None
     )
     worker.watchdog = watchdog
     worker.linger = 0.0 if burst else LINGER
+    worker.memory_at_start = _memory()
     _running = worker
     try:
         worker.work(burst=burst, logging_level="WARNING")
@@ -117,6 +118,7 @@ class _Worker(rq.SimpleWorker):
 
     watchdog: Watchdog
     linger: float
+    memory_at_start: float  # MB
     units_done = 0
     is_told_to_stop = False
 
@@ -124,7 +126,8 @@ class _Worker(rq.SimpleWorker):
         return self.is_told_to_stop or self.is_worn_out()
 
     def is_worn_out(self) -> bool:
-        return self.units_done >= MOST_UNITS or _memory() > MOST_MEMORY
+        has_grown = _memory() - self.memory_at_start
+        return self.units_done >= MOST_UNITS or has_grown > MOST_GROWTH
 
     def tell_alive(self) -> None:
         # Not over RQ's own connection, which waits out an outage of Redis.
