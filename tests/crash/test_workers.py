@@ -28,29 +28,45 @@ def queued(scene, valkey_url, stack):
 
 
 @pytest.mark.parametrize("place", ["storage.sealed", "collect.placed"])
-def test_23_an_orphaned_work_horse_and_its_successor_leave_one_file(place, queued, message):
-    """kill -9 of a worker leaves its horse at work: what that says after its lease is unheard."""
+def test_23_a_worker_that_stood_still_and_its_successor_leave_one_file(place, queued, message):
+    """What a worker says of a file after its lease has ended is unheard."""
     queued.announced(message(media=queued.photos()))
-    worker = queued.start("work", lease=0.3, failpoints=f"{place}=sleep:4")
-    horse = _horse_at(worker.process.pid, queued, place)
+    worker = queued.start("work", lease=0.3, failpoints=f"{place}=sleep:2")
+    _wait_until_at(queued, place)
 
-    worker.kill()
-    os.kill(horse, signal.SIGSTOP)  # however slow this machine: the successor is first
+    os.kill(worker.process.pid, signal.SIGSTOP)  # however slow this machine: the successor is first
     [claimed] = queued.rows()
     successor = queued.run("collect", later=(40.0,))
     [told] = queued.rows()
-    os.kill(horse, signal.SIGCONT)
-    wait_until(lambda: not _is_alive(horse))
+    os.kill(worker.process.pid, signal.SIGCONT)
+    os.kill(worker.process.pid, signal.SIGTERM)  # it ends once its download has
+    code = worker.ended()
     [last] = queued.rows()
 
     assert (claimed["state"], claimed["attempts"], successor) == ("downloading", 1, 0)
     assert (told["state"], told["attempts"]) == ("stored", 2)
     assert last == told
+    assert code == 0
     assert queued.unsettled() == []
 
 
-def test_24_a_worker_that_is_told_twice_to_stop_in_a_download_loses_nothing(
-    queued, message, valkey_url
+def test_24_a_worker_that_is_killed_in_downloads_loses_nothing(queued, message):
+    urls = queued.photos(count=3, delay=2)
+    queued.announced(message(media=urls))
+    worker = queued.start("work")
+    wait_until(lambda: all(queued.provider.gets(url) == 1 for url in urls))
+
+    worker.kill()
+    broken = queued.violations()
+
+    assert broken == []
+    assert [row["state"] for row in queued.rows()] == ["downloading"] * 3
+    assert queued.recover() == 0
+    assert queued.unsettled() == []
+
+
+def test_24_a_worker_that_is_told_to_stop_in_a_download_that_does_not_end_loses_nothing(
+    queued, message
 ):
     with create_app(queued.settings).app_context():
         identity.ensure()  # as the first start of a host does
@@ -61,19 +77,14 @@ def test_24_a_worker_that_is_told_twice_to_stop_in_a_download_loses_nothing(
             [sys.executable, "-m", "viewer", "work", "intake"], env=_environment(queued.settings)
         )
         assert half_is_out.wait(60)
+        [part] = _children_of(worker.pid, "viewer: work")
 
         worker.send_signal(signal.SIGTERM)
-        still_working = _horse_of(worker.pid)
-
-        def ends_when_told_again() -> bool:
-            worker.send_signal(signal.SIGTERM)  # within a second of the first it does not listen
-            return worker.poll() is not None
-
-        wait_until(ends_when_told_again)
+        code = worker.wait(60)  # told twice by then, and then killed
         broken = queued.violations()
 
-        assert still_working is not None
-        assert not _is_alive(still_working)
+        assert code == 0
+        assert not _is_alive(part)
         assert broken == []
         assert queued.recover() == 0
         assert queued.unsettled() == []
@@ -92,8 +103,8 @@ def test_24_a_worker_that_is_told_once_finishes_its_download_first(queued, messa
     assert queued.unsettled() == []
 
 
-def _horse_at(parent: int, scene, place: str) -> int:
-    """The horse of this worker, once it has come to the place where it sleeps."""
+def _wait_until_at(scene, place: str) -> None:
+    """Until the worker has come to the place where it sleeps."""
 
     def has_come() -> bool:
         is_placed = bool(checks.originals(scene.media_root))
@@ -104,18 +115,15 @@ def _horse_at(parent: int, scene, place: str) -> int:
         }[place]
 
     wait_until(has_come)
-    horse = _horse_of(parent)
-    assert horse is not None
-    return horse
 
 
 def _sealed(media_root: Path) -> bool:
     return any(not path.stat().st_mode & 0o222 for path in (media_root / INCOMING).glob("*.part"))
 
 
-def _horse_of(parent: int) -> int | None:
+def _children_of(parent: int, title: str) -> list[int]:
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return int(children[0]) if children else None
+    return [int(pid) for pid in children if title in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 def _is_alive(pid: int) -> bool:
