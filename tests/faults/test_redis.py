@@ -222,9 +222,7 @@ def test_81_a_deploy_whose_jobs_cannot_be_found_touches_no_row(announced, queue)
 # --- 82, 83: workers -----------------------------------------------------------------------------
 
 
-def test_82_a_download_that_hangs_is_ended_and_the_others_go_on(
-    up, provider, message, tmp_path
-):
+def test_82_a_download_that_hangs_is_ended_and_the_others_go_on(up, provider, message, tmp_path):
     """By its own deadline; beyond that, the supervisor ends the worker (test_supervise.py)."""
     held = HeldPicture()
     host = up(TRANSFER_SECONDS="1")

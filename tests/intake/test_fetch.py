@@ -35,6 +35,7 @@ from tests.support.hostile_server import (
     silent,
     stalling,
 )
+from viewer.intake import fetch as fetching
 from viewer.intake.fetch import (
     Fetched,
     FetchError,
@@ -163,7 +164,6 @@ def test_the_question_says_nothing_about_us(server):
         "user-agent": "conversation-viewer",
         "accept": "*/*",
         "accept-encoding": "identity",
-        "connection": "close",
     }
 
 
@@ -579,9 +579,12 @@ def test_row_41_a_slow_tls_handshake_is_cut_off():
             thread.join()
 
 
-def test_row_41_no_thread_and_no_socket_of_a_transfer_stays_behind():
+def test_row_41_no_thread_and_no_socket_of_a_transfer_stays_behind(monkeypatch):
     def open_files() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
+
+    # But for connections that are kept on purpose: test_keep_alive.py.
+    monkeypatch.setattr(fetching._idle, "put", lambda _key, adapter: adapter.close())
 
     threads, files = set(threading.enumerate()), open_files()
 

@@ -62,7 +62,13 @@ Behaviour = Callable[[Wire], None]
 class HostileServer:
     """Listens until the end of its `with` block; every connection has a thread of its own."""
 
-    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        requests_each: int = 1,  # on one connection, before it is closed
+    ) -> None:
+        self._requests_each = requests_each
         self.requests: list[Request] = []
         self.connections = 0  # that were accepted, whatever became of them
         self._tls = tls
@@ -132,9 +138,11 @@ class HostileServer:
                 connection = self._tls.wrap_socket(connection, server_side=True)
                 self._remember(connection)
             with connection:
-                request = self._read_request(connection)
-                behave = self._behaviours.get(request.path.partition("?")[0], answer(status=404))
-                behave(Wire(connection, request, self._closing))
+                for _ in range(self._requests_each):
+                    request = self._read_request(connection)
+                    path = request.path.partition("?")[0]
+                    behave = self._behaviours.get(path, answer(status=404))
+                    behave(Wire(connection, request, self._closing))
         connection.close()
 
     def _remember(self, connection: socket.socket) -> None:

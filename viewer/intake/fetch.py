@@ -20,6 +20,7 @@ import email.utils
 import hashlib
 import ipaddress
 import logging
+import os
 import re
 import socket
 import ssl
@@ -48,6 +49,7 @@ CHUNK = 64 * 1024
 PROGRESS_EVERY = 5.0  # seconds
 LONGEST_RETRY_AFTER = 3600.0  # seconds; a server may not put us off for longer
 MOST_ANSWERS = 64  # of the name service; the large stores give up to sixteen
+IDLE_CONNECTIONS, IDLE_SECONDS = 8, 15.0  # kept for the next download; servers keep longer
 ADDRESSES_TRIED = 3  # of one host, where the first do not take the connection
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -361,34 +363,96 @@ class _PinnedAdapter(HTTPAdapter):
     """Connect to the address that was checked, whatever the host name resolves to by now.
 
     Used without a Session, which would bring proxies, .netrc and cookies, and would read (and
-    unpack) the bodies of redirects even when told not to follow them.
+    unpack) the bodies of redirects even when told not to follow them. It has one connection, which
+    serves one download after another: each has its deadline.
     """
 
-    def __init__(self, target: Target, address: str, deadline: _Deadline) -> None:
+    def __init__(self, target: Target, address: str) -> None:
         super().__init__()
+        self.end_of_idleness = float("inf")  # on the monotonic clock
+        self._deadline: _Deadline | None = None
+        self._socket: socket.socket | None = None
         self._pool: HTTPConnectionPool
         if target.scheme == "https":  # the certificate has to be the host's, not the address's
             self._pool = _WatchedHTTPSPool(
-                address, target.port, server_hostname=target.host, watch=deadline.watch
+                address, target.port, server_hostname=target.host, watch=self._watch
             )
         else:
-            self._pool = _WatchedPool(address, target.port, watch=deadline.watch)
+            self._pool = _WatchedPool(address, target.port, watch=self._watch)
 
     def get_connection_with_tls_context(self, *_: Any, **__: Any) -> HTTPConnectionPool:
         return self._pool
+
+    def serve(self, deadline: _Deadline) -> None:
+        """From now on for this download."""
+        self._deadline = deadline
+        if self._socket is not None:
+            deadline.watch(self._socket)
+
+    def _watch(self, connected: socket.socket) -> None:
+        self._socket = connected
+        if self._deadline is not None:
+            self._deadline.watch(connected)
 
     def close(self) -> None:
         self._pool.close()
         super().close()
 
 
+_Key = tuple[str, str, int, str, str | None]  # scheme, host, port, address, CA bundle
+
+
+class _IdleConnections:
+    """Connections that the next download from the same host and address may use.
+
+    A handshake costs three round trips, and a customer's photos come one after another.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._adapters: list[tuple[_Key, _PinnedAdapter]] = []
+
+    def take(self, key: _Key) -> _PinnedAdapter | None:
+        with self._lock:
+            self._close_old()
+            for index, (known, adapter) in enumerate(self._adapters):
+                if known == key:
+                    del self._adapters[index]
+                    return adapter
+        return None
+
+    def put(self, key: _Key, adapter: _PinnedAdapter) -> None:
+        adapter.end_of_idleness = time.monotonic() + IDLE_SECONDS
+        with self._lock:
+            self._adapters.append((key, adapter))
+            self._close_old()
+
+    def forget(self) -> None:
+        """In a forked child: they are the parent's. They are not closed, only never used."""
+        self._lock = threading.Lock()
+        self._adapters = []
+
+    def _close_old(self) -> None:
+        moment = time.monotonic()
+        kept = [entry for entry in self._adapters if entry[1].end_of_idleness > moment]
+        kept = kept[-IDLE_CONNECTIONS:]
+        for _, adapter in (entry for entry in self._adapters if entry not in kept):
+            adapter.close()
+        self._adapters = kept
+
+
+_idle = _IdleConnections()
+os.register_at_fork(after_in_child=_idle.forget)
+
+
 class _Answer:
     """A response whose body is still unread, with its connection."""
 
-    def __init__(self, adapter: _PinnedAdapter, response: requests.Response) -> None:
-        self._adapter, self._response = adapter, response
+    def __init__(self, key: _Key, adapter: _PinnedAdapter, response: requests.Response) -> None:
+        self._key, self._adapter, self._response = key, adapter, response
         self.raw: HTTPResponse = response.raw
         self.status = response.status_code
+        self.is_read = False  # to its end, and nothing was wrong with it
 
     def all(self, name: str) -> list[str]:
         """What the header says, a value for each time it was sent."""
@@ -399,7 +463,10 @@ class _Answer:
 
     def close(self) -> None:
         self._response.close()
-        self._adapter.close()
+        if self.is_read:
+            _idle.put(self._key, self._adapter)
+        else:
+            self._adapter.close()
 
 
 def _as_text(header: str) -> str:
@@ -421,21 +488,28 @@ def _ask(
     question = requests.Request("GET", target.url, headers=_headers(target)).prepare()
     problem = Unreachable(f"{target.host} could not be reached.")
     for address in addresses[:ADDRESSES_TRIED]:
-        adapter = _PinnedAdapter(target, address, deadline)
-        try:
-            response = adapter.send(
-                question,
-                stream=True,
-                timeout=(deadline.left(limits.connect), deadline.left(limits.read)),
-                verify=ca_bundle or True,
-            )
-        except (OSError, HTTPError) as error:  # requests' errors are OSErrors
-            adapter.close()
-            problem = _unreachable(error, target.host, deadline)
-            if deadline.passed or not _never_connected(error):
-                break
-        else:
-            return _Answer(adapter, response)
+        key = (target.scheme, target.host, target.port, address, ca_bundle)
+        for adapter in (_idle.take(key), _PinnedAdapter(target, address)):
+            if adapter is None:
+                continue
+            adapter.serve(deadline)
+            try:
+                response = adapter.send(
+                    question,
+                    stream=True,
+                    timeout=(deadline.left(limits.connect), deadline.left(limits.read)),
+                    verify=ca_bundle or True,
+                )
+            except (OSError, HTTPError) as error:  # requests' errors are OSErrors
+                adapter.close()
+                problem = _unreachable(error, target.host, deadline)
+                has_connected = not _never_connected(error)
+            else:
+                return _Answer(key, adapter, response)
+            if deadline.passed:
+                raise problem
+        if has_connected:
+            break
     raise problem
 
 
@@ -448,7 +522,6 @@ def _headers(target: Target) -> dict[str, str]:
         "User-Agent": "conversation-viewer",
         "Accept": "*/*",
         "Accept-Encoding": "identity",
-        "Connection": "close",
     }
 
 
@@ -524,6 +597,7 @@ def _receive(
             on_progress()
             progress_at = time.monotonic()
 
+    answer.is_read = True
     if size == 0:
         raise Unreachable(f"{target.host} sent an empty file.")
     checksums = _announced_checksums(answer)
