@@ -15,9 +15,9 @@ HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
 from viewer import host_lock
-with host_lock.hold(Path(sys.argv[1])) as parts:
+with host_lock.hold(Path(sys.argv[1])) as locks:
     child = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
-    heir = (parts,) if "heir" in sys.argv else ()
+    heir = (locks.parts,) if "heir" in sys.argv else ()
     process = subprocess.Popen(child, pass_fds=heir, stdout=subprocess.PIPE)
     process.stdout.readline()
     print(process.pid, flush=True)

@@ -44,7 +44,8 @@ def notify(*names: str) -> bool:
             if mark(name):
                 _enqueue(name)
     except redis.RedisError as error:
-        log.warning("%s not notified (%s); the sweep will", names, type(error).__name__)
+        words = ", ".join(names)
+        log.warning("%s: no worker notified (%s); the sweep will", words, type(error).__name__)
         return False
     return True
 

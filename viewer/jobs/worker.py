@@ -54,7 +54,6 @@ def work(names: Sequence[str], *, burst: bool = False, watchdog: Watchdog | None
     watchdog = watchdog or Watchdog()
     for row_id in watchdog.interrupted:
         _note_death(row_id)
-    db.session.remove()
     connection = redis.from_url(
         settings().redis_url,
         # An outage is waited out; without this a worker dies in the middle of a job.
@@ -99,8 +98,10 @@ def _drain(queue: str, *, retries: bool) -> None:
 def _note_death(row_id: uuid.UUID) -> None:
     """If it was an event, it has failed once more. A file's lease says the same."""
     log.warning("a worker died at %s", row_id)
-    ingest.note_failure(row_id, ProcessDied())
-    db.session.commit()
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    with app.app_context():
+        ingest.note_failure(row_id, ProcessDied())
+        db.session.commit()
 
 
 class _NoTimeout(BaseDeathPenalty):

@@ -27,6 +27,7 @@ from tests.upkeep.restore.conftest import (
 )
 from viewer import create_app, failpoint, holdings, jobs, storage
 from viewer.extensions import db, now
+from viewer.intake import sweep
 from viewer.models import (
     MediaAttachment,
     RegisteredStore,
@@ -120,7 +121,7 @@ def test_thumbnails_come_along_and_missing_ones_are_made_again_newest_first(
         CopyState.MADE, CopyState.DUE, CopyState.DUE,
     ]  # fmt: skip
     with machine.opened():
-        due = jobs.sweep.due().copies
+        due = sweep.due().copies
         db.session.rollback()
         assert due == [kept[1].id, kept[2].id]
         for one in due:
@@ -378,7 +379,7 @@ def ingest_again(restored, sent) -> None:
         db.session.rollback()
         jobs.ingest_event(str(event))
     db.session.rollback()
-    for media in jobs.sweep.due().media:
+    for media in sweep.due().media:
         db.session.rollback()
         jobs.collect_media(str(media))
     db.session.rollback()
