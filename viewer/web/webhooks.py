@@ -38,17 +38,18 @@ def receive() -> tuple[str, int]:
         _refuse(refusal)
     failpoint("webhook.verified")
     try:
-        event, is_new = WebhookEvent.record(delivery.id, delivery.scheme, body, delivery.sent_at)
-        failpoint("webhook.inserted")
-        db.session.commit()
+        with db.engine.begin() as connection:  # without a session: nothing is mapped here
+            event_id, is_new = WebhookEvent.keep(
+                connection, delivery.id, delivery.scheme, body, delivery.sent_at
+            )
+            failpoint("webhook.inserted")
     except DBAPIError as trouble:
         # Not stored, so not acknowledged: the provider retries for more than a day.
-        db.session.rollback()
         log.error("delivery=%s could not be kept: %s", delivery.id, _describe_trouble(trouble))
         abort(503)
     failpoint("webhook.committed")
     if is_new:
-        log.info("event=%s kept bytes=%d scheme=%s", event.id, len(body), delivery.scheme)
+        log.info("event=%s kept bytes=%d scheme=%s", event_id, len(body), delivery.scheme)
         jobs.notify(jobs.INTAKE)
     return "", 204
 
