@@ -8,17 +8,13 @@ the request. The clients speak through raw sockets and cost little.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import signal
 import socket
-import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,12 +24,13 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import bare_door, hosts
+from benchmarks import hosts
 from benchmarks.burst import media_host
 from tests.payloads import Message, signed
 from tests.support import servers
 
 BACKLOG = 2_000  # events
+WARM_UP = 1_000  # requests that are sent before the clock runs
 
 
 @dataclass
@@ -109,10 +106,17 @@ class Clients:
         self._pool = multiprocessing.get_context("spawn").Pool(1)
         self._ready = requests(first, count, media or [])
 
-    def measure(self, port: int, pid: int, seconds: float, clients: int = hosts.CLIENTS) -> Run:
+    def measure(self, port: int, pid: int, seconds: float) -> Run:
+        first = WARM_UP if len(self._ready) > WARM_UP else 0
+        if first:
+            self._pool.apply(ask, (port, self._ready[:first], 1.0, hosts.CLIENTS))
         before, begun = _cpu(pid), time.monotonic()
-        times = self._pool.apply(ask, (port, self._ready, seconds, clients))
+        times = self._pool.apply(ask, (port, self._ready[first:], seconds, hosts.CLIENTS))
         return Run(times, time.monotonic() - begun, _cpu(pid) - before)
+
+    def send_all(self, port: int) -> int:
+        """How many were answered."""
+        return len(self._pool.apply(ask, (port, self._ready, 600.0, hosts.CLIENTS)))
 
     def close(self) -> None:
         self._pool.terminate()
@@ -125,11 +129,13 @@ def _cpu(pid: int) -> float:
 
 
 @contextmanager
-def door(command: list[str], folder: Path, port: int, **environment: str) -> Iterator[int]:
-    """The pid of a server that listens on this port."""
+def server(command: list[str], checkout: Path, **environment: str) -> Iterator[int]:
+    """The pid of a program that serves on the port, the last of its words."""
+    port = int(command[-1])
     process = subprocess.Popen(
-        command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        command, cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)} | environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
 
     def listens() -> bool:
         try:
@@ -146,6 +152,93 @@ def door(command: list[str], folder: Path, port: int, **environment: str) -> Ite
         process.wait()
 
 
-def bare(folder: Path, design: str = "bare") -> tuple[list[str], int]:
-    port = servers.free_port()
-    return [sys.executable, bare_door.__file__, str(folder), str(port), design], port
+def peer(design: str, clients: Clients, seconds: float) -> Run:
+    with tempfile.TemporaryDirectory() as folder:
+        port = servers.free_port()
+        module = [sys.executable, "-m", "benchmarks.bare_door", folder]
+        command = [*module, design, str(port)]
+        with server(command, hosts.CHECKOUT) as pid:
+            return clients.measure(port, pid, seconds)
+
+
+def alone(checkout: Path, clients: Clients, seconds: float) -> Run:
+    """Nobody ingests meanwhile: the web server of the viewer and a Valkey, without workers."""
+    with tempfile.TemporaryDirectory() as folder, servers.running_valkey() as valkey:
+        port = servers.free_port()
+        environment = {
+            "DATA_DIR": folder, "REDIS_URL": valkey, "QUO_WEBHOOK_SECRETS": hosts.SECRET,
+            "LOG_LEVEL": "WARNING",
+        }  # fmt: skip
+        viewer = [sys.executable, "-m", "viewer"]
+        subprocess.run(
+            [*viewer, "db", "upgrade"], cwd=checkout, check=True, capture_output=True,
+            env=os.environ | {"PYTHONPATH": str(checkout)} | environment,
+        )  # fmt: skip
+        with server([*viewer, "web", "--port", str(port)], checkout, **environment) as pid:
+            return clients.measure(port, pid, seconds)
+
+
+def beside_backlog(checkout: Path, clients: Clients, backlog: Clients, seconds: float) -> Run:
+    """While two workers ingest what came at once."""
+    with hosts.running(checkout) as host:
+        port = int(host.base.rpartition(":")[2])
+        backlog.send_all(port)
+        return clients.measure(port, host.process.pid, seconds)
+
+
+def against_plain(url: str, checkout: Path, seconds: float) -> tuple[Run, Run]:
+    """Three photos in each message."""
+    media = [f"{url}/{number}" for number in range(3)]
+    plain_clients, our_clients = Clients(600, media), Clients(6_000, media)
+    plain = peer("plain", plain_clients, seconds)
+    with hosts.running(checkout) as host:
+        port = int(host.base.rpartition(":")[2])
+        ours = our_clients.measure(port, host.process.pid, seconds)
+    plain_clients.close()
+    our_clients.close()
+    return ours, plain
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--before", help="a revision to measure beside this one")
+    words = parser.parse_args()
+    _report("now", hosts.CHECKOUT, words.seconds)
+    if words.before:
+        with hosts.commit(words.before) as checkout:
+            _report(f"at {words.before}", checkout, words.seconds)
+
+
+def _report(name: str, checkout: Path, seconds: float) -> None:
+    clients = Clients(30_000)
+    bare = peer("bare", clients, seconds)
+    ours = alone(checkout, clients, seconds)
+    print(
+        f"webhook alone, {name}: {ours}; bare door {bare}: "
+        f"{ours.rate / bare.rate:.2f} of its rate, "
+        f"{ours.cpu / len(ours.times) / (bare.cpu / len(bare.times)):.1f} times its CPU",
+        flush=True,
+    )
+    backlog = Clients(BACKLOG, first=100_000)
+    late = beside_backlog(checkout, clients, backlog, seconds)
+    print(
+        f"beside a backlog of {BACKLOG:,} events, {name}: {late}; "
+        f"p99 {late.at(0.99) / ours.at(0.99):.1f} times that of the webhook alone, "
+        f"{late.rate / ours.rate:.2f} of its rate",
+        flush=True,
+    )
+    clients.close()
+    backlog.close()
+    with media_host() as url:
+        ours, plain = against_plain(url, checkout, seconds)
+    print(
+        f"three photos in each, {name}: {ours}; plain design {plain}: "
+        f"{ours.rate / plain.rate:.0f} times its rate, "
+        f"p99 {ours.at(0.99) / plain.at(0.5):.2f} of its p50",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
