@@ -369,7 +369,7 @@ def work(app: Flask) -> Callable[[], None]:
     def until_done() -> None:
         for _ in range(20):
             db.session.rollback()  # else SQLite would let no worker write
-            jobs.notify(*jobs.QUEUES)
+            jobs.remind(*jobs.QUEUES)
             jobs.work(jobs.QUEUES, burst=True)
             db.session.rollback()
             db.session.expire_all()
@@ -377,7 +377,7 @@ def work(app: Flask) -> Callable[[], None]:
             db.session.rollback()
             if not (due.events or due.media or due.copies):
                 return
-            jobs.remind(due)
+            jobs.remind_of(due)
         raise AssertionError(f"still due after many rounds: {due}")
 
     return until_done

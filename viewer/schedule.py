@@ -172,7 +172,7 @@ def _renewing_lease(task: TaskDefinition, holder: str) -> AbstractContextManager
 
 def _sweep() -> str:
     due = sweep.sweep()
-    jobs.remind(due)
+    jobs.remind_of(due)
     return str(due)
 
 

@@ -5,6 +5,7 @@ Whatever happens to it, no delivery is confirmed without a row, and none has two
 
 import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -262,26 +263,37 @@ def test_65_a_file_whose_last_commit_was_lost_or_not_is_stored_once(
 
 @BOTH
 def test_67_no_connection_is_used_in_another_process_than_the_one_that_opened_it(
-    deliver, message, provider, work, app, tmp_path
+    deliver, message, provider, settings, tmp_path, stack
 ):
+    """A part is forked from a process that has had connections, and makes its own application."""
     seen = tmp_path / "connections"
 
-    @sa.event.listens_for(db.engine, "connect")
     def born(_connection: Any, record: Any) -> None:
         record.info["born"] = os.getpid()
 
-    @sa.event.listens_for(db.engine, "checkout")
     def used(_connection: Any, record: Any, _fairy: Any) -> None:
         with seen.open("a") as file:
             file.write(f"{record.info.get('born')} {os.getpid()}\n")
 
+    for name, function in (("connect", born), ("checkout", used)):
+        sa.event.listen(sa.pool.Pool, name, function)
+        stack.callback(sa.event.remove, sa.pool.Pool, name, function)
+
+    def be_part() -> None:
+        with create_app(settings).app_context():
+            jobs.work(jobs.QUEUES, burst=True)
+
     db.engine.dispose()  # what was opened before anybody watched
     deliver(message(media=[provider.serve(picture())]).payload())
     db.session.rollback()
-    work()
+    part = multiprocessing.get_context("fork").Process(target=be_part)
+    part.start()
+    part.join()
 
+    [media] = db.session.scalars(sa.select(MediaAttachment))
     pairs = {tuple(line.split()) for line in seen.read_text().splitlines()}
-    assert len(pairs) >= 3  # this process, and a work horse for each job
+    assert media.copy_state is MediaAttachment.CopyState.MADE
+    assert len(pairs) >= 2  # this process, and the part
     assert {born for born, used in pairs if born != used} == set()
 
 
@@ -353,7 +365,8 @@ def test_68_an_ingest_that_falls_victim_to_a_deadlock_is_done_again(
 
     def read() -> None:
         try:
-            jobs.ingest_event(event_id)
+            with app.app_context():
+                jobs.ingest_event(event_id)
         except sa.exc.OperationalError as trouble:
             troubles.append(type(trouble.orig).__name__)
 

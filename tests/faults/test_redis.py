@@ -59,7 +59,7 @@ def announced(deliver, message, provider, queue) -> Callable[..., Any]:
 
 def swept() -> None:
     """What the scheduler does every ten seconds."""
-    jobs.remind(sweep.sweep())
+    jobs.remind_of(sweep.sweep())
 
 
 def worked() -> None:
@@ -192,7 +192,7 @@ def test_80_jobs_from_before_a_restore_do_nothing(announced, queue, provider):
         ("ingest_event", "22222222-0000-4000-8000-000000000000"),
     ):
         old.enqueue_call(f"viewer.jobs.{function}", args=(row_id,))
-    jobs.notify(jobs.INTAKE)
+    jobs.remind(jobs.INTAKE)
     db.session.execute(sa.delete(MediaAttachment))
     db.session.commit()
 

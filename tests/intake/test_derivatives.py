@@ -140,7 +140,7 @@ def test_a_file_that_kills_its_decoder_is_given_up_after_three_tries(stored, mon
 
     for minutes in range(0, 50, 10):
         with time_machine.travel(now() + timedelta(minutes=minutes)):
-            jobs.remind(sweep.due())
+            jobs.remind_of(sweep.due())
             jobs.work([jobs.COPIES], burst=True)
 
     given_up = again(hostile)

@@ -31,7 +31,7 @@ def flush(app, valkey_url):
 
 @pytest.fixture
 def waiting(app, valkey_url):
-    """How many notices wait in each queue."""
+    """How many reminders wait in each queue."""
 
     def count() -> dict[str, int]:
         connection = redis.from_url(valkey_url)
@@ -41,7 +41,7 @@ def waiting(app, valkey_url):
 
 
 @pytest.fixture
-def lose_notices(app, valkey_url):
+def lose_reminders(app, valkey_url):
     """Empty the queues; their marks stay."""
     return lambda: redis.from_url(valkey_url).delete(*(f"rq:queue:{name}" for name in jobs.QUEUES))
 
@@ -191,22 +191,22 @@ def test_one_notice_waits_however_much_is_due(pending, flush, waiting):
     flush()
 
     for _ in range(5):
-        jobs.remind(swept())
+        jobs.remind_of(swept())
 
     assert waiting() == {jobs.INTAKE: 1, jobs.COPIES: 0}
 
 
 def test_a_notice_that_was_lost_is_sent_again_although_its_mark_is_there(
-    pending, waiting, flush, lose_notices
+    pending, waiting, flush, lose_reminders
 ):
     pending()
     flush()
-    jobs.notify(jobs.INTAKE)
-    lose_notices()  # as a worker that died with one leaves it
+    jobs.remind(jobs.INTAKE)
+    lose_reminders()  # as a worker that died with one leaves it
 
-    jobs.notify(jobs.INTAKE)
+    jobs.remind(jobs.INTAKE)
     with_mark = waiting()
-    jobs.remind(swept())
+    jobs.remind_of(swept())
 
     assert with_mark == {jobs.INTAKE: 0, jobs.COPIES: 0}
     assert waiting() == {jobs.INTAKE: 1, jobs.COPIES: 0}
@@ -216,7 +216,7 @@ def test_a_sweep_without_redis_waits_for_the_next(pending, settings, app):
     media = pending()
     app.extensions["redis"] = redis.from_url("unix:///nowhere/at/all")
 
-    jobs.remind(swept())
+    jobs.remind_of(swept())
 
     assert swept().media == [media.id]
 

@@ -1,4 +1,4 @@
-"""Notices: one wakes a worker for whatever is due; losing one loses nothing."""
+"""Reminders: one wakes a worker for whatever is due; losing one loses nothing."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -36,11 +36,11 @@ def worked(*names: str) -> None:
 def test_a_burst_of_webhooks_leaves_one_notice_and_all_of_it_is_done(deliver, message, queue):
     for _ in range(20):
         deliver(message().payload())
-    notices = waiting(queue)
+    reminders = waiting(queue)
 
     worked()
 
-    assert notices == 1
+    assert reminders == 1
     states = db.session.scalars(sa.select(WebhookEvent.state)).all()
     assert states == [WebhookEvent.State.PROCESSED] * 20
     assert waiting(queue) == 0
@@ -58,7 +58,7 @@ def test_what_comes_after_a_worker_went_to_sleep_wakes_one_again(deliver, messag
 def test_a_worker_takes_its_mark_away_before_it_looks_for_the_last_time(
     deliver, message, queue, monkeypatch
 ):
-    """Who finds the mark sends no notice: his event must be found by that look."""
+    """Who finds the mark sends no reminder: his event must be found by that look."""
     late = [message()]
     remove = queues.remove_mark
 

@@ -77,7 +77,7 @@ def test_a_second_worker_does_not_disturb_a_download(
     deliver(message(media=[provider.serve(held)]).payload())
     first = start()
     assert held.is_asked_for.wait(60), log.read_text()
-    jobs.remind(sweep.Due([], [uuid.uuid4()], []))
+    jobs.remind_of(sweep.Due([], [uuid.uuid4()], []))
     start().wait(60)  # it finds the row claimed, and ends first
     held.may_go.set()
     first.wait(60)
@@ -128,7 +128,7 @@ def test_an_event_that_fails_keeps_no_other_waiting_and_is_tried_again(
     first = {event.id: (event.state, event.attempts) for event in events()}
 
     for _ in range(ingest.TRIES):
-        jobs.remind(sweep.Due([failing[0]], [], []))
+        jobs.remind_of(sweep.Due([failing[0]], [], []))
         worked()
 
     assert first.pop(failing[0]) == (WebhookEvent.State.RECEIVED, 1)
@@ -172,7 +172,7 @@ def test_a_worker_that_is_worn_out_hands_over_between_two_units(
     ended = worked()
     done = [event.state for event in events()].count(WebhookEvent.State.PROCESSED)
     monkeypatch.undo()
-    last = worked()  # by the notice that the first one left
+    last = worked()  # by the reminder that the first one left
 
     assert ended is jobs.Ended.TO_RESTART
     assert done == max(value, 0)

@@ -476,7 +476,7 @@ def test_without_redis_a_delivery_is_kept_and_read_when_it_is_back(
     health = client.get("/healthz")
 
     assert (answer.status_code, len(kept(client.application))) == (204, 1)
-    assert "intake: no worker notified (ConnectionError); the sweep will" in caplog.text
+    assert "intake: no worker reminded (ConnectionError); the sweep will" in caplog.text
     assert (health.status_code, health.json["redis"]) == (503, False)
     assert "redis_silent" in {alarm["name"] for alarm in health.json["broken"]}
     assert "Redis does not answer" in client.get("/status").text
@@ -495,7 +495,7 @@ def test_a_frozen_redis_holds_no_delivery_up(client_with, message, caplog):
             os.kill(pid, signal.SIGCONT)
 
     assert (answer.status_code, len(kept(client.application))) == (204, 1)
-    assert "intake: no worker notified (TimeoutError); the sweep will" in caplog.text
+    assert "intake: no worker reminded (TimeoutError); the sweep will" in caplog.text
 
 
 # --- Not understood ------------------------------------------------------------------------

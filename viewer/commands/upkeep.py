@@ -62,7 +62,7 @@ def retry(media_id: uuid.UUID | None, everything: bool) -> None:
             collect.retry(row)
             derivatives.retry(row)
         db.session.commit()
-        jobs.notify(*jobs.QUEUES)
+        jobs.remind(*jobs.QUEUES)
     click.echo(f"{len(rows)} to be tried again")
 
 
@@ -76,7 +76,7 @@ def reprocess() -> None:
         for row in rows:
             row.state, row.attempts = WebhookEvent.State.RECEIVED, 0
         db.session.commit()
-        jobs.notify(jobs.INTAKE)
+        jobs.remind(jobs.INTAKE)
     click.echo(f"{len(rows)} events to be read again")
 
 

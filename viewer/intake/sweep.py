@@ -1,4 +1,4 @@
-"""Find what is due, expired or half-done, and name it to be enqueued again.
+"""Find what is due, expired or half-done, so that workers are reminded of it.
 
 Rows are the truth; the queue may forget. The sweep writes little and downloads nothing. It may run
 on every host: `ScheduledTask` gives one of them the lease.
@@ -65,7 +65,7 @@ def tidy() -> int:
 def due() -> Due:
     moment = now()
     fresh = (
-        # The webhook's own notice comes first.
+        # The webhook's own reminder comes first.
         (WebhookEvent.received_at <= moment - UNREAD_AFTER)
         # Received while the clock ran ahead.
         | (WebhookEvent.received_at > moment + timedelta(minutes=1))

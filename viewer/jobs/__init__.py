@@ -1,7 +1,7 @@
-"""The queue tells workers that there is work; the rows say which. The only room that imports rq.
+"""The queue reminds workers that there is work; the rows say which. The only room that imports rq.
 
-A notice names no row, and may come twice, late, or never: the sweep sends another while anything is
-due. A worker that is woken does all that is due, in one process, without a fork.
+A reminder names no row, and may come twice, late, or never: the sweep sends another while anything
+is due. A worker that is woken does all that is due, in one process, without a fork.
 """
 
 from viewer.jobs.queues import (
@@ -9,9 +9,9 @@ from viewer.jobs.queues import (
     INTAKE,
     QUEUES,
     init_app,
-    notify,
     queue_depths,
     remind,
+    remind_of,
     workers_alive,
 )
 from viewer.jobs.units import collect_media, derive_media, ingest_event
@@ -26,9 +26,9 @@ __all__ = [
     "derive_media",
     "ingest_event",
     "init_app",
-    "notify",
     "queue_depths",
     "remind",
+    "remind_of",
     "work",
     "work_copies",
     "work_intake",

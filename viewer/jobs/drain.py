@@ -31,7 +31,7 @@ DOWNLOADS, DECODERS = 4, 2  # at once in one worker
 INGEST_SECONDS = 60.0  # an event takes milliseconds
 BATCH = 16  # rows of one look: what other workers take meanwhile is looked at for nothing
 POLL = 0.02  # seconds between two looks for new work while threads are busy
-LINGER = 0.2  # seconds that a worker stays awake, so that a burst needs no more notices
+LINGER = 0.2  # seconds that a worker stays awake, so that a burst needs no more reminders
 LONGEST = 120.0  # seconds of one drain; RQ takes a job of more than 7 minutes for abandoned
 
 

@@ -1,8 +1,8 @@
-"""Notices in Redis: one for each queue, however much is due.
+"""Reminders in Redis: one for each queue, however much is due.
 
-A mark beside each queue says that a notice waits or that a worker is at it, so that a webhook of a
-burst costs one SET. The worker removes the mark before it looks for the last time: who finds a mark
-has committed before that look.
+A mark beside each queue says that a reminder waits or that a worker is at it, so that a webhook of
+a burst costs one SET. The worker removes the mark before it looks for the last time: who finds a
+mark has committed before that look.
 """
 
 import logging
@@ -25,19 +25,19 @@ FUNCTIONS = {INTAKE: "viewer.jobs.work_intake", COPIES: "viewer.jobs.work_copies
 
 MARK_SECONDS = 10  # a mark that nobody takes away, as its worker died, is gone by the next sweep
 FAILURE_KEPT = 3600  # seconds; each failed run has a hash, and memory must not fill with them
-NOTIFY_PATIENCE = 0.2  # seconds; a webhook's answer never waits longer for Redis
+REMIND_PATIENCE = 0.2  # seconds; a webhook's answer never waits longer for Redis
 
 
 def init_app(app: Flask) -> None:
     app.extensions["redis"] = redis.from_url(
         app.config["SETTINGS"].redis_url,
-        socket_timeout=NOTIFY_PATIENCE,
-        socket_connect_timeout=NOTIFY_PATIENCE,
+        socket_timeout=REMIND_PATIENCE,
+        socket_connect_timeout=REMIND_PATIENCE,
         retry=Retry(NoBackoff(), 0),
     )
 
 
-def notify(*names: str) -> bool:
+def remind(*names: str) -> bool:
     """Wake a worker of each queue. Best effort: without Redis the sweep will."""
     try:
         for name in names:
@@ -45,19 +45,19 @@ def notify(*names: str) -> bool:
                 _enqueue(name)
     except redis.RedisError as error:
         words = ", ".join(names)
-        log.warning("%s: no worker notified (%s); the sweep will", words, type(error).__name__)
+        log.warning("%s: no worker reminded (%s); the sweep will", words, type(error).__name__)
         return False
     return True
 
 
-def remind(due: sweep.Due) -> None:
-    """Send a notice to each queue that has something due and no notice waiting, mark or not."""
+def remind_of(due: sweep.Due) -> None:
+    """Send a reminder to each queue that has something due and no reminder waiting, mark or not."""
     for name, is_due in ((INTAKE, due.events or due.media), (COPIES, due.copies)):
         try:
             if is_due and not queue(name, _connection()).count:
                 _enqueue(name, retries=bool(due.events))
         except redis.RedisError as error:
-            log.warning("sweep cannot notify (%s); next time", type(error).__name__)
+            log.warning("sweep cannot remind (%s); next time", type(error).__name__)
             return
 
 
@@ -81,7 +81,7 @@ def remove_mark(name: str) -> None:
 
 
 def queue_depths() -> dict[str, int] | None:
-    """How many notices wait in each queue; None if Redis does not answer."""
+    """How many reminders wait in each queue; None if Redis does not answer."""
     try:
         return {name: queue(name, _connection()).count for name in QUEUES}
     except redis.RedisError:
@@ -117,4 +117,4 @@ def _connection() -> redis.Redis:
 
 
 def _mark_key(name: str) -> str:
-    return f"viewer:notified:{name}"
+    return f"viewer:reminded:{name}"

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from viewer.extensions import db
 from viewer.holdings import WrongSize
 from viewer.intake import collect, derivatives, ingest
-from viewer.jobs.queues import COPIES, notify
+from viewer.jobs.queues import COPIES, remind
 from viewer.models import MediaAttachment
 from viewer.office import findings
 from viewer.storage import Missing
@@ -50,7 +50,7 @@ def ingest_event(event_id: str) -> None:
 def collect_media(media_id: str) -> None:
     """Bring one file home, if it is due."""
     if collect.collect(uuid.UUID(media_id)):
-        notify(COPIES)
+        remind(COPIES)
 
 
 @unit

@@ -80,12 +80,12 @@ def work(names: Sequence[str], *, burst: bool = False, watchdog: Watchdog | None
 
 
 def work_intake(*, retries: bool = False) -> None:
-    """The job of a notice: ingest and collect what is due."""
+    """The job of a reminder: ingest and collect what is due."""
     _drain(queues.INTAKE, retries=retries)
 
 
 def work_copies(*, retries: bool = False) -> None:
-    """The job of a notice: make the copies that are due."""
+    """The job of a reminder: make the copies that are due."""
     _drain(queues.COPIES, retries=retries)
 
 

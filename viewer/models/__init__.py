@@ -1,6 +1,6 @@
 """The tables: events, conversations, messages, media, people, work.
 
-Models neither commit nor enqueue, and know no HTTP.
+Models neither commit nor remind workers, and know no HTTP.
 """
 
 from viewer.models.checkpoints import Checkpoint

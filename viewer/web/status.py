@@ -63,7 +63,7 @@ def read_again(event_id: object) -> BaseResponse:
     if row.state is WebhookEvent.State.UNPARSED:
         row.state, row.attempts = WebhookEvent.State.RECEIVED, 0
         db.session.commit()
-        jobs.notify(jobs.INTAKE)
+        jobs.remind(jobs.INTAKE)
     return redirect(url_for(".show"), 303)
 
 

@@ -50,7 +50,7 @@ def receive() -> tuple[str, int]:
     failpoint("webhook.committed")
     if is_new:
         log.info("event=%s kept bytes=%d scheme=%s", event_id, len(body), delivery.scheme)
-        jobs.notify(jobs.INTAKE)
+        jobs.remind(jobs.INTAKE)
     return "", 204
 
 

@@ -93,7 +93,7 @@ def retry(media_id: uuid.UUID) -> BaseResponse:
     collect.retry(media)
     audit.note("media.retry", subject=("media", media.id))
     db.session.commit()
-    jobs.notify(jobs.INTAKE)
+    jobs.remind(jobs.INTAKE)
     return redirect(
         url_for(
             "conversations.pages.show",
@@ -187,7 +187,7 @@ def _make_again(media: MediaAttachment, key: str) -> NoReturn:
     db.session.commit()
     if not is_due:
         abort(410, "This copy is missing from the store.")
-    jobs.notify(jobs.COPIES)
+    jobs.remind(jobs.COPIES)
     raise TooEarly("This copy is missing from the store and is being made again.")
 
 
