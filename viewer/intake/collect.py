@@ -129,7 +129,7 @@ def collect(media_id: uuid.UUID) -> bool:
 
 
 def retry(media: MediaAttachment) -> None:
-    """Retry now as if for the first time: a person asked. The caller commits and reminds a worker."""
+    """Retry now as if for the first time: a person asked. The caller commits, and reminds."""
     if media.state in (State.PENDING, State.NEEDS_ATTENTION) and media.openphone_url:
         media.next_attempt_at, media.failures, media.first_failed_at = now(), 0, None
         media.state, media.problem = State.PENDING, None

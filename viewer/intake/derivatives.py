@@ -83,7 +83,7 @@ def make_copies(media_id: uuid.UUID) -> bool:
 
 
 def retry(media: MediaAttachment) -> None:
-    """Make them as if for the first time: a person asked. The caller commits and reminds a worker."""
+    """Make them as if for the first time: a person asked. The caller commits, and reminds."""
     if media.is_stored and media.copy_state is CopyState.IMPOSSIBLE:
         media.copy_state, media.copy_due_at = CopyState.DUE, now()
         media.copy_attempts, media.copy_problem = 0, None
