@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import resource
+import signal
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,7 @@ class Orders:
     count: int = 1
     target: str = ""  # of a backup, or of a restore
     copies: bool = False  # whether "everything" makes copies too: slow, and often beside the point
+    warm: bool = False  # whether decoders are forked from a zygote, as in a worker
 
 
 def run(orders: Orders, say: Say) -> None:
@@ -70,7 +72,8 @@ def run(orders: Orders, say: Say) -> None:
     if orders.lease is not None:
         collect.LEASE, collect.RENEW_EVERY = timedelta(seconds=orders.lease), 1000.0
     app = create_app(orders.settings)
-    with app.app_context():
+    decoders = derive.warm() if orders.warm else contextlib.nullcontext()
+    with app.app_context(), decoders:
         ACTIONS[orders.action](app, orders, say)
 
 
@@ -312,13 +315,13 @@ def _decoder_aborts() -> None:
     """The decoders' child dies of SIGABRT for pictures, as a broken library would make it."""
     derive._BOOT = (
         "import json, os, sys\n"
-        'if json.loads(sys.argv[2])["mime_type"] == "image/png": os.abort()\n' + derive._BOOT
+        'if json.loads(sys.argv[1])["mime_type"] == "image/png": os.abort()\n' + derive._BOOT
     )
 
 
 def _decoder_kills_parent() -> None:
     """Whoever runs the decoder dies while it decodes."""
-    derive._BOOT = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n" + derive._BOOT
+    derive._BOOT = f"import os\nos.kill({os.getpid()}, {signal.SIGKILL:d})\n" + derive._BOOT
 
 
 SABOTAGE: dict[str, Callable[[], None]] = {

@@ -230,6 +230,8 @@ def test_25_thirty_photos_in_random_states_are_all_there_after_everything_was_ki
 
 # --- copies ------------------------------------------------------------------------------------
 
+WARM_TOO = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+
 
 @pytest.mark.parametrize(
     "place",
@@ -249,11 +251,14 @@ def test_26_copies_whose_making_was_killed_are_made_again(place, scene, message)
     assert scene.unsettled() == []
 
 
-def test_26_killed_while_the_decoder_decodes_the_photo_stays_and_its_copies_come(scene, message):
+@WARM_TOO
+def test_26_killed_while_the_decoder_decodes_the_photo_stays_and_its_copies_come(
+    scene, message, warm
+):
     scene.announced(message(media=scene.photos()))
     assert scene.run("collect") == 0
 
-    code = scene.run("copies", sabotage=("decoder-kills-parent",))
+    code = scene.run("copies", warm=warm, sabotage=("decoder-kills-parent",))
 
     assert (code, scene.violations()) == (KILLED, [])
     assert scene.recover(copies=True) == 0
@@ -261,7 +266,10 @@ def test_26_killed_while_the_decoder_decodes_the_photo_stays_and_its_copies_come
     assert scene.unsettled() == []
 
 
-def test_27_a_picture_that_crashes_its_decoder_is_given_up_and_holds_up_no_other(scene, message):
+@WARM_TOO
+def test_27_a_picture_that_crashes_its_decoder_is_given_up_and_holds_up_no_other(
+    scene, message, warm
+):
     [good] = scene.photos()
     evil = scene.provider.serve(PNG, content_type="image/png")
     scene.known.served[evil] = PNG
@@ -270,6 +278,7 @@ def test_27_a_picture_that_crashes_its_decoder_is_given_up_and_holds_up_no_other
     recovered = scene.run(
         "everything",
         copies=True,
+        warm=warm,
         sabotage=("decoder-aborts",),
         later=(10.0, 20.0, 30.0, 40.0, 200.0),
     )

@@ -1,17 +1,23 @@
 """A hostile file costs a bounded piece of one child, and nothing else."""
 
+import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import struct
+import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.support import samples
-from viewer.derive import DEFAULT_LIMITS, Killed, Unreadable, derive
+from viewer import derive
+from viewer.derive import DEFAULT_LIMITS, Killed, Unreadable
 
 PHOTO = samples.packed(samples.corner_picture(3000, 2000), "PNG")
 
@@ -28,13 +34,59 @@ def endless(tmp_path):
     return path
 
 
+@pytest.fixture(params=[contextlib.nullcontext, derive.warm], ids=["cold", "warm"], autouse=True)
+def way(request):
+    """Each child a fresh interpreter, or forked from a zygote: the same holds of both."""
+    with request.param():
+        yield request.node.callspec.id
+
+
+@pytest.fixture
+def hostile(monkeypatch):
+    """Let children run this code in place of the decoder, confined as it would be."""
+
+    def take_over(code):
+        taken = (
+            f"def _do(*_):\n{textwrap.indent(textwrap.dedent(code), '    ')}\nsandbox._do = _do\n"
+        )
+        boot = f"{derive._PACKAGES}from viewer.derive import sandbox\n{taken}{derive._BOOT}"
+        monkeypatch.setattr(derive, "_BOOT", boot)
+
+    return take_over
+
+
+def zygotes() -> list[psutil.Process]:
+    return [c for c in psutil.Process().children() if "derive.zygote" in " ".join(c.cmdline())]
+
+
 def decoders() -> list[psutil.Process]:
-    """Our children that decode; the servers of other tests are our children, too."""
-    return [
+    """The children that decode; the servers of other tests are our children, too."""
+    forked = [child for zygote in zygotes() for child in zygote.children()]
+    return forked + [
         child
         for child in psutil.Process().children()
-        if "viewer.derive.sandbox" in " ".join(child.cmdline())
+        if "derive.sandbox" in (line := " ".join(child.cmdline())) and "derive.zygote" not in line
     ]
+
+
+def first_decoder() -> psutil.Process:
+    """As soon as it is well into its file."""
+    while not (found := decoders()) or found[0].cpu_times().user < 0.3:
+        time.sleep(0.01)
+    return found[0]
+
+
+@pytest.fixture
+def beside(endless, tmp_path):
+    """Begin to decode the endless recording in a thread; what came of it, or None."""
+    with ThreadPoolExecutor() as threads:
+
+        def begin(name="beside", **limits):
+            (tmp_path / name).mkdir()
+            limits = replace(DEFAULT_LIMITS, cpu_seconds=5, **limits)
+            return threads.submit(derive.derive, endless, "audio/wav", tmp_path / name, limits)
+
+        yield begin
 
 
 class CalledOff(Exception):
@@ -68,7 +120,9 @@ def test_after_a_killed_child_the_next_photo_is_fine(look):
 
 
 def test_what_was_known_before_the_child_was_killed_is_kept(endless, tmp_path):
-    recording = derive(endless, "audio/wav", tmp_path, replace(DEFAULT_LIMITS, cpu_seconds=1))
+    recording = derive.derive(
+        endless, "audio/wav", tmp_path, replace(DEFAULT_LIMITS, cpu_seconds=1)
+    )
 
     assert recording.duration_seconds == pytest.approx(125_000, rel=0.001)
     assert recording.peaks is None
@@ -88,14 +142,15 @@ def test_film_whose_copy_fails_keeps_its_poster(look, tmp_path):
     assert not list(kept.thumbnail.parent.glob("*.part"))
 
 
-def test_child_dies_with_the_job_that_waits_for_it(endless, tmp_path):
+def test_child_dies_with_the_job_that_waits_for_it(endless, tmp_path, way):
     fork = multiprocessing.get_context("fork")  # as a work horse comes to be
-    job = fork.Process(target=derive, args=(endless, "audio/wav", tmp_path))
+    job = fork.Process(target=derive.derive, args=(endless, "audio/wav", tmp_path))
     job.start()
-    while not (children := psutil.Process(job.pid).children()):
+    depth = 1 if way == "cold" else 2  # the zygote began in the process that needs it
+    while len(children := psutil.Process(job.pid).children(recursive=True)) < depth:
         assert job.is_alive()
-    while children[0].cpu_times().user < 0.4:  # well into the file
-        assert children[0].is_running()
+    while children[-1].cpu_times().user < 0.4:  # well into the file
+        assert children[-1].is_running()
         time.sleep(0.02)
 
     job.kill()
@@ -112,19 +167,20 @@ def test_child_inherits_no_secrets_and_ends_when_the_job_is_called_off(
     seen = {}
 
     def call_off(*_):
-        seen["environment"] = decoders()[0].environ()
+        seen["environments"] = [process.environ().keys() for process in zygotes() + decoders()]
         raise CalledOff
 
     previous = signal.signal(signal.SIGALRM, call_off)
     signal.setitimer(signal.ITIMER_REAL, 0.4)
     try:
         with pytest.raises(CalledOff):
-            derive(endless, "audio/wav", tmp_path)
+            derive.derive(endless, "audio/wav", tmp_path)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
 
-    assert seen["environment"].keys() <= {"MALLOC_ARENA_MAX", "LC_CTYPE"}
+    assert seen["environments"]
+    assert all(keys <= {"MALLOC_ARENA_MAX", "LC_CTYPE"} for keys in seen["environments"])
     assert decoders() == []
 
 
@@ -141,3 +197,139 @@ def test_copies_of_an_earlier_run_are_replaced(look):
 def test_documents_have_no_preview(look):
     with pytest.raises(Unreadable, match="no preview"):
         look(b"%PDF-1.7\n")
+
+
+# --- what a child can see and reach --------------------------------------------------------------
+
+
+def test_a_child_has_nothing_of_our_memory(beside):
+    secret = os.urandom(16).hex()
+    begun = beside()
+
+    child = first_decoder()
+    seen = [memory_holds(process, secret) for process in [child, *zygotes()]]
+    held_by_us = memory_holds(psutil.Process(), secret)
+    child.kill()
+    begun.exception()
+
+    assert held_by_us  # so that we would see it
+    assert not any(seen)
+
+
+def memory_holds(process: psutil.Process, secret: str) -> bool:
+    with Path(f"/proc/{process.pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines():
+            begin, end, rights, file = re.match(
+                r"(\w+)-(\w+) (\S+) \S+ \S+ \S+ *(.*)", line
+            ).groups()
+            if "r" not in rights or file in {"[vvar]", "[vvar_vclock]", "[vsyscall]"}:
+                continue
+            memory.seek(int(begin, 16))
+            with contextlib.suppress(OSError):  # holes
+                if secret.encode() in memory.read(int(end, 16) - int(begin, 16)):
+                    return True
+    return False
+
+
+def test_a_child_has_the_descriptors_of_its_own_order_alone(beside, endless, tmp_path):
+    with (tmp_path / "ours").open("w") as ours:
+        os.set_inheritable(ours.fileno(), True)
+        begun = [beside("one"), beside("two")]
+        while len(decoders()) < 2:
+            time.sleep(0.01)
+        first_decoder()
+
+        held = []
+        for child in decoders():
+            folder = Path(f"/proc/{child.pid}/fd")
+            held.append({int(fd.name): str(fd.readlink()) for fd in folder.iterdir()})
+            flags = Path(f"/proc/{child.pid}/fdinfo/0").read_text()
+            assert int(re.search(r"flags:\s+(\d+)", flags)[1], 8) & os.O_ACCMODE == os.O_RDONLY
+            assert os.getsid(child.pid) == child.pid
+        folders = {child.cwd() for child in decoders()}
+        for child in decoders():
+            child.kill()
+        for one in begun:
+            one.exception()
+
+    assert [set(descriptors) for descriptors in held] == [{0, 1, 2}, {0, 1, 2}]
+    assert all(descriptors[0] == str(endless) for descriptors in held)
+    assert len({descriptors[number] for descriptors in held for number in (1, 2)}) == 4
+    assert folders == {str(tmp_path / "one"), str(tmp_path / "two")}
+
+
+def test_nothing_of_one_original_is_left_for_the_next(hostile, tmp_path):
+    hostile(
+        """
+        import sys
+        from viewer.derive.types import Described
+        found, sys.left = getattr(sys, "left", None), "of the one before"
+        yield Described(camera=found)
+        """
+    )
+    (tmp_path / "photo.png").write_bytes(PHOTO)
+
+    said = [derive.describe(tmp_path / "photo.png", "image/png", tmp_path) for _ in range(3)]
+
+    assert [described.camera for described in said] == [None, None, None]
+
+
+def test_patience_with_one_cut_photo_is_not_left_for_the_next(look):
+    whole = samples.packed(samples.corner_picture(1200, 900), "JPEG")
+
+    assert [look(whole[: len(whole) // 2]).damaged for _ in range(2)] == [True, True]
+
+
+# --- children that do not want to end -------------------------------------------------------------
+
+BLOCKED = """
+import ctypes, os, signal
+os.fork()  # two of them
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+ctypes.CDLL(None).sleep(600)
+"""
+
+
+def test_a_child_that_hangs_in_c_with_all_signals_blocked_is_killed_with_its_session(look, hostile):
+    hostile(BLOCKED)
+
+    with pytest.raises(Killed, match="longer than it may"):
+        look(PHOTO, replace(DEFAULT_LIMITS, wall_seconds=0.5))
+
+    assert not [p for p in psutil.process_iter() if _is_blocked(p)]
+
+
+def _is_blocked(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return "ctypes.CDLL(None).sleep(600)" in " ".join(process.cmdline()) and not any(
+            zygote.pid == process.pid for zygote in zygotes()
+        )
+    return False
+
+
+def test_a_child_that_floods_its_errors_meets_its_limit_on_files(look, hostile):
+    hostile("import sys\nwhile True: sys.stderr.write('no' * 1000)")
+
+    with pytest.raises(Killed, match="The decoder stopped"):
+        look(PHOTO, replace(DEFAULT_LIMITS, file_bytes=1_000_000))
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
+def test_how_a_child_died_is_said(look, hostile, number):
+    hostile(f"import os\nos.kill(os.getpid(), {number:d})")
+
+    with pytest.raises(Killed) as killed:
+        look(PHOTO)
+
+    assert killed.value.reason == {
+        signal.SIGKILL: "It needed more computing time or memory than it may."
+    }.get(number, f"The decoder crashed ({number.name}).")
+
+
+def test_a_child_that_breaks_says_why(look, hostile):
+    hostile("raise RuntimeError('what it was')")
+
+    with pytest.raises(Killed) as killed:
+        look(PHOTO)
+
+    assert killed.value.reason == "The decoder stopped: RuntimeError: what it was"

@@ -3,18 +3,30 @@
 Media decoders are where hostile files attack, so each original is decoded by a child process of its
 own, with no environment, little memory and little time. The child reads the original through a
 read-only descriptor and writes into one folder; nothing here alters originals.
+
+A child is a fresh interpreter, 60 ms of start and imports. A worker, which decodes all day, does so
+within
+
+    with derive.warm():
+        ...
+
+There, in any of its threads, each child is forked from a zygote (zygote.py) that has imported the
+decoders and nothing else; limits, answers and errors are the same.
 """
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
+from viewer.derive.decoder import ENVIRONMENT, Decoder, NotStarted
 from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
 from viewer.derive.types import (
     PREVIEW_SIDE,
@@ -46,23 +58,57 @@ __all__ = [
     "derive",
     "describe",
     "sniff",
+    "warm",
 ]
 
 DEFAULT_LIMITS = Limits()
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_FOLDER = Path(__file__).resolve().parent
 
-# `viewer` itself is put in place by hand, because importing it would bring the whole web
-# application along: half a second and 60 MB for each photo, and more than a decoder of
-# strangers' files should have at hand.
-_BOOT = """
+# `viewer` and `viewer.derive` themselves are put in place by hand, because importing them would
+# bring the whole web application along: half a second and 60 MB for each photo, and more than a
+# decoder of strangers' files should have at hand.
+_PACKAGES = f"""
 import sys
-viewer = type(sys)("viewer")
-viewer.__path__ = [sys.argv[1]]
-sys.modules["viewer"] = viewer
-from viewer.derive.sandbox import main
-main(sys.argv[2])
+for name, folder in (("viewer", {str(_FOLDER.parent)!r}), ("viewer.derive", {str(_FOLDER)!r})):
+    sys.modules.setdefault(name, type(sys)(name)).__path__ = [folder]
 """
+
+# What a child does, whether it is a fresh interpreter or forked from the zygote.
+_BOOT = (
+    _PACKAGES
+    + """
+from viewer.derive.sandbox import main
+main(sys.argv[1])
+"""
+)
+
+# What the zygote does.
+_ZYGOTE = (
+    _PACKAGES
+    + """
+from viewer.derive.zygote import main
+main(*sys.argv[1:])
+"""
+)
+
+_decoder: Decoder | None = None
+
+
+@contextlib.contextmanager
+def warm() -> Iterator[None]:
+    """Fork children from a zygote, in all threads of this process, until the block is left.
+
+    It starts with the first original, in the process that has one: a fork before that is fine.
+    Leave the block when nothing is being decoded any more.
+    """
+    global _decoder
+    assert _decoder is None, "is warm already"  # noqa: S101
+    with contextlib.closing(Decoder(lambda: [*_command(_ZYGOTE), _BOOT])) as _decoder:
+        try:
+            yield
+        finally:
+            _decoder = None
 
 
 def derive(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LIMITS) -> Derived:
@@ -101,42 +147,54 @@ def _ask(
     task: str, source: Path, kind_mime: str, into: Path, limits: Limits
 ) -> tuple[dict[str, Any], str | None]:
     """Run a child process. Returns its last answer, and how it died unless it exited with 0."""
-    order = {"task": task, "mime_type": kind_mime, "parent": os.getpid(), "limits": asdict(limits)}
-    command = [sys.executable, "-I", "-X", "utf8", "-c", _BOOT, str(_PACKAGE), json.dumps(order)]
+    order = {"task": task, "mime_type": kind_mime, "limits": asdict(limits)}
     # Files rather than pipes: a decoder that floods its standard error fills neither our
     # memory nor a pipe that nobody empties, it meets its own limit on file size.
     with source.open("rb") as original, TemporaryFile() as answers, TemporaryFile() as errors:
-        child = subprocess.Popen(
-            command,
-            stdin=original,
-            stdout=answers,
-            stderr=errors,
-            cwd=into,
-            env={"MALLOC_ARENA_MAX": "1"},  # else each thread reserves 64 MB of the allowance
-            start_new_session=True,
-        )
-        death = _wait(child, limits)
-        for unfinished in into.glob("*.part"):
-            unfinished.unlink()
-        death = death or _last_words(child.returncode, errors)
+        try:
+            status = _run(order, (original, answers, errors), into, limits.wall_seconds)
+        finally:
+            for unfinished in into.glob("*.part"):
+                unfinished.unlink()
+        death = _last_words(status, errors)
         return _answer(answers, death), death
 
 
-def _wait(child: "subprocess.Popen[bytes]", limits: Limits) -> str | None:
-    """Wait for the child up to its limit. Returns how it died unless it exited with 0."""
+def _run(
+    order: dict[str, Any], files: tuple[IO[bytes], IO[bytes], IO[bytes]], into: Path, seconds: float
+) -> int | None:
+    """Run a child. Its exit status as Popen knows it; None if it took longer than it may."""
+    if _decoder is not None:
+        with contextlib.suppress(NotStarted):  # it has said so in the log
+            return _decoder.run(order, files, into, seconds)
+    original, answers, errors = files
+    child = subprocess.Popen(
+        [*_command(_BOOT), json.dumps(order | {"parent": os.getpid()})],
+        stdin=original,
+        stdout=answers,
+        stderr=errors,
+        cwd=into,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
     try:
-        child.wait(limits.wall_seconds)
+        return child.wait(seconds)
     except subprocess.TimeoutExpired:
-        return "It took longer than it may."
+        return None
     finally:
         # Also on the way out of a job that was called off while waiting.
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-    return None
 
 
-def _last_words(status: int, errors: IO[bytes]) -> str | None:
+def _command(boot: str) -> list[str]:
+    return [sys.executable, "-I", "-X", "utf8", "-c", boot]
+
+
+def _last_words(status: int | None, errors: IO[bytes]) -> str | None:
+    if status is None:
+        return "It took longer than it may."
     if status == 0:
         return None
     if status in {-signal.SIGXCPU, -signal.SIGKILL}:

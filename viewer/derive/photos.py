@@ -117,6 +117,11 @@ def opened(source: BinaryIO, kind: Kind, limits: Limits) -> Iterator[Image.Image
 def _prepare(kind: Kind, limits: Limits) -> None:
     Image.MAX_IMAGE_PIXELS = limits.pixels  # asked at the header, before anything is decoded
     warnings.simplefilter("error", Image.DecompressionBombWarning)
+    load_decoder(kind)
+
+
+def load_decoder(kind: Kind) -> None:
+    """Import the decoder of this kind of photo. Decodes nothing."""
     name = _FORMATS[kind.mime_type]
     if name == "HEIF":
         _know_heif()

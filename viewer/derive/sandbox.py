@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 from viewer.derive.sniff import KINDS
@@ -33,7 +34,7 @@ def main(order: str) -> None:
     """Run the task named in argv. Exit status 0 if an answer was printed."""
     wanted = json.loads(order)
     limits = Limits(**wanted["limits"])
-    _die_with(wanted["parent"])
+    die_with(wanted["parent"])
     _confine(limits)
     source = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 (standard input)
     try:
@@ -49,8 +50,11 @@ def main(order: str) -> None:
         sys.exit("more memory needed than allowed")
 
 
-def _die_with(parent: int) -> None:
-    """Die with the parent: a job killed while it waits must not leave us decoding."""
+def die_with(parent: int) -> None:
+    """Die with the parent: a job killed while it waits must not leave us decoding.
+
+    To the kernel the parent is the thread that started us, so that one has to stay as well.
+    """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
@@ -75,14 +79,21 @@ def _confine(limits: Limits) -> None:
 def _do(
     task: str, source: BinaryIO, mime_type: str, limits: Limits
 ) -> Iterator[Derived | Cleaned | Described]:
-    kind, rooms = KINDS.get(mime_type), _ROOMS[task]
-    if kind is None or kind.media_type not in rooms:
+    room = load(task, mime_type)
+    if room is None:
         raise Unreadable("This kind of file has no preview.")
-    room = importlib.import_module(f"viewer.derive.{rooms[kind.media_type]}")
     answers: Iterator[Derived | Cleaned | Described] = getattr(room, task)(
-        source, kind, Path(), limits
+        source, KINDS[mime_type], Path(), limits
     )
     return answers
+
+
+def load(task: str, mime_type: str) -> ModuleType | None:
+    """Import what does this to such a file; None if nothing does."""
+    kind, rooms = KINDS.get(mime_type), _ROOMS[task]
+    if kind is None or kind.media_type not in rooms:
+        return None
+    return importlib.import_module(f"viewer.derive.{rooms[kind.media_type]}")
 
 
 def _say(answer: dict[str, Any]) -> None:

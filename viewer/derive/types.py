@@ -13,6 +13,8 @@ from viewer.derive.sniff import MediaType
 THUMBNAIL_SIDE = 480  # pixels, the longer one
 PREVIEW_SIDE = 2048
 
+STARTED = b"started"  # what a zygote says to the worker once it has forked
+
 
 class DeriveError(Exception):
     """`reason` is a sentence for the staff."""
