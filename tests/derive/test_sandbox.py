@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.support import samples
+from tests.support.decoders import decoders, zygotes
 from viewer import derive
 from viewer.derive import DEFAULT_LIMITS, Killed, Unreadable
 
@@ -53,20 +54,6 @@ def hostile(monkeypatch):
         monkeypatch.setattr(derive, "_BOOT", boot)
 
     return take_over
-
-
-def zygotes() -> list[psutil.Process]:
-    return [c for c in psutil.Process().children() if "derive.zygote" in " ".join(c.cmdline())]
-
-
-def decoders() -> list[psutil.Process]:
-    """The children that decode; the servers of other tests are our children, too."""
-    forked = [child for zygote in zygotes() for child in zygote.children()]
-    return forked + [
-        child
-        for child in psutil.Process().children()
-        if "derive.sandbox" in (line := " ".join(child.cmdline())) and "derive.zygote" not in line
-    ]
 
 
 def first_decoder() -> psutil.Process:

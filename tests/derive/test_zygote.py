@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.support import samples
+from tests.support.decoders import zygotes
 from viewer import derive
 from viewer.derive import DEFAULT_LIMITS, Killed, Unreadable, decoder
 
@@ -24,10 +25,6 @@ def _warm():
     with derive.warm():
         yield
     assert zygotes() == []
-
-
-def zygotes() -> list[psutil.Process]:
-    return [c for c in psutil.Process().children() if "derive.zygote" in " ".join(c.cmdline())]
 
 
 def the_zygote() -> psutil.Process:
