@@ -1,6 +1,6 @@
 """Run benchmarks and write what they printed into docs/performance.md, each into its own block.
 
-python -m benchmarks [journey] [size] [first_import] [verify] [stores] [backup] [restore]
+python -m benchmarks [journey] [size] [first_import] [verify] [stores] [backup] [restore] [copies]
 
 Without a name: journey and size.
 """
