@@ -179,6 +179,17 @@ def test_display_p3_of_iphones_becomes_the_same_colour_in_srgb(look):
     assert all(abs(is_ - should) < 6 for is_, should in zip(shown, (214, 95, 48), strict=True))
 
 
+def test_preview_and_full_size_of_one_decoding_are_converted_once_each(look):
+    picture = Image.new("RGB", (2100, 40), (200, 100, 60))
+
+    photo = look(samples.packed(picture, "HEIF", quality=95, icc_profile=samples.p3_profile()))
+
+    for copy in (photo.preview, photo.full):
+        with Image.open(copy) as image:
+            shown = image.getpixel((1000, 20))
+        assert all(abs(is_ - should) < 6 for is_, should in zip(shown, (214, 95, 48), strict=True))
+
+
 @pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG"])
 def test_animations_show_their_first_frame(look, format_):
     frames = [Image.new("RGB", (200, 100), (0, 0, shade)) for shade in range(30, 90)]

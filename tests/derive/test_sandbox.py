@@ -83,7 +83,7 @@ class CalledOff(Exception):
 @pytest.mark.parametrize(
     "limits",
     [
-        {"memory_bytes": 100 * 1024**2},
+        {"memory_bytes": 60 * 1024**2},
         {"cpu_seconds": 0},
         {"wall_seconds": 0.02},
         {"file_bytes": 1000},
@@ -101,7 +101,7 @@ def test_each_limit_ends_the_child_and_says_so(look, limits):
 
 def test_after_a_killed_child_the_next_photo_is_fine(look):
     with pytest.raises(Killed):
-        look(PHOTO, replace(DEFAULT_LIMITS, memory_bytes=100 * 1024**2))
+        look(PHOTO, replace(DEFAULT_LIMITS, memory_bytes=60 * 1024**2))
 
     assert look(PHOTO).width == 3000
 

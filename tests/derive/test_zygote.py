@@ -66,6 +66,7 @@ def test_two_threads_have_a_child_each_at_the_same_time(look, begin):
     assert all(derived.preview.exists() for derived in made)
 
 
+@pytest.mark.proof
 def test_hundreds_of_orders_leave_nothing_behind(look):
     def held():
         zygote = the_zygote()
@@ -140,6 +141,7 @@ def test_a_zygote_that_hangs_before_an_order_is_replaced(look, monkeypatch, capl
     assert "does not answer" in caplog.text
 
 
+@pytest.mark.proof
 def test_a_child_whose_zygote_hangs_is_killed_when_its_time_is_over(look, begin, monkeypatch):
     look(SMALL)
     zygote = the_zygote()
@@ -217,6 +219,7 @@ def test_a_forked_process_has_a_zygote_of_its_own(look, is_used_before):
     assert look(SMALL).width == 90
 
 
+@pytest.mark.proof
 def test_a_zygote_dies_with_its_worker_even_when_it_hangs(look):
     fork = multiprocessing.get_context("fork")
     said, say = fork.Pipe(duplex=False)
