@@ -1,5 +1,6 @@
 """Children forked from a zygote: at once, by hundreds, and when the zygote itself is in trouble."""
 
+import contextlib
 import logging
 import multiprocessing
 import signal
@@ -7,6 +8,7 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -66,10 +68,20 @@ def test_two_threads_have_a_child_each_at_the_same_time(look, begin):
     assert all(derived.preview.exists() for derived in made)
 
 
+def open_sockets(process: psutil.Process) -> list[Path]:
+    found = []
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(descriptor.readlink())
+    return [path for path in found if str(path).startswith("socket:")]
+
+
 @pytest.mark.proof
 def test_hundreds_of_orders_leave_nothing_behind(look):
     def held():
         zygote = the_zygote()
+        while [f for f in open_sockets(zygote) if f != control]:  # it closes an order's just now
+            time.sleep(0.01)
         return (
             psutil.Process().num_fds(),
             threading.active_count(),
@@ -79,7 +91,9 @@ def test_hundreds_of_orders_leave_nothing_behind(look):
         )
 
     look(SMALL)
-    zygote, before = the_zygote(), held()
+    zygote = the_zygote()
+    control = Path(f"/proc/{zygote.pid}/fd/0").readlink()
+    before = held()
     memory = zygote.memory_full_info().uss
 
     for number in range(300):
