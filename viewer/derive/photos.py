@@ -1,9 +1,6 @@
 """Make a photo's thumbnail, preview, blurred placeholder and full-size JPEG.
 
-Colours: the copies carry no colour profile. iPhones photograph in Display P3, so that one
-profile is recognised by its primaries and converted with arithmetic of our own; any other is
-dropped and the photo read as sRGB. Handing a stranger's profile to a colour engine, ours or the
-browser's, is not worth the shade.
+The copies carry no colour profile: Display P3 is converted, any other dropped (display_p3).
 """
 
 import base64
@@ -17,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from PIL import Image, ImageFile, ImageFilter
+from PIL import Image, ImageFile
 
+from viewer.derive.display_p3 import convert_to_srgb, is_display_p3, p3_to_srgb
 from viewer.derive.sniff import Kind
 from viewer.derive.types import PREVIEW_SIDE, THUMBNAIL_SIDE, Derived, Limits, Unreadable
 
@@ -96,8 +94,8 @@ def whole(source: BinaryIO, kind: Kind, limits: Limits) -> Image.Image:
         picture = _on_white(image, *_range(image))
         orientation = image.getexif().get(_ORIENTATION, 1)  # asked after decoding, as below
         profile = image.info.get("icc_profile")
-    if isinstance(profile, bytes) and _is_display_p3(profile):
-        picture = picture.filter(_p3_to_srgb())
+    if isinstance(profile, bytes) and is_display_p3(profile):
+        picture = picture.filter(p3_to_srgb())
     turn = _TURNS.get(orientation)
     picture = picture.transpose(turn) if turn is not None else picture
     picture.info.clear()
@@ -224,8 +222,8 @@ class _Photo:
 
     def upright(self, picture: Image.Image) -> Image.Image:
         """This picture of it in sRGB, in place, and turned."""
-        if isinstance(self.profile, bytes) and _is_display_p3(self.profile):
-            _to_srgb(picture)
+        if isinstance(self.profile, bytes) and is_display_p3(self.profile):
+            convert_to_srgb(picture)
         turn = _TURNS.get(self.orientation)
         return picture if turn is None else picture.transpose(turn)
 
@@ -317,56 +315,3 @@ def _on_white(band: Image.Image, low: float, high: float) -> Image.Image:
     white = Image.new("RGB", band.size, "white")
     white.paste(band, mask=band.getchannel("A"))
     return white
-
-
-_DISPLAY_P3 = {  # the primaries as an ICC profile holds them
-    b"rXYZ": (0.5151, 0.2412, -0.0011),
-    b"gXYZ": (0.2920, 0.6922, 0.0419),
-    b"bXYZ": (0.1571, 0.0666, 0.7841),
-}
-
-
-def _is_display_p3(profile: bytes) -> bool:
-    found = {}
-    count = int.from_bytes(profile[128:132], "big")
-    for at in range(132, 132 + 12 * min(count, 50), 12):
-        name, offset = profile[at : at + 4], int.from_bytes(profile[at + 4 : at + 8], "big")
-        value = profile[offset + 8 : offset + 20]
-        if name in _DISPLAY_P3 and len(value) == 12:
-            found[name] = [part / 65536 for part in struct.unpack(">3i", value)]
-    return found.keys() == _DISPLAY_P3.keys() and all(
-        abs(is_ - should) < 0.002
-        for name, primary in _DISPLAY_P3.items()
-        for is_, should in zip(found[name], primary, strict=True)
-    )
-
-
-def _to_srgb(picture: Image.Image) -> None:
-    """In place and in bands, for the same reason as above."""
-    lut = _p3_to_srgb()
-    for top in range(0, picture.height, _BAND):
-        rows = (0, top, picture.width, min(picture.height, top + _BAND))
-        picture.paste(picture.crop(rows).filter(lut), (0, top))
-
-
-def _p3_to_srgb() -> ImageFilter.Color3DLUT:
-    """Both share one tone curve, so this map is smooth and 17 steps a side are plenty."""
-    return ImageFilter.Color3DLUT.generate(17, _one_p3_to_srgb)
-
-
-def _one_p3_to_srgb(r: float, g: float, b: float) -> tuple[float, float, float]:
-    r, g, b = _linear(r), _linear(g), _linear(b)
-    return (
-        _curved(1.22494 * r - 0.22494 * g),
-        _curved(-0.04206 * r + 1.04206 * g),
-        _curved(-0.01964 * r - 0.07864 * g + 1.09827 * b),
-    )
-
-
-def _linear(value: float) -> float:
-    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-
-
-def _curved(value: float) -> float:
-    value = min(1.0, max(0.0, value))
-    return value * 12.92 if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055
