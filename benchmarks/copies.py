@@ -2,8 +2,9 @@
 
 Cold is a fresh interpreter for each original, warm a child forked from a worker's zygote. The peer
 makes two of our copies, preview and thumbnail, with two calls of `vipsthumbnail`: on one thread and
-at the low priority of our children; the placeholder, and every pixel of a HEIC as a JPEG, are ours
-alone. The three take turns, so that whatever else the machine does hits all of them.
+at the low priority of our children. The placeholder, every pixel of a HEIC as a JPEG, and the
+conversion of Display P3 are ours alone. The three take turns, so that whatever else the machine
+does hits all of them.
 
     python -m benchmarks.copies [--rounds 15]
 """
@@ -21,14 +22,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pillow_heif
 import psutil
 from PIL import Image
 
+from tests.support import samples
 from tests.support.decoders import zygotes
 from viewer import derive
 from viewer.demo import drawing
 
+FAST = {"preset": "ultrafast"}  # of the encoder, which is not what is measured
 PEER = shutil.which("vipsthumbnail")
 
 
@@ -53,18 +55,22 @@ class Cost:
 
 def draw_originals(folder: Path) -> dict[str, Path]:
     """Photos as phones send them, drawn."""
-    pillow_heif.register_heif_opener()
     wall = drawing.crack_photo(7, size=(4032, 3024))
     mms = drawing.crack_photo(8, size=(1632, 1224))
     paths = {
         "12 MP JPEG": folder / "wall.jpg",
+        "12 MP JPEG in Display P3": folder / "iphone.jpg",
         "12 MP HEIC": folder / "wall.heic",
+        "12 MP HEIC in Display P3": folder / "iphone.heic",
         "MMS, 2 MP JPEG": folder / "mms.jpg",
         "PNG of a phone's screen": folder / "screen.png",
         "JPEG of 90 × 60": folder / "tiny.jpg",
     }
+    heic, iphone = {"quality": 60, "enc_params": FAST}, {"icc_profile": samples.p3_profile()}
     wall.save(paths["12 MP JPEG"], quality=92)
-    wall.save(paths["12 MP HEIC"], quality=60, enc_params={"preset": "ultrafast"})
+    wall.save(paths["12 MP JPEG in Display P3"], quality=92, **iphone)
+    wall.save(paths["12 MP HEIC"], **heic)
+    wall.save(paths["12 MP HEIC in Display P3"], **heic, **iphone)
     mms.save(paths["MMS, 2 MP JPEG"], quality=85)
     drawing.crack_photo(9, size=(1170, 2532)).save(paths["PNG of a phone's screen"])
     mms.resize((90, 60)).save(paths["JPEG of 90 × 60"])

@@ -5,6 +5,7 @@ is dropped and the photo read as sRGB. Handing a stranger's profile to a colour 
 browser's, is not worth the shade.
 """
 
+import functools
 import struct
 
 from PIL import Image, ImageFilter
@@ -41,6 +42,7 @@ def convert_to_srgb(picture: Image.Image) -> None:
         picture.paste(picture.crop(rows).filter(lut), (0, top))
 
 
+@functools.cache  # 4 ms
 def p3_to_srgb() -> ImageFilter.Color3DLUT:
     """Both share one tone curve, so this map is smooth and 17 steps a side are plenty."""
     return ImageFilter.Color3DLUT.generate(17, _one_p3_to_srgb)

@@ -23,7 +23,7 @@ from typing import Any
 
 from PIL import Image
 
-from viewer.derive import photos, sandbox
+from viewer.derive import display_p3, photos, sandbox
 from viewer.derive.sniff import KINDS
 from viewer.derive.types import STARTED
 
@@ -36,6 +36,7 @@ def main(boot: str, parent: str) -> None:
     sandbox.die_with(int(parent))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Image.preinit()  # JPEG and PNG; what is rarer is imported when first needed
+    display_p3.p3_to_srgb()  # of each photo of an iPhone
     code = compile(boot, "<boot>", "exec")
     with socket.socket(fileno=0) as control:
         _Zygote(control, code).serve()
