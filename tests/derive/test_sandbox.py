@@ -269,11 +269,11 @@ def test_patience_with_one_cut_photo_is_not_left_for_the_next(look):
 
 # --- children that do not want to end -------------------------------------------------------------
 
-BLOCKED = """
+BLOCKED = f"""
 import ctypes, os, signal
 os.fork()  # two of them
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-ctypes.CDLL(None).sleep(600)
+ctypes.CDLL(None).sleep({600 + os.getpid()})
 """
 
 
@@ -283,15 +283,17 @@ def test_a_child_that_hangs_in_c_with_all_signals_blocked_is_killed_with_its_ses
     with pytest.raises(Killed, match="longer than it may"):
         look(PHOTO, replace(DEFAULT_LIMITS, wall_seconds=0.5))
 
-    assert not [p for p in psutil.process_iter() if _is_blocked(p)]
+    _, alive = psutil.wait_procs(hanging(), timeout=5)  # until init has reaped the second
+    assert alive == []
 
 
-def _is_blocked(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return "ctypes.CDLL(None).sleep(600)" in " ".join(process.cmdline()) and not any(
-            zygote.pid == process.pid for zygote in zygotes()
-        )
-    return False
+def hanging() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if f"sleep({600 + os.getpid()})" in " ".join(process.cmdline()):
+                found.append(process)
+    return [process for process in found if process not in zygotes()]
 
 
 def test_a_child_that_floods_its_errors_meets_its_limit_on_files(look, hostile):
