@@ -10,6 +10,7 @@ import threading
 import uuid
 
 import pytest
+import redis
 from urllib3.exceptions import ProtocolError
 
 from tests.crash import checks
@@ -74,16 +75,21 @@ def test_every_delivery_that_was_answered_is_kept_when_the_server_dies_under_loa
     assert scene.violations() == []
 
 
-def test_7_killed_between_two_reminders_of_one_message_all_three_photos_come(
+def test_7_killed_between_the_mark_and_its_reminder_all_three_photos_come(
     scene, message, valkey_url
 ):
-    scene.settings["REDIS_URL"] = valkey_url
-    scene.receive(message(media=scene.photos(3)))
+    with redis.from_url(valkey_url) as queue:
+        queue.flushall()
+        scene.settings["REDIS_URL"] = valkey_url
+        dying = scene.start("serve", failpoints="test.enqueue=kill")
+        answer = scene.post(dying.heard(), message(media=scene.photos(3)))
+        marked, waiting = queue.exists("viewer:reminded:intake"), queue.llen("rq:queue:intake")
 
-    code = scene.run("ingest", failpoints="test.enqueue@2=kill")
     recovered = scene.recover()
 
-    assert (code, recovered) == (KILLED, 0)
+    assert (dying.ended(), answer) == (KILLED, None)
+    assert (marked, waiting) == (1, 0)
+    assert recovered == 0
     assert [row["state"] for row in scene.rows()] == ["stored"] * 3
     assert scene.unsettled() == []
 

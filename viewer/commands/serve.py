@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from viewer import holdings, host_lock, jobs, supervise, valkey, watchdog
+from viewer import derive, holdings, host_lock, jobs, supervise, valkey, watchdog
 from viewer import schedule as clock
 from viewer.commands.context import (
     PROBLEMS,
@@ -137,7 +138,7 @@ def _in_one_line(run: Callable[[], None]) -> Callable[[], None]:
 
 
 def _work(queues: Sequence[str], dog: watchdog.Watchdog) -> None:
-    with opened_app():
+    with opened_app(), derive.warm() if jobs.COPIES in queues else nullcontext():
         if jobs.work(queues, watchdog=dog) is jobs.Ended.TO_RESTART:
             sys.exit(supervise.RESTART)
 
