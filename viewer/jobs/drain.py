@@ -127,6 +127,7 @@ class Drain:
                 with suppress(redis.RedisError):
                     queues.remove_mark(self._queue)
                 is_marked = False  # look once more: who found the mark has committed by now
+                self._events.look_at = self._files.look_at = 0.0
             else:
                 return
 
@@ -162,6 +163,7 @@ class _LookAhead:
     """Ids of what is due, looked up a few at a time, in random order: two workers rarely meet."""
 
     def __init__(self, look: Callable[[], list[uuid.UUID]]) -> None:
+        self.look_at = 0.0  # on the monotonic clock: not again before
         self._look = look
         self._ids: deque[uuid.UUID] = deque()
 
@@ -171,10 +173,11 @@ class _LookAhead:
 
     def take(self, count: int, *without: Collection[uuid.UUID]) -> list[uuid.UUID]:
         """Up to so many ids, and none of those that are in `without`."""
-        if count and not self._ids:
+        if count and not self._ids and time.monotonic() >= self.look_at:
             ids = self._look()
             random.shuffle(ids)
             self._ids.extend(ids)
+            self.look_at = 0.0 if ids else time.monotonic() + POLL
         found: list[uuid.UUID] = []
         while self._ids and len(found) < count:
             row_id = self._ids.popleft()

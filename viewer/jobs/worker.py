@@ -8,6 +8,7 @@ a process died counts that as a failure.
 import enum
 import logging
 import os
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,13 +123,19 @@ class _Worker(rq.SimpleWorker):
     memory_at_start: float  # MB
     units_done = 0
     is_told_to_stop = False
+    _measure_at = _growth = 0.0
 
     def must_stop(self) -> bool:
         return self.is_told_to_stop or self.is_worn_out()
 
     def is_worn_out(self) -> bool:
-        has_grown = _memory() - self.memory_at_start
-        return self.units_done >= MOST_UNITS or has_grown > MOST_GROWTH
+        return self.units_done >= MOST_UNITS or self._has_grown()
+
+    def _has_grown(self) -> bool:
+        if time.monotonic() >= self._measure_at:
+            self._measure_at = time.monotonic() + 1.0
+            self._growth = _memory() - self.memory_at_start
+        return self._growth > MOST_GROWTH
 
     def tell_alive(self) -> None:
         # Not over RQ's own connection, which waits out an outage of Redis.
@@ -138,6 +145,9 @@ class _Worker(rq.SimpleWorker):
 
     def handle_warm_shutdown_request(self) -> None:
         self.is_told_to_stop = True
+
+    def subscribe(self) -> None:
+        """Not to RQ's commands: nobody sends them, and it takes a thread and a second at the end."""
 
     def procline(self, message: str) -> None:
         """The process keeps the name that its supervisor gave it."""
