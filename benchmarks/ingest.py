@@ -1,9 +1,9 @@
-"""Ingest of a backlog: events a second, CPU and SQL of each, and how long SQLite's write lock is held.
+"""Ingest of a backlog: events a second, CPU and SQL of each, and holds of SQLite's write lock.
 
 A backlog of texts with three photos, their repeats in another dialect, and calls with voicemails,
 over 300 conversations and five readers, is read by one process and by two at once, in turns, on
 SQLite and on PostgreSQL. The peer is a bare copy: the rows that came out, written again by plain
-INSERT statements, one transaction a message. A page of 50 texts is then caught up over REST's shape.
+INSERT statements, one transaction a message.
 
     python -m benchmarks.ingest [--events 2000] [--rounds 2] [--only sqlite]
 """
@@ -115,9 +115,7 @@ def backlog() -> list[tuple[uuid.UUID, str]]:
     return [(row.id, row.kind or "") for row in found]
 
 
-def work(
-    settings: dict[str, Any], share: int, workers: int, barrier: Any, results: Any
-) -> None:
+def work(settings: dict[str, Any], share: int, workers: int, barrier: Any, results: Any) -> None:
     """Read every event whose turn is ours, in a warm process."""
     logging.disable(logging.WARNING)
     with create_app(settings).app_context(), contextlib.ExitStack() as stack:

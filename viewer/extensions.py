@@ -8,6 +8,7 @@ and a mismatch stops the boot.
 
 import contextlib
 import enum
+import hashlib
 import random
 import time
 import uuid
@@ -19,6 +20,8 @@ import sqlalchemy as sa
 from flask import Flask, g, has_request_context, request
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.orm import DeclarativeBase, registry
 
 try:  # prefer the newer SQLite, where pysqlite3 has a wheel
@@ -39,6 +42,10 @@ POSTGRES = {
         "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
     },
 }
+
+# An execution option of a connection to SQLite: its transaction begins without the write lock, and
+# its statements are added to the list given. See `viewer.transactions`.
+READS = "viewer_reads"
 
 # Version ranges [low, high) without SQLite's WAL-reset bug, by which concurrent checkpoints can
 # corrupt a database (sqlite.org/wal.html#walresetbug).
@@ -145,7 +152,11 @@ class Lock(enum.StrEnum):
     `INGEST` first, before any row lock: ingest does, and two lock orders would deadlock.
     """
 
-    INGEST = "ingest"  # what ingest writes: conversations, messages, unread rows, search entries
+    # What ingest writes: conversations, messages, search entries. Shared by whoever then locks the
+    # parts it touches (`lock_parts`); alone by the rare ingest that moves messages. A shared lock
+    # is never upgraded (two would wait for each other): roll back, and begin again alone.
+    INGEST = "ingest"
+    QUESTIONS = "questions"  # requests to the provider that are to be repeated
     FAILED_LOGINS = "failed logins"  # the counters of failed logins in the audit log, one an hour
     OWNERS = "owners"  # one owner must remain: two could demote each other concurrently
     REFUSED_DELIVERIES = "refused"  # the hourly counter of refused deliveries
@@ -157,24 +168,53 @@ class Lock(enum.StrEnum):
     SCHEDULED_TASK = "duty:"  # the lease of a scheduled task; key: the task's name
 
 
-def lock(name: Lock, key: str = "") -> None:
-    """Cluster-wide lock, held until the transaction ends.
+def lock(name: Lock, key: str = "", *, shared: bool = False) -> None:
+    """Cluster-wide lock, held until the transaction ends. Many may hold it `shared`, else one.
 
     An advisory lock on PostgreSQL. SQLite needs none: it has a single write lock, which writers
     take with BEGIN IMMEDIATE.
     """
     db.session.connection()  # begin the transaction now, not with the next query
     if db.engine.dialect.name == "postgresql":
+        taken = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
         db.session.execute(
-            sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"{name}{key}"}
+            sa.text(f"SELECT {taken}(hashtext(:name))"),
+            {"name": f"{name}{key}"},
         )
 
 
 @contextlib.contextmanager
 def reading() -> Iterator[sa.Connection]:
     """A transaction of its own that only reads: on SQLite it takes no write lock."""
-    with db.engine.connect().execution_options(only_reads=True) as connection:
+    with db.engine.connect().execution_options(**{READS: None}) as connection:
         yield connection
+
+
+def lock_parts(*parts: str) -> None:
+    """Lock parts of what `INGEST` covers, which is held `shared`: `message ACx`, `thread CNx`.
+
+    One statement, in an order that is the same for everybody, so that two never deadlock. Until the
+    transaction ends.
+    """
+    if parts and db.engine.dialect.name == "postgresql":
+        db.session.execute(
+            sa.text(
+                "SELECT pg_advisory_xact_lock(part) FROM unnest(CAST(:parts AS bigint[])) part"
+            ),
+            {"parts": sorted({_part_id(part) for part in parts})},
+        )
+
+
+def _part_id(part: str) -> int:
+    # Beyond the 32 bits of hashtext(): no part shares an id with a lock that has a name.
+    digest = hashlib.sha256(part.encode()).digest()
+    return int.from_bytes(digest[:8], signed=True) | 1 << 40
+
+
+def upsert_into(model: type[Any]) -> Any:
+    """An INSERT that knows ON CONFLICT, in the dialect of this database."""
+    insert = postgresql.insert if db.engine.dialect.name == "postgresql" else sqlite_dialect.insert
+    return insert(model)
 
 
 def begin_writing() -> None:
@@ -208,13 +248,27 @@ def _make_sqlite_safe(engine: sa.Engine) -> None:
     def begin(connection: sa.Connection) -> None:
         # A deferred transaction that reads first and writes later can fail at once with "database
         # is locked" (SQLITE_BUSY_SNAPSHOT), whatever the timeout. So only what does not write
-        # begins without the write lock: GET and HEAD requests, and `reading()`.
-        is_view = has_request_context() and request.method in ("GET", "HEAD") and "writes" not in g
-        if is_view or connection.get_execution_options().get("only_reads"):
-            connection.exec_driver_sql("BEGIN")
+        # begins without the write lock: GET and HEAD requests, and what says that it reads.
+        reads = has_request_context() and request.method in ("GET", "HEAD")
+        if READS in connection.get_execution_options() or (reads and "writes" not in g):
+            dbapi_connection: Any = connection.connection.dbapi_connection
+            dbapi_connection.execute("BEGIN")
         else:
-            patience = REQUEST_PATIENCE if has_request_context() else WORK_PATIENCE
-            _begin_writing(connection.connection.dbapi_connection, patience)
+            begin_immediate(connection)
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def note_read(
+        connection: sa.Connection, _cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> None:
+        reads = connection.get_execution_options().get(READS)
+        if reads is not None:
+            reads.append((statement, parameters))
+
+
+def begin_immediate(connection: sa.Connection) -> None:
+    """Take SQLite's write lock for this connection, which has no transaction open."""
+    patience = REQUEST_PATIENCE if has_request_context() else WORK_PATIENCE
+    _begin_writing(connection.connection.dbapi_connection, patience)
 
 
 def _begin_writing(connection: Any, patience: float) -> None:

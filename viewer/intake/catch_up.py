@@ -23,7 +23,16 @@ import sqlalchemy as sa
 from viewer import quo
 from viewer.extensions import Lock, db, lock, now
 from viewer.failpoint import failpoint
-from viewer.intake import addresses, comparison, file_matching, ingest, questions, subscription
+from viewer.intake import (
+    addresses,
+    comparison,
+    file_matching,
+    grouping,
+    ingest,
+    questions,
+    subscription,
+)
+from viewer.intake.message_files import Known
 from viewer.models import Checkpoint, MediaAttachment, Message, PhoneLine
 from viewer.models.checkpoints import parse_moment
 from viewer.quo import rest
@@ -158,7 +167,7 @@ class _Run:
         lock(Lock.INGEST)
         for line in lines:
             line_id, number = quo.identifier(line.get("id")), quo.canonical(line["phoneNumber"])
-            ingest.learn_line(line_id, number)
+            grouping.learn_line(line_id, number)
             row = db.session.scalar(sa.select(PhoneLine).filter_by(number=number))
             if row is not None and isinstance(line.get("name"), str):
                 row.name = line["name"][:255]
@@ -235,7 +244,7 @@ class _Run:
         db.session.commit()
 
     def _parts(
-        self, listing: Listing, item: rest.Json, known: dict[str, comparison.Known]
+        self, listing: Listing, item: rest.Json, known: dict[str, Known]
     ) -> list[comparison.Told]:
         """Collect everything about one listed object. May send requests to the provider."""
         seen = self._understood(listing.kind, item)
@@ -254,14 +263,14 @@ class _Run:
         self.asker.answered(question, lambda: told.extend(self._call_parts(seen.provider_id, row)))
         return told
 
-    def _call_parts(self, call_id: str, row: comparison.Known | None) -> Iterator[comparison.Told]:
+    def _call_parts(self, call_id: str, row: Known | None) -> Iterator[comparison.Told]:
         """Yield recordings and transcript of an answered call one by one: the next may fail."""
         for ask in (self._recordings, self._transcript):
             part = ask(call_id, row)
             if isinstance(part, quo.CallSeen):
                 yield part
 
-    def _recordings(self, call_id: str, row: comparison.Known | None) -> quo.Seen | None:
+    def _recordings(self, call_id: str, row: Known | None) -> quo.Seen | None:
         if row and any(media.role is MediaAttachment.Role.RECORDING for media in row.media):
             return None
         try:
@@ -270,7 +279,7 @@ class _Run:
             return None
         return self._understood("recording", found, call_id) if found else None
 
-    def _transcript(self, call_id: str, row: comparison.Known | None) -> quo.Seen | None:
+    def _transcript(self, call_id: str, row: Known | None) -> quo.Seen | None:
         if self._without_transcripts or (row and row.message.transcript):
             return None
         try:
@@ -282,7 +291,7 @@ class _Run:
             return None
         return self._understood("transcript", found, call_id) if found else None
 
-    def _upsert(self, seen: comparison.Told, row: comparison.Known | None) -> None:
+    def _upsert(self, seen: comparison.Told, row: Known | None) -> None:
         """Ingest what never arrived, and what is missing in the rows we have."""
         if row is None:
             query = sa.select(Message.id).filter_by(provider_id=seen.provider_id)

@@ -1,7 +1,6 @@
 """Compare what the provider reports about a message or call with our row."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import selectinload
@@ -9,16 +8,8 @@ from sqlalchemy.orm import selectinload
 from viewer import quo
 from viewer.extensions import db
 from viewer.intake import addresses, ingest
-from viewer.models import MediaAttachment, Message
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A message row with its files."""
-
-    message: Message
-    media: list[MediaAttachment]
-
+from viewer.intake.message_files import Known
+from viewer.models import Message
 
 Told = quo.MessageSeen | quo.CallSeen
 

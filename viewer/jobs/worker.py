@@ -147,7 +147,7 @@ class _Worker(rq.SimpleWorker):
         self.is_told_to_stop = True
 
     def subscribe(self) -> None:
-        """Not to RQ's commands: nobody sends them, and it takes a thread and a second at the end."""
+        """Not to RQ's commands: nobody sends any, and leaving takes a second."""
 
     def procline(self, message: str) -> None:
         """The process keeps the name that its supervisor gave it."""

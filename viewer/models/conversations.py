@@ -70,6 +70,8 @@ class ConversationAlias(Model):
     provider_id: Mapped[str] = mapped_column(String(255), primary_key=True)
     conversation_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("conversations.id"), index=True)
 
+    conversation: Mapped[Conversation] = relationship()  # so that both are inserted in this order
+
 
 class Message(LastWriteWins, Model):
     """A text or a call."""

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from viewer import quo
-from viewer.extensions import Lock, db, lock
+from viewer.extensions import Lock, db, lock, upsert_into
 from viewer.models import (
     Checkpoint,
     Contact,
@@ -31,6 +31,8 @@ MARK = "search"
 EVERY = 60.0  # seconds until somebody looks whether anything is left to be read
 AT_ONCE = 200  # rows; a webhook waits for the database no longer than these take
 PAUSE = 0.05  # seconds in which others may write
+
+_UNSEEN = {"synchronize_session": False}  # no entry is ever an object of the session
 
 
 def index_messages(messages: Collection[Message]) -> None:
@@ -54,6 +56,35 @@ def index_conversations(conversations: Collection[Conversation]) -> None:
         {row.id: row for row in conversations},
         lambda row: SearchEntry.of_people(row, " ".join(_words_for_people(row.numbers, called))),
     )
+
+
+def message_entry(message: Message, media: Iterable[MediaAttachment]) -> SearchEntry:
+    """The words of this message and of the captions of its files, which are all given."""
+    captions = [
+        row.caption
+        for row in sorted(media, key=lambda row: row.position)
+        if row.caption is not None and row.state is not MediaAttachment.State.TRASHED
+    ]
+    return SearchEntry.of_message(message, _words_of(message, captions))
+
+
+def people_entry(conversation: Conversation) -> SearchEntry:
+    """The participants of this conversation by name, company and number."""
+    words = _words_for_people(conversation.numbers, _names_called(conversation.numbers))
+    return SearchEntry.of_people(conversation, " ".join(words))
+
+
+def write_entry(entry: SearchEntry, *, is_new: bool) -> None:
+    """Insert this entry, or replace the one there is of the same message or conversation."""
+    if not is_new:
+        subject = (
+            SearchEntry.conversation_id == entry.conversation_id
+            if entry.message_id is None
+            else SearchEntry.message_id == entry.message_id
+        )
+        db.session.execute(sa.delete(SearchEntry).where(subject), execution_options=_UNSEEN)
+    if entry.words:
+        _insert(entry)
 
 
 def index_people(numbers: Iterable[str]) -> None:
@@ -193,24 +224,8 @@ def _keep_entries(
         for row_id, entry in wanted.items()
         if row_id not in known or not _is_same(entry, known[row_id])
     }
-    if stale := [known[row_id].id for row_id in changed if row_id in known]:
-        db.session.execute(sa.delete(SearchEntry).where(SearchEntry.id.in_(stale)))
-    fresh = [entry for entry in changed.values() if entry.words]
-    _spread_ids(fresh)
-    if fresh:
-        db.session.execute(
-            sa.insert(SearchEntry),
-            [
-                {
-                    "id": entry.id,
-                    "message_id": entry.message_id,
-                    "conversation_id": entry.conversation_id,
-                    "at": entry.at,
-                    "words": entry.words,
-                }
-                for entry in fresh
-            ],
-        )
+    for row_id, entry in changed.items():
+        write_entry(entry, is_new=row_id not in known)
 
 
 def _is_same(entry: SearchEntry, known: Any) -> bool:
@@ -218,20 +233,22 @@ def _is_same(entry: SearchEntry, known: Any) -> bool:
     return bool(entry.words == known.words and 0 <= known.id - entry.id < 1000)
 
 
-def _spread_ids(entries: list[SearchEntry]) -> None:
-    """Give each an id that nobody has: its own, or the next that is free."""
-    taken: set[int] = set()
-    waiting = entries
-    while waiting:
-        wanted = [entry.id for entry in waiting]
-        taken |= set(
-            db.session.scalars(sa.select(SearchEntry.id).where(SearchEntry.id.in_(wanted)))
+def _insert(entry: SearchEntry) -> None:
+    """Insert with an id that nobody has: its own, or the next that is free."""
+    while not _is_inserted(entry):
+        entry.id += 1
+
+
+def _is_inserted(entry: SearchEntry) -> bool:
+    done = db.session.execute(
+        upsert_into(SearchEntry)
+        .values(
+            id=entry.id,
+            message_id=entry.message_id,
+            conversation_id=entry.conversation_id,
+            at=entry.at,
+            words=entry.words,
         )
-        again = []
-        for entry in waiting:
-            if entry.id in taken:
-                entry.id += 1
-                again.append(entry)
-            else:
-                taken.add(entry.id)
-        waiting = again
+        .on_conflict_do_nothing(index_elements=[SearchEntry.id])
+    )
+    return bool(done.rowcount)  # type: ignore[attr-defined]
