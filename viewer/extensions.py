@@ -8,11 +8,12 @@ and a mismatch stops the boot.
 
 import contextlib
 import enum
+import functools
 import hashlib
 import random
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -211,10 +212,19 @@ def _part_id(part: str) -> int:
     return int.from_bytes(digest[:8], signed=True) | 1 << 40
 
 
-def upsert_into(model: type[Any]) -> Any:
-    """An INSERT that knows ON CONFLICT, in the dialect of this database."""
-    insert = postgresql.insert if db.engine.dialect.name == "postgresql" else sqlite_dialect.insert
-    return insert(model)
+def run_upsert(make: Callable[[Any], sa.Insert], **values: Any) -> int:
+    """Run an INSERT that knows ON CONFLICT, in the dialect of this database. Returns the rowcount.
+
+    `make` gets the dialect's `insert`, and makes one statement for all values: to put one together
+    takes ten times as long as to run it, mostly under SQLite's write lock.
+    """
+    done = db.session.connection().execute(_upsert(make, db.engine.dialect.name), values)
+    return done.rowcount
+
+
+@functools.cache
+def _upsert(make: Callable[[Any], sa.Insert], dialect: str) -> sa.Insert:
+    return make(postgresql.insert if dialect == "postgresql" else sqlite_dialect.insert)
 
 
 def begin_writing() -> None:

@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from viewer import quo, transactions
-from viewer.extensions import Lock, db, lock, upsert_into
+from viewer.extensions import Lock, db, lock, run_upsert
 from viewer.failpoint import failpoint
 from viewer.intake import file_matching, grouping, message_files
 from viewer.models import (
@@ -278,21 +279,25 @@ def _plan_contact(seen: quo.ContactSeen, *, alone: bool) -> Plan:
 
 def _tell_readers(message: Message) -> None:
     """Mark the conversation unread for every user who had an account when this was sent."""
+    run_upsert(_unread_rows, conversation_id=message.conversation.id, sent_at=message.sent_at)
+
+
+def _unread_rows(insert: Any) -> sa.Insert:
+    conversation_id = sa.bindparam("conversation_id", type_=Unread.conversation_id.type)
+    sent_at = sa.bindparam("sent_at", type_=Unread.since.type)
     readers = (
-        sa.select(User.id, sa.literal(message.conversation.id), sa.literal(message.sent_at))
-        .where(User.disabled_at.is_(None), User.created_at <= message.sent_at)
-        .order_by(User.id)  # two that insert, or delete, then never wait for each other
+        sa.select(User.id, conversation_id, sent_at)
+        .where(User.disabled_at.is_(None), User.created_at <= sent_at)
+        .order_by(User.id)  # in one order: two of these never wait for each other
     )
-    new = upsert_into(Unread).from_select(["user_id", "conversation_id", "since"], readers)
-    # It may have come later than a younger one.
-    db.session.execute(
-        new.on_conflict_do_update(
-            index_elements=[Unread.user_id, Unread.conversation_id],
-            set_={"since": new.excluded.since},
-            where=Unread.since > new.excluded.since,
-        ),
-        execution_options={"synchronize_session": False},
+    new = insert(Unread.__table__).from_select(["user_id", "conversation_id", "since"], readers)
+    made: sa.Insert = new.on_conflict_do_update(
+        index_elements=["user_id", "conversation_id"],
+        # It may have come later than a younger one.
+        set_={"since": new.excluded.since},
+        where=Unread.since > new.excluded.since,
     )
+    return made
 
 
 def _furthest(one: str | None, other: str | None) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from viewer import quo
-from viewer.extensions import Lock, db, lock, upsert_into
+from viewer.extensions import Lock, db, lock, run_upsert
 from viewer.models import (
     Checkpoint,
     Contact,
@@ -235,20 +235,12 @@ def _is_same(entry: SearchEntry, known: Any) -> bool:
 
 def _insert(entry: SearchEntry) -> None:
     """Insert with an id that nobody has: its own, or the next that is free."""
-    while not _is_inserted(entry):
+    names = ("message_id", "conversation_id", "at", "words")
+    values = {name: getattr(entry, name) for name in names}
+    while not run_upsert(_insertion, id=entry.id, **values):
         entry.id += 1
 
 
-def _is_inserted(entry: SearchEntry) -> bool:
-    done = db.session.execute(
-        upsert_into(SearchEntry)
-        .values(
-            id=entry.id,
-            message_id=entry.message_id,
-            conversation_id=entry.conversation_id,
-            at=entry.at,
-            words=entry.words,
-        )
-        .on_conflict_do_nothing(index_elements=[SearchEntry.id])
-    )
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+def _insertion(insert: Any) -> sa.Insert:
+    made: sa.Insert = insert(SearchEntry.__table__).on_conflict_do_nothing(index_elements=["id"])
+    return made
