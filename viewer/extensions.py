@@ -157,6 +157,7 @@ class Lock(enum.StrEnum):
     # parts it touches (`lock_parts`); alone by the rare ingest that moves messages. A shared lock
     # is never upgraded (two would wait for each other): roll back, and begin again alone.
     INGEST = "ingest"
+    SEARCH_INDEX = "search index"  # how far older rows have been indexed
     QUESTIONS = "questions"  # requests to the provider that are to be repeated
     FAILED_LOGINS = "failed logins"  # the counters of failed logins in the audit log, one an hour
     OWNERS = "owners"  # one owner must remain: two could demote each other concurrently
@@ -192,7 +193,7 @@ def reading() -> Iterator[sa.Connection]:
 
 
 def lock_parts(*parts: str) -> None:
-    """Lock parts of what `INGEST` covers, which is held `shared`: `message ACx`, `thread CNx`.
+    """Lock parts of what `INGEST` covers, which is held `shared`: a message, a thread, a number.
 
     One statement, in an order that is the same for everybody, so that two never deadlock. Until the
     transaction ends.

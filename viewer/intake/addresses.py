@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from viewer import quo
-from viewer.extensions import Lock, db, lock, now
+from viewer.extensions import db, now
 from viewer.intake import file_matching
 from viewer.models import MediaAttachment, Message
 from viewer.quo import rest
@@ -38,7 +38,7 @@ def freshen(media_id: uuid.UUID, client: rest.Client) -> bool:
     if found is None:
         return False
     item, marks = found
-    lock(Lock.INGEST)
+    Message.hold(db.session.get_one(MediaAttachment, media_id).message.provider_id)
     media = db.session.get_one(MediaAttachment, media_id, populate_existing=True)
     failures, since, later = media.failures, media.first_failed_at, media.next_attempt_at
     is_fresh = take_address(media, item)

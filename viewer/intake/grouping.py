@@ -65,7 +65,7 @@ def hold(provider_id: str, parties: quo.Parties, lines: OwnLines) -> None:
     Its row and its files, the name of its thread, and that people have a conversation at all.
     """
     lock_parts(
-        f"message {provider_id}",
+        Message.part(provider_id),
         *([f"thread {parties.conversation}"] if parties.conversation else []),
         *(f"number {number}" for number in lines.others(parties.numbers, parties.line)),
     )

@@ -142,7 +142,7 @@ class Asker:
 
     def save_unanswered(self) -> None:
         if self.unanswered:
-            lock(Lock.INGEST)
+            lock(Lock.QUESTIONS)  # another run may note the same one
         for question in self.unanswered:
             question.save()
         self.unanswered.clear()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from viewer.extensions import Model, db, now
+from viewer.extensions import Lock, Model, db, lock, lock_parts, now
 from viewer.models.media import MediaAttachment
 from viewer.models.merging import LastWriteWins
 
@@ -118,6 +118,20 @@ class Message(LastWriteWins, Model):
         sa.Index("ix_messages_timeline", "conversation_id", "sent_at", "id"),
         sa.Index("ix_messages_sender", "sender", "sent_at"),
     )
+
+    @classmethod
+    def hold(cls, *provider_ids: str) -> None:
+        """Lock these messages, their files and their search entries: ingest waits. Idempotent.
+
+        Until the transaction ends. Call it before taking any row lock, in ingest's lock order.
+        """
+        lock(Lock.INGEST, shared=True)
+        lock_parts(*map(cls.part, provider_ids))
+
+    @staticmethod
+    def part(provider_id: str) -> str:
+        """For `lock_parts`: a message, which may not be there yet, and all that belongs to it."""
+        return f"message {provider_id}"
 
     def learn(self, thread: str | None, line: str | None, numbers: Iterable[str]) -> None:
         """Add the participants a delivery named. All of them decide where the message belongs."""

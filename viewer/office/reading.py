@@ -5,10 +5,11 @@ Nothing here commits.
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
-from viewer.extensions import Lock, db, lock, now
+from viewer.extensions import db, now, run_upsert
 from viewer.models import Conversation, Message, Unread, User
 
 MANY = 100  # counting stops here: nobody needs a larger exact figure
@@ -78,13 +79,16 @@ def mark_all_read(user: User, until: datetime) -> int:
 
 def mark_unread(user: User, conversation_id: uuid.UUID) -> None:
     """Mark the conversation unread, from its last incoming message on. Idempotent."""
-    lock(Lock.INGEST)  # ingest inserts unread rows, too: two inserts would conflict
-    if db.session.get(Unread, (user.id, conversation_id)) is not None:
-        return
     since = db.session.scalar(
         sa.select(Message.sent_at)
         .filter_by(conversation_id=conversation_id, direction=Message.Direction.INCOMING)
         .order_by(Message.sent_at.desc())
         .limit(1)
     )
-    db.session.add(Unread(user_id=user.id, conversation_id=conversation_id, since=since or now()))
+    # Ingest, or a second click, may insert the same row now.
+    run_upsert(_unread_row, user_id=user.id, conversation_id=conversation_id, since=since or now())
+
+
+def _unread_row(insert: Any) -> sa.Insert:
+    made: sa.Insert = insert(Unread.__table__).on_conflict_do_nothing()
+    return made

@@ -15,13 +15,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
 
 from viewer import holdings
-from viewer.extensions import Lock, db, lock, now
+from viewer.extensions import db, now
 from viewer.failpoint import failpoint
 from viewer.models import (
     Evidence,
     EvidenceItem,
     MediaAttachment,
     MediaLink,
+    Message,
     Share,
     User,
     WebhookEvent,
@@ -58,11 +59,11 @@ def set_caption(media: MediaAttachment, caption: str) -> None:
 
 
 def _hold_for_indexing(media: MediaAttachment) -> None:
-    """Take the ingest lock, then reload: ingest writes the same search entries.
+    """Lock its message, then reload: ingest writes the same search entry.
 
     Call it before taking any other lock, in ingest's lock order. Held until the transaction ends.
     """
-    lock(Lock.INGEST)
+    Message.hold(media.message.provider_id)
     db.session.refresh(media)
     db.session.refresh(media.message)
 

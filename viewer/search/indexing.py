@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from viewer import quo
+from viewer import quo, transactions
 from viewer.extensions import Lock, db, lock, run_upsert
 from viewer.models import (
     Checkpoint,
@@ -29,33 +29,23 @@ from viewer.search.tokens import digits_of, endings_of, folded
 VERSION = "1"  # of how entries are made: another one, and everything is read anew
 MARK = "search"
 EVERY = 60.0  # seconds until somebody looks whether anything is left to be read
-AT_ONCE = 200  # rows; a webhook waits for the database no longer than these take
-PAUSE = 0.05  # seconds in which others may write
+AT_ONCE = 20  # rows: a webhook waits for SQLite no longer than these take to be written
+PAUSE = 0.005  # seconds in which others may write
 
+_Change = tuple[SearchEntry, bool]  # an entry to be written, and whether it is new
 _UNSEEN = {"synchronize_session": False}  # no entry is ever an object of the session
 
 
 def index_messages(messages: Collection[Message]) -> None:
     """Index the words of these messages."""
-    captions = _captions_of([message.id for message in messages])
-    _keep_entries(
-        SearchEntry.message_id,
-        {message.id: message for message in messages},
-        lambda message: SearchEntry.of_message(
-            message, _words_of(message, captions.get(message.id, []))
-        ),
-    )
+    db.session.flush()
+    _write(_changed_messages(messages))
 
 
 def index_conversations(conversations: Collection[Conversation]) -> None:
     """Index the participants of these conversations by name, company and number."""
-    numbers = {number for row in conversations for number in row.numbers}
-    called = _names_called(numbers)
-    _keep_entries(
-        SearchEntry.conversation_id,
-        {row.id: row for row in conversations},
-        lambda row: SearchEntry.of_people(row, " ".join(_words_for_people(row.numbers, called))),
-    )
+    db.session.flush()
+    _write(_changed_people(conversations))
 
 
 def message_entry(message: Message, media: Iterable[MediaAttachment]) -> SearchEntry:
@@ -134,9 +124,7 @@ def fill_index(told: Callable[[int], None] = lambda rows: None) -> int:
     read = 0
     while not is_complete():
         db.session.rollback()
-        lock(Lock.INGEST)  # which writes the same entries
-        rows = _next_rows()
-        db.session.commit()
+        rows = transactions.run(lambda _alone: _plan_next())
         read += rows
         told(rows)
         time.sleep(PAUSE)
@@ -144,25 +132,46 @@ def fill_index(told: Callable[[int], None] = lambda rows: None) -> int:
     return read
 
 
-def _next_rows() -> int:
-    """Index some rows, and remember how far that goes: "1 messages 7f3c…"."""
+def _plan_next() -> Callable[[], int]:
+    """Decide what becomes of the next rows, and how far that goes: "1 messages 7f3c…"."""
+    lock(Lock.INGEST, shared=True)
+    lock(Lock.SEARCH_INDEX)
     version, kind, last = [*(Checkpoint.read(MARK) or "").split(), "", "", ""][:3]
     if version != VERSION:
         kind, last = "people", ""
-    model, index = (
-        (Conversation, index_conversations) if kind == "people" else (Message, index_messages)
-    )
     after = uuid.UUID(last) if last else uuid.UUID(int=0)
-    rows: Sequence[Any] = db.session.scalars(
-        sa.select(model).where(model.id > after).order_by(model.id).limit(AT_ONCE)
-    ).all()
-    index(rows)
+    rows: Sequence[Conversation | Message]
+    if kind == "people":
+        rows = conversations = db.session.scalars(
+            _after(Conversation, after).with_for_update(key_share=True)
+        ).all()
+        changed = _changed_people(conversations)
+    else:
+        ids = db.session.scalars(_after(Message, after).with_only_columns(Message.provider_id))
+        Message.hold(*ids)
+        rows = messages = db.session.scalars(_after(Message, after)).all()
+        changed = _changed_messages(messages)
     if rows:
         mark = f"{VERSION} {kind} {rows[-1].id}"
     else:
         mark = f"{VERSION} messages" if kind == "people" else VERSION
-    Checkpoint.write(MARK, mark)
-    return len(rows)
+
+    def write() -> int:
+        _write(changed)
+        Checkpoint.write(MARK, mark)
+        return len(rows)
+
+    return write
+
+
+def _after(model: Any, last: uuid.UUID) -> sa.Select[Any]:
+    return (
+        sa.select(model)
+        .where(model.id > last)
+        .order_by(model.id)
+        .limit(AT_ONCE)
+        .execution_options(populate_existing=True)
+    )
 
 
 def _words_of(message: Message, captions: list[str]) -> str:
@@ -205,27 +214,48 @@ def _words_for_people(numbers: Iterable[str], called: dict[str, list[str]]) -> I
             yield from endings_of(digits_of(number))
 
 
-def _keep_entries(
-    subject: Any, rows: dict[uuid.UUID, Any], make: Callable[[Any], SearchEntry]
-) -> None:
-    """Write the entries that are new, and those whose words or time are others now."""
-    wanted = {row_id: make(row) for row_id, row in rows.items()}
-    db.session.flush()
+def _changed_messages(messages: Collection[Message]) -> list[_Change]:
+    captions = _captions_of([message.id for message in messages])
+    return _changed(
+        SearchEntry.message_id,
+        {
+            message.id: SearchEntry.of_message(
+                message, _words_of(message, captions.get(message.id, []))
+            )
+            for message in messages
+        },
+    )
+
+
+def _changed_people(conversations: Collection[Conversation]) -> list[_Change]:
+    called = _names_called({number for row in conversations for number in row.numbers})
+    return _changed(
+        SearchEntry.conversation_id,
+        {
+            row.id: SearchEntry.of_people(row, " ".join(_words_for_people(row.numbers, called)))
+            for row in conversations
+        },
+    )
+
+
+def _changed(subject: Any, wanted: dict[uuid.UUID, SearchEntry]) -> list[_Change]:
+    """The entries that are new, and those whose words or time are others now."""
     known = {
         entry[0]: entry
         for entry in db.session.execute(
-            sa.select(subject, SearchEntry.id, SearchEntry.words, SearchEntry.at).where(
-                subject.in_(wanted)
-            )
+            sa.select(subject, SearchEntry.id, SearchEntry.words).where(subject.in_(wanted))
         )
     }
-    changed = {
-        row_id: entry
+    return [
+        (entry, row_id not in known)
         for row_id, entry in wanted.items()
         if row_id not in known or not _is_same(entry, known[row_id])
-    }
-    for row_id, entry in changed.items():
-        write_entry(entry, is_new=row_id not in known)
+    ]
+
+
+def _write(changed: Iterable[_Change]) -> None:
+    for entry, is_new in changed:
+        write_entry(entry, is_new=is_new)
 
 
 def _is_same(entry: SearchEntry, known: Any) -> bool:
