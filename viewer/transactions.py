@@ -5,7 +5,8 @@ snapshot (optimistic concurrency control): what it read is read again once the w
 and if anything differs, it is thought out anew. On PostgreSQL, work locks what it touches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -48,6 +49,16 @@ def run(think: Think[T]) -> T:
     result = think(True)()
     db.session.commit()
     return result
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """Read without SQLite's write lock, in a transaction that ends with the block."""
+    db.session.connection(execution_options={READS: []})
+    try:
+        yield
+    finally:
+        db.session.commit()
 
 
 def _thought_out_first(think: Think[T]) -> T:

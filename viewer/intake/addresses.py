@@ -93,12 +93,7 @@ def needs_an_address() -> sa.ColumnElement[bool]:
 
 def take_address(media: MediaAttachment, item: quo.MediaSeen) -> bool:
     """Retry a stuck file with this URL, if it is another one. True if it will be retried."""
-    is_stuck = media.state is State.NEEDS_ATTENTION or (
-        media.state is State.PENDING and media.failures > 0
-    )
-    if not is_stuck or not item.url or item.url == media.openphone_url:
-        return False
-    if media.openphone_url is None:  # ingest gives it its name, too
+    if not wants_address(media, item):
         return False
     # With its moment: a repeat of the old delivery must not bring the dead address back.
     media.merge(now(), openphone_url=item.url)
@@ -106,6 +101,15 @@ def take_address(media: MediaAttachment, item: quo.MediaSeen) -> bool:
     media.failures, media.first_failed_at, media.next_attempt_at = 0, None, now()
     log.info("media=%s has a fresh address", media.id)
     return True
+
+
+def wants_address(media: MediaAttachment, item: quo.MediaSeen) -> bool:
+    """Whether the file is stuck, and this URL is another one than the one it has."""
+    is_stuck = media.state is State.NEEDS_ATTENTION or (
+        media.state is State.PENDING and media.failures > 0
+    )
+    # One that has no URL yet gets it from ingest, which gives it its name, too.
+    return is_stuck and bool(item.url) and media.openphone_url not in (None, item.url)
 
 
 def media_of(message_ids: Iterable[uuid.UUID]) -> list[MediaAttachment]:

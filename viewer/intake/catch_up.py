@@ -5,8 +5,8 @@ everything recent is listed over REST at intervals, and what never arrived is in
 code. Files without a working URL get a fresh one, and a subscription that would not deliver is
 reported. With an empty database this is the first import.
 
-No transaction is open while the provider is asked. Each page is committed with a checkpoint, so a
-run that dies resumes there. Idempotent, and safe to run concurrently.
+No transaction is open while the provider is asked. Each message is committed by itself, and after
+each page a checkpoint, so a run that dies resumes there. Idempotent, and safe to run concurrently.
 """
 
 import contextlib
@@ -20,13 +20,12 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from viewer import quo
+from viewer import quo, transactions
 from viewer.extensions import Lock, db, lock, now
 from viewer.failpoint import failpoint
 from viewer.intake import (
     addresses,
     comparison,
-    file_matching,
     grouping,
     ingest,
     questions,
@@ -163,15 +162,14 @@ class _Run:
     def learn_lines(self) -> None:
         """Learn our own numbers first: whoever else takes part in a message is the customer."""
         self._enter("lines")
-        lines = self.client.phone_numbers()
-        lock(Lock.INGEST)
-        for line in lines:
+        for line in self.client.phone_numbers():
+            lock(Lock.INGEST)
             line_id, number = quo.identifier(line.get("id")), quo.canonical(line["phoneNumber"])
             grouping.learn_line(line_id, number)
             row = db.session.scalar(sa.select(PhoneLine).filter_by(number=number))
             if row is not None and isinstance(line.get("name"), str):
                 row.name = line["name"][:255]
-        db.session.commit()
+            db.session.commit()
 
     def learn_names(self) -> None:
         self._enter("contacts")
@@ -181,10 +179,9 @@ class _Run:
             return
         for page in self.client.contacts():
             seen = [self._understood("contact", item) for item in page]
-            lock(Lock.INGEST)
             for contact in seen:
                 if contact is not None:
-                    ingest.upsert(contact, now())
+                    ingest.upsert(contact, now())  # each by itself: others write in between
             self._commit_page(len(page))
         Checkpoint.write("contacts", self.began.isoformat())
         db.session.commit()
@@ -223,13 +220,15 @@ class _Run:
             )
             self.asker.note(question, missed.trouble)
         ids = [str(item["id"]) for item in page.items if item.get("id")]
-        known = comparison.known(ids)
-        db.session.commit()
+        with transactions.snapshot():
+            known = comparison.known(ids)
         parts = [part for item in page.items for part in self._parts(listing, item, known)]
-        lock(Lock.INGEST)
-        known = comparison.known(ids)  # a webhook may have brought some meanwhile
+        with transactions.snapshot():
+            known = comparison.known(ids)  # a webhook may have brought some meanwhile
         for seen in parts:
-            self._upsert(seen, known.get(seen.provider_id))
+            row = known.get(seen.provider_id)
+            if row is None or not comparison.is_complete(seen, row):
+                self._complete(seen)
         listing.reached = self.summary.reached = page.oldest or listing.reached
         if page.oldest:  # else there is no time to go on from
             listing.save()
@@ -291,25 +290,12 @@ class _Run:
             return None
         return self._understood("transcript", found, call_id) if found else None
 
-    def _upsert(self, seen: comparison.Told, row: Known | None) -> None:
-        """Ingest what never arrived, and what is missing in the rows we have."""
-        if row is None:
-            query = sa.select(Message.id).filter_by(provider_id=seen.provider_id)
-            is_new = db.session.scalar(query) is None  # a call's recordings come right after it
-            self.summary.arrived += is_new
-            self._due |= set(ingest.upsert(seen, now()))
-            return
-        pairs = addresses.match_files(row.media, seen.media)
-        has_address = {media.id for media in row.media if media.openphone_url}
-        for media, _, marks in pairs:
-            # A file that now has another address must not become two.
-            file_matching.remember(media, marks, row.media)
-        news = comparison.has_news(seen, row, pairs)
-        freshened = {media.id for media, item, _ in pairs if addresses.take_address(media, item)}
-        if news:
-            self._due |= set(ingest.upsert(seen, now())) - has_address
-        self._due |= freshened
-        self.summary.completed += news or bool(freshened)
+    def _complete(self, seen: comparison.Told) -> None:
+        """Ingest one report by itself: nobody waits for a whole page to be written."""
+        outcome = comparison.complete(seen)
+        self.summary.arrived += outcome.is_new
+        self.summary.completed += outcome.is_completed
+        self._due |= outcome.media
 
     def _understood(self, kind: str, found: Any, call_id: str | None = None) -> quo.Seen | None:
         try:
@@ -358,14 +344,15 @@ class _Run:
         """Ask for a fresh URL of every file that has none that works."""
         self._enter("addresses")
         self.asked_until = Checkpoint.read_moment("addresses")
-        rows = db.session.execute(
-            sa.select(Message.provider_id, MediaAttachment.role, MediaAttachment.created_at)
-            .join(Message, MediaAttachment.message_id == Message.id)
-            .where(addresses.needs_an_address())
-            .order_by(MediaAttachment.created_at.desc())
-            .limit(MOST_ADDRESSES)
-        ).all()
         db.session.commit()
+        with transactions.snapshot():
+            rows = db.session.execute(
+                sa.select(Message.provider_id, MediaAttachment.role, MediaAttachment.created_at)
+                .join(Message, MediaAttachment.message_id == Message.id)
+                .where(addresses.needs_an_address())
+                .order_by(MediaAttachment.created_at.desc())
+                .limit(MOST_ADDRESSES)
+            ).all()
         due = {(id, role) for id, role, at in rows if self.since or self._is_time(at)}
         for provider_id, role in sorted(due):
             question = questions.Question(role.value, provider_id)
@@ -381,8 +368,7 @@ class _Run:
         """Ingest what was requested by itself, outside of a list."""
         for seen in told:
             if isinstance(seen, quo.MessageSeen | quo.CallSeen):
-                lock(Lock.INGEST)
-                self._upsert(seen, comparison.known([seen.provider_id]).get(seen.provider_id))
+                self._complete(seen)
                 self._commit_page(0)
 
     # --- what was not answered ---

@@ -1,13 +1,17 @@
-"""Compare what the provider reports about a message or call with our row."""
+"""Compare what the provider reports about a message or call with our row, and complete it."""
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import selectinload
 
-from viewer import quo
-from viewer.extensions import db
-from viewer.intake import addresses, ingest
+from viewer import quo, transactions
+from viewer.extensions import Lock, db, lock, now
+from viewer.failpoint import failpoint
+from viewer.intake import addresses, file_matching, ingest
 from viewer.intake.message_files import Known
 from viewer.models import Message
 
@@ -27,6 +31,58 @@ def known(provider_ids: list[str]) -> dict[str, Known]:
         message.provider_id: Known(message, [row for row in media if row.message_id == message.id])
         for message in messages
     }
+
+
+def is_complete(seen: Told, known: Known) -> bool:
+    """Whether the report has nothing for us: `complete` would write nothing."""
+    pairs = addresses.match_files(known.media, seen.media)
+    return not has_news(seen, known, pairs) and all(
+        file_matching.is_remembered(media, marks, known.media)
+        and not addresses.wants_address(media, item)
+        for media, item, marks in pairs
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a report brought."""
+
+    is_new: bool  # no webhook had brought it
+    is_completed: bool
+    media: set[uuid.UUID]  # files that are now to be collected
+
+
+def complete(seen: Told) -> Outcome:
+    """Ingest what never arrived, and what is missing in the rows we have. Idempotent. Commits."""
+    return transactions.run(lambda alone: _plan(seen, now(), alone=alone))
+
+
+def _plan(seen: Told, moment: datetime, *, alone: bool) -> Callable[[], Outcome]:
+    lock(Lock.INGEST, shared=not alone)
+    held = ingest.hold(seen, alone=alone)
+    known = held.known
+    has_address, freshened, news = set[uuid.UUID](), set[uuid.UUID](), True
+    if known is not None:
+        rows = sorted(known.media, key=lambda row: (row.position, row.created_at, row.id))
+        pairs = addresses.match_files(rows, seen.media)
+        has_address = {media.id for media in rows if media.openphone_url}
+        for media, _, marks in pairs:
+            # A file that now has another address must not become two.
+            file_matching.remember(media, marks, rows)
+        news = has_news(seen, known, pairs)
+        freshened = {media.id for media, item, _ in pairs if addresses.take_address(media, item)}
+    planned = ingest.plan_held(seen, moment, held, alone=alone) if news else ingest.Plan()
+
+    def write() -> Outcome:
+        planned.write()
+        failpoint("catch_up.text")
+        return Outcome(
+            is_new=known is None,
+            is_completed=known is not None and (news or bool(freshened)),
+            media=(set(planned.to_collect) - has_address) | freshened,
+        )
+
+    return write
 
 
 def has_news(seen: Told, known: Known, matched: Sequence[addresses.Matched]) -> bool:

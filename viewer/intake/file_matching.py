@@ -105,10 +105,19 @@ def is_exactly(row: MediaAttachment, marks: Marks) -> bool:
 
 def remember(row: MediaAttachment, marks: Marks, rows: Sequence[MediaAttachment]) -> None:
     """Remember these marks on the row, but no position that belongs to another row."""
+    row.add("keys", *_own(row, marks, rows))
+
+
+def is_remembered(row: MediaAttachment, marks: Marks, rows: Sequence[MediaAttachment]) -> bool:
+    """Whether `remember` would change nothing."""
+    return _own(row, marks, rows) <= set(row.members("keys"))
+
+
+def _own(row: MediaAttachment, marks: Marks, rows: Sequence[MediaAttachment]) -> set[str]:
     places = {mark for mark in marks.loose if "#" in mark}
     if places:
         places -= {key for other in rows if other is not row for key in other.members("keys")}
-    row.add("keys", *marks.exact, *places, *(key for key in marks.loose if "#" not in key))
+    return {*marks.exact, *places, *(key for key in marks.loose if "#" not in key)}
 
 
 def address_count(items: Sequence[quo.MediaSeen]) -> Counter[str]:

@@ -22,6 +22,7 @@ from viewer import quo, transactions
 from viewer.extensions import Lock, db, lock, run_upsert
 from viewer.failpoint import failpoint
 from viewer.intake import file_matching, grouping, message_files
+from viewer.intake.phone_lines import OwnLines
 from viewer.models import (
     Contact,
     ContactNumber,
@@ -63,6 +64,14 @@ class Plan:
             indexing.write_entry(entry, is_new=is_new)
         if self.news is not None:
             _tell_readers(self.news)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What was read for a report of a message or call, and is locked."""
+
+    lines: OwnLines
+    known: message_files.Known | None  # None: it is new
 
 
 def ingest(event_id: uuid.UUID) -> list[uuid.UUID]:
@@ -151,49 +160,43 @@ def upsert(seen: quo.Seen, received_at: datetime) -> list[uuid.UUID]:
     return transactions.run(think)
 
 
-def plan(
-    seen: quo.Seen,
-    received_at: datetime,
-    *,
-    alone: bool,
-    known: message_files.Known | None = None,
-) -> Plan:
-    """Decide what a payload changes. `known` is the row that the caller has read and locked."""
+def plan(seen: quo.Seen, received_at: datetime, *, alone: bool) -> Plan:
+    """Decide what a payload changes. `Lock.INGEST` is held, shared unless alone."""
     match seen:
-        case quo.MessageSeen():
-            return _plan_message(seen, Message.Kind.TEXT, received_at, known, alone=alone)
-        case quo.CallSeen():
-            return _plan_message(seen, Message.Kind.CALL, received_at, known, alone=alone)
+        case quo.MessageSeen() | quo.CallSeen():
+            return plan_held(seen, received_at, hold(seen, alone=alone), alone=alone)
         case quo.ContactSeen():
             return _plan_contact(seen, alone=alone)
     return Plan()
 
 
-def _plan_message(
-    seen: quo.MessageSeen | quo.CallSeen,
-    kind: Message.Kind,
-    received_at: datetime,
-    known: message_files.Known | None,
-    *,
-    alone: bool,
+def hold(seen: quo.MessageSeen | quo.CallSeen, *, alone: bool) -> Held:
+    """Learn whose numbers are ours, then lock and read the rows there are of this message."""
+    lines = grouping.learn_lines(seen.parties.line, seen.parties.ours, alone=alone)
+    if not alone:
+        grouping.hold(seen.provider_id, seen.parties, lines)
+    message = grouping.find_message(seen.provider_id)
+    if message is None:
+        return Held(lines, None)
+    files = db.session.scalars(message_files.select_files().filter_by(message_id=message.id))
+    return Held(lines, message_files.Known(message, list(files)))
+
+
+def plan_held(
+    seen: quo.MessageSeen | quo.CallSeen, received_at: datetime, held: Held, *, alone: bool
 ) -> Plan:
-    parties = seen.parties
-    lines = grouping.learn_lines(parties.line, parties.ours, alone=alone)
-    if not alone and known is None:
-        grouping.hold(seen.provider_id, parties, lines)
-    message = known.message if known else grouping.find_message(seen.provider_id)
-    is_new = message is None
-    before = None if message is None else message.sent_at
-    words = None if message is None else indexing.spoken_parts(message)
-    files: list[MediaAttachment] = []
-    if known:
-        files = sorted(known.media, key=lambda row: (row.created_at, row.id))
-    elif message is not None:
-        files = list(
-            db.session.scalars(message_files.select_files().filter_by(message_id=message.id))
-        )
+    """Decide what this report of a message or call changes."""
+    lines, known = held.lines, held.known
+    before = known.message.sent_at if known else None
+    words = indexing.spoken_parts(known.message) if known else None
     message = grouping.place(
-        seen.provider_id, kind, parties, seen.said_at, lines, message=message, alone=alone
+        seen.provider_id,
+        Message.Kind.TEXT if isinstance(seen, quo.MessageSeen) else Message.Kind.CALL,
+        seen.parties,
+        seen.said_at,
+        lines,
+        message=known.message if known else None,
+        alone=alone,
     )
     _merge(message, seen, received_at)
     home = message.conversation
@@ -201,7 +204,9 @@ def _plan_message(
     # Before anything flushes, which forgets what is new.
     if Message.Direction.INCOMING in sa.inspect(message).attrs.direction.history.added:
         planned.news = message
-    planned.files = message_files.take(message, files, seen.media, seen.said_at, lines, alone=alone)
+    planned.files = message_files.take(
+        message, known.media if known else [], seen.media, seen.said_at, lines, alone=alone
+    )
     if alone:
         db.session.flush()
         grouping.set_latest(home)
@@ -210,8 +215,9 @@ def _plan_message(
         return planned
     day, is_first = home.latest_at.date(), home in db.session.new
     grouping.update_latest(message, before)
-    if is_new or message.sent_at != before or indexing.spoken_parts(message) != words:
-        planned.entries.append((indexing.message_entry(message, planned.files), is_new))
+    if message.sent_at != before or indexing.spoken_parts(message) != words:
+        entry = indexing.message_entry(message, planned.files)
+        planned.entries.append((entry, known is None))
     if is_first or home.latest_at.date() != day:  # its entry moves once a day
         planned.entries.append((indexing.people_entry(home), is_first))
     return planned
