@@ -229,7 +229,10 @@ def _upsert(make: Callable[[Any], sa.Insert], dialect: str) -> sa.Insert:
 
 
 def begin_writing() -> None:
-    """Let this GET write: restart its transaction as a write. For the few pages that need it."""
+    """Let this GET write: restart its transaction as a write. For the few pages that need it.
+
+    Holds for one transaction: the page is read and rendered after it, without the write lock.
+    """
     db.session.rollback()  # its snapshot may be stale, and SQLite then refuses the write
     g.writes = True
 
@@ -261,7 +264,7 @@ def _make_sqlite_safe(engine: sa.Engine) -> None:
         # is locked" (SQLITE_BUSY_SNAPSHOT), whatever the timeout. So only what does not write
         # begins without the write lock: GET and HEAD requests, and what says that it reads.
         reads = has_request_context() and request.method in ("GET", "HEAD")
-        if READS in connection.get_execution_options() or (reads and "writes" not in g):
+        if READS in connection.get_execution_options() or (reads and not g.pop("writes", False)):
             dbapi_connection: Any = connection.connection.dbapi_connection
             dbapi_connection.execute("BEGIN")
         else:

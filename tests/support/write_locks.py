@@ -1,13 +1,19 @@
-"""Record every hold of SQLite's write lock: how long, and which statements ran inside."""
+"""Record every hold of SQLite's write lock: how long, which statements, and what else was done."""
 
 import contextlib
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import sqlalchemy as sa
+
+# Audit events (PEP 578) of what may take any time: files, folders, the network, child processes.
+SLOW = ("open", "os.", "shutil.", "socket.", "subprocess.", "tempfile.")
+HARMLESS = ("socket.gethostname", "os.putenv", "os.unsetenv")
 
 
 @dataclass
@@ -17,6 +23,7 @@ class Hold:
     began_at: float  # of time.perf_counter
     thread: int
     statements: list[str] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)  # what does not belong into it
     seconds: float = 0.0
     is_committed: bool = False
 
@@ -30,12 +37,11 @@ class Recorder:
 
     holds: list[Hold] = field(default_factory=list)
     open: dict[int, Hold] = field(default_factory=dict)
-    statements: int = 0  # of all transactions, those that only read included
 
-    @property
-    def is_held_here(self) -> bool:
-        """Whether this thread holds the write lock now."""
-        return any(hold.thread == threading.get_ident() for hold in list(self.open.values()))
+    def held_here(self) -> Hold | None:
+        """The write transaction that this thread has open."""
+        ours = (hold for hold in list(self.open.values()) if hold.thread == threading.get_ident())
+        return next(ours, None)
 
 
 @contextlib.contextmanager
@@ -53,9 +59,10 @@ def recording(engine: sa.Engine) -> Iterator[Recorder]:
                 return
             if statement.startswith(("BEGIN", "PRAGMA", "COMMIT", "ROLLBACK", "--")):
                 return  # "--" is what a trigger does
-            recorder.statements += 1
-            if key in recorder.open:
-                recorder.open[key].statements.append(statement)
+            hold = recorder.open.get(key)
+            # A trigger is told by its statement once more; the full text has a table of its own.
+            if hold and statement not in hold.statements[-1:] and "_config'" not in statement:
+                hold.statements.append(statement)
 
         connection.set_trace_callback(told)
 
@@ -80,3 +87,34 @@ def recording(engine: sa.Engine) -> Iterator[Recorder]:
         del dialect.do_commit, dialect.do_rollback
         sa.event.remove(engine, "connect", trace)
         engine.dispose()
+
+
+@contextlib.contextmanager
+def watching(recorder: Recorder, *functions: Callable[..., Any]) -> Iterator[None]:
+    """Note in each hold of this thread what is slow: files, network, and calls of `functions`."""
+    codes = {function.__code__: function.__qualname__ for function in functions}  # type: ignore[attr-defined]
+
+    def audited(event: str, arguments: tuple[Any, ...]) -> None:
+        if _watched and event.startswith(SLOW) and event not in HARMLESS:
+            for watched in list(_watched):
+                if hold := watched.held_here():
+                    hold.slow.append(f"{event} {arguments[:1]}")
+
+    def called(frame: FrameType, event: str, _argument: Any) -> None:
+        if event == "call" and frame.f_code in codes and (hold := recorder.held_here()):
+            hold.slow.append(codes[frame.f_code])
+
+    if not _audits:  # a hook stays for good: one for all tests
+        _audits.append(audited)
+        sys.addaudithook(audited)
+    _watched.append(recorder)
+    sys.setprofile(called)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+        _watched.remove(recorder)
+
+
+_watched: list[Recorder] = []
+_audits: list[Any] = []

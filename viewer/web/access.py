@@ -225,7 +225,6 @@ def _note_use(statement: sa.Update) -> None:
     begin_writing()
     db.session.execute(statement)
     db.session.commit()
-    g.pop("writes", None)
 
 
 def _gate() -> Response | None:
