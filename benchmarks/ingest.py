@@ -51,7 +51,7 @@ class Run:
     wall: float = 0.0
     cpu: float = 0.0
     statements: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    holds: list[float] = field(default_factory=list)
+    holds: list[tuple[float, float]] = field(default_factory=list)  # time, and CPU
 
 
 def customer(number: int) -> str:
@@ -144,7 +144,7 @@ def work(settings: dict[str, Any], share: int, workers: int, barrier: Any, resul
             run.events += 1
         run.wall, run.cpu = time.perf_counter() - began, time.process_time() - cpu
         if recorder:
-            run.holds = [hold.seconds for hold in recorder.holds]
+            run.holds = [(hold.seconds, hold.cpu) for hold in recorder.holds]
     results.put((run.events, run.wall, run.cpu, dict(run.statements), run.holds))
 
 
@@ -163,15 +163,18 @@ def at_once(settings: dict[str, Any], workers: int) -> list[Run]:
     return runs
 
 
-def bare_copy(settings: dict[str, Any]) -> tuple[float, float]:
-    """Seconds of CPU and of time for each message whose rows are written again, and no more."""
-    with create_app(settings).app_context():
+def bare_copy(settings: dict[str, Any]) -> Run:
+    """Write the rows of each message again, and no more: one transaction a message."""
+    run = Run()
+    with create_app(settings).app_context(), contextlib.ExitStack() as stack:
         tables = ("messages", "media_attachments", "search_entries")
         found = {
-            name: [dict(row) for row in db.session.execute(
-                sa.select(Base.metadata.tables[name])).mappings()]
+            name: [
+                dict(row)
+                for row in db.session.execute(sa.select(Base.metadata.tables[name])).mappings()
+            ]
             for name in tables
-        }  # fmt: skip
+        }
         files = defaultdict(list)
         for row in found["media_attachments"]:
             files[row["message_id"]].append(row)
@@ -179,6 +182,9 @@ def bare_copy(settings: dict[str, Any]) -> tuple[float, float]:
         for name in reversed(tables):
             db.session.execute(sa.delete(Base.metadata.tables[name]))
         db.session.commit()
+        recorder = None
+        if db.engine.dialect.name == "sqlite":
+            recorder = stack.enter_context(write_locks.recording(db.engine))
         began, cpu = time.perf_counter(), time.process_time()
         for row in found["messages"]:
             with db.engine.begin() as connection:
@@ -189,10 +195,12 @@ def bare_copy(settings: dict[str, Any]) -> tuple[float, float]:
                 ):
                     if rows:
                         connection.execute(sa.insert(Base.metadata.tables[name]), rows)
-        took = time.perf_counter() - began, time.process_time() - cpu
+        run.wall, run.cpu = time.perf_counter() - began, time.process_time() - cpu
+        run.events = len(found["messages"])
+        if recorder:
+            run.holds = [(hold.seconds, hold.cpu) for hold in recorder.holds]
         db.engine.dispose()
-        count = len(found["messages"])
-        return took[1] / count, took[0] / count
+    return run
 
 
 @contextlib.contextmanager
@@ -234,7 +242,7 @@ def measure(name: str, make: Any, events: int, rounds: int) -> None:
         else:
             two.append(runs)
         if number == rounds * 2 - 1:
-            cpu, wall = bare_copy(settings)
+            bare = bare_copy(settings)
     rate_1 = statistics.mean(run.events / run.wall for run in one)
     rate_2 = statistics.mean(
         sum(run.events for run in runs) / max(run.wall for run in runs) for runs in two
@@ -247,18 +255,28 @@ def measure(name: str, make: Any, events: int, rounds: int) -> None:
         f"  two at once: {rate_2:.0f} events/s, {statistics.mean(both) * 1000:.1f} ms CPU each: "
         f"{rate_2 / rate_1:.2f} times one"
     )
-    print(f"  bare copy of the same rows: {1 / wall:.0f} messages/s, {cpu * 1000:.1f} ms CPU each")
+    print(f"  bare copy of the same rows: {bare.events / bare.wall:.0f} messages/s, "
+          f"{bare.cpu / bare.events * 1000:.1f} ms CPU each")  # fmt: skip
     for kind in KINDS:
         counts = [count for run in one for count in run.statements[kind]]
         print(f"  SQL statements, {kind}: median {statistics.median(counts):.0f}, "
               f"most {max(counts)}")  # fmt: skip
-    for who, runs in (("one process", one), ("two at once", [run for pair in two for run in pair])):
-        holds = sorted(hold * 1000 for run in runs for hold in run.holds)
+    pairs = [run for pair in two for run in pair]
+    for who, runs in (("one process", one), ("two at once", pairs), ("bare copy", [bare])):
+        holds = [hold for run in runs for hold in run.holds]
         if holds:
             print(
-                f"  write lock held, {who}: median {statistics.median(holds):.1f} ms, "
-                f"p99 {holds[int(len(holds) * 0.99)]:.1f} ms, worst {holds[-1]:.1f} ms"
+                f"  write lock held, {who}: {spread([time for time, _ in holds])}; "
+                f"CPU {spread([cpu for _, cpu in holds])}"
             )
+
+
+def spread(seconds: list[float]) -> str:
+    told = sorted(one * 1000 for one in seconds)
+    return (
+        f"median {statistics.median(told):.1f} ms, p99 {told[int(len(told) * 0.99)]:.1f} ms, "
+        f"worst {told[-1]:.1f} ms"
+    )
 
 
 def main(words: list[str]) -> None:

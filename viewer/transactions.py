@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
 from viewer.extensions import READS, Lock, begin_immediate, db, lock
 
+DEADLOCK = "40P01"  # PostgreSQL's code; it undoes one of the two, which then begins again
 TRIES = 3  # then it is done under the lock, which always comes to an end
 
 # Both get `alone`, whether nobody else writes what ingest writes. `think` reads and changes objects
@@ -45,6 +46,10 @@ def run(think: Think[T]) -> T:
             break
         except (Conflict, IntegrityError, StaleDataError):
             db.session.rollback()
+        except OperationalError as error:
+            db.session.rollback()
+            if getattr(error.orig, "sqlstate", None) != DEADLOCK:
+                raise
     lock(Lock.INGEST)
     result = think(True)()
     db.session.commit()

@@ -25,6 +25,7 @@ class Hold:
     statements: list[str] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)  # what does not belong into it
     seconds: float = 0.0
+    cpu: float = field(default_factory=time.thread_time)  # seconds of its thread's, at the end
     is_committed: bool = False
 
     def __str__(self) -> str:
@@ -72,6 +73,7 @@ def recording(engine: sa.Engine) -> Iterator[Recorder]:
             hold = recorder.open.pop(id(connection.dbapi_connection), None)
             if hold is not None:
                 hold.seconds = time.perf_counter() - hold.began_at
+                hold.cpu = time.thread_time() - hold.cpu
                 hold.is_committed = is_committed
                 recorder.holds.append(hold)
 

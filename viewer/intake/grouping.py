@@ -132,7 +132,7 @@ def _home_of_people(parties: quo.Parties, lines: OwnLines) -> tuple[Conversation
     whose line nobody has said may have to move.
     """
     key = lines.key(parties.numbers, parties.line)
-    found = _select_conversations().filter_by(participants=key)
+    found = _select_conversations().filter_by(participants=key).order_by(Conversation.id)
     alike = db.session.scalars(found).all() if key else ()
     ours = next((row for row in alike if row.line == parties.line), None)
     if not key or len(alike) > 1 or (alike and ours is None):
