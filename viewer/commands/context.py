@@ -43,12 +43,12 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def opened_app(*, may_create: bool = False) -> Iterator[Flask]:
+def opened_app(app: Flask | None = None, *, may_create: bool = False) -> Iterator[Flask]:
     """An application, pushed and checked: code, database and media folder belong together.
 
-    `may_create` creates a missing database. Raises PROBLEMS.
+    Without `app`, a new one. `may_create` creates a missing database. Raises PROBLEMS.
     """
-    app = new_app()
+    app = app or new_app()
     with app.app_context():
         found = config.settings()
         with in_one_sentence(found):

@@ -58,7 +58,7 @@ def run_host(
     """Run all parts, and `others`, until a signal. Returns the exit code."""
     must_be_free(host, port)
     app = new_app()
-    parts = _parts(settings, host, port)
+    parts = _parts(app, settings, host, port)
     if not is_loopback(host) and settings.VIEWER_ENV != "production":
         click.echo(
             f"Note: {host} is not this machine alone, and without VIEWER_ENV=production the"
@@ -102,15 +102,16 @@ def must_be_free(host: str, port: int, option: str = "--port") -> None:
             raise CannotStart(f"--host: cannot serve on {host}: {error.strerror}") from None
 
 
-def _parts(settings: Settings, host: str, port: int) -> list[supervise.Part]:
+def _parts(app: Flask, settings: Settings, host: str, port: int) -> list[supervise.Part]:
+    """All of them share the memory of the application, but nothing that it has open."""
     parts = [
-        supervise.Part("web", _in_one_line(partial(_serve, host, port)), rank=3),
-        supervise.Part("schedule", _in_one_line(_keep_time), rank=2),
+        supervise.Part("web", _in_one_line(partial(_serve, app, host, port)), rank=3),
+        supervise.Part("schedule", _in_one_line(partial(_keep_time, app)), rank=2),
         *(
-            _worker(f"work-{number}", [jobs.INTAKE], rank=2)
+            _worker(app, f"work-{number}", [jobs.INTAKE], rank=2)
             for number in range(1, settings.WORKERS + 1)
         ),
-        _worker("copies", [jobs.COPIES], rank=2),
+        _worker(app, "copies", [jobs.COPIES], rank=2),
     ]
     if not settings.REDIS_URL.get_secret_value():
         try:
@@ -123,9 +124,9 @@ def _parts(settings: Settings, host: str, port: int) -> list[supervise.Part]:
     return parts
 
 
-def _worker(name: str, queues: Sequence[str], rank: int = 1) -> supervise.Part:
+def _worker(app: Flask, name: str, queues: Sequence[str], rank: int = 1) -> supervise.Part:
     dog = watchdog.Watchdog()
-    run = _in_one_line(partial(_work, queues, dog))
+    run = _in_one_line(partial(_work, app, queues, dog))
     return supervise.Part(name, run, rank=rank, watchdog=dog)
 
 
@@ -137,15 +138,15 @@ def _in_one_line(run: Callable[[], None]) -> Callable[[], None]:
     return say_problems
 
 
-def _work(queues: Sequence[str], dog: watchdog.Watchdog) -> None:
-    with opened_app(), derive.warm() if jobs.COPIES in queues else nullcontext():
+def _work(app: Flask, queues: Sequence[str], dog: watchdog.Watchdog) -> None:
+    with opened_app(app), derive.warm() if jobs.COPIES in queues else nullcontext():
         if jobs.work(queues, watchdog=dog) is jobs.Ended.TO_RESTART:
             sys.exit(supervise.RESTART)
 
 
 class _Gunicorn(BaseApplication):  # type: ignore[misc]
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.options = options
+    def __init__(self, app: Flask | None, options: dict[str, Any]) -> None:
+        self.app, self.options = app, options
         super().__init__()
 
     def load_config(self) -> None:
@@ -153,7 +154,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        with opened_app() as app:
+        with opened_app(self.app) as app:
             return app
 
 
@@ -164,11 +165,12 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 @click.option("--threads", type=click.IntRange(1, 256), default=8, show_default=True)
 def web(host: str, port: int, processes: int, threads: int) -> None:
     """Serve the web pages and the webhook endpoint."""
-    _serve(host, port, processes, threads)
+    _serve(None, host, port, processes, threads)
 
 
-def _serve(host: str, port: int, processes: int = 2, threads: int = 8) -> None:
+def _serve(app: Flask | None, host: str, port: int, processes: int = 2, threads: int = 8) -> None:
     _Gunicorn(
+        app,
         {
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "workers": processes,
@@ -180,7 +182,7 @@ def _serve(host: str, port: int, processes: int = 2, threads: int = 8) -> None:
             "keepalive": 5,
             "loglevel": "warning",
             "control_socket_disable": True,
-        }
+        },
     ).run()
 
 
@@ -193,18 +195,18 @@ def work(queues: tuple[str, ...], burst: bool) -> None:
         with opened_app():
             jobs.work(queues or jobs.QUEUES, burst=True)
     else:
-        with opened_app():  # what does not work is said once, not by each start
+        with opened_app() as app:  # what does not work is said once, not by each start
             pass
-        sys.exit(supervise.run([_worker("work", queues or jobs.QUEUES)]))
+        sys.exit(supervise.run([_worker(app, "work", queues or jobs.QUEUES)]))
 
 
 @click.command()
 def schedule() -> None:
     """Run the scheduler. Safe to run on every host: tasks are leased."""
-    _keep_time()
+    _keep_time(None)
 
 
-def _keep_time() -> None:
+def _keep_time(app: Flask | None) -> None:
     stop = threading.Event()
 
     def asked(_signal: int, _frame: FrameType | None) -> None:
@@ -212,5 +214,5 @@ def _keep_time() -> None:
 
     signal.signal(signal.SIGTERM, asked)
     signal.signal(signal.SIGINT, asked)
-    with opened_app() as app:
-        clock.run(app, stop)
+    with opened_app(app) as opened:
+        clock.run(opened, stop)
