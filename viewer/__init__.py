@@ -19,6 +19,7 @@ from viewer.web import (
     search,
     sharing,
     status,
+    urls,
     webhooks,
     wording,
     work,
@@ -51,6 +52,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
 
     middleware.init_app(app)
     access.init_app(app)
+    urls.init_app(app)
     layout.init_app(app)
     offline.init_app(app)
     formatting.init_app(app)

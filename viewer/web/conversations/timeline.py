@@ -52,6 +52,8 @@ class Entry:
     """One message as shown in the timeline."""
 
     message: Message
+    media: Sequence[MediaAttachment]  # those not in the trash
+    receipt: wording.Receipt | None
     cursor: str
     follows: bool  # grouped with the message above it: the name is not repeated
     files: str  # id:version of each file shown
@@ -59,6 +61,10 @@ class Entry:
     version: bytes  # of everything shown, including receipt and delivery status
     is_first_new: bool = False
     is_seen_first: bool = False  # visible when the page opens: its photos are not lazy-loaded
+
+    @property
+    def has_stored(self) -> bool:
+        return any(media.is_stored for media in self.media)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +260,7 @@ def _in_sight(entries: list[Entry]) -> list[Entry]:
     order = range(len(entries))[::-1] if first_new is None else range(first_new, len(entries))
     photos = 0
     for index in order[:IN_SIGHT]:
-        photos += len(wording.shown_files(entries[index].message))
+        photos += len(entries[index].media)
         if photos > IN_SIGHT and index != order[0]:
             break
         entries[index] = replace(entries[index], is_seen_first=True)
@@ -272,14 +278,14 @@ def _continues(above: Message, message: Message) -> bool:
 
 
 def _entry(message: Message, *, follows: bool, is_first_new: bool) -> Entry:
-    cursor = _cursor_of(message)
-    files = " ".join(
-        f"{media.id.hex[:8]}:{_file_version(media)}" for media in wording.shown_files(message)
-    )
+    cursor, media = _cursor_of(message), wording.shown_files(message)
+    files = " ".join(f"{one.id.hex[:8]}:{_file_version(one)}" for one in media)
     words = _digest(message.said, message.kind, message.direction, follows).hex()
-    receipt = wording.receipt(message)
+    receipt = wording.receipt(media)
     return Entry(
         message=message,
+        media=media,
+        receipt=receipt,
         cursor=cursor,
         follows=follows,
         files=files,
