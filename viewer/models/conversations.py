@@ -200,8 +200,12 @@ class Contact(LastWriteWins, Model):
 
     @property
     def name(self) -> str:
-        person = " ".join(part for part in (self.first_name, self.last_name) if part)
-        return person or self.company or ""
+        return full_name(self.first_name, self.last_name, self.company)
+
+
+def full_name(first_name: str | None, last_name: str | None, company: str | None) -> str:
+    """What a contact is called: the person's name, or else the company's."""
+    return " ".join(part for part in (first_name, last_name) if part) or company or ""
 
 
 class ContactNumber(Model):

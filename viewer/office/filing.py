@@ -284,25 +284,24 @@ def not_needed_since(moment: datetime) -> list[MediaAttachment]:
     return list(db.session.scalars(sa.select(MediaAttachment).filter_by(not_needed_at=moment)))
 
 
-def count_waiting(_user: User) -> sa.ScalarSelect[int]:
-    """Count the unfiled media, at most 100: a part of the query for the navigation."""
-    return _unfiled_up_to(100)
-
-
-def count_unfiled(most: int) -> int:
-    """The number of unfiled media, at most `most`."""
-    return db.session.scalar(sa.select(_unfiled_up_to(most))) or 0
-
-
 def _unfiled_up_to(most: int) -> sa.ScalarSelect[int]:
     some = (
         sa.select(sa.literal(1))
-        .select_from(MediaAttachment)
+        .select_from(MediaAttachment.__table__)
         .where(MediaAttachment.is_in("unfiled"))
         .limit(most)
         .subquery()
     )
     return sa.select(sa.func.count()).select_from(some).scalar_subquery()
+
+
+# The number of unfiled media, at most 100: a column of another query.
+UNFILED = _unfiled_up_to(100)
+
+
+def count_unfiled(most: int) -> int:
+    """The number of unfiled media, at most `most`."""
+    return db.session.scalar(sa.select(_unfiled_up_to(most))) or 0
 
 
 def list_unfiled(limit: int, *conditions: sa.ColumnElement[bool]) -> list[MediaAttachment]:
@@ -353,33 +352,35 @@ def list_pickable(
     )
 
 
-def visits_soon(limit: int = 6) -> list[WorkRecord]:
+_HAS_PHOTO = (
+    sa.select(MediaLink.id)
+    .join(MediaLink.media)
+    .where(
+        MediaLink.record_id == WorkRecord.id,
+        MediaAttachment.media_type == MediaAttachment.MediaType.PHOTO,
+        MediaAttachment.state != State.TRASHED,
+    )
+    .exists()
+)
+_VISITS = (
+    sa.select(WorkRecord)
+    .where(
+        WorkRecord.kind == Kind.APPOINTMENT,
+        WorkRecord.status == Status.PLANNED,
+        WorkRecord.archived_at.is_(None),
+        WorkRecord.starts_at.between(sa.bindparam("first"), sa.bindparam("last")),
+        ~_HAS_PHOTO,
+    )
+    .order_by(WorkRecord.starts_at, WorkRecord.id)
+    .limit(6)
+    .options(joinedload(WorkRecord.conversation))
+)
+
+
+def visits_soon() -> list[WorkRecord]:
     """Planned appointments of the next two days without a photo, soonest first."""
-    has_photo = (
-        sa.select(MediaLink.id)
-        .join(MediaLink.media)
-        .where(
-            MediaLink.record_id == WorkRecord.id,
-            MediaAttachment.media_type == MediaAttachment.MediaType.PHOTO,
-            MediaAttachment.state != State.TRASHED,
-        )
-        .exists()
-    )
-    return list(
-        db.session.scalars(
-            sa.select(WorkRecord)
-            .where(
-                WorkRecord.kind == Kind.APPOINTMENT,
-                WorkRecord.status == Status.PLANNED,
-                WorkRecord.archived_at.is_(None),
-                WorkRecord.starts_at.between(now(), now() + SOON),
-                ~has_photo,
-            )
-            .order_by(WorkRecord.starts_at, WorkRecord.id)
-            .limit(limit)
-            .options(joinedload(WorkRecord.conversation))
-        )
-    )
+    moment = now()
+    return list(db.session.scalars(_VISITS, {"first": moment, "last": moment + SOON}))
 
 
 # --- Suggestions -----------------------------------------------------------------------------

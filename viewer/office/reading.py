@@ -15,10 +15,37 @@ from viewer.models import Conversation, Message, Unread, User
 MANY = 100  # counting stops here: nobody needs a larger exact figure
 
 
-def count_unread(user: User) -> sa.ScalarSelect[int]:
-    """Count the unread conversations, at most MANY: a part of the query for the navigation."""
-    some = sa.select(Unread.user_id).filter_by(user_id=user.id).limit(MANY).subquery()
-    return sa.select(sa.func.count()).select_from(some).scalar_subquery()
+_unread, _message = Unread.__table__, Message.__table__
+
+# The number of unread conversations of `user_id`, at most MANY: a column of another query.
+UNREAD_CONVERSATIONS = (
+    sa.select(sa.func.count())
+    .select_from(
+        sa.select(_unread.c.user_id)
+        .where(_unread.c.user_id == sa.bindparam("user_id"))
+        .limit(MANY)
+        .subquery()
+    )
+    .scalar_subquery()
+)
+_new = (
+    sa.select(_message.c.id)
+    .where(
+        _message.c.conversation_id == _unread.c.conversation_id,
+        _message.c.sent_at >= _unread.c.since,
+        _message.c.direction == Message.Direction.INCOMING,
+    )
+    .correlate(_unread)
+    .limit(MANY)
+    .subquery()
+)
+_UNREAD_MESSAGES = sa.select(
+    _unread.c.conversation_id,
+    sa.select(sa.func.count()).select_from(_new).scalar_subquery().label("new"),
+).where(
+    _unread.c.user_id == sa.bindparam("user_id"),
+    _unread.c.conversation_id.in_(sa.bindparam("ids", expanding=True)),
+)
 
 
 def unread_messages(user: User, ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:
@@ -26,24 +53,8 @@ def unread_messages(user: User, ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:
 
     It may be 0: the user marked a conversation as unread to come back to it.
     """
-    new = (
-        sa.select(Message.id)
-        .where(
-            Message.conversation_id == Unread.conversation_id,
-            Message.sent_at >= Unread.since,
-            Message.direction == Message.Direction.INCOMING,
-        )
-        .correlate(Unread)
-        .limit(MANY)
-        .subquery()
-    )
-    counted = sa.select(sa.func.count()).select_from(new).scalar_subquery()
-    rows = db.session.execute(
-        sa.select(Unread.conversation_id, counted).where(
-            Unread.user_id == user.id, Unread.conversation_id.in_(ids)
-        )
-    )
-    return {row.conversation_id: row[1] for row in rows}
+    rows = db.session.execute(_UNREAD_MESSAGES, {"user_id": user.id, "ids": ids})
+    return {row.conversation_id: row.new for row in rows}
 
 
 def unread_since(user: User, conversation_id: uuid.UUID) -> datetime | None:

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,8 @@ class Item:
     words: str
     icon: str  # a template in templates/icons/
     role: Role = Role.FIELD
-    # Counts how many items wait there; it stops at 100.
-    count: Callable[[User], sa.ScalarSelect[int]] | None = None
+    # How many items wait there; counting stops at 100.
+    count: sa.ScalarSelect[int] | None = None  # of `user_id`
     counted: str = ""  # the unit of the count: "unread"
     also: tuple[str, ...] = ()  # other blueprints that highlight this entry
     waiting: str = ""  # the count as shown: "3", "99+", or empty
@@ -51,15 +50,17 @@ ITEMS = (
         "conversations.inbox.show",
         "Inbox",
         "inbox",
-        count=reading.count_unread,
+        count=reading.UNREAD_CONVERSATIONS,
         counted="unread",
         also=("conversations.pages",),
     ),
     Item("media.gallery.everything", "Photos", "photos"),
-    Item("work.unfiled.show", "Unfiled", "tray", count=filing.count_waiting, counted="unfiled"),
+    Item("work.unfiled.show", "Unfiled", "tray", count=filing.UNFILED, counted="unfiled"),
     Item("work.records.index", "Work", "work", also=("work.evidence", "work.linking")),
     Item("status.show", "Status", "status", Role.OFFICE),
 )
+_COUNTED = tuple(item for item in ITEMS if item.count is not None)
+_WAITING = sa.select(*(item.count for item in _COUNTED if item.count is not None))
 
 
 def absolute_url(endpoint: str, **values: Any) -> str:
@@ -99,7 +100,7 @@ def navigation() -> list[Item]:
     if user is None:
         return []
     return [
-        replace(item, waiting=_at_most_99(count_of(item.endpoint))) if item.count else item
+        replace(item, waiting=_at_most_99(count_of(item.endpoint))) if item.count is not None else item
         for item in ITEMS
         if user.role.covers(item.role)
     ]
@@ -112,9 +113,8 @@ def count_of(endpoint: str) -> int:
     """
     if "waiting" not in g:
         user = access.the_user()
-        counts = {item.endpoint: item.count(user) for item in ITEMS if item.count}
-        row = db.session.execute(sa.select(*counts.values())).one()
-        g.waiting = dict(zip(counts, row, strict=True))
+        row = db.session.execute(_WAITING, {"user_id": user.id}).one()
+        g.waiting = dict(zip((item.endpoint for item in _COUNTED), row, strict=True))
     return int(g.waiting[endpoint])
 
 

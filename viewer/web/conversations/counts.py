@@ -13,6 +13,23 @@ Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttac
 
 _KINDS = {MediaType.PHOTO: "photo", MediaType.VIDEO: "video"}
 
+_media = MediaAttachment.__table__.c
+_kinds = (
+    _media.conversation_id,
+    _media.media_type,
+    _media.role,
+    _media.state,
+    _media.is_unfiled,
+)
+_COUNTS = (
+    sa.select(*_kinds, sa.func.count())
+    .where(
+        _media.conversation_id.in_(sa.bindparam("ids", expanding=True)),
+        _media.state != sa.bindparam("trashed"),
+    )
+    .group_by(*_kinds)
+)
+
 
 def counts_of(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Counter[str]]:
     """Count per conversation: all, attention, photo, voicemail, video, file, unfiled_<kind>.
@@ -20,18 +37,7 @@ def counts_of(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Counter[str]]:
     One query. Excludes the trash. A call recording counts in `all` and `attention` only.
     """
     counts: dict[uuid.UUID, Counter[str]] = {one: Counter() for one in ids}
-    kinds = (
-        MediaAttachment.conversation_id,
-        MediaAttachment.media_type,
-        MediaAttachment.role,
-        MediaAttachment.state,
-        MediaAttachment.is_unfiled,
-    )
-    rows = db.session.execute(
-        sa.select(*kinds, sa.func.count())
-        .where(MediaAttachment.conversation_id.in_(ids), MediaAttachment.state != State.TRASHED)
-        .group_by(*kinds)
-    )
+    rows = db.session.execute(_COUNTS, {"ids": ids, "trashed": State.TRASHED})
     for conversation_id, media_type, role, state, is_unfiled, count in rows:
         tally = counts[conversation_id]
         tally["all"] += count

@@ -3,16 +3,18 @@
 import uuid
 from datetime import date, datetime, time
 
+import sqlalchemy as sa
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from viewer.config import settings
 from viewer.extensions import db, now
-from viewer.models import Conversation, Message
+from viewer.models import Conversation, Message, Unread
 from viewer.office.names import names_of, title_of
+from viewer.web.access import the_user
 from viewer.web.conversations import timeline
 from viewer.web.conversations.counts import counts_of
-from viewer.web.conversations.seen import seen
+from viewer.web.conversations.seen import mark_seen
 from viewer.web.formatting import local
 from viewer.web.pagination import Cursor
 from viewer.web.redirects import find_conversation
@@ -25,10 +27,10 @@ MESSAGES_PAGE = 50
 @bp.get("/conversations/<uuid:conversation_id>")
 def show(conversation_id: uuid.UUID) -> str | Response:
     """Show a conversation with its newest messages at the bottom; older ones load on demand."""
-    conversation = find_conversation(conversation_id)
+    conversation, unread_since = _find_with_unread(conversation_id)
     if wanted := request.args.get("on"):
         return redirect(_address_of_day(conversation, wanted))
-    stretch = _stretch(conversation)
+    stretch = _stretch(conversation, unread_since)
     senders = {entry.message.sender for entry in stretch.entries if entry.message.sender}
     names = names_of({*conversation.numbers, *senders})
     return render_template(
@@ -61,12 +63,29 @@ def at_message(message_id: uuid.UUID) -> Response:
     )
 
 
-def _stretch(conversation: Conversation) -> timeline.Stretch:
+_CONVERSATION = (
+    sa.select(Conversation, Unread.since)
+    .outerjoin(
+        Unread,
+        (Unread.conversation_id == Conversation.id) & (Unread.user_id == sa.bindparam("user_id")),
+    )
+    .where(Conversation.id == sa.bindparam("conversation_id"))
+)
+
+
+def _find_with_unread(conversation_id: uuid.UUID) -> tuple[Conversation, datetime | None]:
+    """Load the conversation, and since when this user has not read it. Aborts with 404."""
+    keys = {"conversation_id": conversation_id, "user_id": the_user().id}
+    found = db.session.execute(_CONVERSATION, keys).first()
+    return found.tuple() if found else (find_conversation(conversation_id), None)
+
+
+def _stretch(conversation: Conversation, unread_since: datetime | None) -> timeline.Stretch:
     """Load the messages that the query asks for: the newest by default."""
     for way in (timeline.before, timeline.after, timeline.around):
         if cursor := request.args.get(way.__name__):
             return way(conversation.id, cursor, MESSAGES_PAGE)
-    return timeline.newest(conversation.id, MESSAGES_PAGE, seen(conversation.id))
+    return timeline.newest(conversation.id, MESSAGES_PAGE, mark_seen(conversation.id, unread_since))
 
 
 def _newest_beyond(conversation: Conversation, stretch: timeline.Stretch) -> list[object]:

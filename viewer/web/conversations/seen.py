@@ -13,7 +13,11 @@ def seen(conversation_id: uuid.UUID) -> datetime | None:
 
     Commits. Call it before anything else is loaded: it restarts the transaction as a write.
     """
-    since = reading.unread_since(the_user(), conversation_id)
+    return mark_seen(conversation_id, reading.unread_since(the_user(), conversation_id))
+
+
+def mark_seen(conversation_id: uuid.UUID, since: datetime | None) -> datetime | None:
+    """The same, for a caller who knows since when it is unread. Returns that."""
     if since is not None:
         begin_writing()
         reading.mark_read(the_user(), conversation_id)

@@ -18,7 +18,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Load, load_only, selectinload
+from sqlalchemy.orm import load_only
+from sqlalchemy.orm.attributes import set_committed_value
 
 from viewer.extensions import db
 from viewer.models import MediaAttachment, MediaLink, Message, WorkRecord
@@ -45,6 +46,12 @@ _OF_A_FILE = (MediaAttachment.id, MediaAttachment.message_id, MediaAttachment.po
               MediaAttachment.is_unfiled, MediaAttachment.not_needed_at,
               MediaAttachment.created_at)  # fmt: skip
 _UNSHOWN = {"created_at", "message_id", "state"}  # of a file; _file_version handles its state
+# Columns that the page shows besides. Loading all columns of a file takes twice as long.
+_OF_A_SHOWN_FILE = (*_OF_A_FILE, MediaAttachment.conversation_id, MediaAttachment.openphone_url,
+                    MediaAttachment.placeholder, MediaAttachment.peaks,
+                    MediaAttachment.sent_at)  # fmt: skip
+_OF_A_RECORD = (WorkRecord.id, WorkRecord.kind, WorkRecord.number, WorkRecord.title,
+                WorkRecord.visit, WorkRecord.starts_at, WorkRecord.created_at)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,14 +232,55 @@ def _messages_of(conversation_id: uuid.UUID) -> sa.Select[Message]:
 
 
 def _read_messages(query: sa.Select[Message], *, light: bool = False) -> list[Message]:
-    """Load messages with their files and linked records, in the same few queries for any number."""
-    options: list[Any] = [selectinload(Message.media)]
+    """Load messages with their files and linked records, in the same two queries for any number."""
     if light:
-        options = [load_only(*_TOLD), options[0].load_only(*_OF_A_FILE)]
-    links: Load = selectinload(Message.media).selectinload(MediaAttachment.links)  # type: ignore[assignment]
-    options.append(links.joinedload(MediaLink.record))
-    query = query.options(*options).execution_options(populate_existing=True)
-    return list(db.session.scalars(query))
+        query = query.options(_LIGHT)
+    messages = list(db.session.scalars(query.execution_options(populate_existing=True)))
+    files = _read_files([message.id for message in messages], light=light)
+    for message in messages:
+        found = files.get(message.id, [])
+        set_committed_value(message, "media", found)
+        for media in found:
+            set_committed_value(media, "message", message)
+    return messages
+
+
+_LIGHT = load_only(*_TOLD)
+# One query with its records, built once, instead of `selectinload` of media and of links: a third
+# of the time.
+_FILES, _FILES_LIGHT = (
+    sa.select(MediaAttachment, MediaLink, WorkRecord)
+    .outerjoin(MediaLink, MediaLink.media_id == MediaAttachment.id)
+    .outerjoin(WorkRecord, WorkRecord.id == MediaLink.record_id)
+    .where(MediaAttachment.message_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(MediaAttachment.position, MediaAttachment.id, MediaLink.id)
+    .options(load_only(*columns), load_only(*_OF_A_RECORD))
+    .execution_options(populate_existing=True)
+    for columns in (_OF_A_SHOWN_FILE, _OF_A_FILE)
+)
+
+
+def _read_files(
+    message_ids: Sequence[uuid.UUID], *, light: bool
+) -> dict[uuid.UUID, list[MediaAttachment]]:
+    """Load the files of these messages with their links, by message, in the order sent."""
+    files: dict[uuid.UUID, list[MediaAttachment]] = {}
+    if not message_ids:
+        return files
+    links: dict[uuid.UUID, list[MediaLink]] = {}
+    for media, link, record in db.session.execute(
+        _FILES_LIGHT if light else _FILES, {"ids": message_ids}
+    ):
+        if media.id not in links:
+            files.setdefault(media.message_id, []).append(media)
+            links[media.id] = []
+        if link is not None:
+            set_committed_value(link, "record", record)
+            links[media.id].append(link)
+    for found in files.values():
+        for media in found:
+            set_committed_value(media, "links", links[media.id])
+    return files
 
 
 def _entries(
