@@ -1,17 +1,19 @@
 """The search page: people first, then messages, with the hits highlighted."""
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import sqlalchemy as sa
 from flask import Blueprint, abort, render_template, request
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import contains_eager, load_only
 
 from viewer import quo
 from viewer.extensions import db
-from viewer.models import Contact, ContactNumber, Conversation, Message, SearchEntry, Term
-from viewer.office.names import names_of, title_of
+from viewer.models import Conversation, MediaAttachment, Message, SearchEntry, Term
+from viewer.models.conversations import full_name
+from viewer.office.names import contacts_of, names_of, title_of
 from viewer.search import indexing, query
 from viewer.web.date_range import read_span
 from viewer.web.pagination import Cursor
@@ -74,11 +76,9 @@ def show() -> str:
 
 
 def _people_found(ids: Sequence[int], terms: Sequence[Term]) -> list[PersonFound]:
-    conversations = [
-        entry.conversation
-        for entry in _load_entries(ids, joinedload(SearchEntry.conversation))
-        if entry.conversation
-    ]
+    if not ids:
+        return []
+    conversations = list(db.session.scalars(_CONVERSATIONS, {"ids": ids}))
     numbers = {number for row in conversations for number in row.numbers}
     names, companies = names_of(numbers), _companies(numbers)
     found = []
@@ -97,33 +97,23 @@ def _people_found(ids: Sequence[int], terms: Sequence[Term]) -> list[PersonFound
 
 def _companies(numbers: Iterable[str]) -> dict[str, str]:
     """Map numbers to companies, only where the company is not already the name shown."""
-    rows = db.session.execute(
-        sa.select(ContactNumber.number, Contact)
-        .join(Contact)
-        .where(ContactNumber.number.in_(numbers), Contact.deleted.is_(False))
-    ).all()
     return {
-        number: contact.company
-        for number, contact in rows
-        if contact.company and contact.company != contact.name
+        number: company
+        for number, first_name, last_name, company in contacts_of(numbers)
+        if company and company != full_name(first_name, last_name, company)
     }
 
 
 def _messages_found(ids: Sequence[int], terms: Sequence[Term]) -> list[MessageFound]:
-    messages = [
-        entry.message
-        for entry in _load_entries(
-            ids,
-            joinedload(SearchEntry.message).joinedload(Message.conversation),
-            joinedload(SearchEntry.message).selectinload(Message.media),
-        )
-        if entry.message
-    ]
+    if not ids:
+        return []
+    messages = list(db.session.scalars(_MESSAGES, {"ids": ids}))
+    captions = _captions([message.id for message in messages])
     senders = {message.sender for message in messages if message.sender}
     names = names_of({*(n for row in messages for n in row.conversation.numbers), *senders})
     found = []
     for message in messages:
-        part, words = _best_part(message, terms)
+        part, words = _best_part(message, captions.get(message.id, ()), terms)
         found.append(
             MessageFound(
                 message=message,
@@ -136,13 +126,45 @@ def _messages_found(ids: Sequence[int], terms: Sequence[Term]) -> list[MessageFo
     return found
 
 
-def _load_entries(ids: Sequence[int], *load: Any) -> Sequence[SearchEntry]:
-    return db.session.scalars(
-        sa.select(SearchEntry)
-        .where(SearchEntry.id.in_(ids))
-        .order_by(SearchEntry.id.desc())
-        .options(*load)
-    ).all()
+# Built once, and without the columns that no hit shows: a third of the time.
+_IS_FOUND = SearchEntry.id.in_(sa.bindparam("ids", expanding=True))
+_CONVERSATIONS = (
+    sa.select(Conversation)
+    .join(SearchEntry, SearchEntry.conversation_id == Conversation.id)
+    .where(_IS_FOUND)
+    .order_by(SearchEntry.id.desc())
+)
+_MESSAGES = (
+    sa.select(Message)
+    .join(SearchEntry, SearchEntry.message_id == Message.id)
+    .join(Message.conversation)
+    .where(_IS_FOUND)
+    .order_by(SearchEntry.id.desc())
+    .options(
+        load_only(
+            Message.conversation_id, Message.kind, Message.direction, Message.sender,
+            Message.body, Message.sent_at, Message.voicemail_transcript, Message.summary,
+            Message.next_steps, Message.transcript, raiseload=True,
+        ),
+        contains_eager(Message.conversation),
+    )
+)  # fmt: skip
+_media = MediaAttachment.__table__.c
+_CAPTIONS = (
+    sa.select(_media.message_id, _media.caption)
+    .where(
+        _media.message_id.in_(sa.bindparam("ids", expanding=True)), _media.caption.is_not(None)
+    )
+    .order_by(_media.position)
+)
+
+
+def _captions(message_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[str]]:
+    """The captions of the files of each message, in the order sent."""
+    captions: dict[uuid.UUID, list[str]] = {}
+    for message_id, caption in db.session.execute(_CAPTIONS, {"ids": message_ids}):
+        captions.setdefault(message_id, []).append(caption)
+    return captions
 
 
 def _speaker(message: Message, names: dict[str, str]) -> str:
@@ -155,10 +177,13 @@ def _speaker(message: Message, names: dict[str, str]) -> str:
     return names.get(message.sender or "") or quo.display(message.sender or "unknown")
 
 
-def _best_part(message: Message, terms: Sequence[Term]) -> tuple[str, str]:
+def _best_part(
+    message: Message, captions: Sequence[str], terms: Sequence[Term]
+) -> tuple[str, str]:
     """Return the label and text of the part of a message that matches most of the search terms."""
-    captions = [media.caption for media in message.media if media.caption]
-    parts = [*indexing.spoken_parts(message), *(("Caption", caption) for caption in captions)]
+    parts = [*indexing.spoken_parts(message), *(("Caption", one) for one in captions if one)]
+    if len(parts) == 1:  # as nearly all of them
+        return parts[0]
     return max(
         parts,
         key=lambda part: len({term for *_, term in query.hits(part[1], terms)}),

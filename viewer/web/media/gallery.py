@@ -18,9 +18,9 @@ from flask import (
     redirect,
     render_template,
     request,
-    url_for,
 )
-from sqlalchemy.orm import defer, joinedload, selectinload
+from sqlalchemy.orm import contains_eager, joinedload, load_only
+from sqlalchemy.orm.attributes import set_committed_value
 from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import quo
@@ -37,6 +37,7 @@ from viewer.web.media import slides, zips
 from viewer.web.media.gallery_filters import FILED, KINDS, STATES, US, Narrowing
 from viewer.web.pagination import Cursor, next_cursor
 from viewer.web.redirects import find_conversation
+from viewer.web.urls import url_for
 from viewer.web.wording import what
 
 bp = Blueprint("gallery", __name__)
@@ -160,18 +161,12 @@ def _narrowing() -> Narrowing:
 
 def _show(narrowing: Narrowing) -> str:
     conversation = narrowing.conversation
-    query = _newest_first(sa.select(MediaAttachment), narrowing).options(
-        joinedload(MediaAttachment.message).load_only(
-            Message.kind, Message.direction, Message.sender
-        ),
-        joinedload(MediaAttachment.conversation),
-        selectinload(MediaAttachment.links).joinedload(MediaLink.record),
-        *(defer(column) for column in _UNSEEN),
-    )
+    query = _newest_first(_TILES, narrowing)
     if cursor := request.args.get("before"):
         key = Cursor.decode(cursor, slides.ORDER).key
         query = query.where(beyond(slides.ORDER, key, forward=False))
     found = list(db.session.scalars(query.limit(PAGE + 1)))
+    _load_links(found)
     page, older = found[:PAGE], next_cursor(found, PAGE, *slides.ORDER)
     names = _names(page, conversation)
     by = request.args.get("by") or _fitting(page)
@@ -199,8 +194,44 @@ def _show(narrowing: Narrowing) -> str:
     )  # fmt: skip
 
 
-# Large columns that no tile shows: not loaded.
-_UNSEEN = (MediaAttachment.openphone_url, MediaAttachment.peaks, MediaAttachment.said)
+# Only the columns that a tile shows, and options made once: half of the time.
+_TILES = (
+    sa.select(MediaAttachment)
+    .join(MediaAttachment.message)
+    .join(MediaAttachment.conversation)
+    .options(
+        load_only(
+            MediaAttachment.conversation_id, MediaAttachment.message_id, MediaAttachment.position,
+            MediaAttachment.role, MediaAttachment.state, MediaAttachment.media_type,
+            MediaAttachment.file_name, MediaAttachment.file_size, MediaAttachment.mime_type,
+            MediaAttachment.width, MediaAttachment.height, MediaAttachment.duration_seconds,
+            MediaAttachment.copy_state, MediaAttachment.thumbnail_path,
+            MediaAttachment.preview_path, MediaAttachment.placeholder, MediaAttachment.linked_at,
+            MediaAttachment.sent_at, raiseload=True,
+        ),
+        contains_eager(MediaAttachment.message).load_only(
+            Message.kind, Message.direction, Message.sender, raiseload=True
+        ),
+        contains_eager(MediaAttachment.conversation),
+    )
+)  # fmt: skip
+_LINKS = (
+    sa.select(MediaLink)
+    .join(MediaLink.record)
+    .where(MediaLink.media_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(MediaLink.media_id, MediaLink.id)
+    .options(contains_eager(MediaLink.record))
+)
+
+
+def _load_links(media: Iterable[MediaAttachment]) -> None:
+    """Load the links of those that have any, in one query."""
+    links: dict[uuid.UUID, list[MediaLink]] = {}
+    if linked := [one.id for one in media if one.linked_at is not None]:
+        for link in db.session.scalars(_LINKS, {"ids": linked}):
+            links.setdefault(link.media_id, []).append(link)
+    for one in media:
+        set_committed_value(one, "links", links.get(one.id, []))
 
 
 def _newest_first(query: sa.Select[Any], narrowing: Narrowing) -> sa.Select[Any]:
@@ -297,11 +328,8 @@ def _tile(
         when=day if is_month else clock(media.sent_at),
         words=f"{what(media).capitalize()} {by}, {day}, {clock(media.sent_at)}",
         uses=[filing.name_of(link.record) for link in media.links],
-        message=url_for(
-            "conversations.pages.show",
-            conversation_id=media.conversation_id,
-            _anchor=f"message-{media.message_id}",
-        ),
+        message=url_for("conversations.pages.show", conversation_id=media.conversation_id)
+        + f"#message-{media.message_id}",
     )
 
 
