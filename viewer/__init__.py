@@ -25,6 +25,7 @@ from viewer.web import (
     work,
 )
 from viewer.web.conversations import offline
+from viewer.web.media import express
 
 PACKAGE = Path(__file__).parent
 # templates, static and migrations are inside the package in a wheel, beside it in a checkout.
@@ -50,6 +51,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     holdings.init_app(app)
     jobs.init_app(app)
 
+    express.init_app(app)
     middleware.init_app(app)
     access.init_app(app)
     urls.init_app(app)

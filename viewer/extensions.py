@@ -237,6 +237,10 @@ def begin_writing() -> None:
     g.writes = True
 
 
+# Execution options of an engine that never writes, so it needs no write lock.
+READ_ONLY = {"is_read_only": True}
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 

@@ -372,15 +372,16 @@ _VISITS = (
         ~_HAS_PHOTO,
     )
     .order_by(WorkRecord.starts_at, WorkRecord.id)
-    .limit(6)
+    .limit(sa.bindparam("limit"))
     .options(joinedload(WorkRecord.conversation))
 )
 
 
-def visits_soon() -> list[WorkRecord]:
+def visits_soon(limit: int = 6) -> list[WorkRecord]:
     """Planned appointments of the next two days without a photo, soonest first."""
     moment = now()
-    return list(db.session.scalars(_VISITS, {"first": moment, "last": moment + SOON}))
+    wanted = {"first": moment, "last": moment + SOON, "limit": limit}
+    return list(db.session.scalars(_VISITS, wanted))
 
 
 # --- Suggestions -----------------------------------------------------------------------------

@@ -20,7 +20,9 @@ def names_of(numbers: Iterable[str]) -> dict[str, str]:
     return {number: " & ".join(found) for number, found in names.items() if found}
 
 
-def contacts_of(numbers: Iterable[str]) -> Sequence[sa.Row[tuple[str, str, str, str]]]:
+def contacts_of(
+    numbers: Iterable[str],
+) -> Sequence[sa.Row[str, str | None, str | None, str | None]]:
     """Number, first name, last name and company of each contact with one of these numbers.
 
     Every page asks this, so it is columns of a statement built once: a third of the time of rows

@@ -6,7 +6,7 @@ for the user and a second, unused way to stay logged in.
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from sqlalchemy.orm import joinedload
+from sqlalchemy.orm.attributes import set_committed_value
 from werkzeug.exceptions import Unauthorized
 from werkzeug.wrappers import Response
 
-from viewer.config import settings
+from viewer.config import Settings, settings
 from viewer.extensions import begin_writing, db, now
 from viewer.models import ApiToken, User, UserSession, fingerprint, new_token
 from viewer.office import accounts
@@ -174,7 +175,7 @@ def _of_session(token: str) -> User | None:
     if (
         row is not None
         and request.blueprint != "conversations.live"
-        and now() > row.seen_at + SEEN_EVERY
+        and is_due_to_note(row.seen_at)
     ):
         _note_use(sa.update(UserSession).filter_by(id=row.id).values(seen_at=now()))
         row = _live_session(token)  # it may have ended in the meantime
@@ -195,12 +196,21 @@ def _live_session(token: str) -> UserSession | None:
     if found is None or not found.User.is_enabled:
         return None
     row: UserSession = found.UserSession
-    moment, limits = now(), settings()
-    if moment > row.created_at + timedelta(days=limits.SESSION_DAYS):
-        return None
-    if moment > row.seen_at + timedelta(hours=limits.SESSION_IDLE_HOURS):
-        return None
-    return row
+    set_committed_value(row, "user", found.User)
+    return None if has_ended(row.created_at, row.seen_at, settings()) else row
+
+
+def has_ended(created_at: datetime, seen_at: datetime, limits: Settings) -> bool:
+    """Whether a session is over: it lasted too long, or was idle for too long."""
+    moment = now()
+    return moment > created_at + timedelta(
+        days=limits.SESSION_DAYS
+    ) or moment > seen_at + timedelta(hours=limits.SESSION_IDLE_HOURS)
+
+
+def is_due_to_note(seen_at: datetime) -> bool:
+    """Whether the next activity of the session is written down."""
+    return now() > seen_at + SEEN_EVERY
 
 
 def _bearer() -> User | None:

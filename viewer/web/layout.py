@@ -100,7 +100,7 @@ def navigation() -> list[Item]:
     if user is None:
         return []
     return [
-        replace(item, waiting=_at_most_99(count_of(item.endpoint))) if item.count is not None else item
+        item if item.count is None else replace(item, waiting=_at_most_99(count_of(item.endpoint)))
         for item in ITEMS
         if user.role.covers(item.role)
     ]
@@ -129,12 +129,13 @@ def csrf_field() -> Markup:
 
 def icon(name: str) -> Markup:
     """Return a decorative SVG; the text beside it carries the meaning."""
-    return _read_icon(Path(current_app.root_path) / (current_app.template_folder or ""), name)
+    return _read_icon(str(current_app.template_folder), name)
 
 
 @functools.cache  # a page of 48 tiles names 30: read and rendered each time, one took 0.1 ms
-def _read_icon(templates: Path, name: str) -> Markup:
-    return Markup((templates / "icons" / f"{name}.svg").read_text().removesuffix("\n"))  # noqa: S704 - our own files
+def _read_icon(templates: str, name: str) -> Markup:
+    svg = (Path(templates) / "icons" / f"{name}.svg").read_text()
+    return Markup(svg.removesuffix("\n"))  # noqa: S704 - our own files
 
 
 def stylesheet(*names: str) -> str:

@@ -34,6 +34,17 @@ POLICY = "; ".join(
     )
 )
 
+SAFE_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+STRICT_TRANSPORT = ("Strict-Transport-Security", "max-age=31536000")
+
 Answer = Response | tuple[str, int] | HTTPException
 
 # Replace Werkzeug's descriptions, which talk of URLs and servers.
@@ -134,15 +145,10 @@ def _compressed(coding: str, content: bytes) -> bytes:
 
 def _safe_headers(response: Response) -> Response:
     headers = response.headers
-    headers.setdefault("Content-Security-Policy", POLICY)
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    headers.setdefault("Referrer-Policy", "same-origin")
-    headers.setdefault("X-Frame-Options", "DENY")
-    headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-    headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-    headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+    for name, value in SAFE_HEADERS.items():
+        headers.setdefault(name, value)
     if current_app.config["SESSION_COOKIE_SECURE"] and request.is_secure:
-        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        headers.setdefault(*STRICT_TRANSPORT)
     if response.mimetype == "text/html":
         headers.setdefault("Cache-Control", "private, no-cache")
     if "X-Accel-Redirect" in headers:

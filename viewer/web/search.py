@@ -152,9 +152,7 @@ _MESSAGES = (
 _media = MediaAttachment.__table__.c
 _CAPTIONS = (
     sa.select(_media.message_id, _media.caption)
-    .where(
-        _media.message_id.in_(sa.bindparam("ids", expanding=True)), _media.caption.is_not(None)
-    )
+    .where(_media.message_id.in_(sa.bindparam("ids", expanding=True)), _media.caption.is_not(None))
     .order_by(_media.position)
 )
 
@@ -177,9 +175,7 @@ def _speaker(message: Message, names: dict[str, str]) -> str:
     return names.get(message.sender or "") or quo.display(message.sender or "unknown")
 
 
-def _best_part(
-    message: Message, captions: Sequence[str], terms: Sequence[Term]
-) -> tuple[str, str]:
+def _best_part(message: Message, captions: Sequence[str], terms: Sequence[Term]) -> tuple[str, str]:
     """Return the label and text of the part of a message that matches most of the search terms."""
     parts = [*indexing.spoken_parts(message), *(("Caption", one) for one in captions if one)]
     if len(parts) == 1:  # as nearly all of them

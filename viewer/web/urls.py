@@ -8,7 +8,8 @@ import uuid
 from typing import Any
 
 import flask
-from flask import Flask, current_app, has_request_context, request
+from flask import Flask, has_request_context
+from flask.globals import request_ctx
 
 _ANY_ID = uuid.UUID("fade0fad-efad-4efa-8efa-defadefadefa")  # stands for the id in a pattern
 _CACHE = "url_patterns"
@@ -23,6 +24,7 @@ def url_for(endpoint: str, **values: Any) -> str:
     """Return what `flask.url_for` returns."""
     if endpoint[0] == "." or not has_request_context():
         return flask.url_for(endpoint, **values)
+    context = request_ctx._get_current_object()  # type: ignore[attr-defined] # one look-up, not three
     row_id, id_name, constants = _ANY_ID, "", []
     for name, value in values.items():
         kind = type(value)
@@ -32,8 +34,8 @@ def url_for(endpoint: str, **values: Any) -> str:
             constants.append((name, value))
         else:  # an anchor, an absolute URL, a list of values
             return flask.url_for(endpoint, **values)
-    pattern_of = current_app.extensions[_CACHE]
-    before, after = pattern_of(request.script_root, endpoint, id_name, tuple(constants))
+    pattern_of = context.app.extensions[_CACHE]
+    before, after = pattern_of(context.request.script_root, endpoint, id_name, tuple(constants))
     return f"{before}{row_id}{after}" if id_name else str(before)
 
 
@@ -41,6 +43,6 @@ def _build_pattern(
     _script_root: str, endpoint: str, id_name: str, constants: tuple[tuple[str, Any], ...]
 ) -> tuple[str, str]:
     """The URL before and after the id; all of it before, if there is none."""
-    ids = {id_name: _ANY_ID} if id_name else {}
-    before, _, after = flask.url_for(endpoint, **ids, **dict(constants)).partition(str(_ANY_ID))
+    values = dict(constants) | ({id_name: _ANY_ID} if id_name else {})
+    before, _, after = flask.url_for(endpoint, **values).partition(str(_ANY_ID))
     return before, after

@@ -77,7 +77,9 @@ def _find_with_unread(conversation_id: uuid.UUID) -> tuple[Conversation, datetim
     """Load the conversation, and since when this user has not read it. Aborts with 404."""
     keys = {"conversation_id": conversation_id, "user_id": the_user().id}
     found = db.session.execute(_CONVERSATION, keys).first()
-    return found.tuple() if found else (find_conversation(conversation_id), None)
+    if found is None:  # merged into another, or never there
+        return find_conversation(conversation_id), None
+    return found.Conversation, found.since
 
 
 def _stretch(conversation: Conversation, unread_since: datetime | None) -> timeline.Stretch:

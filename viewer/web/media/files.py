@@ -29,6 +29,7 @@ bp = Blueprint("files", __name__, url_prefix="/media")
 State = MediaAttachment.State
 CHUNK = 256 * 1024  # bytes
 COPY_TYPES = {"jpg": "image/jpeg", "mp4": "video/mp4", "m4a": "audio/mp4", "mp3": "audio/mpeg"}
+CACHING = "private, max-age=31536000, immutable"
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'"
 
 
@@ -41,9 +42,7 @@ class TooEarly(HTTPException):
 @bp.get("/<uuid:media_id>")
 def original(media_id: uuid.UUID) -> Response:
     """Serve the original bytes. `?download` saves them, named by date and customer."""
-    media = _find_media(media_id)
-    assert media.mime_type is not None  # noqa: S101 - stored rows have one
-    return _send(media, media.file_path, media.mime_type, f'"{media.sha256}"')
+    return _send(_find_media(media_id), "original")
 
 
 @bp.get("/<uuid:media_id>/thumbnail")
@@ -128,26 +127,29 @@ def _damaged(media: MediaAttachment) -> str:
 
 
 def _send_copy(media: MediaAttachment, name: str) -> Response:
-    path: str | None = getattr(media, f"{name}_path")
-    if path is None:
+    if getattr(media, f"{name}_path") is None:
         if media.copy_state is MediaAttachment.CopyState.DUE:
             raise TooEarly(f"The {name} is being made.")
         abort(404, f"There is no {name} of this file.")
-    return _send(
-        media, path, COPY_TYPES[path.rpartition(".")[2]], f'"{(media.sha256 or "")[:32]}-{name}"'
-    )
+    return _send(media, name)
 
 
-def _send(media: MediaAttachment, key: str, mime_type: str, etag: str) -> Response:
+def _send(media: MediaAttachment, name: str) -> Response:
+    key, mime_type, etag = what_to_send(media, name)
+    assert key is not None  # noqa: S101 - the callers asked
     inline = mime_type in derive.INLINE_TYPES and "download" not in request.args
     return send(
-        media,
-        key,
-        mime_type,
-        etag,
-        disposition=_disposition(media, key, inline=inline),
-        caching="private, max-age=31536000, immutable",
+        media, key, mime_type, etag, disposition=disposition(key, inline=inline), caching=CACHING
     )
+
+
+def what_to_send(media: MediaAttachment, name: str) -> tuple[str | None, str, str]:
+    """Key, content type and ETag of the original or a derivative; the key is None without one."""
+    if name == "original":
+        return media.file_path, media.mime_type or "", f'"{media.sha256}"'
+    key: str | None = getattr(media, f"{name}_path")
+    mime_type = COPY_TYPES[key.rpartition(".")[2]] if key else ""
+    return key, mime_type, f'"{(media.sha256 or "")[:32]}-{name}"'
 
 
 def send(
@@ -159,7 +161,7 @@ def send(
     store does not answer. Raises TooEarly for a derivative that is missing: it is made again.
     """
     try:
-        response = _answer(media, key, etag, media.downloaded_at or media.created_at)
+        response = _answer(media, key, etag)
     except (Missing, WrongSize) as trouble:
         if key == media.file_path:
             findings.meet(media, trouble)
@@ -170,9 +172,6 @@ def send(
     may_show = mime_type in derive.INLINE_TYPES
     response.content_type = mime_type if may_show else "application/octet-stream"
     response.headers["Content-Disposition"] = disposition
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Security-Policy"] = SANDBOX
-    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     response.headers["Cache-Control"] = caching
     if response.status_code in (200, 206):
         _hand_off(response, media, key)
@@ -204,19 +203,32 @@ def _hand_off(response: Response, media: MediaAttachment, key: str) -> None:
     response.headers["X-Accel-Redirect"] = location
 
 
-def _answer(media: MediaAttachment, key: str, etag: str, modified: datetime) -> Response:
+def headers_of(media: MediaAttachment, etag: str) -> dict[str, str]:
+    """What every answer with bytes of a file says."""
+    return {
+        "ETag": etag,
+        "Last-Modified": http_date(_modified_at(media).astimezone(UTC)),
+        "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": SANDBOX,
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+
+
+def _modified_at(media: MediaAttachment) -> datetime:
+    return media.downloaded_at or media.created_at
+
+
+def _answer(media: MediaAttachment, key: str, etag: str) -> Response:
     """Respond 200, 206, 304 or 416, according to RFC 9110.
 
     Raises Missing, WrongSize, Unavailable.
     """
+    modified = _modified_at(media)
     wanted = _wanted_range(etag, modified)
     first, end = wanted or (0, None)
     file = holdings.open_file(media, key, max(first, 0), None if end is None else end - first)
-    headers = {
-        "ETag": etag,
-        "Last-Modified": http_date(modified.astimezone(UTC)),
-        "Accept-Ranges": "bytes",
-    }
+    headers = headers_of(media, etag)
     if not is_resource_modified(request.environ, etag=etag.strip('"'), last_modified=modified):
         file.close()
         return Response(status=304, headers=headers)
@@ -266,19 +278,20 @@ def _span(first: int, end: int | None, size: int) -> tuple[int, int]:
 def _body(file: Opened, length: int, status: int, headers: dict[str, str]) -> Response:
     if request.method == "HEAD":
         file.close()  # werkzeug does not close the iterator if it sends no body
-    response = Response(_chunks(file), status=status, headers=headers, direct_passthrough=True)
+    response = Response(chunks(file), status=status, headers=headers, direct_passthrough=True)
     response.content_length = length
     response.call_on_close(file.close)  # for a client that disconnects before the first chunk
     return response
 
 
-def _chunks(file: Opened) -> Iterator[bytes]:
+def chunks(file: Opened) -> Iterator[bytes]:
     with file:
         while chunk := file.read(CHUNK):
             yield chunk
 
 
-def _disposition(media: MediaAttachment, key: str, *, inline: bool) -> str:
+def disposition(key: str, *, inline: bool) -> str:
+    """The Content-Disposition: saved, a file is named by its date and customer."""
     # Our key is plain ASCII by construction: nothing to encode, no header injection.
     day, customer, name = "-".join(key.split("/")[:3]), key.split("/")[3], key.split("/")[-1]
     return f'{"inline" if inline else "attachment"}; filename="{day}_{customer}_{name}"'
