@@ -68,7 +68,7 @@ _MODEL = [column.name for column in _COLUMNS]
 
 def init_app(app: Flask) -> None:
     """Wrap the application. Call it before ProxyFix does: host and scheme are corrected there."""
-    app.wsgi_app = _Express(app, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _Express(app, app.wsgi_app)  # type: ignore[method-assign, assignment]
 
 
 class _Express:
