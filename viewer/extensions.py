@@ -185,13 +185,6 @@ def lock(name: Lock, key: str = "", *, shared: bool = False) -> None:
         )
 
 
-@contextlib.contextmanager
-def reading() -> Iterator[sa.Connection]:
-    """A transaction of its own that only reads: on SQLite it takes no write lock."""
-    with db.engine.connect().execution_options(**{READS: None}) as connection:
-        yield connection
-
-
 def lock_parts(*parts: str) -> None:
     """Lock parts of what `INGEST` covers, which is held `shared`: a message, a thread, a number.
 
@@ -237,8 +230,15 @@ def begin_writing() -> None:
     g.writes = True
 
 
-# Execution options of an engine that never writes, so it needs no write lock.
-READ_ONLY = {"is_read_only": True}
+# Execution options of a connection that asks one query and writes nothing: SQLite needs no BEGIN.
+ONE_QUERY = {"is_one_query": True}
+
+
+@contextlib.contextmanager
+def one_query() -> Iterator[sa.Connection]:
+    """A connection for a single query. On SQLite it takes no write lock."""
+    with db.engine.execution_options(**ONE_QUERY).connect() as connection:
+        yield connection
 
 
 def now() -> datetime:
@@ -267,8 +267,11 @@ def _make_sqlite_safe(engine: sa.Engine) -> None:
         # A deferred transaction that reads first and writes later can fail at once with "database
         # is locked" (SQLITE_BUSY_SNAPSHOT), whatever the timeout. So only what does not write
         # begins without the write lock: GET and HEAD requests, and what says that it reads.
+        options = connection.get_execution_options()
+        if "is_one_query" in options:
+            return  # one SELECT is consistent by itself
         reads = has_request_context() and request.method in ("GET", "HEAD")
-        if READS in connection.get_execution_options() or (reads and not g.pop("writes", False)):
+        if READS in options or (reads and not g.pop("writes", False)):
             dbapi_connection: Any = connection.connection.dbapi_connection
             dbapi_connection.execute("BEGIN")
         else:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from tests.support.pictures import HeldPicture, picture
 from tests.support.servers import wait_until
 from viewer import jobs
-from viewer.extensions import db, reading
+from viewer.extensions import db, one_query
 from viewer.intake import ingest, sweep
 from viewer.jobs import worker
 from viewer.models import MediaAttachment, WebhookEvent
@@ -51,12 +51,12 @@ def worker_process(settings: dict[str, Any], tmp_path: Path) -> Iterator[Any]:
 
 
 def events() -> list[sa.Row[Any]]:
-    with reading() as connection:
+    with one_query() as connection:
         return list(connection.execute(sa.select(WebhookEvent).order_by(WebhookEvent.received_at)))
 
 
 def states() -> list[State]:
-    with reading() as connection:
+    with one_query() as connection:
         return list(connection.scalars(sa.select(MediaAttachment.state)))
 
 

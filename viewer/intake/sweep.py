@@ -12,7 +12,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from viewer import holdings
-from viewer.extensions import db, now, reading
+from viewer.extensions import db, now, one_query
 from viewer.intake import collect
 from viewer.models import MediaAttachment, WebhookEvent
 
@@ -105,7 +105,7 @@ def due_copies(limit: int) -> list[uuid.UUID]:
 
 
 def _ids(query: sa.Select[uuid.UUID]) -> list[uuid.UUID]:
-    with reading() as connection:
+    with one_query() as connection:
         return list(connection.scalars(query))
 
 

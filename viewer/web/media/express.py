@@ -11,7 +11,7 @@ import functools
 import re
 import uuid
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import sqlalchemy as sa
 from flask import Flask
@@ -22,7 +22,7 @@ from werkzeug.http import parse_cookie
 from werkzeug.wsgi import ClosingIterator, get_host
 
 from viewer import derive, holdings
-from viewer.extensions import READ_ONLY, db
+from viewer.extensions import ONE_QUERY, db
 from viewer.models import MediaAttachment, User, UserSession, fingerprint
 from viewer.storage import StorageError
 from viewer.web import access, middleware
@@ -46,24 +46,29 @@ _CONDITIONS = (
 
 _session, _user = UserSession.__table__, User.__table__
 _media = MediaAttachment.__table__
-_COLUMNS = (
-    _media.c.id, _media.c.state, _media.c.file_path, _media.c.file_size, _media.c.mime_type,
-    _media.c.sha256, _media.c.storage, _media.c.former_storage, _media.c.thumbnail_path,
-    _media.c.preview_path, _media.c.downloaded_at, _media.c.created_at,
-)  # fmt: skip
 _QUERY = (
     sa.select(
         _session.c.created_at.label("logged_in_at"),
         _session.c.seen_at,
         _user.c.role,
         _user.c.disabled_at,
-        *_COLUMNS,
+        _media.c.id,
+        _media.c.state,
+        _media.c.file_path,
+        _media.c.file_size,
+        _media.c.mime_type,
+        _media.c.sha256,
+        _media.c.storage,
+        _media.c.former_storage,
+        _media.c.thumbnail_path,
+        _media.c.preview_path,
+        _media.c.downloaded_at,
+        _media.c.created_at,
     )
     .join_from(_session, _user)
     .join(_media, _media.c.id == sa.bindparam("media_id"))
     .where(_session.c.fingerprint == sa.bindparam("fingerprint"))
 )
-_MODEL = [column.name for column in _COLUMNS]
 
 
 def init_app(app: Flask) -> None:
@@ -76,7 +81,7 @@ class _Express:
         self._app, self._otherwise = app, otherwise
         self._trusted = app.config["TRUSTED_HOSTS"]
         with app.app_context():
-            self._engine = db.engine.execution_options(**READ_ONLY)
+            self._engine = db.engine.execution_options(**ONE_QUERY)
 
     def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         wanted = _PATH.fullmatch(environ.get("PATH_INFO", ""))
@@ -123,8 +128,8 @@ class _Express:
             or row.state is not MediaAttachment.State.STORED
         ):
             return None
-        values = row._mapping
-        return MediaAttachment(**{name: values[name] for name in _MODEL})
+        # It has the columns that are needed, under their names; an instance would take 30 µs.
+        return cast(MediaAttachment, row)
 
     def _token(self, environ: "WSGIEnvironment") -> str | None:
         """The token of the session that the cookie carries, if its signature is ours."""
@@ -168,7 +173,7 @@ class _Express:
             **files.headers_of(media, etag),
             "Content-Type": mime_type,
             "Content-Disposition": files.disposition(key, inline=True),
-            "Vary": "Cookie",
+            "Vary": "Accept-Encoding, Cookie",
         }
         if environ["wsgi.url_scheme"] == "https" and self._app.config["SESSION_COOKIE_SECURE"]:
             headers.update([middleware.STRICT_TRANSPORT])
