@@ -28,6 +28,7 @@ from viewer.search import indexing
 from viewer.upkeep import analyze, verify
 from viewer.upkeep.backup import scheduled as backups
 from viewer.upkeep.drill import scheduled as drills
+from viewer.upkeep.health import totals
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def definitions(*, with_catch_up: bool) -> list[TaskDefinition]:
         TaskDefinition("tidy", sweep.TIDY_EVERY, 1800, _tidy),
         TaskDefinition("search", indexing.EVERY, 1800, _fill_search),
         TaskDefinition("statistics", analyze.EVERY, 600, analyze.refresh),
+        TaskDefinition("totals", totals.EVERY, 600, totals.count),
         TaskDefinition("verify", verify.EVERY, 1800, _verify),
     ]
     if with_catch_up:

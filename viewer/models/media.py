@@ -184,6 +184,10 @@ class MediaAttachment(LastWriteWins, Model):
                 ("due", "to_collect", ("next_attempt_at",)),
                 ("copies_due", "to_derive", ("copy_due_at",)),
                 ("to_verify", "kept", ("storage", "verified_at")),
+                # By which health is told: how many wait, since when, and what came since.
+                ("open", "unsettled", ("state", "created_at")),
+                ("attention_oldest", "attention", ("created_at", "id")),
+                ("kept_since", "kept", ("downloaded_at", "storage", "state", "file_size")),
             )
         ),
         sa.UniqueConstraint("message_id", "source_key", name="uq_media_attachments_source"),

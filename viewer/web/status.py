@@ -28,7 +28,7 @@ def show() -> str:
     troubled = db.session.execute(
         sa.select(media, Conversation)
         .join(Conversation, media.conversation_id == Conversation.id)
-        .where(media.state.in_((State.NEEDS_ATTENTION, State.DAMAGED)))
+        .where(media.is_in("attention"))
         .order_by(media.created_at)
         .limit(100)
     ).all()

@@ -5,6 +5,7 @@ One reading serves the status page, `/healthz` and `/metrics`, so they never dis
 figures   what is looked at
 tasks     the scheduled tasks that must be done again and again
 reading   looks at everything
+totals    what takes a count of all files
 alarms    what of it is an alarm, of which level, in which words
 """
 

@@ -66,6 +66,7 @@ class Health:
     """Everything that was looked at."""
 
     states: dict[MediaAttachment.State, int]
+    counted_at: datetime | None  # when stored and trashed files were counted; None: just now
     bytes_stored: int
     bytes_last_90_days: int
     oldest_waiting: datetime | None  # of the files on their way

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from viewer import holdings
 from viewer.config import Settings, settings
-from viewer.extensions import db, now
+from viewer.extensions import UtcDateTime, db, now
 from viewer.intake import collect, subscription
 from viewer.models import (
     Checkpoint,
@@ -21,6 +21,7 @@ from viewer.models import (
 from viewer.storage import Unavailable
 from viewer.upkeep import verify
 from viewer.upkeep.backup import coverage
+from viewer.upkeep.health import totals
 from viewer.upkeep.health.alarms import ALARMS, UNREAD
 from viewer.upkeep.health.figures import Disk, Health, Protection, StoreState
 from viewer.upkeep.health.tasks import read_tasks
@@ -35,41 +36,23 @@ def read_health(queues: dict[str, int] | None, workers: dict[str, int] | None) -
     """Look at everything. The queue's figures come from the caller: only `jobs` knows Redis."""
     current, moment = settings(), now()
     backups = coverage.read()
-    stores, protection = _originals(backups)
-    media = MediaAttachment
-    states = _pairs(sa.select(media.state, sa.func.count()).group_by(media.state))
-    unparsed, unread = WebhookEvent.State.UNPARSED, WebhookEvent.State.RECEIVED
+    counted = totals.read()
+    stores, protection = _originals(backups, counted)
+    waiting = db.session.execute(
+        _WAITING,
+        {"unread_before": moment - UNREAD, "moment": moment, "patient": moment - collect.PATIENCE},
+    ).one()
     found = Health(
-        states=states,
-        bytes_stored=_bytes(media.state == State.STORED),
-        bytes_last_90_days=_bytes(
-            media.state == State.STORED, media.downloaded_at > moment - timedelta(days=90)
-        ),
-        oldest_waiting=db.session.scalar(
-            sa.select(sa.func.min(media.created_at)).where(
-                (media.state == State.PENDING)
-                # What was told to a person long ago is tried again now and then: that is no news.
-                | (media.state == State.DOWNLOADING)
-                & (sa.func.coalesce(media.first_failed_at, moment) > moment - collect.PATIENCE)
-            )
-        ),
-        last_event=db.session.scalar(
-            # What was read out of the provider's log proves no webhook.
-            sa.select(sa.func.max(WebhookEvent.received_at)).where(
-                WebhookEvent.scheme != subscription.LOG_SCHEME
-            )
-        ),
+        states=_states(counted),
+        counted_at=counted.as_of,
+        bytes_stored=counted.bytes_stored,
+        bytes_last_90_days=counted.bytes_lately,
+        oldest_waiting=min(filter(None, (waiting.pending, waiting.downloading)), default=None),
+        last_event=waiting.last_event,
         subscription=_subscription(moment),
-        unread_events=_count(
-            WebhookEvent.state == unread, WebhookEvent.received_at < moment - UNREAD
-        ),
-        unparsed_events=_count(WebhookEvent.state == unparsed),
-        refused=_pairs(
-            sa.select(RefusedDelivery.reason, sa.func.sum(RefusedDelivery.count))
-            .where(RefusedDelivery.hour >= moment - REFUSALS_WITHIN)
-            .group_by(RefusedDelivery.reason)
-            .order_by(RefusedDelivery.reason)
-        ),
+        unread_events=waiting.unread,
+        unparsed_events=waiting.unparsed,
+        refused=_pairs(_REFUSED, since=moment - REFUSALS_WITHIN),
         queues=queues,
         workers=workers,
         tasks=read_tasks(),
@@ -91,21 +74,75 @@ def _subscription(moment: datetime) -> Checkpoint | None:
     return mark if mark and moment - mark.updated_at <= SUBSCRIPTION_KNOWN else None
 
 
-def _pairs(query: sa.Executable) -> dict[Any, int]:
-    return {key: int(count) for key, count in db.session.execute(query)}
+_media, _event, _refusal = (
+    model.__table__.c for model in (MediaAttachment, WebhookEvent, RefusedDelivery)
+)
+_IS_OPEN = MediaAttachment.is_in("unsettled")
+_OPEN_STATES = sa.select(_media.state, sa.func.count()).where(_IS_OPEN).group_by(_media.state)
+_REFUSED = (
+    sa.select(_refusal.reason, sa.func.sum(_refusal.count))
+    .where(_refusal.hour >= sa.bindparam("since"))
+    .group_by(_refusal.reason)
+    .order_by(_refusal.reason)
+)
 
 
-def _bytes(*conditions: sa.ColumnElement[bool]) -> int:
-    return int(
-        db.session.scalar(sa.select(sa.func.sum(MediaAttachment.file_size)).where(*conditions)) or 0
+def _one(query: sa.Select[Any], name: str) -> sa.Label[Any]:
+    return query.scalar_subquery().label(name)
+
+
+# Each of these is answered by an index, however much is stored; all of them in one query.
+_WAITING = sa.select(
+    _one(
+        sa.select(sa.func.min(_media.created_at)).where(_IS_OPEN, _media.state == State.PENDING),
+        "pending",
+    ),
+    _one(
+        sa.select(sa.func.min(_media.created_at)).where(
+            _IS_OPEN,
+            _media.state == State.DOWNLOADING,
+            # What was told to a person long ago is tried again now and then: that is no news.
+            sa.func.coalesce(_media.first_failed_at, sa.bindparam("moment", type_=UtcDateTime()))
+            > sa.bindparam("patient", type_=UtcDateTime()),
+        ),
+        "downloading",
+    ),
+    _one(
+        # What was read out of the provider's log proves no webhook.
+        sa.select(_event.received_at)
+        .where(_event.scheme != subscription.LOG_SCHEME)
+        .order_by(_event.received_at.desc())
+        .limit(1),
+        "last_event",
+    ),
+    _one(
+        sa.select(sa.func.count())
+        .select_from(WebhookEvent.__table__)
+        .where(
+            _event.state == WebhookEvent.State.RECEIVED,
+            _event.received_at < sa.bindparam("unread_before"),
+        ),
+        "unread",
+    ),
+    _one(
+        sa.select(sa.func.count())
+        .select_from(WebhookEvent.__table__)
+        .where(_event.state == WebhookEvent.State.UNPARSED),
+        "unparsed",
+    ),
+)
+
+
+def _states(counted: totals.Totals) -> dict[State, int]:
+    """Files by state: the open ones as they are now, the others as they were counted."""
+    settled = {State.STORED, State.TRASHED}
+    return {state: count for state, count in counted.states.items() if state in settled} | _pairs(
+        _OPEN_STATES
     )
 
 
-def _count(*conditions: sa.ColumnElement[bool]) -> int:
-    return (
-        db.session.scalar(sa.select(sa.func.count()).select_from(WebhookEvent).where(*conditions))
-        or 0
-    )
+def _pairs(query: sa.Executable, **values: object) -> dict[Any, int]:
+    return {key: int(count) for key, count in db.session.execute(query, values)}
 
 
 def _disks(current: Settings) -> list[Disk]:
@@ -117,32 +154,29 @@ def _disks(current: Settings) -> list[Disk]:
     return disks
 
 
-def _originals(backups: coverage.Overview) -> tuple[list[StoreState], Protection]:
+def _originals(
+    backups: coverage.Overview, counted: totals.Totals
+) -> tuple[list[StoreState], Protection]:
     """What each store holds, by the rows, and how much of it is in a verified backup, too."""
-    media, store, newest = MediaAttachment, RegisteredStore, backups.newest
-    is_newer = sa.true() if newest is None else media.downloaded_at > newest.started_at
-    held = {  # in one pass: there may be a million
-        storage: (files, int(size or 0), newer)
-        for storage, files, size, newer in db.session.execute(
-            sa.select(
-                media.storage,
-                sa.func.count(media.id),
-                sa.func.sum(media.file_size),
-                sa.func.count(media.id).filter(is_newer),
-            )
-            .where(media.is_in("kept"))
-            .group_by(media.storage)
-        )
-    }
+    store, newest = RegisteredStore, backups.newest
     stores = []
     for row in db.session.scalars(sa.select(store).order_by(store.created_at, store.id)):
-        files, size, _ = held.get(row.id, (0, 0, 0))
+        files, size = counted.kept_files[str(row.id)], counted.kept_bytes[str(row.id)]
         stores.append(StoreState(row.address or "", files, size, _why_away(row.id)))
-    originals = sum(files for files, _, _ in held.values())
-    alone = sum(newer for _, _, newer in held.values())
+    originals = counted.kept_files.total()
+    if newest is None:
+        return stores, Protection(originals, 0)
+    alone = db.session.scalar(_KEPT_SINCE, {"moment": newest.started_at}) or 0
     # Damaged in the store, and without a right copy in the backup either.
-    alone += int(newest.counts.get("lost", 0)) if newest else 0
+    alone += int(newest.counts.get("lost", 0))
     return stores, Protection(originals, max(0, originals - alone))
+
+
+_KEPT_SINCE = (
+    sa.select(sa.func.count())
+    .select_from(MediaAttachment.__table__)
+    .where(MediaAttachment.is_in("kept"), _media.downloaded_at > sa.bindparam("moment"))
+)
 
 
 def _why_away(store: uuid.UUID) -> str | None:

@@ -40,6 +40,7 @@ TASK_RULES = {
     "tidy": TaskRule("Tidying", "Clearing what dead writers left"),
     "search": TaskRule("Search", "Filling the search index"),
     "statistics": TaskRule("Statistics", "Bringing the database's statistics up to date"),
+    "totals": TaskRule("Totals", "Counting all files"),
     "verify": TaskRule("Verify", "Checking the originals"),
 }
 
