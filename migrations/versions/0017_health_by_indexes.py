@@ -12,7 +12,8 @@ depends_on = None
 INDEXES = (
     (
         "open",
-        "state IN ('pending', 'downloading', 'needs_attention', 'damaged')",
+        "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
+        " AND created_at IS NOT NULL",
         ["state", "created_at"],
     ),
     ("attention_oldest", "state IN ('needs_attention', 'damaged')", ["created_at", "id"]),

@@ -67,9 +67,9 @@ export class Frame {
     return { head: this.head.offsetHeight, foot: this.pswp.element.clientHeight - this.foot.offsetTop };
   }
 
-  place(here, total) {
+  place(here, total, words) {
     const { parts } = this;
-    parts.count.textContent = `${here} of ${total}`;
+    parts.count.textContent = words;
     parts.previous.disabled = here <= 1;
     parts.next.disabled = here >= total;
   }

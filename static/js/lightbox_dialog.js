@@ -326,13 +326,14 @@ export class Lightbox {
     if (!frame) return;
     this.reach();
     const here = pswp.currIndex + 1;
-    frame.place(here, this.reel.total);
+    const place = this.reel.placeOf(here);
+    frame.place(here, this.reel.total, place);
     frame.describe(slide);
     frame.say(this.shown);
     pswp.mainScroll.itemHolders.forEach((holder, n) => {
       holder.el.setAttribute("aria-hidden", n === 1 ? "false" : "true");
       holder.el.inert = n !== 1;
-      holder.el.setAttribute("aria-label", n === 1 ? `${here} of ${this.reel.total}` : "");
+      holder.el.setAttribute("aria-label", n === 1 ? place : "");
     });
     if (slide) {
       if (slide.id !== this.announced && (slide.time || this.alone)) {
@@ -340,7 +341,7 @@ export class Lightbox {
         const kind = slide.kind === "video" ? "Video" : "Photo";
         const from = slide.time ? `, from ${slide.sender}, ${slide.time}` : "";
         const said = slide.caption ? `. ${slide.caption}` : "";
-        this.frame.announce(`${kind} ${here} of ${this.reel.total}${from}${said}`);
+        this.frame.announce(`${place ? `${kind} ${place}` : kind}${from}${said}`);
       }
       if (!pswp.isDestroying && !this.leaving) write(HASH + slide.id);
     }

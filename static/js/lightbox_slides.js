@@ -8,9 +8,15 @@ export class Reel {
     this.address = address;
     this.slides = links.map(fromPage);
     this.total = this.slides.length;
+    this.isWhole = true; // or a window of a list too long to be counted
     this.known = null; // { low, high, before, after }: the stretch that can be gone on from
     this.asking = null;
     this.controller = new AbortController();
+  }
+
+  /** Where a slide stands, in words: "3 of 120"; nothing in a window, whose numbers mean nothing. */
+  placeOf(here) {
+    return this.isWhole ? `${here} of ${this.total}` : "";
   }
 
   indexOf(id) {
@@ -63,6 +69,7 @@ export class Reel {
       this.slides[first + n] = held ? Object.assign(held, sized(slide)) : sized(slide);
     });
     this.total = page.total;
+    this.isWhole = page.is_whole;
     this.known = {
       low: first,
       high: first + page.slides.length - 1,
@@ -75,6 +82,7 @@ export class Reel {
     const address = new URL(this.address, location.href);
     for (const [name, value] of Object.entries(wish)) address.searchParams.set(name, value);
     if (this.moment) address.searchParams.set("as_of", this.moment);
+    if (this.anchor) address.searchParams.set("anchor", this.anchor);
     const answer = await fetch(address, {
       headers: { Accept: "application/json" },
       signal: this.controller.signal,
@@ -82,6 +90,7 @@ export class Reel {
     if (!answer.ok || answer.redirected) throw new Error(`slides: ${answer.status}`);
     const page = await answer.json();
     this.moment ??= page.as_of;
+    this.anchor ??= page.anchor;
     return page;
   }
 }

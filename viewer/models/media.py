@@ -25,6 +25,10 @@ PARTS = {
     "unfiled": "is_unfiled AND state = 'stored'",
     "attention": "state IN ('needs_attention', 'damaged')",
     "unsettled": "state IN ('pending', 'downloading', 'needs_attention', 'damaged')",
+    # The same, for health alone: what is always true keeps the gallery off this index, which has
+    # not the gallery's order.
+    "open": "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
+    " AND created_at IS NOT NULL",
     "linked": "linked_at IS NOT NULL",
     "not_needed": "not_needed_at IS NOT NULL",
     "trash": "state = 'trashed'",
@@ -185,7 +189,7 @@ class MediaAttachment(LastWriteWins, Model):
                 ("copies_due", "to_derive", ("copy_due_at",)),
                 ("to_verify", "kept", ("storage", "verified_at")),
                 # By which health is told: how many wait, since when, and what came since.
-                ("open", "unsettled", ("state", "created_at")),
+                ("open", "open", ("state", "created_at")),
                 ("attention_oldest", "attention", ("created_at", "id")),
                 ("kept_since", "kept", ("downloaded_at", "storage", "state", "file_size")),
             )

@@ -91,6 +91,7 @@ def init_app(app: Flask) -> None:
     app.add_template_global(icon)
     app.add_template_global(stylesheet)
     app.add_url_rule(f"{app.static_url_path}/sheets/<names>.css", "sheets", sheets)
+    app.before_request(_forget_counts)
     app.after_request(_keep_static)
 
 
@@ -116,6 +117,10 @@ def count_of(endpoint: str) -> int:
         row = db.session.execute(_WAITING, {"user_id": user.id}).one()
         g.waiting = dict(zip((item.endpoint for item in _COUNTED), row, strict=True))
     return int(g.waiting[endpoint])
+
+
+def _forget_counts() -> None:
+    g.pop("waiting", None)  # requests that share an application context must not share it
 
 
 def _at_most_99(count: int) -> str:

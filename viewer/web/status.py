@@ -7,11 +7,12 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, url_for
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import load_only
 from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import jobs
 from viewer.extensions import db, now
-from viewer.models import Conversation, MediaAttachment, WebhookEvent
+from viewer.models import MediaAttachment, WebhookEvent
 from viewer.upkeep import health
 from viewer.web.access import Role, needs
 
@@ -25,13 +26,18 @@ State = MediaAttachment.State
 def show() -> str:
     """Show what is stored, what is in progress, and what needs a person."""
     media = MediaAttachment
-    troubled = db.session.execute(
-        sa.select(media, Conversation)
-        .join(Conversation, media.conversation_id == Conversation.id)
+    troubled = db.session.scalars(
+        sa.select(media)
         .where(media.is_in("attention"))
-        .order_by(media.created_at)
+        .order_by(media.created_at, media.id)
         .limit(100)
-    ).all()
+        .options(
+            load_only(
+                media.conversation_id, media.message_id, media.role, media.media_type, media.state,
+                media.problem, media.openphone_url, media.created_at, raiseload=True,
+            )
+        )
+    ).all()  # fmt: skip
     unparsed = db.session.scalars(
         sa.select(WebhookEvent)
         .where(WebhookEvent.state == WebhookEvent.State.UNPARSED)

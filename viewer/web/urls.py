@@ -25,24 +25,24 @@ def url_for(endpoint: str, **values: Any) -> str:
     if endpoint[0] == "." or not has_request_context():
         return flask.url_for(endpoint, **values)
     context = request_ctx._get_current_object()  # type: ignore[attr-defined] # one look-up, not three
-    row_id, id_name, constants = _ANY_ID, "", []
+    row_id, key = None, []
     for name, value in values.items():
         kind = type(value)
-        if kind is uuid.UUID and not id_name:
-            row_id, id_name = value, name
+        if kind is uuid.UUID and row_id is None:
+            row_id = value
+            key.append((name, _ANY_ID))
         elif name[0] != "_" and (kind is str or kind is int or value is None):
-            constants.append((name, value))
+            key.append((name, value))
         else:  # an anchor, an absolute URL, a list of values
             return flask.url_for(endpoint, **values)
     pattern_of = context.app.extensions[_CACHE]
-    before, after = pattern_of(context.request.script_root, endpoint, id_name, tuple(constants))
-    return f"{before}{row_id}{after}" if id_name else str(before)
+    before, after = pattern_of(context.request.script_root, endpoint, tuple(key))
+    return f"{before}{row_id}{after}" if row_id is not None else str(before)
 
 
 def _build_pattern(
-    _script_root: str, endpoint: str, id_name: str, constants: tuple[tuple[str, Any], ...]
+    _script_root: str, endpoint: str, values: tuple[tuple[str, Any], ...]
 ) -> tuple[str, str]:
     """The URL before and after the id; all of it before, if there is none."""
-    values = dict(constants) | ({id_name: _ANY_ID} if id_name else {})
-    before, _, after = flask.url_for(endpoint, **values).partition(str(_ANY_ID))
+    before, _, after = flask.url_for(endpoint, **dict(values)).partition(str(_ANY_ID))
     return before, after

@@ -153,25 +153,30 @@ def read() -> Overview:
 
 def _newest_runs() -> Sequence[UpkeepRun]:
     """Of each target the newest backup and drill, and the newest of each outcome; oldest first."""
-    run = UpkeepRun
-    order = run.started_at.desc()
-    one = (run.kind, run.subject)
-    ranked = (
-        sa.select(
-            run.id,
-            sa.func.row_number().over(partition_by=one, order_by=order).label("of_all"),
-            sa.func.row_number()
-            .over(partition_by=(*one, run.outcome), order_by=order)
-            .label("of_outcome"),
-        )
-        .where(
-            run.kind.in_((Kind.BACKUP, Kind.DRILL)),
-            run.ended_at.is_not(None),
-            run.started_at <= now() + SKEW,
-        )
-        .subquery()
+    return db.session.scalars(_NEWEST, {"latest": now() + SKEW}).all()
+
+
+_run = UpkeepRun
+_ranked = (
+    sa.select(
+        _run.id,
+        sa.func.row_number()
+        .over(partition_by=(_run.kind, _run.subject), order_by=_run.started_at.desc())
+        .label("of_all"),
+        sa.func.row_number()
+        .over(partition_by=(_run.kind, _run.subject, _run.outcome), order_by=_run.started_at.desc())
+        .label("of_outcome"),
     )
-    is_newest = (ranked.c.of_all == 1) | (ranked.c.of_outcome == 1)
-    return db.session.scalars(
-        sa.select(run).join(ranked, ranked.c.id == run.id).where(is_newest).order_by(run.started_at)
-    ).all()
+    .where(
+        _run.kind.in_((Kind.BACKUP, Kind.DRILL)),
+        _run.ended_at.is_not(None),
+        _run.started_at <= sa.bindparam("latest"),
+    )
+    .subquery()
+)
+_NEWEST = (  # built once: monitors ask every few seconds
+    sa.select(_run)
+    .join(_ranked, _ranked.c.id == _run.id)
+    .where((_ranked.c.of_all == 1) | (_ranked.c.of_outcome == 1))
+    .order_by(_run.started_at)
+)

@@ -77,7 +77,7 @@ def _subscription(moment: datetime) -> Checkpoint | None:
 _media, _event, _refusal = (
     model.__table__.c for model in (MediaAttachment, WebhookEvent, RefusedDelivery)
 )
-_IS_OPEN = MediaAttachment.is_in("unsettled")
+_IS_OPEN = MediaAttachment.is_in("open")
 _OPEN_STATES = sa.select(_media.state, sa.func.count()).where(_IS_OPEN).group_by(_media.state)
 _REFUSED = (
     sa.select(_refusal.reason, sa.func.sum(_refusal.count))

@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from viewer.extensions import ONE_QUERY, db, now
+from viewer.extensions import ONE_QUERY, UtcDateTime, db, now
 from viewer.models import Checkpoint, MediaAttachment
 from viewer.models.checkpoints import parse_moment
 
@@ -44,21 +44,20 @@ def read() -> Totals:
     """What was counted last, and what came since. Counts all where nobody has counted yet."""
     mark = db.session.get(Checkpoint, CHECKPOINT)
     as_of = parse_moment(json.loads(mark.value)["as_of"]) if mark else None
+    connection = db.session.connection()
     if mark is None or as_of is None:
-        return _sum(None, _groups(db.session.connection(), sa.true()))
-    counted = [tuple(group) for group in json.loads(mark.value)["groups"]]
-    newer = _groups(db.session.connection(), _IS_KEPT & (_media.downloaded_at > as_of))
-    return _sum(as_of, [*counted, *newer])
+        return _sum(None, _groups(connection, _ALL))
+    newer = _groups(connection, _NEWER, as_of=as_of)
+    return _sum(as_of, [*json.loads(mark.value)["groups"], *newer])
 
 
 def count() -> str:
     """Count all files. Returns one line for the log. Does not commit."""
     moment = now()
-    is_counted = _media.downloaded_at.is_(None) | (_media.downloaded_at <= moment)
     # On a connection of its own: a task's transaction holds SQLite's write lock from its first
     # query on, and this one takes a second at a million files.
     with db.engine.execution_options(**ONE_QUERY).connect() as connection:
-        groups = _groups(connection, is_counted)
+        groups = _groups(connection, _OLDER, as_of=moment)
     Checkpoint.write(CHECKPOINT, json.dumps({"as_of": moment.isoformat(), "groups": groups}))
     return f"{sum(group[3] for group in groups)} files"
 
@@ -67,21 +66,21 @@ _media = MediaAttachment.__table__.c
 _IS_KEPT = MediaAttachment.is_in("kept")
 
 
-def _groups(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[_Group]:
-    is_recent = _media.downloaded_at > now() - LATELY
-    kept = sa.case((_IS_KEPT, 1), else_=0)
-    query = (
-        sa.select(
-            _media.storage,
-            _media.state,
-            kept.label("is_kept"),
-            sa.func.count().label("files"),
-            sa.func.coalesce(sa.func.sum(_media.file_size), 0).label("bytes"),
-            sa.func.coalesce(sa.func.sum(_media.file_size).filter(is_recent), 0).label("recent"),
-        )
-        .where(condition)
-        .group_by(_media.storage, _media.state, sa.text("is_kept"))
-    )
+_IS_RECENT = _media.downloaded_at > sa.bindparam("lately")
+_AS_OF = sa.bindparam("as_of", type_=UtcDateTime())
+_ALL = sa.select(
+    _media.storage,
+    _media.state,
+    sa.case((_IS_KEPT, 1), else_=0).label("is_kept"),
+    sa.func.count().label("files"),
+    sa.func.coalesce(sa.func.sum(_media.file_size), 0).label("bytes"),
+    sa.func.coalesce(sa.func.sum(_media.file_size).filter(_IS_RECENT), 0).label("recent"),
+).group_by(_media.storage, _media.state, sa.text("is_kept"))
+_OLDER = _ALL.where(_media.downloaded_at.is_(None) | (_media.downloaded_at <= _AS_OF))
+_NEWER = _ALL.where(_IS_KEPT, _media.downloaded_at > _AS_OF)
+
+
+def _groups(connection: sa.Connection, query: sa.Select[Any], **moments: datetime) -> list[_Group]:
     return [
         (
             str(row.storage) if row.storage else None,
@@ -91,7 +90,7 @@ def _groups(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> lis
             int(row.bytes),
             int(row.recent),
         )
-        for row in connection.execute(query)
+        for row in connection.execute(query, {"lately": now() - LATELY, **moments})
     ]
 
 

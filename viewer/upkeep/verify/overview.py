@@ -36,31 +36,43 @@ class Overview:
 
 
 def read() -> Overview:
-    run, newer, media = UpkeepRun, aliased(UpkeepRun), MediaAttachment
-    newest = (
-        sa.select(sa.func.max(newer.started_at))
-        .where(newer.kind == run.kind, newer.subject == run.subject, newer.has_result())
-        .correlate(run)
-        .scalar_subquery()
-    )
-    found = db.session.scalars(
-        sa.select(run)
-        .where(run.kind == run.Kind.VERIFY, run.has_result(), run.started_at == newest)
-        .order_by(run.started_at.desc())
-    ).all()
-    created = db.session.scalar(sa.select(sa.func.min(RegisteredStore.created_at)))
-    ended = runs.latest(run.Kind.VERIFY)
-    # Asked of each store by itself: then the index answers, however many originals there are.
-    oldest = (
-        sa.select(sa.func.min(media.verified_at))
-        .where(media.is_in("kept"), media.storage == RegisteredStore.id)
-        .correlate(RegisteredStore)
-        .scalar_subquery()
-    )
-    read_at = db.session.scalars(sa.select(oldest).select_from(RegisteredStore))
+    found = db.session.scalars(_NEWEST).all()
+    stores = db.session.execute(_STORES).all()
+    ended = runs.latest(UpkeepRun.Kind.VERIFY)
     return Overview(
         found,
-        ended.words if ended and ended.outcome is run.Outcome.FAILED else None,
-        found[0].ended_at if found else created,
-        min(filter(None, read_at), default=None),
+        ended.words if ended and ended.outcome is UpkeepRun.Outcome.FAILED else None,
+        found[0].ended_at if found else min((store.created_at for store in stores), default=None),
+        min((store.oldest for store in stores if store.oldest), default=None),
     )
+
+
+# Built once: monitors ask every few seconds, and building them took half of their time.
+_newer = aliased(UpkeepRun)
+_NEWEST = (
+    sa.select(UpkeepRun)
+    .where(
+        UpkeepRun.kind == UpkeepRun.Kind.VERIFY,
+        UpkeepRun.has_result(),
+        UpkeepRun.started_at
+        == sa.select(sa.func.max(_newer.started_at))
+        .where(
+            _newer.kind == UpkeepRun.kind,
+            _newer.subject == UpkeepRun.subject,
+            _newer.has_result(),
+        )
+        .correlate(UpkeepRun)
+        .scalar_subquery(),
+    )
+    .order_by(UpkeepRun.started_at.desc())
+)
+_media, _store = MediaAttachment.__table__, RegisteredStore.__table__
+# Asked of each store by itself: then the index answers, however many originals there are.
+_STORES = sa.select(
+    _store.c.created_at,
+    sa.select(sa.func.min(_media.c.verified_at))
+    .where(MediaAttachment.is_in("kept"), _media.c.storage == _store.c.id)
+    .correlate(_store)
+    .scalar_subquery()
+    .label("oldest"),
+)

@@ -26,7 +26,6 @@ from werkzeug.wrappers import Response as BaseResponse
 from viewer import quo
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, MediaLink, Message, User
-from viewer.models.indexes import beyond
 from viewer.models.media import MOST_FILES
 from viewer.office import audit, filing
 from viewer.office.names import names_of, title_of
@@ -164,7 +163,7 @@ def _show(narrowing: Narrowing) -> str:
     query = _newest_first(_TILES, narrowing)
     if cursor := request.args.get("before"):
         key = Cursor.decode(cursor, slides.ORDER).key
-        query = query.where(beyond(slides.ORDER, key, forward=False))
+        query = query.where(slides.beyond_slide(key, forward=False))
     found = list(db.session.scalars(query.limit(PAGE + 1)))
     _load_links(found)
     page, older = found[:PAGE], next_cursor(found, PAGE, *slides.ORDER)
@@ -214,6 +213,7 @@ _TILES = (
         ),
         contains_eager(MediaAttachment.conversation),
     )
+    .execution_options(populate_existing=True)  # `linked_at` is set behind the session's back
 )  # fmt: skip
 _LINKS = (
     sa.select(MediaLink)

@@ -25,6 +25,7 @@ from viewer.web.wording import plays
 bp = Blueprint("slides", __name__)
 
 PAGE = 40
+REACH = 500  # slides on either side of the one that was opened; a longer list is a window of those
 
 Media = MediaAttachment
 # Keyset: by time; photos of one message in the order they were sent.
@@ -48,8 +49,12 @@ def answer(*conditions: Condition, newest_first: bool = False) -> Response:
     """Return the page of slides that the query asks for, of the media that match `conditions`.
 
     `?around=<id>` centers on a slide, `?before=` and `?after=` continue from a page, `?at=end` is
-    the last page. With the `as_of` of the first response the list is stable while photos arrive.
-    `first` is the 1-based index of the first slide. Aborts with 404 for a slide not in the list.
+    the last page. With the `as_of` and the `anchor` of the first response the list is stable while
+    photos arrive. `first` is the 1-based index of the first slide. Aborts with 404 for a slide not
+    in the list.
+
+    The list ends `REACH` slides before and behind the anchor: to count all of a list takes as long
+    as the list is. `is_whole` says whether these are all.
     """
     moment = _as_of()
     wanted = (
@@ -60,11 +65,20 @@ def answer(*conditions: Condition, newest_first: bool = False) -> Response:
         Media.thumbnail_path.is_not(None),
         Media.downloaded_at <= moment,
     )
-    found = _slides_asked(wanted, newest_first=newest_first)
-    first = _count(*wanted, _beyond(found[0], forward=newest_first)) + 1 if found else 0
-    total = _count(*wanted)
+    wish = request.args.get("anchor") or request.args.get("around")
+    anchor = _media_at(wish, ()) if wish else None
+    edges: list[Condition] = [] if anchor is None else _edges(anchor, wanted)
+    found = _slides_asked([*wanted, *edges], newest_first=newest_first)
+    if anchor is None and found:
+        anchor = found[-1 if request.args.get("at") == "end" else 0]
+        edges = _edges(anchor, wanted)
+    within = [*wanted, *edges]
+    first = _count(*within, _beyond(found[0], forward=newest_first)) + 1 if found else 0
+    total = _count(*within)
     response = jsonify(
         total=total,
+        is_whole=not edges,
+        anchor=anchor.id if anchor else None,
         first=first,
         before=found[0].id if first > 1 else None,
         after=found[-1].id if found and first + len(found) - 1 < total else None,
@@ -188,7 +202,28 @@ def _slides_from(
 
 
 def _beyond(media: MediaAttachment, *, forward: bool) -> Condition:
-    return beyond(ORDER, Cursor.of_row(media, ORDER).key, forward=forward)
+    return beyond_slide(Cursor.of_row(media, ORDER).key, forward=forward)
+
+
+def beyond_slide(key: Sequence[Any], *, forward: bool) -> Condition:
+    """`indexes.beyond` over ORDER, with the time by itself.
+
+    Near the newest file SQLite answers the comparison of rows by skipping through the index on
+    kinds, and sorts all that it finds: 140 ms at 100,000 files, instead of 1.
+    """
+    moment, *others = ORDER
+    here, *rest = key
+    is_near = moment >= here if forward else moment <= here
+    is_passed = ~beyond(others, rest, forward=forward)
+    return sa.and_(is_near, ~sa.and_(moment == here, is_passed))
+
+
+def _within(key: Sequence[Any], *, forward: bool) -> Condition:
+    """The row at this key, and those before it in this direction."""
+    moment, *others = ORDER
+    here, *rest = key
+    is_near = moment <= here if forward else moment >= here
+    return sa.and_(is_near, ~sa.and_(moment == here, beyond(others, rest, forward=forward)))
 
 
 def _media_at(wish: str, wanted: Sequence[Condition]) -> MediaAttachment:
@@ -199,6 +234,22 @@ def _media_at(wish: str, wanted: Sequence[Condition]) -> MediaAttachment:
     if found is None:
         abort(404, "That photo is not in this list.")
     return found
+
+
+def _edges(anchor: MediaAttachment, wanted: Sequence[Condition]) -> list[Condition]:
+    """The conditions that end the list `REACH` slides before and behind this one."""
+    edges = []
+    for forward in (False, True):
+        last = db.session.execute(
+            sa.select(*ORDER)
+            .where(*wanted, _beyond(anchor, forward=forward))
+            .order_by(*(column if forward else column.desc() for column in ORDER))
+            .offset(REACH - 1)
+            .limit(1)
+        ).first()
+        if last is not None:
+            edges.append(_within(tuple(last), forward=forward))
+    return edges
 
 
 def _count(*wanted: Condition) -> int:
