@@ -41,6 +41,7 @@ from viewer.search.tokens import digits_of, endings_of
 from viewer.upkeep import analyze as table_statistics
 from viewer.web import access
 
+MIDDLE = (100_000, 10_000)  # for benchmarks of growth
 SIZES = {"small": (10_000, 1_000), "large": (1_000_000, 100_000)}
 LIMIT = 1.5
 FILM = ("video", "attachment", "video/mp4")
@@ -358,8 +359,9 @@ def _into_postgres(url: str) -> Iterator[Callable[[str, list[tuple[Any, ...]]], 
             connection.execute(statement)
 
 
-def make(name: str, folder: Path, url: str) -> Flask:
-    """An application on a filled database."""
+def make(name: str, folder: Path, url: str, counts: tuple[int, int] | None = None) -> Flask:
+    """An application on a filled database; `counts` are its messages and files."""
+    counts = counts or SIZES[name]
     app = create_app(
         {
             "DATA_DIR": folder,
@@ -373,8 +375,8 @@ def make(name: str, folder: Path, url: str) -> Flask:
     with app.app_context():
         flask_migrate.upgrade()
         if db.session.scalar(sa.select(User.id).limit(1)) is None:
-            print(f"{name}: {SIZES[name][0]:,} messages", file=sys.stderr)
-            company = Company(*SIZES[name])
+            print(f"{name}: {counts[0]:,} messages", file=sys.stderr)
+            company = Company(*counts)
             for role in reversed(User.Role):
                 user = accounts.add(f"{role}@bench.example", role, role.capitalize())
                 user.created_at = NOW - 2 * YEARS

@@ -39,22 +39,18 @@ _new = (
     .limit(MANY)
     .subquery()
 )
-_UNREAD_MESSAGES = sa.select(
-    _unread.c.conversation_id,
-    sa.select(sa.func.count()).select_from(_new).scalar_subquery().label("new"),
-).where(
-    _unread.c.user_id == sa.bindparam("user_id"),
-    _unread.c.conversation_id.in_(sa.bindparam("ids", expanding=True)),
+# The number of new messages of a conversation for `user_id`, at most MANY: a column of a query of
+# conversations. None if it is read; it may be 0: the user marked it as unread to come back to it.
+NEW_MESSAGES = (
+    sa.select(sa.select(sa.func.count()).select_from(_new).scalar_subquery())
+    .select_from(_unread)
+    .where(
+        _unread.c.user_id == sa.bindparam("user_id"),
+        _unread.c.conversation_id == Conversation.__table__.c.id,
+    )
+    .correlate(Conversation.__table__)
+    .scalar_subquery()
 )
-
-
-def unread_messages(user: User, ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:
-    """The number of new messages, at most MANY, by unread conversation out of these.
-
-    It may be 0: the user marked a conversation as unread to come back to it.
-    """
-    rows = db.session.execute(_UNREAD_MESSAGES, {"user_id": user.id, "ids": ids})
-    return {row.conversation_id: row.new for row in rows}
 
 
 def unread_since(user: User, conversation_id: uuid.UUID) -> datetime | None:
