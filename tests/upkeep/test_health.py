@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
+from tests.conftest import BOTH
+from tests.support.query_plans import noted_plans
 from tests.support.stored_files import keep
 from viewer import schedule
 from viewer.config import settings
@@ -15,7 +17,7 @@ from viewer.intake import catch_up, rest_client, subscription
 from viewer.models import Checkpoint, MediaAttachment, ScheduledTask, WebhookEvent
 from viewer.quo import rest
 from viewer.upkeep import health, runs, verify
-from viewer.upkeep.health import figures
+from viewer.upkeep.health import figures, totals
 
 ALL_WELL = {"intake": 1, "copies": 1}
 
@@ -395,3 +397,95 @@ def test_page_and_monitor_tell_of_the_check(swept, client):
     assert re.search(r"^viewer_verify_age_seconds \d", metrics, re.MULTILINE)
     assert re.search(r"^viewer_oldest_verified_age_seconds \d", metrics, re.MULTILINE)
     assert "\nviewer_orphan_files 0.0\n" in metrics
+
+
+# --- Totals --------------------------------------------------------------------------------
+
+
+def count_all() -> None:
+    schedule.do_if_due(schedule.TaskDefinition("totals", 0, 60, totals.count), "test")
+
+
+def figures_now() -> dict[str, object]:
+    found = health.read_health(None, None)
+    return {
+        "states": found.states,
+        "bytes": found.bytes_stored,
+        "lately": found.bytes_last_90_days,
+        "stores": [(store.files, store.bytes) for store in found.stores],
+        "originals": found.protection.originals,
+    }
+
+
+@BOTH
+def test_what_was_counted_and_what_came_since_are_told_together(app):
+    for size in (10, 20):
+        keep(b"x" * size)
+    before = figures_now()
+    count_all()
+    counted = figures_now()
+    old = keep(b"x" * 40)
+    old.downloaded_at = now() + timedelta(seconds=1)  # after the count
+    db.session.commit()
+    with_more = figures_now()
+    db.session.execute(sa.delete(Checkpoint).filter_by(name=totals.CHECKPOINT))
+    db.session.commit()
+
+    assert before == counted
+    assert (counted["bytes"], counted["stores"]) == (30, [(2, 30)])
+    assert with_more == figures_now()
+    assert with_more["stores"] == [(3, 70)]
+
+
+@BOTH
+def test_what_is_open_is_exact_also_when_it_was_counted_long_ago(app, swept):
+    media = keep()
+    count_all()
+    media.state, media.problem = MediaAttachment.State.DAMAGED, "Missing."
+    db.session.commit()
+
+    found = health.read_health({"intake": 0, "copies": 0}, ALL_WELL)
+
+    assert found.states[MediaAttachment.State.DAMAGED] == 1
+    assert "media_damaged" in {alarm.name for alarm in found.alarms}
+
+
+def test_the_page_says_when_all_were_counted(client):
+    keep()
+    just_now = client.get("/status").text
+    count_all()
+
+    assert "counted <time" not in just_now
+    assert "counted <time" in client.get("/status").text
+
+
+def test_counting_keeps_no_writer_waiting(app):
+    keep()
+    locked: list[bool] = []
+
+    def note(connection, _cursor, text, *_more):
+        if "GROUP BY media_attachments.storage" in text:
+            locked.append(connection.connection.dbapi_connection.in_transaction)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        count_all()
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+    assert locked == [False]
+
+
+@pytest.mark.parametrize("address", ["/status", "/healthz", "/metrics"])
+def test_health_reads_no_table_of_files_whole(client, address):
+    keep()
+    count_all()
+
+    with noted_plans() as plans:
+        client.get(address)
+
+    assert len(plans) >= 2
+    for plan in plans.values():
+        assert not any(line == "SCAN media_attachments" for line in plan), plan
+    asked = " ".join(plans)
+    assert "SELECT media_attachments.storage" in asked  # what came since the count

@@ -10,11 +10,13 @@ import flask_migrate
 import pillow_heif
 import pytest
 import sqlalchemy as sa
+from flask.testing import FlaskClient
 from PIL import Image
 
 from tests.conftest import BOTH
 from tests.support import call_events
 from tests.support.pictures import picture
+from tests.support.query_plans import noted_plans
 from tests.support.sounds import tone
 from tests.support.stored_files import twin
 from viewer.extensions import db
@@ -113,6 +115,63 @@ def test_the_first_and_the_last_photos_are_a_jump_away(many, client):
     assert (first["first"], first["before"]) == (1, None)
     assert ids(last) == every[-slides.PAGE :]
     assert (last["first"], last["after"]) == (100 - slides.PAGE + 1, None)
+
+
+@BOTH
+@pytest.mark.parametrize("opened", [0, 4, 45, 99])
+def test_of_a_long_list_it_is_a_window_around_the_photo_that_was_opened(
+    many, client, monkeypatch, opened
+):
+    monkeypatch.setattr(slides, "REACH", 30)
+    monkeypatch.setattr(slides, "PAGE", 10)
+    address, every = many(100)
+    within = every[max(0, opened - 30) : opened + 31]
+
+    page = client.get(f"{address}?around={every[opened]}").json
+    seen, left, right = ids(page), page, page
+    while left["before"]:
+        left = ask(client, address, page, before=left["before"])
+        seen = ids(left) + seen
+    while right["after"]:
+        right = ask(client, address, page, after=right["after"])
+        seen = seen + ids(right)
+    ends = [ask(client, address, page, at=end) for end in ("start", "end")]
+
+    assert seen == within
+    assert page["first"] == within.index(ids(page)[0]) + 1
+    assert {one["total"] for one in (page, left, right, *ends)} == {len(within)}
+    assert {one["is_whole"] for one in (page, left, right, *ends)} == {False}
+    assert (ids(ends[0])[0], ids(ends[1])[-1]) == (within[0], within[-1])
+    assert (ends[0]["first"], ends[1]["after"]) == (1, None)
+
+
+def ask(client: FlaskClient, address: str, first: dict[str, Any], **wish: str) -> Any:
+    """As the lightbox goes on from its first page."""
+    known = {"as_of": first["as_of"], "anchor": first["anchor"]}
+    return client.get(address, query_string=known | wish).json
+
+
+def test_a_short_list_is_told_whole(many, client):
+    address, every = many(12)
+
+    page = client.get(address).json
+
+    assert (page["is_whole"], page["total"], page["anchor"]) == (True, 12, every[0])
+
+
+@pytest.mark.parametrize("wish", ["", "&at=end", "&around={}"])
+def test_no_list_is_sorted_to_be_swiped_through(many, client, wish):
+    _, every = many(12)
+    address = "/photos/slides?kind=" + wish.format(every[6])
+
+    with noted_plans() as plans:
+        assert client.get(address).status_code == 200
+
+    of_the_list = {text: plan for text, plan in plans.items() if "sent_at" in text}
+    assert len(of_the_list) >= 4
+    for plan in of_the_list.values():
+        assert not any("SCAN media_attachments" in line for line in plan), plan
+        assert not any("TEMP B-TREE" in line for line in plan), plan
 
 
 def test_a_photo_that_arrives_meanwhile_moves_no_other(sent, client):
