@@ -258,6 +258,19 @@ def measure(
     return Rate(count / took, (cpu_of(*processes) - before) * 1000 / count)
 
 
+def copy_for(checkout: Path, folder: Path, name: str) -> Path:
+    """The same files, and a copy of the database at the version that this checkout knows."""
+    own = folder / name
+    own.mkdir()
+    (own / "media").symlink_to(folder / "media")
+    shutil.copy(folder / "viewer.db", own / "viewer.db")
+    newest = max(path.name for path in (checkout / "migrations" / "versions").glob("*.py"))
+    with create_app(settings(own)).app_context():
+        flask_migrate.downgrade(revision=newest[:4])
+        db.engine.dispose()
+    return own
+
+
 def log_in(port: int) -> str:
     browser = staff.enter(f"http://127.0.0.1:{port}")
     return "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies)
@@ -292,24 +305,21 @@ def compare(
 ) -> None:
     servers: dict[str, tuple[int, tuple[int, ...]]] = {}
     for name, checkout in checkouts.items():
-        port, process = stack.enter_context(viewer_web(folder, checkout))
+        own = copy_for(checkout, folder, name)
+        port, process = stack.enter_context(viewer_web(own, checkout))
         servers[f"{name}: viewer alone"] = port, (process,)
-        behind, process = stack.enter_context(
-            viewer_web(folder, checkout, X_ACCEL_PREFIX="/stored")
-        )
-        own = folder / name
-        own.mkdir()
-        (own / "media").symlink_to(folder / "media")
+        behind, process = stack.enter_context(viewer_web(own, checkout, X_ACCEL_PREFIX="/stored"))
         front, nginx = stack.enter_context(nginx_before(behind, own))
         servers[f"{name}: behind nginx"] = front, (process, nginx)
     servers["nginx alone"] = front, (nginx,)
-    cookie = log_in(servers["now: viewer alone"][0])
+    cookies = {name: log_in(servers[f"{name}: viewer alone"][0]) for name in checkouts}
     thumbnails: dict[str, list[Rate]] = {name: [] for name in servers}
     large: dict[str, list[Rate]] = {name: [] for name in servers}
     for turn in range(rounds + 1):  # the first warms up
         for name, server in servers.items():
             is_plain = name == "nginx alone"
             asked = files.plain_thumbnails if is_plain else files.thumbnails
+            cookie = cookies.get(name.partition(":")[0], "")
             small_rate = measure(pool, server, asked, cookie, seconds)
             asked = [files.plain_large if is_plain else files.large]
             large_rate = measure(pool, server, asked, cookie, seconds / 2, clients=4)
