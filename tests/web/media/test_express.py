@@ -11,6 +11,7 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from flask.testing import FlaskClient
 
+from tests.conftest import BOTH
 from tests.support.pictures import picture
 from viewer import create_app
 from viewer.extensions import db, now
@@ -124,6 +125,7 @@ def find_it_damaged(_client: Any, photo: MediaAttachment) -> None:
     photo.state = State.DAMAGED
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("change", "status"),
     [
