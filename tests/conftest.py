@@ -357,6 +357,7 @@ def deliver(anonymous: FlaskClient) -> Callable[..., Any]:
     def post(payload: Any, scheme: str = "standard", **words: Any) -> Any:
         secret = SECRET if scheme == "standard" else LEGACY_SECRET
         body, headers = signed(payload, scheme, secret, **words)
+        db.session.commit()  # else SQLite would let nobody write
         return anonymous.post("/webhooks/quo", data=body, headers=headers)
 
     return post
