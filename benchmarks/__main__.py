@@ -1,7 +1,7 @@
 """Run benchmarks and write what they printed into docs/performance.md, each into its own block.
 
 python -m benchmarks [journey] [size] [first_import] [verify] [stores] [backup] [restore] [copies]
-    [ingest] [burst] [door] [pages] [files]
+    [ingest] [burst] [door] [pages] [files] [idle]
 
 Without a name: journey and size.
 """

@@ -11,7 +11,7 @@ from tests.support.pictures import picture
 from viewer import jobs
 from viewer.extensions import db
 from viewer.intake import sweep
-from viewer.jobs import queues
+from viewer.jobs import drain, queues
 from viewer.models import MediaAttachment, WebhookEvent
 
 State = MediaAttachment.State
@@ -79,7 +79,7 @@ def test_a_worker_takes_its_mark_away_before_it_looks_for_the_last_time(
 def test_a_worker_that_has_more_than_it_can_take_up_wakes_another(
     deliver, message, provider, queue, monkeypatch
 ):
-    monkeypatch.setattr("viewer.jobs.drain.DOWNLOADS", 1)
+    monkeypatch.setattr(drain, "DOWNLOADS", 1)
     seen = []
 
     def look() -> bytes:
@@ -97,17 +97,17 @@ def test_a_worker_that_has_more_than_it_can_take_up_wakes_another(
 def test_a_worker_in_a_long_drain_passes_on_what_is_left(
     deliver, message, provider, queue, monkeypatch
 ):
-    monkeypatch.setattr("viewer.jobs.drain.LONGEST", 0.0)
+    monkeypatch.setattr(drain, "LONGEST", 0.0)
     jobs_begun = []
+    run = drain.Drain.run
 
-    def drain(name: str, *, retries: bool) -> None:
-        jobs_begun.append(name)
+    def begin(self: drain.Drain, *, retries: bool) -> None:
+        jobs_begun.append(jobs.INTAKE)
         if len(jobs_begun) == 3:
-            monkeypatch.setattr("viewer.jobs.drain.LONGEST", 120.0)
-        original(name, retries=retries)
+            monkeypatch.setattr(drain, "LONGEST", 600.0)
+        run(self, retries=retries)
 
-    original = jobs.worker._drain
-    monkeypatch.setattr(jobs.worker, "_drain", drain)
+    monkeypatch.setattr(drain.Drain, "run", begin)
     deliver(message(media=[provider.serve(picture())]).payload())
 
     worked(jobs.INTAKE)

@@ -32,7 +32,7 @@ INGEST_SECONDS = 60.0  # an event takes milliseconds
 BATCH = 16  # rows of one look: what other workers take meanwhile is looked at for nothing
 POLL = 0.02  # seconds between two looks for new work while threads are busy
 LINGER = 0.2  # seconds that a worker stays awake, so that a burst needs no more reminders
-LONGEST = 120.0  # seconds of one drain; RQ takes a job of more than 7 minutes for abandoned
+LONGEST = 600.0  # seconds; then it takes up no more files, so that what failed has its turn
 
 
 class Worker(Protocol):
@@ -81,6 +81,8 @@ class Drain:
             self._work_with_threads(end)
         except OperationalError as error:
             log.warning("%s waits for the database: %s", self._queue, error.orig)
+        except Exception:  # the edge of this drain: the sweep sends another reminder
+            log.exception("%s could not go on", self._queue)
         with suppress(redis.RedisError):
             queues.remove_mark(self._queue)
             if time.monotonic() >= end or self._worker.must_stop():
@@ -105,13 +107,16 @@ class Drain:
     def _work(self, pool: ThreadPoolExecutor, end: float) -> None:
         busy: dict[Future[None], uuid.UUID] = {}
         quiet_since, told_at, is_marked = 0.0, 0.0, True
-        while self._has_database and time.monotonic() < end and not self._worker.must_stop():
+        while True:
             busy = {future: row_id for future, row_id in busy.items() if not future.done()}
-            has_begun = self._ingest_next()
-            for row_id in self._files.take(self._threads - len(busy), self._failed, busy.values()):
-                busy[pool.submit(self._do, self._unit, row_id)] = row_id
-                has_begun = True
+            must_end = not self._has_database or self._worker.must_stop()
+            has_begun = not must_end and self._ingest_next()
             moment = time.monotonic()
+            if not must_end and moment < end:
+                free = self._threads - len(busy)
+                for row_id in self._files.take(free, self._failed, busy.values()):
+                    busy[pool.submit(self._do, self._unit, row_id)] = row_id
+                    has_begun = True
             if has_begun or busy:
                 quiet_since, is_marked = moment, True
                 if moment - told_at > 1.0:
@@ -121,6 +126,8 @@ class Drain:
                 continue
             if busy:
                 wait(busy, POLL, FIRST_COMPLETED)
+            elif must_end or moment >= end:
+                return
             elif moment - quiet_since < self._worker.linger:
                 time.sleep(POLL)
             elif is_marked:

@@ -21,6 +21,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
+from rq.worker import WorkerStatus
 
 from viewer.config import settings
 from viewer.extensions import db
@@ -82,18 +83,17 @@ def work(names: Sequence[str], *, burst: bool = False, watchdog: Watchdog | None
 
 def work_intake(*, retries: bool = False) -> None:
     """The job of a reminder: ingest and collect what is due."""
-    _drain(queues.INTAKE, retries=retries)
+    _want(queues.INTAKE, retries=retries)
 
 
 def work_copies(*, retries: bool = False) -> None:
     """The job of a reminder: make the copies that are due."""
-    _drain(queues.COPIES, retries=retries)
+    _want(queues.COPIES, retries=retries)
 
 
-def _drain(queue: str, *, retries: bool) -> None:
+def _want(queue: str, *, retries: bool) -> None:
     assert _running is not None, "a job runs in a worker"  # noqa: S101
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    Drain(app, queue, _running).run(retries=retries and queue == queues.INTAKE)
+    _running.wanted = queue, retries and queue == queues.INTAKE
 
 
 def _note_death(row_id: uuid.UUID) -> None:
@@ -121,6 +121,7 @@ class _Worker(rq.SimpleWorker):
     watchdog: Watchdog
     linger: float
     memory_at_start: float  # MB
+    wanted: tuple[str, bool] | None = None  # queue, and whether failed events are retried
     units_done = 0
     is_told_to_stop = False
     _measure_at = _growth = 0.0
@@ -153,9 +154,20 @@ class _Worker(rq.SimpleWorker):
         """The process keeps the name that its supervisor gave it."""
 
     def execute_job(self, job: Any, queue: Any) -> None:
+        """Do the job, then what it reminds of: RQ would take a long job for abandoned."""
         super().execute_job(job, queue)
-        if self.is_worn_out():
+        if wanted := self._take_wanted():
+            name, retries = wanted
+            app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+            self.set_state(WorkerStatus.BUSY)  # else a signal would stop us in the middle
+            Drain(app, name, self).run(retries=retries)
+            self.set_state(WorkerStatus.IDLE)
+        if self.must_stop():
             self._stop_requested = True
+
+    def _take_wanted(self) -> tuple[str, bool] | None:
+        wanted, self.wanted = self.wanted, None
+        return wanted
 
 
 def _memory() -> float:

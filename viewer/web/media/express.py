@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import SecurityError
 from werkzeug.http import parse_cookie
 from werkzeug.wsgi import ClosingIterator, get_host
@@ -116,10 +117,13 @@ class _Express:
         token = self._token(environ)
         if token is None:
             return None
-        with self._engine.connect() as connection:
-            row = connection.execute(
-                _QUERY, {"media_id": media_id, "fingerprint": fingerprint(token)}
-            ).first()
+        try:
+            with self._engine.connect() as connection:
+                row = connection.execute(
+                    _QUERY, {"media_id": media_id, "fingerprint": fingerprint(token)}
+                ).first()
+        except OperationalError:
+            return None
         if (
             row is None
             or row.disabled_at is not None
