@@ -4,78 +4,21 @@ Starts `viewer up` as a newcomer would, on a folder of its own, with the stand-i
 loopback, and measures through HTTP. Run it with `make bench`.
 """
 
-import base64
 import functools
 import io
 import multiprocessing
-import os
 import random
 import re
-import shutil
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import requests
 from PIL import Image
 
-from tests.payloads import Message, signed
+from benchmarks import hosts
+from tests.payloads import Message
 from tests.support import staff
 from viewer.demo.provider import Provider
-
-SECRET = "whsec_" + base64.b64encode(b"bench-only-key-bench-only").decode()
-PORT = 8093
-BASE = f"http://127.0.0.1:{PORT}"
-
-
-@contextmanager
-def running_viewer(workers: int) -> Iterator[None]:
-    folder = tempfile.mkdtemp(prefix="bench")
-    environment = os.environ | {
-        "DATA_DIR": folder,
-        "QUO_WEBHOOK_SECRETS": SECRET,
-        "QUO_NUMBERS": "+16175550100",
-        "MEDIA_HOSTS": "127.0.0.1",
-        "MEDIA_ALLOW_LOOPBACK": "1",
-        "WORKERS": str(workers),
-        "LOG_LEVEL": "WARNING",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "viewer", "up", "--port", str(PORT)],
-        env=environment,
-        stdout=subprocess.DEVNULL,  # Valkey's: ours is what was measured
-    )
-    try:
-        wait(lambda: healthy(), 60)
-        staff.hire(environment)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        shutil.rmtree(folder)
-
-
-def healthy() -> bool:
-    try:
-        return requests.get(f"{BASE}/healthz", timeout=1).ok
-    except requests.RequestException:
-        return False
-
-
-def wait(ready: Any, seconds: float, every: float = 0.005) -> float:
-    """Seconds until `ready()` is true."""
-    begun = time.monotonic()
-    while not ready():
-        if time.monotonic() - begun > seconds:
-            raise TimeoutError
-        time.sleep(every)
-    return time.monotonic() - begun
 
 
 def photo(megabytes: float, seed: int = 1) -> bytes:
@@ -93,17 +36,7 @@ def photo(megabytes: float, seed: int = 1) -> bytes:
         side = int(side * 1.2)
 
 
-def deliver(session: requests.Session, message: Message) -> float:
-    """Milliseconds until the answer."""
-    body, headers = signed(message.payload(), "standard", SECRET)
-    begun = time.perf_counter()
-    answer = session.post(f"{BASE}/webhooks/quo", data=body, headers=headers, timeout=30)
-    took = (time.perf_counter() - begun) * 1000
-    assert answer.status_code == 204, answer.status_code
-    return took
-
-
-def answers_under_load(provider: Provider) -> None:
+def answers_under_load(base: str, provider: Provider) -> None:
     """Each of 200 deliveries brings a 2 MB photo, so that the workers download all the while."""
     big = photo(2)
     asked: dict[int, float] = {}
@@ -121,7 +54,7 @@ def answers_under_load(provider: Provider) -> None:
     ]
     # From a process of its own: this one is busy serving the photos.
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        answers = pool.apply(deliver_all, (messages,))
+        answers = pool.apply(deliver_all, (base, messages))
     times = sorted(took for took, _ in answers)
     early = sum(
         asked.get(number, float("inf")) > answered for number, (_, answered) in enumerate(answers)
@@ -133,27 +66,30 @@ def answers_under_load(provider: Provider) -> None:
     )
 
 
-def deliver_all(messages: list[Message]) -> list[tuple[float, float]]:
+def deliver_all(base: str, messages: list[Message]) -> list[tuple[float, float]]:
     """For each: milliseconds until the answer, and when it came."""
-    session, answers = requests.Session(), []
+    answers = []
     for message in messages:
-        answers.append((deliver(session, message), time.time()))
+        [took] = hosts.deliver(base, [message], clients=1)
+        answers.append((took * 1000, time.time()))
         time.sleep(0.02)
     return answers
 
 
-def until_seen(provider: Provider) -> None:
+def until_seen(base: str, provider: Provider) -> None:
     """From the answer to the thumbnail on the page, one worker, nothing else to do."""
     took = []
-    session = staff.enter(BASE)
+    session = staff.enter(base)
     for number in range(1000, 1012):
         url = provider.serve(photo(2, seed=number), content_type="image/jpeg")
         text = f"bench {number}"
         sender = f"+1617555{number % 100:04d}"
-        deliver(session, Message(number=number, text=text, media=[url], sender=sender,
-                                 conversation=f"CNbench{number}"))  # fmt: skip
+        message = Message(
+            number=number, text=text, media=[url], sender=sender, conversation=f"CNbench{number}"
+        )
+        hosts.deliver(base, [message], clients=1)
         answered = time.monotonic()
-        wait(lambda text=text: thumbnail_of(session, text), 30, every=0.02)
+        hosts.wait(functools.partial(thumbnail_of, base, session, text), 30, every=0.02)
         took.append(time.monotonic() - answered)
     print(
         f"from the answer to the thumbnail of a 2 MB photo, one worker: median "
@@ -161,23 +97,24 @@ def until_seen(provider: Provider) -> None:
     )
 
 
-def thumbnail_of(session: requests.Session, text: str) -> bool:
-    inbox = session.get(BASE, timeout=10).text
+def thumbnail_of(base: str, session: requests.Session, text: str) -> bool:
+    inbox = session.get(base, timeout=10).text
     before = inbox.split(text)[0] if text in inbox else ""
     links = re.findall(r"/conversations/[0-9a-f-]{36}", before)
     if not links:
         return False
-    page = session.get(BASE + links[-1], timeout=10).text
+    page = session.get(base + links[-1], timeout=10).text
     thumbnail = re.search(r"/media/[0-9a-f-]{36}/thumbnail", page)
-    return bool(thumbnail) and session.get(BASE + thumbnail[0], timeout=10).status_code == 200
+    return bool(thumbnail) and session.get(base + thumbnail[0], timeout=10).status_code == 200
 
 
 def main() -> None:
     with Provider() as provider:
-        with running_viewer(workers=1):
-            until_seen(provider)
-        with running_viewer(workers=2):
-            answers_under_load(provider)
+        with hosts.running(workers=1) as host:
+            staff.hire(host.environment)
+            until_seen(host.base, provider)
+        with hosts.running(workers=2) as host:
+            answers_under_load(host.base, provider)
 
 
 if __name__ == "__main__":
