@@ -3,9 +3,12 @@
 python -m benchmarks [journey] [size] [first_import] [verify] [stores] [backup] [restore] [copies]
     [ingest] [burst] [door] [pages] [files] [idle]
 
-Without a name: journey and size.
+    [--OPTION …]
+
+Without a name: journey and size. What follows `--` is passed on, such as `--before REVISION`.
 """
 
+import itertools
 import platform
 import re
 import subprocess
@@ -16,10 +19,14 @@ from pathlib import Path
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
+    options = list(itertools.dropwhile(lambda word: not word.startswith("--"), words))
+    names = words[: len(words) - len(options)]
     for name in names or ["journey", "size"]:
         done = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", f"benchmarks.{name}", *options],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         print(done.stdout)
         if done.returncode:
