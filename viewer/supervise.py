@@ -202,6 +202,7 @@ def _be_part(
         die_with_parent()
         for descriptor in private:
             os.close(descriptor)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a terminal is the supervisor's
         atexit._clear()
         if os.getppid() == parent:  # else it died before we asked to be told
             function()
@@ -216,11 +217,12 @@ def _be_part(
         with contextlib.suppress(Exception):
             atexit._run_exitfuncs()
             logging.shutdown()
+            sys.stdout.flush()
         os._exit(code)
 
 
 def die_with_parent() -> None:
-    """In a child, before exec: be ended with SIGTERM when the thread that made it ends."""
+    """In a new child: be ended with SIGTERM when the thread that made it ends."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
