@@ -19,6 +19,7 @@ from viewer import jobs
 from viewer.extensions import db, one_query
 from viewer.intake import ingest, sweep
 from viewer.jobs import worker
+from viewer.jobs.drain import Turn
 from viewer.models import MediaAttachment, WebhookEvent
 from viewer.watchdog import Watchdog
 
@@ -197,3 +198,48 @@ def test_a_file_on_which_our_code_fails_keeps_no_other_waiting(
     worked()
 
     assert sorted(states()) == [State.DOWNLOADING, State.STORED]  # its lease ends soon
+
+
+def test_events_are_read_in_the_order_of_arrival(deliver, message, monkeypatch):
+    original, order = ingest.ingest, []
+
+    def note(event_id: uuid.UUID) -> Any:
+        order.append(event_id)
+        return original(event_id)
+
+    monkeypatch.setattr(ingest, "ingest", note)
+    for _ in range(20):
+        deliver(message().payload())
+    arrived = [event.id for event in events()]
+
+    worked()
+
+    assert order == arrived
+
+
+def test_one_worker_ingests_and_another_goes_on_where_it_ended(tmp_path):
+    mine, other = Turn(tmp_path, is_needed=True), Turn(tmp_path, is_needed=True)
+
+    assert (mine.take(), mine.take(), other.take()) == (True, True, False)
+
+    mine.give_up()
+    assert other.take()
+
+
+def test_a_worker_waits_for_its_turn_and_leaves_no_event(
+    deliver, message, settings, worker_process
+):
+    start, log = worker_process
+    turn = Turn(Path(settings["DATA_DIR"]), is_needed=True)
+    assert turn.take()  # as a worker that looked just before this event came
+    deliver(message().payload())
+    process = start()
+
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(3)
+    unread = [event.state for event in events()]
+    turn.give_up()
+
+    assert process.wait(60) == 0, log.read_text()
+    assert unread == [WebhookEvent.State.RECEIVED]
+    assert [event.state for event in events()] == [WebhookEvent.State.PROCESSED]

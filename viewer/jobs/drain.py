@@ -4,7 +4,9 @@ The main thread looks for what is due, ingests, and hands ids to threads. They w
 time: for the network, for the disk, for a decoder in a process of its own.
 """
 
+import fcntl
 import logging
+import os
 import random
 import time
 import uuid
@@ -13,6 +15,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import redis
@@ -20,6 +23,7 @@ from flask import Flask
 from sqlalchemy.exc import OperationalError
 
 from viewer.config import settings
+from viewer.extensions import db
 from viewer.intake import derivatives, sweep
 from viewer.jobs import queues, units
 from viewer.models import WebhookEvent
@@ -59,10 +63,14 @@ class Drain:
     def __init__(self, app: Flask, queue: str, worker: Worker) -> None:
         self._app, self._queue, self._worker = app, queue, worker
         self._failed: set[uuid.UUID] = set()  # not looked at again in this drain
+        self._turn = Turn(settings().data_dir, is_needed=db.engine.dialect.name == "sqlite")
         self._has_database = True
         if queue == queues.INTAKE:
             self._ingest = _Unit(units.ingest_event, INGEST_SECONDS)
-            self._events = _LookAhead(lambda: sweep.due_events(BATCH, WebhookEvent.attempts == 0))
+            # In the order of arrival: of two messages of one second, the first is shown first.
+            self._events = _LookAhead(
+                lambda: sweep.due_events(BATCH, WebhookEvent.attempts == 0), in_order=True
+            )
             self._unit = _Unit(units.collect_media, settings().TRANSFER_SECONDS * 2 + 120)
             self._files = _LookAhead(lambda: sweep.due_media(BATCH))
             self._threads = DOWNLOADS
@@ -103,6 +111,7 @@ class Drain:
             raise
         finally:
             pool.shutdown(wait=must_wait, cancel_futures=not must_wait)
+            self._turn.give_up()
 
     def _work(self, pool: ThreadPoolExecutor, end: float) -> None:
         busy: dict[Future[None], uuid.UUID] = {}
@@ -110,6 +119,8 @@ class Drain:
         while True:
             busy = {future: row_id for future, row_id in busy.items() if not future.done()}
             must_end = not self._has_database or self._worker.must_stop()
+            if must_end:
+                self._turn.give_up()
             has_begun = not must_end and self._ingest_next()
             moment = time.monotonic()
             if not must_end and moment < end:
@@ -117,7 +128,7 @@ class Drain:
                 for row_id in self._files.take(free, self._failed, busy.values()):
                     busy[pool.submit(self._do, self._unit, row_id)] = row_id
                     has_begun = True
-            if has_begun or busy:
+            if has_begun or busy or self._events.has_more:
                 quiet_since, is_marked = moment, True
                 if moment - told_at > 1.0:
                     told_at = moment
@@ -126,6 +137,8 @@ class Drain:
                 continue
             if busy:
                 wait(busy, POLL, FIRST_COMPLETED)
+            elif self._events.has_more and not must_end:
+                time.sleep(POLL)  # another worker ingests; what it leaves is ours
             elif must_end or moment >= end:
                 return
             elif moment - quiet_since < self._worker.linger:
@@ -139,6 +152,12 @@ class Drain:
                 return
 
     def _ingest_next(self) -> bool:
+        if not self._events.look_ahead():
+            self._turn.give_up()
+            return False
+        if not self._turn.take():
+            self._events.forget()  # the other worker is at them
+            return False
         for event_id in self._events.take(1, self._failed):
             self._do(self._ingest, event_id)
             return True
@@ -149,7 +168,8 @@ class Drain:
         with suppress(redis.RedisError):
             self._worker.tell_alive()
             queues.keep_mark(self._queue)
-            if self._events.has_more or (is_full and self._files.has_more):
+            helps = self._events.has_more and not self._turn.is_needed
+            if helps or (is_full and self._files.has_more):
                 queues.pass_on(self._queue)
 
     def _do(self, unit: _Unit, row_id: uuid.UUID) -> None:
@@ -167,27 +187,72 @@ class Drain:
 
 
 class _LookAhead:
-    """Ids of what is due, looked up a few at a time, in random order: two workers rarely meet."""
+    """Ids of what is due, looked up a few at a time; in random order, two workers rarely meet."""
 
-    def __init__(self, look: Callable[[], list[uuid.UUID]]) -> None:
+    def __init__(self, look: Callable[[], list[uuid.UUID]], *, in_order: bool = False) -> None:
         self.look_at = 0.0  # on the monotonic clock: not again before
-        self._look = look
+        self._look, self._in_order = look, in_order
         self._ids: deque[uuid.UUID] = deque()
+        self.has_more = False
 
-    @property
-    def has_more(self) -> bool:
+    def look_ahead(self) -> bool:
+        """Whether there is anything, as far as we know."""
+        if not self._ids and time.monotonic() >= self.look_at:
+            ids = self._look()
+            if not self._in_order:
+                random.shuffle(ids)
+            self._ids.extend(ids)
+            self.look_at = 0.0 if ids else time.monotonic() + POLL
+            self.has_more = bool(ids)
         return bool(self._ids)
+
+    def forget(self) -> None:
+        """Look again a little later."""
+        self._ids.clear()
+        self.look_at = time.monotonic() + POLL
 
     def take(self, count: int, *without: Collection[uuid.UUID]) -> list[uuid.UUID]:
         """Up to so many ids, and none of those that are in `without`."""
-        if count and not self._ids and time.monotonic() >= self.look_at:
-            ids = self._look()
-            random.shuffle(ids)
-            self._ids.extend(ids)
-            self.look_at = 0.0 if ids else time.monotonic() + POLL
         found: list[uuid.UUID] = []
+        if count:
+            self.look_ahead()
         while self._ids and len(found) < count:
             row_id = self._ids.popleft()
             if not any(row_id in ids for ids in without):
                 found.append(row_id)
+        self.has_more = bool(self._ids)
         return found
+
+
+class Turn:
+    """Which worker of this host ingests: SQLite has one writer, so two would only do work twice.
+
+    A flock(2) lock on the data folder itself: it ends with its process.
+    """
+
+    def __init__(self, folder: Path, *, is_needed: bool) -> None:
+        self.is_needed = is_needed
+        self._folder = folder
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Whether it is ours now."""
+        if not self.is_needed or self._descriptor is not None:
+            return True
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:  # some network file systems do not support flock
+            os.close(descriptor)
+            self.is_needed = False
+            return True
+        self._descriptor = descriptor
+        return True
+
+    def give_up(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
