@@ -252,7 +252,9 @@ _FILES, _FILES_LIGHT = (
     .outerjoin(MediaLink, MediaLink.media_id == MediaAttachment.id)
     .outerjoin(WorkRecord, WorkRecord.id == MediaLink.record_id)
     .where(MediaAttachment.message_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(MediaAttachment.position, MediaAttachment.id, MediaLink.id)
+    .order_by(
+        MediaAttachment.position, MediaAttachment.created_at, MediaAttachment.id, MediaLink.id
+    )
     .options(load_only(*columns), load_only(*_OF_A_RECORD))
     .execution_options(populate_existing=True)
     for columns in (_OF_A_SHOWN_FILE, _OF_A_FILE)
