@@ -212,7 +212,11 @@ def run_upsert(make: Callable[[Any], sa.Insert], **values: Any) -> int:
     `make` gets the dialect's `insert`, and makes one statement for all values: to put one together
     takes ten times as long as to run it, mostly under SQLite's write lock.
     """
-    done = db.session.connection().execute(_upsert(make, db.engine.dialect.name), values)
+    done = db.session.connection().execute(
+        _upsert(make, db.engine.dialect.name),
+        values,
+        execution_options={"preserve_rowcount": True},  # else it is -1 after an INSERT
+    )
     return done.rowcount
 
 

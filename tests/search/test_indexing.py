@@ -296,3 +296,21 @@ def test_a_word_knows_where_it_stood():
         "Rosa's",
         "e\u0301cole",
     ]
+
+
+@BOTH
+def test_entries_whose_id_is_taken_get_the_next_that_is_free(deliver, work, message, database):
+    """An id is of a millisecond and a thousandth of the messages: two may want the same."""
+    for _ in range(3):
+        deliver(message().payload())
+    work()
+    messages = db.session.scalars(sa.select(Message)).all()
+    db.session.execute(sa.delete(SearchEntry))
+
+    for one in messages:
+        entry = SearchEntry(id=7, message_id=one.id, at=one.sent_at, words="crack")
+        indexing.write_entry(entry, is_new=True)
+
+    entries = db.session.execute(sa.select(SearchEntry.id, SearchEntry.message_id)).all()
+    assert {entry.id for entry in entries} == {7, 8, 9}
+    assert {entry.message_id for entry in entries} == {one.id for one in messages}
