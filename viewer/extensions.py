@@ -213,7 +213,7 @@ def run_upsert(make: Callable[[Any], sa.Insert], **values: Any) -> int:
     takes ten times as long as to run it, mostly under SQLite's write lock.
     """
     done = db.session.connection().execute(
-        _upsert(make, db.engine.dialect.name),
+        upsert(make, db.engine.dialect.name),
         values,
         execution_options={"preserve_rowcount": True},  # else it is -1 after an INSERT
     )
@@ -221,7 +221,8 @@ def run_upsert(make: Callable[[Any], sa.Insert], **values: Any) -> int:
 
 
 @functools.cache
-def _upsert(make: Callable[[Any], sa.Insert], dialect: str) -> sa.Insert:
+def upsert(make: Callable[[Any], sa.Insert], dialect: str) -> sa.Insert:
+    """Return what `make` puts together with this dialect's `insert`, always the same object."""
     return make(postgresql.insert if dialect == "postgresql" else sqlite_dialect.insert)
 
 

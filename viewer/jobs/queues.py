@@ -52,10 +52,13 @@ def remind(*names: str) -> bool:
 
 def remind_of(due: sweep.Due) -> None:
     """Send a reminder to each queue that has something due and no reminder waiting, mark or not."""
-    for name, is_due in ((INTAKE, due.events or due.media), (COPIES, due.copies)):
+    for name, is_due, retries in (
+        (INTAKE, due.events or due.media, bool(due.events)),
+        (COPIES, due.copies, False),
+    ):
         try:
             if is_due and not queue(name, _connection()).count:
-                _enqueue(name, retries=bool(due.events))
+                _enqueue(name, retries=retries)
         except redis.RedisError as error:
             log.warning("sweep cannot remind (%s); next time", type(error).__name__)
             return

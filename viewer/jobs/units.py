@@ -25,7 +25,7 @@ Unit = Callable[[str], None]
 def unit(function: Unit) -> Unit:
     @functools.wraps(function)
     def in_fresh_context(row_id: str) -> None:
-        with _fresh_context():
+        with fresh_context():
             function(row_id)
 
     return in_fresh_context
@@ -63,7 +63,8 @@ def derive_media(media_id: str) -> None:
 
 
 @contextmanager
-def _fresh_context() -> Iterator[None]:
+def fresh_context() -> Iterator[None]:
+    """A context of this application, with a session of its own."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     with app.app_context():
         yield

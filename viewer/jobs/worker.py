@@ -28,6 +28,7 @@ from viewer.extensions import db
 from viewer.intake import ingest
 from viewer.jobs import queues
 from viewer.jobs.drain import LINGER, Drain
+from viewer.jobs.units import fresh_context
 from viewer.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -86,21 +87,20 @@ def work_intake(*, retries: bool = False) -> None:
     _want(queues.INTAKE, retries=retries)
 
 
-def work_copies(*, retries: bool = False) -> None:
+def work_copies() -> None:
     """The job of a reminder: make the copies that are due."""
-    _want(queues.COPIES, retries=retries)
+    _want(queues.COPIES)
 
 
-def _want(queue: str, *, retries: bool) -> None:
+def _want(queue: str, *, retries: bool = False) -> None:
     assert _running is not None, "a job runs in a worker"  # noqa: S101
-    _running.wanted = queue, retries and queue == queues.INTAKE
+    _running.wanted = queue, retries
 
 
 def _note_death(row_id: uuid.UUID) -> None:
     """If it was an event, it has failed once more. A file's lease says the same."""
     log.warning("a worker died at %s", row_id)
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    with app.app_context():
+    with fresh_context():
         ingest.note_failure(row_id, ProcessDied())
         db.session.commit()
 

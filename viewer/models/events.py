@@ -1,17 +1,16 @@
 """Webhook deliveries, exactly as they arrived."""
 
 import enum
-import functools
 import hashlib
 import uuid
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import String
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
-from viewer.extensions import Lock, Model, db, lock, now
+from viewer.extensions import Lock, Model, db, lock, now, upsert
 from viewer.models.indexes import partial_index
 
 _LONGEST_ID = 255
@@ -92,7 +91,7 @@ class WebhookEvent(Model):
         event_id = uuid.uuid4()
         # Straight into the table: an object of the session took three times the CPU.
         is_new = connection.execute(
-            _insert_if_new(connection.dialect.name),
+            upsert(_insert_if_new, connection.dialect.name),
             {
                 "id": event_id,
                 "delivery_id": delivery_id,
@@ -119,15 +118,14 @@ class WebhookEvent(Model):
         self.processed_at = now()
 
 
-@functools.cache
-def _insert_if_new(dialect: str) -> sa.Executable:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+def _insert_if_new(insert: Any) -> sa.Insert:
     table = WebhookEvent.metadata.tables[WebhookEvent.__tablename__]
-    return (
+    made: sa.Insert = (
         insert(table)
         .on_conflict_do_nothing(index_elements=[table.c.delivery_id])
         .returning(table.c.id)
     )
+    return made
 
 
 class RefusedDelivery(Model):

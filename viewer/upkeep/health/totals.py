@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from viewer.extensions import ONE_QUERY, UtcDateTime, db, now
+from viewer.extensions import UtcDateTime, db, now, one_query
 from viewer.models import Checkpoint, MediaAttachment
 from viewer.models.checkpoints import parse_moment
 
@@ -56,7 +56,7 @@ def count() -> str:
     moment = now()
     # On a connection of its own: a task's transaction holds SQLite's write lock from its first
     # query on, and this one takes a second at a million files.
-    with db.engine.execution_options(**ONE_QUERY).connect() as connection:
+    with one_query() as connection:
         groups = _groups(connection, _OLDER, as_of=moment)
     Checkpoint.write(CHECKPOINT, json.dumps({"as_of": moment.isoformat(), "groups": groups}))
     return f"{sum(group[3] for group in groups)} files"
