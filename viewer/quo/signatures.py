@@ -13,7 +13,8 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -32,6 +33,9 @@ class Headers(Protocol):
     """A mapping, or werkzeug's Headers, which lists a repeated header repeatedly."""
 
     def items(self) -> Iterable[tuple[str, str]]: ...
+
+
+_Given = Mapping[str, Sequence[str]]  # all values of a header, by its name in lower case
 
 
 class Reason(enum.StrEnum):
@@ -66,16 +70,18 @@ def open_delivery(
     Secrets may be several and of both kinds: each legacy webhook has its own, and a rotation
     overlaps.
     """
-    names = {name.lower() for name, _ in headers.items()}
+    given: defaultdict[str, list[str]] = defaultdict(list)
+    for name, value in headers.items():
+        given[name.lower()].append(value)
     refusals: list[NotFromQuo] = []
-    if "webhook-signature" in names:
+    if "webhook-signature" in given:
         try:
-            return _open_standard(headers, body, secrets, now)
+            return _open_standard(given, body, secrets, now)
         except NotFromQuo as refusal:
             refusals.append(refusal)
-    if "openphone-signature" in names:
+    if "openphone-signature" in given:
         try:
-            return _open_legacy(headers, body, secrets, now, legacy_tolerance)
+            return _open_legacy(given, body, secrets, now, legacy_tolerance)
         except NotFromQuo as refusal:
             refusals.append(refusal)
     if not refusals:
@@ -95,22 +101,22 @@ def check_secrets(secrets: Sequence[str]) -> None:
 
 
 def _open_standard(
-    headers: Headers, body: bytes, secrets: Sequence[str], now: datetime
+    given: _Given, body: bytes, secrets: Sequence[str], now: datetime
 ) -> Delivery:
-    delivery_id = _only(headers, "webhook-id")
-    signed_at = _only(headers, "webhook-timestamp")
-    given = [
+    delivery_id = _only(given, "webhook-id")
+    signed_at = _only(given, "webhook-timestamp")
+    signatures = [
         signature.removeprefix("v1,")
-        for value in _values(headers, "webhook-signature")
+        for value in _values(given, "webhook-signature")
         for signature in value.split(" ")
         if signature.startswith("v1,")
     ]
-    if not (delivery_id and given and re.fullmatch("[0-9]{1,12}", signed_at)):
+    if not (delivery_id and signatures and re.fullmatch("[0-9]{1,12}", signed_at)):
         raise NotFromQuo(Reason.MALFORMED)
 
     signed = f"{delivery_id}.{signed_at}.".encode() + body
     expected = [_digest(key, signed) for key in _keys(secrets, standard=True)]
-    if not any(_same(ours, theirs) for ours in expected for theirs in given):
+    if not any(_same(ours, theirs) for ours in expected for theirs in signatures):
         raise NotFromQuo(Reason.WRONG_SIGNATURE)
 
     sent_at = read_moment(int(signed_at))
@@ -120,23 +126,23 @@ def _open_standard(
         id=delivery_id if len(delivery_id) <= _LONGEST_ID else _body_id(body),
         scheme="standard",
         sent_at=sent_at,
-        header_names=_names(headers),
+        header_names=tuple(sorted(given)),
     )
 
 
 def _open_legacy(
-    headers: Headers,
+    given: _Given,
     body: bytes,
     secrets: Sequence[str],
     now: datetime,
     tolerance: timedelta,
 ) -> Delivery:
-    given = _legacy_signatures(headers)
+    signatures = _legacy_signatures(given)
     keys = _keys(secrets, standard=False)
-    signed_at = _legacy_match(given, body, keys)
+    signed_at = _legacy_match(signatures, body, keys)
     if signed_at is None and (compact := _compact(body)) != body:
         # The provider's old recipe signs JSON without whitespace, whatever was sent.
-        signed_at = _legacy_match(given, compact, keys)
+        signed_at = _legacy_match(signatures, compact, keys)
     if signed_at is None:
         raise NotFromQuo(Reason.WRONG_SIGNATURE)
 
@@ -144,15 +150,15 @@ def _open_legacy(
     sent_at = read_moment(signed_at)
     _must_be_fresh(sent_at, now, tolerance)
     return Delivery(
-        id=_event_id(body), scheme="legacy", sent_at=sent_at, header_names=_names(headers)
+        id=_event_id(body), scheme="legacy", sent_at=sent_at, header_names=tuple(sorted(given))
     )
 
 
-def _legacy_signatures(headers: Headers) -> list[tuple[str, str]]:
+def _legacy_signatures(given: _Given) -> list[tuple[str, str]]:
     """The timestamps and digests of `hmac;1;<time>;<digest>`, one or more, comma-separated."""
     parts = [
         signature.strip().split(";")
-        for value in _values(headers, "openphone-signature")
+        for value in _values(given, "openphone-signature")
         for signature in value.split(",")
     ]
     known = [(part[2], part[3]) for part in parts if part[:2] == ["hmac", "1"] and len(part) == 4]
@@ -161,9 +167,11 @@ def _legacy_signatures(headers: Headers) -> list[tuple[str, str]]:
     return known
 
 
-def _legacy_match(given: list[tuple[str, str]], body: bytes, keys: list[bytes]) -> str | None:
+def _legacy_match(
+    signatures: list[tuple[str, str]], body: bytes, keys: list[bytes]
+) -> str | None:
     """The timestamp that was signed together with the body."""
-    for signed_at, theirs in given:
+    for signed_at, theirs in signatures:
         signed = f"{signed_at}.".encode() + body
         if any(_same(_digest(key, signed), theirs) for key in keys):
             return signed_at
@@ -226,19 +234,15 @@ def _same(ours: bytes, theirs: str) -> bool:
     return hmac.compare_digest(ours, theirs.encode())
 
 
-def _names(headers: Headers) -> tuple[str, ...]:
-    return tuple(sorted({name.lower() for name, _ in headers.items()}))
-
-
-def _only(headers: Headers, name: str) -> str:
-    match set(_values(headers, name)):
+def _only(given: _Given, name: str) -> str:
+    match set(_values(given, name)):
         case values if len(values) == 1:
             return values.pop()
     raise NotFromQuo(Reason.MALFORMED)
 
 
-def _values(headers: Headers, name: str) -> list[str]:
-    values = [value for header, value in headers.items() if header.lower() == name]
+def _values(given: _Given, name: str) -> Sequence[str]:
+    values = given.get(name, ())
     if not all(value.isascii() and value.isprintable() for value in values):
         raise NotFromQuo(Reason.MALFORMED)
     return values
