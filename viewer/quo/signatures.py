@@ -100,9 +100,7 @@ def check_secrets(secrets: Sequence[str]) -> None:
             raise ValueError(f"webhook secret {place} of {len(secrets)} {problem}") from None
 
 
-def _open_standard(
-    given: _Given, body: bytes, secrets: Sequence[str], now: datetime
-) -> Delivery:
+def _open_standard(given: _Given, body: bytes, secrets: Sequence[str], now: datetime) -> Delivery:
     delivery_id = _only(given, "webhook-id")
     signed_at = _only(given, "webhook-timestamp")
     signatures = [
@@ -167,9 +165,7 @@ def _legacy_signatures(given: _Given) -> list[tuple[str, str]]:
     return known
 
 
-def _legacy_match(
-    signatures: list[tuple[str, str]], body: bytes, keys: list[bytes]
-) -> str | None:
+def _legacy_match(signatures: list[tuple[str, str]], body: bytes, keys: list[bytes]) -> str | None:
     """The timestamp that was signed together with the body."""
     for signed_at, theirs in signatures:
         signed = f"{signed_at}.".encode() + body

@@ -4,8 +4,11 @@ import atexit
 import logging
 import threading
 import time
+import uuid
+from collections.abc import Sequence
 from typing import NoReturn
 
+import sqlalchemy as sa
 from flask import Blueprint, Flask, abort, current_app, request
 from flask.sansio.blueprints import BlueprintSetupState
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +19,7 @@ from viewer.extensions import db, now
 from viewer.failpoint import failpoint
 from viewer.models import RefusedDelivery, WebhookEvent
 from viewer.web.access import csrf
+from viewer.web.group_commit import GroupCommit, Stuck
 
 bp = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 csrf.exempt(bp)  # authenticated by its signature
@@ -38,20 +42,36 @@ def receive() -> tuple[str, int]:
         _refuse(refusal)
     failpoint("webhook.verified")
     try:
-        with db.engine.begin() as connection:  # without a session: nothing is mapped here
-            event_id, is_new = WebhookEvent.keep(
-                connection, delivery.id, delivery.scheme, body, delivery.sent_at
-            )
-            failpoint("webhook.inserted")
-    except DBAPIError as trouble:
+        event_id, is_new = _commits().run((delivery, body))
+    except (DBAPIError, Stuck) as trouble:
         # Not stored, so not acknowledged: the provider retries for more than a day.
         log.error("delivery=%s could not be kept: %s", delivery.id, _describe_trouble(trouble))
         abort(503)
-    failpoint("webhook.committed")
     if is_new:
         log.info("event=%s kept bytes=%d scheme=%s", event_id, len(body), delivery.scheme)
-        jobs.remind(jobs.INTAKE)
     return "", 204
+
+
+_Received = tuple[quo.Delivery, bytes]
+_Kept = tuple[uuid.UUID, bool]  # the id of its row, and whether it is new
+
+
+def _keep(connection: sa.Connection, received: _Received) -> _Kept:
+    delivery, body = received
+    kept = WebhookEvent.keep(connection, delivery.id, delivery.scheme, body, delivery.sent_at)
+    failpoint("webhook.inserted")
+    return kept
+
+
+def _remind(kept: Sequence[_Kept]) -> None:
+    failpoint("webhook.committed")
+    if any(is_new for _, is_new in kept):
+        jobs.remind(jobs.INTAKE)
+
+
+def _commits() -> GroupCommit[_Received, _Kept]:
+    found: GroupCommit[_Received, _Kept] = current_app.extensions["webhook_commits"]
+    return found
 
 
 def _read_body() -> bytes:
@@ -65,7 +85,9 @@ def _read_body() -> bytes:
     return body
 
 
-def _describe_trouble(trouble: DBAPIError) -> str:
+def _describe_trouble(trouble: DBAPIError | Stuck) -> str:
+    if isinstance(trouble, Stuck):
+        return "another one has been at the database for too long"
     # Log only the driver's message: SQLAlchemy's would contain the body. And of the first error: on
     # a full disk the rollback to the savepoint fails as well.
     first = trouble.__context__
@@ -88,8 +110,14 @@ def _write_refusals(_error: BaseException | None) -> None:
 
 
 @bp.record
-def _start_counting(state: BlueprintSetupState) -> None:
-    state.app.extensions["refusals"] = Refusals(state.app)  # type: ignore[arg-type]
+def _prepare(state: BlueprintSetupState) -> None:
+    app: Flask = state.app  # type: ignore[assignment]
+    app.extensions["refusals"] = Refusals(app)
+    with app.app_context():
+        # Without a session: nothing is mapped here.
+        app.extensions["webhook_commits"] = GroupCommit(
+            db.engine, _keep, order=lambda received: received[0].id, committed=_remind
+        )
 
 
 def _refusals() -> "Refusals":
