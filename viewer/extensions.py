@@ -34,6 +34,9 @@ sqlite_driver: Any = sqlite  # the module in use, for SQLite files beside the vi
 
 # Timeouts for the SQLite write lock: in a request the client waits too, a worker has time.
 REQUEST_PATIENCE, WORK_PATIENCE = 5.0, 30.0  # seconds
+# Between two tries. Who asks more often gets it first: beside busy workers, webhooks at 0.4 ms
+# instead of 4 ms are answered 1.5 times as often, and their p99 fell from 65 to 40 ms.
+REQUEST_PAUSE, WORK_PAUSE = 0.0004, 0.004  # seconds, at most
 
 POSTGRES = {
     "pool_pre_ping": True,  # a restarted server then costs one ping, not one failed request
@@ -293,16 +296,20 @@ def _make_sqlite_safe(engine: sa.Engine) -> None:
 
 def begin_immediate(connection: sa.Connection) -> None:
     """Take SQLite's write lock for this connection, which has no transaction open."""
-    patience = REQUEST_PATIENCE if has_request_context() else WORK_PATIENCE
-    _begin_writing(connection.connection.dbapi_connection, patience)
+    is_request = has_request_context()
+    _begin_writing(
+        connection.connection.dbapi_connection,
+        patience=REQUEST_PATIENCE if is_request else WORK_PATIENCE,
+        longest_pause=REQUEST_PAUSE if is_request else WORK_PAUSE,
+    )
 
 
-def _begin_writing(connection: Any, patience: float) -> None:
-    """BEGIN IMMEDIATE, retried every few milliseconds. Raises OperationalError after `patience`.
+def _begin_writing(connection: Any, patience: float, longest_pause: float) -> None:
+    """BEGIN IMMEDIATE, retried until it succeeds. Raises OperationalError after `patience`.
 
     SQLite's busy handler sleeps up to 100 ms at a time: under a burst the lock was free and nobody
     took it, and the latest arrival waited longest (a webhook's median was 46 ms, worst 1.5 s).
-    `patience` is in seconds.
+    Times are in seconds.
     """
     deadline = time.monotonic() + patience
     connection.execute("PRAGMA busy_timeout = 0")
@@ -314,7 +321,7 @@ def _begin_writing(connection: Any, patience: float) -> None:
             except sqlite.OperationalError as locked:
                 if time.monotonic() > deadline:
                     raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, locked) from locked
-                time.sleep(random.uniform(0.001, 0.004))  # noqa: S311 - no secret
+                time.sleep(random.uniform(longest_pause / 4, longest_pause))  # noqa: S311 - no secret
     finally:
         # A later statement may still block: without WAL, COMMIT waits for readers.
         connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")

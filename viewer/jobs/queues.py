@@ -1,8 +1,8 @@
 """Reminders in Redis: one for each queue, however much is due.
 
 A mark beside each queue says that a reminder waits or that a worker is at it, so that webhooks that
-are committed together cost one SET. The worker removes the mark before it looks for the last time: who finds a
-mark has committed before that look.
+are committed together cost one SET. The worker removes the mark before it looks for the last time:
+who finds a mark has committed before that look.
 """
 
 import logging
