@@ -34,6 +34,11 @@ def test_one_command_carries_a_photo_home_mends_itself_and_stops_cleanly(
     thumbnail = host.thumbnail_of("Here is the crack")
 
     worker = next(pid for pid, command in host.family().items() if "work-1" in command)
+    nice = {
+        command.strip(): os.getpriority(os.PRIO_PROCESS, pid)
+        for pid, command in host.family().items()
+        if command.startswith(("viewer: ", "gunicorn: "))
+    }
     os.kill(worker, signal.SIGKILL)
     second = message(text="And another", media=[provider.serve(picture(colour="red"))])
     provider.deliver(f"{host.url}/webhooks/quo", second.payload(), secret=SECRET)
@@ -46,6 +51,13 @@ def test_one_command_carries_a_photo_home_mends_itself_and_stops_cleanly(
     assert confirmed.status_code == 204
     assert size_of(thumbnail) == (480, 320)
     assert worker not in family
+    assert nice == {
+        "gunicorn: master [gunicorn]": 0,
+        "gunicorn: worker [gunicorn]": 0,
+        "viewer: schedule": 0,
+        "viewer: work-1": 5,
+        "viewer: copies": 5,
+    }
     assert sum("work-" in command for command in family.values()) >= 1
     assert any("valkey" in command for command in family.values())
     assert still_alive(family) == {}

@@ -261,6 +261,19 @@ def test_nothing_of_one_original_is_left_for_the_next(hostile, tmp_path):
     assert [described.camera for described in said] == [None, None, None]
 
 
+def test_a_decoder_lets_webhooks_and_pages_go_first(hostile, tmp_path):
+    hostile(
+        """
+        import os
+        from viewer.derive.types import Described
+        yield Described(camera=str(os.nice(0)))
+        """
+    )
+    (tmp_path / "photo.png").write_bytes(PHOTO)
+
+    assert derive.describe(tmp_path / "photo.png", "image/png", tmp_path).camera == "10"
+
+
 def test_patience_with_one_cut_photo_is_not_left_for_the_next(look):
     whole = samples.packed(samples.corner_picture(1200, 900), "JPEG")
 

@@ -35,6 +35,10 @@ from viewer.loopback import is_loopback
 from viewer.models import User
 from viewer.upkeep import identity
 
+# Of workers: somebody waits for the answers of the web processes. Not more: a worker that seldom
+# runs while it holds SQLite's write lock makes everybody wait.
+NICENESS = 5
+
 PORT = click.IntRange(1, 65_535)
 
 
@@ -139,6 +143,7 @@ def _in_one_line(run: Callable[[], None]) -> Callable[[], None]:
 
 
 def _work(app: Flask, queues: Sequence[str], dog: watchdog.Watchdog) -> None:
+    os.nice(NICENESS)
     with opened_app(app), derive.warm() if jobs.COPIES in queues else nullcontext():
         if jobs.work(queues, watchdog=dog) is jobs.Ended.TO_RESTART:
             sys.exit(supervise.RESTART)

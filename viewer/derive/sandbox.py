@@ -22,6 +22,8 @@ from typing import Any, BinaryIO
 from viewer.derive.sniff import KINDS
 from viewer.derive.types import Cleaned, Derived, Described, Limits, Unreadable
 
+NICENESS = 10  # of the process, whatever its parent's is
+
 # Imported by name when needed: a photo needs neither FFmpeg nor 70 ms to load it.
 _ROOMS = {
     "make_derivatives": {"photo": "photos", "video": "video", "audio": "audio"},
@@ -71,9 +73,8 @@ def _confine(limits: Limits) -> None:
         (resource.RLIMIT_CORE, 0),  # a core dump would be a customer's photo in a strange place
     ):
         resource.setrlimit(what, (most, most))
-    # Webhooks and pages come first, however many pictures are waiting. Only this child gives way:
-    # a process that gives way while it holds the database's write lock makes all others wait.
-    os.nice(10)
+    # Webhooks and pages come first, however many pictures are waiting.
+    os.nice(max(0, NICENESS - os.nice(0)))  # a worker is nice already
 
 
 def _do(
