@@ -20,6 +20,7 @@ from tests.support.stored_files import keep
 from viewer import create_app, holdings
 from viewer.extensions import db
 from viewer.upkeep import identity
+from viewer.web.media import files
 
 ROOT = Path(__file__).parent.parent
 
@@ -112,6 +113,30 @@ def test_a_first_start_marks_the_folder_whatever_server_it_is(app, environ, tmp_
         assert "store_away" not in broken(address)
 
     assert (tmp_path / "media" / ".viewer-store").is_file()
+
+
+def test_a_large_file_comes_whole_in_ranges_and_over_one_connection(app, environ, log_in, tmp_path):
+    """The kernel sends it: what is asked next on the connection is answered, too."""
+    identity.ensure()
+    content = b"GIF89a" + os.urandom(files.CHUNK * 3)
+    media = keep(content)
+    db.session.commit()
+    cookies = {"viewer": log_in("owner").get_cookie("viewer").value}
+
+    with gunicorn(environ, tmp_path / "log") as address, requests.Session() as browser:
+
+        def get(span: str | None) -> tuple[int, bytes]:
+            answer = browser.get(
+                f"{address}/media/{media.id}", cookies=cookies, timeout=30,
+                headers={} if span is None else {"Range": f"bytes={span}"},
+            )  # fmt: skip
+            return answer.status_code, answer.content
+
+        assert get(None) == (200, content)
+        assert get("0-") == (206, content)
+        assert get("5-299999") == (206, content[5:300_000])
+        assert get("-7") == (206, content[-7:])
+        assert get(None) == (200, content)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,25 @@ def test_what_was_placed_is_there_and_nothing_else(folder):
     assert read(folder, start=2) == b"ack"
     assert folder.stat(KEY) == Stat(size=5)
     assert [path for path in folder.root.rglob("*") if path.is_file()] == [folder.root / KEY]
+
+
+@pytest.mark.parametrize("way", ["sendfile", "send"])
+def test_the_kernel_sends_as_much_as_was_asked_for(way, folder, monkeypatch):
+    put(folder, b"crack in the wall")
+    if way == "send":  # some file systems cannot
+        monkeypatch.setattr(os, "sendfile", refuse)
+    ours, theirs = socket.socketpair()
+
+    with ours, theirs, folder.open(KEY, 2, 8) as file:
+        assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 2
+        assert ours.sendfile(file, offset=2, count=8) == 8
+        ours.shutdown(socket.SHUT_WR)
+
+        assert theirs.recv(100) == b"ack in t"
+
+
+def refuse(*_arguments: object) -> int:
+    raise OSError(errno.EINVAL, "Invalid argument")
 
 
 def test_nobody_may_write_to_an_original(folder):

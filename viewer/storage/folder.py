@@ -39,6 +39,13 @@ class FolderFile(io.BufferedIOBase):
         self._left -= len(found)
         return found
 
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Only for `socket.sendfile`, which goes where it begins and where it stopped."""
+        return self._file.seek(offset, whence)
+
     def close(self) -> None:
         self._file.close()
         super().close()

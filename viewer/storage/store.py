@@ -48,6 +48,13 @@ class Opened(Protocol):
         """The next bytes; b"" at the end. Raises Unavailable."""
         ...
 
+    def fileno(self) -> int:
+        """The descriptor of a file on this host, standing at the next byte.
+
+        Raises io.UnsupportedOperation for others.
+        """
+        ...
+
     def close(self) -> None:
         """Closing twice is fine."""
 

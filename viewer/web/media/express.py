@@ -20,7 +20,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import SecurityError
 from werkzeug.http import parse_cookie
-from werkzeug.wsgi import ClosingIterator, get_host
+from werkzeug.wsgi import get_host
 
 from viewer import derive, holdings
 from viewer.extensions import ONE_QUERY, db
@@ -189,4 +189,4 @@ class _Express:
             return list(headers.items()), ()
         headers["Cache-Control"] = files.CACHING
         headers["Content-Length"] = str(file.size)
-        return list(headers.items()), ClosingIterator(files.chunks(file), file.close)
+        return list(headers.items()), files.body_of(file, environ)

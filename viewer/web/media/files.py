@@ -4,30 +4,39 @@ Untrusted content never runs in our origin: the content type is detected from th
 allow-list of image, audio and video types is served inline, and everything else as an attachment.
 """
 
+import contextlib
+import io
+import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from flask import Blueprint, Response, abort, current_app, redirect, request, url_for
 from werkzeug.datastructures import ContentRange
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import http_date, is_resource_modified, parse_date
 from werkzeug.wrappers import Response as BaseResponse
+from werkzeug.wsgi import ClosingIterator
 
 from viewer import derive, holdings, jobs
 from viewer.extensions import begin_writing, db
 from viewer.holdings import WrongSize
 from viewer.intake import collect, derivatives
+from viewer.loopback import is_loopback
 from viewer.models import MediaAttachment
 from viewer.office import audit, findings
 from viewer.storage import Missing, Opened, Unavailable
 from viewer.web.access import Role, needs
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 bp = Blueprint("files", __name__, url_prefix="/media")
 
 State = MediaAttachment.State
 CHUNK = 256 * 1024  # bytes
+SEND_BUFFER = 128 * 1024  # bytes; the kernel takes twice as many
 COPY_TYPES = {"jpg": "image/jpeg", "mp4": "video/mp4", "m4a": "audio/mp4", "mp3": "audio/mpeg"}
 CACHING = "private, max-age=31536000, immutable"
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'"
@@ -278,13 +287,39 @@ def _span(first: int, end: int | None, size: int) -> tuple[int, int]:
 def _body(file: Opened, length: int, status: int, headers: dict[str, str]) -> Response:
     if request.method == "HEAD":
         file.close()  # werkzeug does not close the iterator if it sends no body
-    response = Response(chunks(file), status=status, headers=headers, direct_passthrough=True)
+    body = body_of(file, request.environ)
+    response = Response(body, status=status, headers=headers, direct_passthrough=True)
     response.content_length = length
     response.call_on_close(file.close)  # for a client that disconnects before the first chunk
     return response
 
 
-def chunks(file: Opened) -> Iterator[bytes]:
+def body_of(file: Opened, environ: "WSGIEnvironment") -> Iterable[bytes]:
+    """The bytes of the file. The kernel copies them (sendfile), where server and store can."""
+    wrap = environ.get("wsgi.file_wrapper")
+    if wrap is not None and file.size > CHUNK:  # smaller ones are not worth its system calls
+        with contextlib.suppress(io.UnsupportedOperation):
+            file.fileno()
+            _keep_in_cache(environ)
+            wrapped: Iterable[bytes] = wrap(file, CHUNK)
+            return wrapped
+    return ClosingIterator(_chunks(file), file.close)
+
+
+def _keep_in_cache(environ: "WSGIEnvironment") -> None:
+    """Bound what the kernel buffers for a proxy on this host: 5 MB at a third of the CPU.
+
+    Else it lets megabytes pile up, which have left the processor's cache when they are received.
+    Other peers are left to the kernel: they need a buffer as large as what is under way to them.
+    """
+    line = environ.get("gunicorn.socket")
+    if line is None or line.family == socket.AF_UNIX:
+        return
+    if is_loopback(line.getpeername()[0]):
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+
+def _chunks(file: Opened) -> Iterator[bytes]:
     with file:
         while chunk := file.read(CHUNK):
             yield chunk
