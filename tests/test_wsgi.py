@@ -132,6 +132,8 @@ def test_a_large_file_comes_whole_in_ranges_and_over_one_connection(app, environ
             )  # fmt: skip
             return answer.status_code, answer.content
 
+        head = browser.head(f"{address}/media/{media.id}", cookies=cookies, timeout=30)
+        assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(content)))
         assert get(None) == (200, content)
         assert get("0-") == (206, content)
         assert get("5-299999") == (206, content[5:300_000])

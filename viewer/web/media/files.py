@@ -285,9 +285,11 @@ def _span(first: int, end: int | None, size: int) -> tuple[int, int]:
 
 
 def _body(file: Opened, length: int, status: int, headers: dict[str, str]) -> Response:
+    body: Iterable[bytes] = ()
     if request.method == "HEAD":
         file.close()  # werkzeug does not close the iterator if it sends no body
-    body = body_of(file, request.environ)
+    else:
+        body = body_of(file, request.environ)
     response = Response(body, status=status, headers=headers, direct_passthrough=True)
     response.content_length = length
     response.call_on_close(file.close)  # for a client that disconnects before the first chunk
