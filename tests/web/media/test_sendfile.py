@@ -78,3 +78,10 @@ def test_a_unix_socket_is_left_alone(tmp_path):
         body_of(file, {"wsgi.file_wrapper": FileWrapper, "gunicorn.socket": ours})
 
         assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == before
+
+
+def test_a_client_that_has_gone_is_left_to_the_server(tmp_path):
+    with socket.socket() as gone, on_this_host(tmp_path, CHUNK + 1) as file:
+        body = body_of(file, {"wsgi.file_wrapper": FileWrapper, "gunicorn.socket": gone})
+
+    assert isinstance(body, FileWrapper)

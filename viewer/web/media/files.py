@@ -309,7 +309,7 @@ def body_of(file: Opened, environ: "WSGIEnvironment") -> Iterable[bytes]:
 
 
 def _keep_in_cache(environ: "WSGIEnvironment") -> None:
-    """Bound what the kernel buffers for a proxy on this host: 5 MB at a third of the CPU.
+    """Bound what the kernel buffers for a proxy on this host: 5 MB at about half the CPU.
 
     Else it lets megabytes pile up, which have left the processor's cache when they are received.
     Other peers are left to the kernel: they need a buffer as large as what is under way to them.
@@ -317,8 +317,9 @@ def _keep_in_cache(environ: "WSGIEnvironment") -> None:
     line = environ.get("gunicorn.socket")
     if line is None or line.family == socket.AF_UNIX:
         return
-    if is_loopback(line.getpeername()[0]):
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    with contextlib.suppress(OSError):  # the client has gone, as the server is about to notice
+        if is_loopback(line.getpeername()[0]):
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
 def _chunks(file: Opened) -> Iterator[bytes]:
