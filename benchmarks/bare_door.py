@@ -1,9 +1,10 @@
 """Peers of the webhook, behind the same server: what no webhook can do without, and the plain one.
 
 `bare` checks the signature, inserts one durable row and answers. `plain` also downloads the photos
-of the message and keeps them, before it answers.
+of the message and keeps them, before it answers. The row goes to SQLite in the folder, or to the
+PostgreSQL of the address.
 
-    python -m benchmarks.bare_door FOLDER bare|plain PORT
+    python -m benchmarks.bare_door FOLDER bare|plain PORT [postgresql://…]
 """
 
 import base64
@@ -18,21 +19,24 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import requests
 from gunicorn.app.base import BaseApplication
 
 from benchmarks import hosts
 from viewer.extensions import sqlite_driver
 
+INSERT = "INSERT INTO events VALUES (%s, %s) ON CONFLICT DO NOTHING"
 KEY = base64.b64decode(hosts.SECRET.removeprefix("whsec_"))
 
 
-def made(folder: Path, design: str) -> Callable[..., Iterable[bytes]]:
+def made(folder: Path, design: str, database: str) -> Callable[..., Iterable[bytes]]:
     local = threading.local()
+    insert = INSERT if database else INSERT.replace("%s", "?")
 
     def connection() -> Any:
         if not hasattr(local, "connection"):
-            local.connection = _connect(folder)
+            local.connection = _connect(folder, database)
         return local.connection
 
     def answer(environ: dict[str, Any], start: Callable[..., object]) -> Iterable[bytes]:
@@ -45,23 +49,27 @@ def made(folder: Path, design: str) -> Callable[..., Iterable[bytes]]:
             return [b""]
         if design == "plain":
             _download(folder, body)
-        connection().execute("INSERT OR IGNORE INTO events VALUES (?, ?)", (name, body))
+        connection().execute(insert, (name, body))
         start("204 No Content", [])
         return [b""]
 
     return answer
 
 
-def _connect(folder: Path) -> Any:
+def _connect(folder: Path, database: str) -> Any:
+    if database:
+        return psycopg.connect(database, autocommit=True)
     connection = sqlite_driver.connect(folder / "bare.db", timeout=30, isolation_level=None)
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
-def _create(folder: Path) -> None:
-    connection = _connect(folder)
-    connection.execute("PRAGMA journal_mode = wal")  # stays with the file
-    connection.execute("CREATE TABLE events (id TEXT PRIMARY KEY, body BLOB)")
+def _create(folder: Path, database: str) -> None:
+    connection = _connect(folder, database)
+    if not database:
+        connection.execute("PRAGMA journal_mode = wal")  # stays with the file
+    kind = "BYTEA" if database else "BLOB"
+    connection.execute(f"CREATE TABLE events (id TEXT PRIMARY KEY, body {kind})")
     connection.close()
 
 
@@ -76,8 +84,8 @@ def _download(folder: Path, body: bytes) -> None:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
-    def __init__(self, folder: Path, port: int, design: str) -> None:
-        self.folder, self.port, self.design = folder, port, design
+    def __init__(self, folder: Path, design: str, port: int, database: str) -> None:
+        self.door, self.port = made(folder, design, database), port
         super().__init__()
 
     def load_config(self) -> None:
@@ -92,9 +100,13 @@ class _Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Callable[..., Iterable[bytes]]:
-        return made(self.folder, self.design)
+        return self.door
+
+
+def main(folder: str, design: str, port: str, database: str = "") -> None:
+    _create(Path(folder), database)
+    _Server(Path(folder), design, int(port), database).run()
 
 
 if __name__ == "__main__":
-    _create(Path(sys.argv[1]))
-    _Server(Path(sys.argv[1]), int(sys.argv[3]), sys.argv[2]).run()
+    main(*sys.argv[1:])

@@ -1,244 +1,181 @@
 """The webhook: alone, beside a backlog, and against the plain design, each with a peer in one run.
 
-The bare door is what no webhook can do without, behind the same server on the same SQLite settings:
-check the signature, insert one durable row, answer. The plain design downloads the photos within
-the request. The clients speak through raw sockets and cost little.
+The bare door is what no webhook can do without, behind the same server on the same database: check
+the signature, insert one durable row, answer. The plain design downloads the photos within the
+request, from a host 50 ms away. Doors that are compared are asked in turns, by the same clients.
 
-    python -m benchmarks.door [--seconds 8] [--before REVISION]
+    python -m benchmarks.door [--seconds 5] [--rounds 2] [--before REVISION]
 """
 
 import argparse
-import multiprocessing
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from functools import reduce
+from operator import add
 from pathlib import Path
 
-import psutil
-
-from benchmarks import hosts
+from benchmarks import figures, hosts
 from benchmarks.burst import media_host
-from tests.payloads import Message, signed
+from benchmarks.clients import Clients, Run
 from tests.support import servers
 
-BACKLOG = 2_000  # events
-WARM_UP = 1_000  # requests that are sent before the clock runs
-
-
-@dataclass
-class Run:
-    """What a number of clients saw of a door for some seconds."""
-
-    times: list[float]  # seconds until each answer
-    seconds: float
-    cpu: float  # seconds, of the server's processes
-
-    @property
-    def rate(self) -> float:
-        return len(self.times) / self.seconds
-
-    def at(self, share: float) -> float:
-        """This quantile, in milliseconds."""
-        return sorted(self.times)[int(len(self.times) * share)] * 1000
-
-    def __str__(self) -> str:
-        each = self.cpu / len(self.times) * 1000
-        return (
-            f"{self.rate:.0f}/s, p50 {self.at(0.5):.1f} ms, p99 {self.at(0.99):.1f} ms, "
-            f"{each:.2f} ms CPU each"
-        )
-
-
-def requests(first: int, count: int, media: list[str]) -> list[bytes]:
-    """Whole HTTP requests, each a delivery of its own."""
-    made = []
-    for number in range(first, first + count):
-        message = Message(
-            number=number, media=media, sender=f"+1617555{100 + number % 50:04d}",
-            conversation=f"CNbench{number % 50}",
-        )  # fmt: skip
-        body, headers = signed(message.payload(), "standard", hosts.SECRET)
-        lines = [f"{name}: {value}" for name, value in headers.items()]
-        head = "\r\n".join(
-            ["POST /webhooks/quo HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}",
-             *lines]
-        )  # fmt: skip
-        made.append(head.encode() + b"\r\n\r\n" + body)
-    return made
-
-
-def ask(port: int, ready: list[bytes], seconds: float, clients: int) -> list[float]:
-    """Send them, so many at once, for so many seconds. Seconds until each answer."""
-    end = time.monotonic() + seconds
-
-    def client(share: int) -> list[float]:
-        took: list[float] = []
-        with socket.create_connection(("127.0.0.1", port)) as line:
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for request in ready[share::clients]:
-                begun = time.monotonic()
-                if begun > end:
-                    break
-                line.sendall(request)
-                answer = line.recv(4096)
-                took.append(time.monotonic() - begun)
-                assert answer.startswith((b"HTTP/1.1 204", b"HTTP/1.0 204")), answer
-                if b"connection: close" in answer.lower():
-                    raise RuntimeError("the server does not keep connections")
-        return took
-
-    with ThreadPoolExecutor(clients) as pool:
-        return [took for times in pool.map(client, range(clients)) for took in times]
-
-
-class Clients:
-    """In a process of its own, with their requests made before the clock runs."""
-
-    def __init__(self, count: int = 6_000, media: list[str] | None = None, first: int = 0) -> None:
-        self._pool = multiprocessing.get_context("spawn").Pool(1)
-        self._ready = requests(first, count, media or [])
-
-    def measure(self, port: int, pid: int, seconds: float) -> Run:
-        first = WARM_UP if len(self._ready) > WARM_UP else 0
-        if first:
-            self._pool.apply(ask, (port, self._ready[:first], 1.0, hosts.CLIENTS))
-        before, begun = _cpu(pid), time.monotonic()
-        times = self._pool.apply(ask, (port, self._ready[first:], seconds, hosts.CLIENTS))
-        return Run(times, time.monotonic() - begun, _cpu(pid) - before)
-
-    def send_all(self, port: int) -> int:
-        """How many were answered."""
-        return len(self._pool.apply(ask, (port, self._ready, 600.0, hosts.CLIENTS)))
-
-    def close(self) -> None:
-        self._pool.terminate()
-        self._pool.join()
-
-
-def _cpu(pid: int) -> float:
-    root = psutil.Process(pid)
-    return sum(sum(one.cpu_times()[:4]) for one in [root, *root.children(recursive=True)])
+AWAY = 0.05  # seconds to the host of the photos
+PHOTOS = 3  # in a message
 
 
 @contextmanager
-def server(command: list[str], checkout: Path, **environment: str) -> Iterator[int]:
-    """The pid of a program that serves on the port, the last of its words."""
-    port = int(command[-1])
-    process = subprocess.Popen(
-        command, cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)} | environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-    def listens() -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            return False
-        return True
-
-    try:
-        hosts.wait(listens, 60)
-        yield process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-
-
-def peer(design: str, clients: Clients, seconds: float) -> Run:
+def peer(design: str, database: str = "") -> Iterator[tuple[int, int]]:
+    """Its port and process."""
     with tempfile.TemporaryDirectory() as folder:
         port = servers.free_port()
-        module = [sys.executable, "-m", "benchmarks.bare_door", folder]
-        command = [*module, design, str(port)]
-        with server(command, hosts.CHECKOUT) as pid:
-            return clients.measure(port, pid, seconds)
+        command = [sys.executable, "-m", "benchmarks.bare_door", folder, design, str(port)]
+        with hosts.serving([*command, *filter(None, [database])], port) as pid:
+            yield port, pid
 
 
-def alone(checkout: Path, clients: Clients, seconds: float) -> Run:
-    """Nobody ingests meanwhile: the web server of the viewer and a Valkey, without workers."""
+@contextmanager
+def our_door(checkout: Path, database: str = "") -> Iterator[tuple[int, int]]:
+    """The web server of the viewer and a Valkey, without workers: its port and process."""
     with tempfile.TemporaryDirectory() as folder, servers.running_valkey() as valkey:
-        port = servers.free_port()
         environment = {
             "DATA_DIR": folder, "REDIS_URL": valkey, "QUO_WEBHOOK_SECRETS": hosts.SECRET,
-            "LOG_LEVEL": "WARNING",
+            "LOG_LEVEL": "WARNING", "DATABASE_URL": database,
         }  # fmt: skip
-        viewer = [sys.executable, "-m", "viewer"]
         subprocess.run(
-            [*viewer, "db", "upgrade"], cwd=checkout, check=True, capture_output=True,
+            [*hosts.VIEWER, "db", "upgrade"], cwd=checkout, check=True, capture_output=True,
             env=os.environ | {"PYTHONPATH": str(checkout)} | environment,
         )  # fmt: skip
-        with server([*viewer, "web", "--port", str(port)], checkout, **environment) as pid:
-            return clients.measure(port, pid, seconds)
+        port = servers.free_port()
+        command = [*hosts.VIEWER, "web", "--port", str(port)]
+        with hosts.serving(command, port, checkout, **environment) as pid:
+            yield port, pid
+
+
+def alone(
+    stack: ExitStack, clients: Clients, checkouts: dict[str, Path], asked: argparse.Namespace,
+    server: servers.Postgres | None = None,
+) -> dict[str, Run]:  # fmt: skip
+    """The bare door and ours, in turns, while nobody ingests."""
+
+    def database() -> str:
+        return server.url(server.create()) if server else ""
+
+    doors = {"bare": stack.enter_context(peer("bare", database()))}
+    for name, checkout in checkouts.items():
+        doors[name] = stack.enter_context(our_door(checkout, database()))
+    runs: dict[str, list[Run]] = {name: [] for name in doors}
+    for turn in range(asked.rounds):
+        for name, (port, pid) in doors.items():
+            runs[name].append(clients.measure(port, pid, asked.seconds, turn))
+    return {name: reduce(add, found) for name, found in runs.items()}
 
 
 def beside_backlog(checkout: Path, clients: Clients, backlog: Clients, seconds: float) -> Run:
     """While two workers ingest what came at once."""
     with hosts.running(checkout) as host:
-        port = int(host.base.rpartition(":")[2])
-        backlog.send_all(port)
-        return clients.measure(port, host.process.pid, seconds)
+        backlog.send_all(host.port)
+        return clients.measure(host.port, host.process.pid, seconds)
 
 
-def against_plain(url: str, checkout: Path, seconds: float) -> tuple[Run, Run]:
-    """Three photos in each message."""
-    media = [f"{url}/{number}" for number in range(3)]
-    plain_clients, our_clients = Clients(600, media), Clients(6_000, media)
-    plain = peer("plain", plain_clients, seconds)
-    with hosts.running(checkout) as host:
-        port = int(host.base.rpartition(":")[2])
-        ours = our_clients.measure(port, host.process.pid, seconds)
-    plain_clients.close()
-    our_clients.close()
-    return ours, plain
+def against_plain(url: str, asked: argparse.Namespace) -> tuple[Run, Run]:
+    """Three photos in each message. Each turn is a viewer of its own, whose workers have ended."""
+    media = [f"{url}/{number}" for number in range(PHOTOS)]
+    ours, plain = [], []
+    with Clients(asked.requests // 10, media) as few, Clients(asked.requests // 4, media) as many:
+        for _ in range(asked.rounds):
+            with peer("plain") as (port, pid):
+                plain.append(few.measure(port, pid, asked.seconds))
+            with hosts.running() as host:
+                ours.append(many.measure(host.port, host.process.pid, asked.seconds))
+    return reduce(add, ours), reduce(add, plain)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=8)
-    parser.add_argument("--before", help="a revision to measure beside this one")
-    words = parser.parse_args()
-    _report("now", hosts.CHECKOUT, words.seconds)
-    if words.before:
-        with hosts.commit(words.before) as checkout:
-            _report(f"at {words.before}", checkout, words.seconds)
+def measure(report: figures.Report, asked: argparse.Namespace) -> None:
+    with ExitStack() as stack:
+        checkouts = {"now": hosts.CHECKOUT}
+        if before := stack.enter_context(hosts.commit(asked.before)):
+            checkouts[asked.before] = before
+        clients = stack.enter_context(Clients(asked.requests, rounds=asked.rounds))
+        backlog = stack.enter_context(Clients(asked.backlog, first=1_000_000))
+        with ExitStack() as doors:
+            idle = alone(doors, clients, checkouts, asked)
+        _compare_with_bare(report, "SQLite", idle)
+        for name, checkout in checkouts.items():
+            late = [
+                beside_backlog(checkout, clients, backlog, asked.seconds)
+                for _ in range(asked.rounds if name == "now" else 1)
+            ]
+            _compare_with_idle(report, name, reduce(add, late), idle[name], asked.backlog)
+        with ExitStack() as doors:
+            server = doors.enter_context(servers.running_postgres(is_durable=True))
+            found = alone(doors, clients, {"now": hosts.CHECKOUT}, asked, server)
+        _compare_with_bare(report, "PostgreSQL", found)
+        with media_host(AWAY) as url:
+            _compare_with_plain(report, *against_plain(url, asked))
 
 
-def _report(name: str, checkout: Path, seconds: float) -> None:
-    clients = Clients(30_000)
-    bare = peer("bare", clients, seconds)
-    ours = alone(checkout, clients, seconds)
-    print(
-        f"webhook alone, {name}: {ours}; bare door {bare}: "
-        f"{ours.rate / bare.rate:.2f} of its rate, "
-        f"{ours.cpu / len(ours.times) / (bare.cpu / len(bare.times)):.1f} times its CPU",
-        flush=True,
+def _compare_with_bare(report: figures.Report, database: str, runs: dict[str, Run]) -> None:
+    bare = runs.pop("bare")
+    for name, run in runs.items():
+        key, earlier = f"door.{database.lower()}", name != "now"
+        rate, cpu = run.rate / bare.rate, run.cpu_each / bare.cpu_each
+        report.add(
+            f"{key}.rate", rate, detail=f"{run.rate:,.0f} of {bare.rate:,.0f}/s", before=earlier
+        )
+        report.add(
+            f"{key}.cpu", cpu, detail=f"{run.cpu_each:.2f} of {bare.cpu_each:.2f} ms",
+            before=earlier,
+        )  # fmt: skip
+        report.say(
+            f"webhook alone, {database}, {name}: {run}; bare door {bare}: "
+            f"{rate:.2f} of its rate, {cpu:.1f} times its CPU"
+        )
+    if database == "SQLite":
+        _draw(report, "alone", runs["now"])
+        _draw(report, "bare", bare)
+
+
+def _compare_with_idle(
+    report: figures.Report, name: str, late: Run, idle: Run, backlog: int
+) -> None:
+    earlier = name != "now"
+    p99, rate = late.at(0.99) / idle.at(0.99), late.rate / idle.rate
+    report.add(
+        "door.backlog.p99", p99, detail=f"{late.at(0.99):.0f} of {idle.at(0.99):.0f} ms",
+        before=earlier,
+    )  # fmt: skip
+    report.add(
+        "door.backlog.rate", rate, detail=f"{late.rate:,.0f} of {idle.rate:,.0f}/s", before=earlier
     )
-    backlog = Clients(BACKLOG, first=100_000)
-    late = beside_backlog(checkout, clients, backlog, seconds)
-    print(
-        f"beside a backlog of {BACKLOG:,} events, {name}: {late}; "
-        f"p99 {late.at(0.99) / ours.at(0.99):.1f} times that of the webhook alone, "
-        f"{late.rate / ours.rate:.2f} of its rate",
-        flush=True,
+    report.say(
+        f"beside a backlog of {backlog:,} events, {name}: {late}; "
+        f"p99 {p99:.1f} times that of the webhook alone, {rate:.2f} of its rate"
     )
-    clients.close()
-    backlog.close()
-    with media_host() as url:
-        ours, plain = against_plain(url, checkout, seconds)
-    print(
-        f"three photos in each, {name}: {ours}; plain design {plain}: "
-        f"{ours.rate / plain.rate:.0f} times its rate, "
-        f"p99 {ours.at(0.99) / plain.at(0.5):.2f} of its p50",
-        flush=True,
+    _draw(report, "backlog before" if earlier else "backlog", late)
+
+
+def _compare_with_plain(report: figures.Report, ours: Run, plain: Run) -> None:
+    rate, p99 = ours.rate / plain.rate, ours.at(0.99) / plain.at(0.5)
+    report.add("door.plain.rate", rate, detail=f"{ours.rate:,.0f} of {plain.rate:,.0f}/s")
+    report.add("door.plain.p99", p99, detail=f"{ours.at(0.99):.0f} of {plain.at(0.5):.0f} ms")
+    report.say(
+        f"three photos in each: {ours}; plain design {plain}: "
+        f"{rate:.1f} times its rate, p99 {p99:.2f} of its p50"
     )
+    _draw(report, "plain", plain)
+    _draw(report, "photos", ours)
+
+
+def _draw(report: figures.Report, name: str, run: Run) -> None:
+    report.curves[f"door.{name}"] = figures.quantiles([took * 1000 for took in run.times])
 
 
 if __name__ == "__main__":
-    main()
+    figures.run(
+        __doc__, measure, has_before=True,
+        seconds=(5.0, 0.4), rounds=(2, 1), requests=(30_000, 600), backlog=(2_000, 40),
+    )  # fmt: skip

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -16,17 +15,19 @@ from datetime import UTC, datetime, timedelta
 
 import flask_migrate
 
+from benchmarks import hosts
 from viewer import create_app
 from viewer.demo.provider import Provider
 from viewer.demo.rest import LINE, Workspace
-from viewer.extensions import sqlite
+from viewer.extensions import sqlite_driver
 
 CONVERSATIONS, TEXTS, PHOTOS = 7_000, 30_000, 3_000
 OURS = "+16175550100"
+KEY = "bench-key"
 
 
 def workspace(provider: Provider) -> Workspace:
-    work = Workspace(key="bench-key")
+    work = Workspace(key=KEY)
     begun = datetime.now(UTC) - timedelta(days=700)
     for number in range(TEXTS):
         conversation = number % CONVERSATIONS
@@ -45,11 +46,19 @@ def workspace(provider: Provider) -> Workspace:
     return work
 
 
+def settings(folder: str, api: str) -> dict[str, str]:
+    return {
+        "DATA_DIR": folder, "QUO_API_KEY": KEY, "QUO_API_URL": api,
+        "QUO_NUMBERS": OURS, "MEDIA_HOSTS": "127.0.0.1", "MEDIA_ALLOW_LOOPBACK": "1",
+        "LOG_LEVEL": "ERROR",
+    }  # fmt: skip
+
+
 def run(environment: dict[str, str], seconds: float | None = None) -> tuple[float, str]:
     """How long `viewer catch-up` took (or ran until it was killed), and its last words."""
     begun = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "viewer", "catch-up"],
+        [*hosts.VIEWER, "catch-up"],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
@@ -61,7 +70,7 @@ def run(environment: dict[str, str], seconds: float | None = None) -> tuple[floa
 
 
 def counts(folder: str) -> tuple[int, ...]:
-    with closing(sqlite.connect(f"{folder}/viewer.db")) as connection:
+    with closing(sqlite_driver.connect(f"{folder}/viewer.db")) as connection:
         return tuple(
             connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
             for table in ("conversations", "messages", "media_attachments")
@@ -72,11 +81,7 @@ def main() -> None:
     folder = tempfile.mkdtemp(prefix="import")
     with Provider() as provider:
         api = workspace(provider).mount(provider)
-        environment = os.environ | {
-            "DATA_DIR": folder, "QUO_API_KEY": "bench-key", "QUO_API_URL": api,
-            "QUO_NUMBERS": OURS, "MEDIA_HOSTS": "127.0.0.1", "MEDIA_ALLOW_LOOPBACK": "1",
-            "LOG_LEVEL": "ERROR",
-        }  # fmt: skip
+        environment = os.environ | settings(folder, api)
         with create_app({"DATA_DIR": folder}).app_context():
             flask_migrate.upgrade()
         first, _ = run(environment, seconds=45)

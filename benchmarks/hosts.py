@@ -1,15 +1,17 @@
-"""A running viewer to measure: of this checkout, or of another one beside it in the same run."""
+"""What benchmarks start and ask: a viewer of this checkout or of another one, and other servers."""
 
 import base64
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from tests.support.servers import free_port
 CHECKOUT = Path(__file__).parent.parent
 SECRET = "whsec_" + base64.b64encode(b"bench-only-key-bench-only").decode()
 CLIENTS = 8
+VIEWER = (sys.executable, "-m", "viewer")
 
 
 @dataclass
@@ -36,14 +39,18 @@ class Host:
 
     def cpu(self) -> float:
         """Seconds of all its processes so far, living and ended."""
-        return sum(sum(one.cpu_times()[:4]) for one in self._family())
+        return cpu_of(self.process.pid)
 
     def memory(self) -> float:
         """Proportional set size of all its processes, in MB."""
-        return sum(one.memory_full_info().pss for one in self._family()) / 1e6
+        return float(sum(one.memory_full_info().pss for one in family(self.process.pid))) / 1e6
 
     def processes(self) -> int:
-        return len(self._family())
+        return len(family(self.process.pid))
+
+    @property
+    def port(self) -> int:
+        return int(self.base.rpartition(":")[2])
 
     def count(self, table: str, condition: str) -> int:
         with closing(sqlite3.connect(f"file:{self.folder}/viewer.db?mode=ro", uri=True)) as found:
@@ -54,9 +61,16 @@ class Host:
     def wait_for(self, table: str, condition: str, count: int, seconds: float = 900) -> None:
         wait(lambda: self.count(table, condition) >= count, seconds, every=0.1)
 
-    def _family(self) -> list[psutil.Process]:
-        root = psutil.Process(self.process.pid)
-        return [root, *root.children(recursive=True)]
+
+def family(pid: int) -> list[psutil.Process]:
+    """This process and all that came of it."""
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def cpu_of(*pids: int) -> float:
+    """Seconds of CPU that these processes and their children have taken so far."""
+    return float(sum(sum(one.cpu_times()[:4]) for pid in pids for one in family(pid)))
 
 
 @contextmanager
@@ -78,12 +92,12 @@ def running(
     }
     begun = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "viewer", command, "--port", str(port)],
+        [*VIEWER, command, "--port", str(port)],
         cwd=checkout, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     base = f"http://127.0.0.1:{port}"
     try:
-        wait(lambda: _answers(base), 60)
+        wait(lambda: answers(base), 60)
         yield Host(process, folder, base, environment, time.monotonic() - begun)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -91,7 +105,7 @@ def running(
         shutil.rmtree(folder)
 
 
-def _answers(base: str) -> bool:
+def answers(base: str) -> bool:
     try:
         return requests.get(f"{base}/healthz", timeout=5).status_code in (200, 503)
     except requests.RequestException:
@@ -127,8 +141,38 @@ def deliver(base: str, messages: list[Message], clients: int = CLIENTS) -> list[
 
 
 @contextmanager
-def commit(revision: str) -> Iterator[Path]:
-    """A checkout of that revision beside this one."""
+def serving(
+    command: Sequence[str], port: int, checkout: Path = CHECKOUT, **environment: str
+) -> Iterator[int]:
+    """The pid of a program, once it listens on this port. Killed at the end: it keeps nothing."""
+    process = subprocess.Popen(
+        command, cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)} | environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait(lambda: _listens(port), 60)
+        yield process.pid
+    finally:
+        for one in family(process.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def commit(revision: str | None) -> Iterator[Path | None]:
+    """A checkout of that revision beside this one, if one is asked for."""
+    if revision is None:
+        yield None
+        return
     folder = Path(tempfile.mkdtemp(prefix="bench-before"))
     git = ["git", "-C", str(CHECKOUT), "worktree"]
     subprocess.run([*git, "add", "--quiet", "--detach", str(folder), revision], check=True)

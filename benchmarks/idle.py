@@ -8,42 +8,34 @@ import statistics
 import time
 from pathlib import Path
 
-from benchmarks import hosts
-
-ROUNDS = 3
-SETTLES = 5.0  # seconds until every part is up and has looked for work
+from benchmarks import figures, hosts
 
 
-def measure(checkout: Path) -> tuple[float, float, int]:
-    """Seconds until the first answer, MB (PSS) at rest, and how many processes."""
+def measure(report: figures.Report, asked: argparse.Namespace) -> None:
+    with hosts.commit(asked.before) as before:
+        _report(report, hosts.CHECKOUT, asked)
+        if before:
+            _report(report, before, asked, f", at {asked.before}")
+
+
+def _report(
+    report: figures.Report, checkout: Path, asked: argparse.Namespace, who: str = ""
+) -> None:
     starts, sizes, processes = [], [], 0
-    for _ in range(ROUNDS):
+    for _ in range(asked.rounds):
         with hosts.running(checkout) as host:
             starts.append(host.first_answer)
-            time.sleep(SETTLES)
+            time.sleep(asked.settle)  # every part is up and has looked for work
             sizes.append(host.memory())
             processes = host.processes()
-    return statistics.median(starts), statistics.median(sizes), processes
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--before", help="a revision to measure beside this one")
-    words = parser.parse_args()
-    _report("now", hosts.CHECKOUT)
-    if words.before:
-        with hosts.commit(words.before) as checkout:
-            _report(f"at {words.before}", checkout)
-
-
-def _report(name: str, checkout: Path) -> None:
-    first_answer, memory, processes = measure(checkout)
-    print(
-        f"{name}: first answer after {first_answer:.1f} s; "
-        f"{memory:.0f} MB (PSS) at rest in {processes} processes",
-        flush=True,
+    start, size = statistics.median(starts), statistics.median(sizes)
+    report.add("idle.memory", size, "MB", f"{processes} processes", before=bool(who))
+    report.add("idle.start", start, "s", before=bool(who))
+    report.say(
+        f"viewer up{who}: first answer after {start:.1f} s; "
+        f"{size:.0f} MB (PSS) at rest in {processes} processes"
     )
 
 
 if __name__ == "__main__":
-    main()
+    figures.run(__doc__, measure, has_before=True, rounds=(3, 1), settle=(5.0, 0.5))

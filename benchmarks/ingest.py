@@ -5,42 +5,32 @@ over 300 conversations and five readers, is read by one process and by two at on
 SQLite and on PostgreSQL. The peer is a bare copy: the rows that came out, written again by plain
 INSERT statements, one transaction a message.
 
-    python -m benchmarks.ingest [--events 2000] [--rounds 2] [--only sqlite]
+    python -m benchmarks.ingest [--events 1000] [--rounds 2]
 """
 
 import argparse
 import contextlib
-import json
 import logging
 import multiprocessing
 import shutil
 import statistics
-import sys
 import tempfile
 import time
-import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import flask_migrate
 import sqlalchemy as sa
-from flask import Flask
 
-from tests.payloads import Message as Text
-from tests.payloads import load
+from benchmarks import backlog, figures
 from tests.support import servers, write_locks
 from viewer import create_app
 from viewer.extensions import Base, db
 from viewer.intake import ingest
-from viewer.models import User, WebhookEvent
 
-CONVERSATIONS, READERS = 300, 5
-BEGAN = datetime(2026, 9, 21, 8, tzinfo=UTC)
-KINDS = "text with 3 photos", "repeat", "call"
+WARM_UP = 20  # events: caches of compiled statements, of the database
 
 
 @dataclass
@@ -54,67 +44,6 @@ class Run:
     holds: list[tuple[float, float]] = field(default_factory=list)  # time, and CPU
 
 
-def customer(number: int) -> str:
-    return f"+1{201 + number // 100}5550{100 + number % 100}"
-
-
-def payload(number: int) -> tuple[str, dict[str, Any]]:
-    """One of the backlog: of ten, seven texts, a repeat, a call, and the call's voicemail."""
-    place = number % 10
-    if place == 7:
-        return "repeat", text(number - 7).payload("d1")
-    if place < 7:
-        return "text with 3 photos", text(number).payload("d3")
-    sample = load("d3_call_missed" if place == 8 else "d3_call_voicemail")
-    group = (number // 10) % CONVERSATIONS
-    told = json.dumps(sample).replace("+16175550123", customer(group))
-    for name, new in (("ACcall-demo-21", f"ACcall-bench-{number // 10}"),
-                      ("CNdemo1", f"CNbench{group}"), ("PNdemo1", "PNtest"),
-                      ("VMdemo1", f"VMbench{number}"), ("ACvm-demo-1", f"ACvm-bench-{number}"),
-                      ("demo-vm-2", f"bench-vm-{number}")):  # fmt: skip
-        told = told.replace(name, new)
-    return "call", json.loads(told)
-
-
-def text(number: int) -> Text:
-    place = (number * 7) % CONVERSATIONS
-    return Text(
-        number=number,
-        text=f"The crack number {number} is by the window, the other one by the stairs",
-        media=[f"https://media.example.com/bench/{number:x}/{one}.jpg" for one in range(3)],
-        sender=customer(place),
-        conversation=f"CNbench{place}",
-        sent_at=BEGAN + timedelta(seconds=number),
-    )
-
-
-def prepare(app: Flask, events: int) -> None:
-    """The tables, the readers and the backlog."""
-    with app.app_context():
-        flask_migrate.upgrade()
-        for number in range(READERS):
-            db.session.add(
-                User(email=f"reader{number}@bench.example", created_at=BEGAN - timedelta(days=1))
-            )
-        for number in range(events):
-            kind, told = payload(number)
-            event = WebhookEvent(
-                delivery_id=f"bench-{number}", scheme="standard", body=json.dumps(told).encode(),
-                received_at=BEGAN + timedelta(seconds=number), kind=kind,
-            )  # fmt: skip
-            db.session.add(event)
-        db.session.commit()
-        db.engine.dispose()
-
-
-def backlog() -> list[tuple[uuid.UUID, str]]:
-    found = db.session.execute(
-        sa.select(WebhookEvent.id, WebhookEvent.kind).order_by(WebhookEvent.received_at)
-    ).all()
-    db.session.rollback()
-    return [(row.id, row.kind or "") for row in found]
-
-
 def work(settings: dict[str, Any], share: int, workers: int, barrier: Any, results: Any) -> None:
     """Read every event whose turn is ours, in a warm process."""
     logging.disable(logging.WARNING)
@@ -126,8 +55,8 @@ def work(settings: dict[str, Any], share: int, workers: int, barrier: Any, resul
         sa.event.listen(
             db.engine, "before_cursor_execute", lambda *_: counted.__setitem__(0, counted[0] + 1)
         )
-        ours = backlog()[share::workers]
-        for event_id, _ in ours[:20]:  # warm: caches of compiled statements, of the database
+        ours = backlog.waiting()[share::workers]
+        for event_id, _ in ours[:WARM_UP]:
             ingest.ingest(event_id)
             db.session.commit()
             db.session.remove()
@@ -135,7 +64,7 @@ def work(settings: dict[str, Any], share: int, workers: int, barrier: Any, resul
             recorder.holds.clear()
         barrier.wait()
         began, cpu = time.perf_counter(), time.process_time()
-        for event_id, kind in ours[20:]:
+        for event_id, kind in ours[WARM_UP:]:
             before = counted[0]
             ingest.ingest(event_id)
             db.session.commit()
@@ -203,9 +132,11 @@ def bare_copy(settings: dict[str, Any]) -> Run:
     return run
 
 
+Settings = Callable[[], dict[str, Any]]  # makes those of a fresh database
+
+
 @contextlib.contextmanager
-def databases(only: str | None) -> Iterator[list[tuple[str, Any]]]:
-    """For each database, a function that makes the settings of a fresh one."""
+def databases() -> Iterator[dict[str, Settings]]:
     folder = Path(tempfile.mkdtemp(prefix="ingest"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
@@ -217,79 +148,78 @@ def databases(only: str | None) -> Iterator[list[tuple[str, Any]]]:
             place = room()
             return {"DATA_DIR": place, "DATABASE_URL": f"sqlite:///{place}/viewer.db"}
 
-        found: list[tuple[str, Any]] = []
-        if only in (None, "sqlite"):
-            found.append(("SQLite", on_sqlite))
-        if only in (None, "postgresql"):
-            server = stack.enter_context(servers.running_postgres())
-            found.append(
-                ("PostgreSQL",
-                 lambda: {"DATA_DIR": room(), "DATABASE_URL": server.url(server.create())})
-            )  # fmt: skip
-        yield found
+        server = stack.enter_context(servers.running_postgres())
+
+        def on_postgres() -> dict[str, Any]:
+            return {"DATA_DIR": room(), "DATABASE_URL": server.url(server.create())}
+
+        yield {"SQLite": on_sqlite, "PostgreSQL": on_postgres}
 
 
-def measure(name: str, make: Any, events: int, rounds: int) -> None:
+def compare(report: figures.Report, name: str, make: Settings, events: int, rounds: int) -> None:
+    """One process, two at once, and the bare copy, in turns."""
     one: list[Run] = []
     two: list[list[Run]] = []
     for number in range(rounds * 2):
         workers = number % 2 + 1
         settings = make() | {"QUO_NUMBERS": "+16175550100", "LOG_LEVEL": "ERROR"}
-        prepare(create_app(settings), events)
+        backlog.prepare(create_app(settings), events)
         runs = at_once(settings, workers)
         if workers == 1:
             one += runs
         else:
             two.append(runs)
-        if number == rounds * 2 - 1:
-            bare = bare_copy(settings)
+    bare = bare_copy(settings)
     rate_1 = statistics.mean(run.events / run.wall for run in one)
     rate_2 = statistics.mean(
         sum(run.events for run in runs) / max(run.wall for run in runs) for runs in two
     )
     mine = statistics.mean(run.cpu / run.events for run in one)
-    print(f"{name}, {events:,} events, warm processes")
-    print(f"  one process: {rate_1:.0f} events/s, {mine * 1000:.1f} ms CPU each")
-    both = [run.cpu / run.events for runs in two for run in runs]
-    print(
-        f"  two at once: {rate_2:.0f} events/s, {statistics.mean(both) * 1000:.1f} ms CPU each: "
+    copied = bare.cpu / bare.events
+    both = statistics.mean(run.cpu / run.events for runs in two for run in runs)
+    report.say(f"{name}, {events:,} events, warm processes")
+    report.say(f"  one process: {rate_1:.0f} events/s, {mine * 1000:.1f} ms CPU each")
+    report.say(
+        f"  two at once: {rate_2:.0f} events/s, {both * 1000:.1f} ms CPU each: "
         f"{rate_2 / rate_1:.2f} times one"
     )
-    print(f"  bare copy of the same rows: {bare.events / bare.wall:.0f} messages/s, "
-          f"{bare.cpu / bare.events * 1000:.1f} ms CPU each")  # fmt: skip
-    for kind in KINDS:
+    report.say(
+        f"  bare copy of the same rows: {bare.events / bare.wall:.0f} messages/s, "
+        f"{copied * 1000:.1f} ms CPU each"
+    )
+    for kind in backlog.KINDS:
         counts = [count for run in one for count in run.statements[kind]]
-        print(f"  SQL statements, {kind}: median {statistics.median(counts):.0f}, "
-              f"most {max(counts)}")  # fmt: skip
+        report.say(
+            f"  SQL statements, {kind}: median {statistics.median(counts):.0f}, most {max(counts)}"
+        )
+    if name == "PostgreSQL":
+        report.add(
+            "ingest.workers", rate_2 / rate_1, detail=f"{rate_2:.0f} of {rate_1:.0f} events/s"
+        )
+        return
+    report.add("ingest.cpu", mine / copied, detail=f"{mine * 1000:.1f} of {copied * 1000:.1f} ms")
     pairs = [run for pair in two for run in pair]
     for who, runs in (("one process", one), ("two at once", pairs), ("bare copy", [bare])):
-        holds = [hold for run in runs for hold in run.holds]
-        if holds:
-            print(
-                f"  write lock held, {who}: {spread([time for time, _ in holds])}; "
-                f"CPU {spread([cpu for _, cpu in holds])}"
-            )
+        times, cpus = zip(*(hold for run in runs for hold in run.holds), strict=True)
+        report.say(f"  write lock held, {who}: {spread(times)}; CPU {spread(cpus)}")
+        if who == "one process":
+            for key, share in (("ingest.lock.median", 0.5), ("ingest.lock.p99", 0.99)):
+                cpu = figures.quantile(list(cpus), share) * 1000
+                held = figures.quantile(list(times), share) * 1000
+                report.add(key, held, "ms", f"{cpu:.1f} ms CPU")
 
 
-def spread(seconds: list[float]) -> str:
-    told = sorted(one * 1000 for one in seconds)
-    return (
-        f"median {statistics.median(told):.1f} ms, p99 {told[int(len(told) * 0.99)]:.1f} ms, "
-        f"worst {told[-1]:.1f} ms"
-    )
+def spread(seconds: Sequence[float]) -> str:
+    middle, most = (figures.quantile(list(seconds), share) * 1000 for share in (0.5, 0.99))
+    return f"median {middle:.1f} ms, p99 {most:.1f} ms, worst {max(seconds) * 1000:.1f} ms"
 
 
-def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--events", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--only", choices=["sqlite", "postgresql"])
-    asked = parser.parse_args(words)
+def measure(report: figures.Report, asked: argparse.Namespace) -> None:
     logging.disable(logging.WARNING)
-    with databases(asked.only) as found:
-        for name, make in found:
-            measure(name, make, asked.events, asked.rounds)
+    with databases() as found:
+        for name, make in found.items():
+            compare(report, name, make, asked.events, asked.rounds)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    figures.run(__doc__, measure, events=(1_000, 60), rounds=(2, 1))

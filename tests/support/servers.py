@@ -141,14 +141,14 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def running_postgres() -> Iterator[Postgres]:
+def running_postgres(*, is_durable: bool = False) -> Iterator[Postgres]:
     # Under a folder that `nobody` may enter, unlike pytest's own.
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     folder.chmod(0o755)
     if os.getuid() == 0:
         nobody = pwd.getpwnam("nobody")
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    server = Postgres(folder, is_durable=False)
+    server = Postgres(folder, is_durable=is_durable)
     try:
         server.start()
         yield server
