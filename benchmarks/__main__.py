@@ -1,48 +1,112 @@
-"""Run benchmarks and write what they printed into docs/performance.md, each into its own block.
+"""Measure everything in the table of docs/performance.md in one run, and write that page.
 
-python -m benchmarks [journey] [size] [first_import] [verify] [stores] [backup] [restore] [copies]
-    [ingest] [burst] [door] [pages] [files] [idle]
+    python -m benchmarks                what `make bench` does: at most 15 minutes on 2 idle cores
+    python -m benchmarks --quick        tiny numbers, to see that each works; writes nothing
+    python -m benchmarks --draw         the table and the plots again, from the last run's figures
+    python -m benchmarks verify …       one of those that stand apart, into its block of the page
 
-    [--OPTION …]
-
-Without a name: journey and size. What follows `--` is passed on, such as `--before REVISION`.
+Each benchmark also runs alone: python -m benchmarks.door. What follows `--` is passed on to one
+that stands apart.
 """
 
 import itertools
+import json
 import platform
-import re
 import subprocess
 import sys
+import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+from benchmarks import page, plots
+from benchmarks.figures import Report
+from benchmarks.page import Measured
+
+BEFORE = "2703d1f"  # the last commit before the issue “Measured speed”
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE, KEPT, PLOTS = DOCS / "performance.md", DOCS / "performance.json", DOCS / "performance"
+LIMIT = 900  # seconds, of one run on 2 idle cores
+# In one run, with the share of each in seconds. Those that write little come first.
+SHARES = {
+    "idle": 60,
+    "door": 180,
+    "burst": 125,
+    "ingest": 85,
+    "catch_up": 35,
+    "files": 60,
+    "zips": 20,
+    "journey": 50,
+    "copies": 65,
+    "pages": 20,
+    "growth": 190,
+}
+WITH_BEFORE = ("idle", "door", "burst", "files")
+# They take long, or need what is not installed everywhere.
+APART = ("size", "first_import", "verify", "stores", "backup", "restore")
 
 
 def main(words: list[str]) -> int:
     options = list(itertools.dropwhile(lambda word: not word.startswith("--"), words))
     names = words[: len(words) - len(options)]
-    for name in names or ["journey", "size"]:
-        done = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{name}", *options],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        print(done.stdout)
-        if done.returncode:
-            return done.returncode
-        PAGE.write_text(with_block(PAGE.read_text(), name, done.stdout))
+    if names:
+        return _run_apart(names, options)
+    if options == ["--draw"]:
+        _write(page.read(KEPT))
+        return 0
+    is_quick = options == ["--quick"]
+    if options and not is_quick:
+        print(__doc__, file=sys.stderr)
+        return 2
+    begun = time.monotonic()
+    reports = {name: _run(name, is_quick) for name in SHARES}
+    measured = Measured.now(reports, BEFORE, time.monotonic() - begun)
+    print(page.table_of(measured))
+    print(f"{measured.seconds:.0f} s in all")
+    if not is_quick:
+        KEPT.write_text(json.dumps(measured.to_json(), indent=1) + "\n")
+        _write(measured)
     return 0
 
 
-def with_block(page: str, name: str, printed: str) -> str:
-    """The page with what this benchmark printed in its block. Raises ValueError without one."""
-    day = f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}"
-    block = f"<!-- {name} -->\n\nOn {day}:\n\n```text\n{printed.strip()}\n```\n\n<!-- /{name} -->"
-    marked = re.compile(rf"<!-- {name} -->.*<!-- /{name} -->", re.DOTALL)
-    if not marked.search(page):
-        raise ValueError(f"docs/performance.md has no block for {name}")
-    return marked.sub(lambda _: block, page)
+def _run(name: str, is_quick: bool) -> Report:
+    """In a process of its own. Raises CalledProcessError if it fails."""
+    options = ["--quick"] if is_quick else []
+    if name in WITH_BEFORE and not is_quick:
+        options += ["--before", BEFORE]
+    begun = time.monotonic()
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        command = [sys.executable, "-m", f"benchmarks.{name}", *options, "--json", file.name]
+        subprocess.run(command, check=True)
+        report = Report.from_json(json.load(file))
+    report.seconds = time.monotonic() - begun
+    print(f"# {name}: {report.seconds:.0f} s, of {SHARES[name]} s\n", file=sys.stderr, flush=True)
+    return report
+
+
+def _write(measured: Measured) -> None:
+    """The table into the page, and the plots beside it."""
+    PAGE.write_text(page.with_block(PAGE.read_text(), "bench", page.render(measured)))
+    PLOTS.mkdir(exist_ok=True)
+    plots.draw(measured, PLOTS)
+
+
+def _run_apart(names: list[str], options: list[str]) -> int:
+    if unknown := set(names) - set(APART):
+        print(f"No block of the page for {', '.join(unknown)}: say {APART}", file=sys.stderr)
+        return 2
+    for name in names:
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}", *options],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        print(done.stdout)
+        if done.returncode:
+            return done.returncode
+        day = f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}"
+        printed = f"On {day}:\n\n```text\n{done.stdout.strip()}\n```"
+        PAGE.write_text(page.with_block(PAGE.read_text(), name, printed))
+    return 0
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ one by one.
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -149,7 +150,7 @@ def _speed(files: int, folder: Path) -> None:
         root: Path = app.config["SETTINGS"].media_root
         columns = verify.columns()
         _add(range(files), root, columns)
-        peers = [_Ours(folder), _Restic(folder), _Rsync(folder)]
+        peers: list[_Ours | _Restic | _Rsync] = [_Ours(folder), _Restic(folder), _Rsync(folder)]
         print(f"{files:,} originals of {SIZE / 1000:.0f} kB, beside a writer of webhooks:")
         _compare(peers, root, folder, "first backup")
         _add(range(files, files + NEW), root, columns)
@@ -163,7 +164,7 @@ def _compare(peers: list[_Ours | _Restic | _Rsync], root: Path, folder: Path, wh
         os.sync()
         before = _bytes_below(peer.place)
         with _writing(folder) as latencies:
-            taken[peer.name], _ = verify.timed(lambda peer=peer: peer.back_up(root))
+            taken[peer.name], _ = verify.timed(functools.partial(peer.back_up, root))
             ended = time.monotonic()
         size = _bytes_below(peer.place) - before
         words = f"{taken[peer.name]:.1f} s, {size / 1e6:,.1f} MB more in the target"

@@ -1,24 +1,36 @@
-"""How quickly a webhook is answered, and a photo seen: the README's figures come from here.
+"""How quickly a webhook is answered, and a photo seen, while others write, too.
 
-Starts `viewer up` as a newcomer would, on a folder of its own, with the stand-in provider on
-loopback, and measures through HTTP. Run it with `make bench`.
+First one worker and nothing else to do: from the answer to the thumbnail on the page. Then what
+contends for the database's write lock, all at once: 200 deliveries with a photo of 2 MB each; two
+workers, which ingest a backlog of events, store downloads and note copies; the scheduler; and a
+person, who opens conversations (each view notes what was seen), links their photos to a quote, and
+takes them off again. Each is a `viewer up` of its own, with the stand-in provider on loopback.
+
+    python -m benchmarks.journey [--deliveries 200] [--backlog 1000] [--photos 8]
 """
 
-import functools
+import argparse
 import io
 import multiprocessing
 import random
 import re
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 import requests
 from PIL import Image
 
-from benchmarks import hosts
+from benchmarks import figures, hosts
 from tests.payloads import Message
 from tests.support import staff
 from viewer.demo.provider import Provider
+
+GIVE_UP = 60.0  # seconds more, until a photo is there to be linked
+CONVERSATION = re.compile(r"/conversations/[0-9a-f-]{36}")
+THUMBNAIL = re.compile(r"/media/([0-9a-f-]{36})/thumbnail")
 
 
 def photo(megabytes: float, seed: int = 1) -> bytes:
@@ -36,33 +48,111 @@ def photo(megabytes: float, seed: int = 1) -> bytes:
         side = int(side * 1.2)
 
 
-def answers_under_load(base: str, provider: Provider) -> None:
-    """Each of 200 deliveries brings a 2 MB photo, so that the workers download all the while."""
-    big = photo(2)
-    asked: dict[int, float] = {}
+@dataclass
+class Person:
+    """What a person at a desk waits for, in milliseconds."""
+
+    views: list[float] = field(default_factory=list)
+    links: list[float] = field(default_factory=list)
+
+    def work(self, base: str, seconds: float) -> "Person":
+        """Open conversations, and link their photos to a quote and take them off again."""
+        browser = staff.enter(base)
+        end, latest = (time.monotonic() + more for more in (seconds, seconds + GIVE_UP))
+        record = ""
+        while time.monotonic() < (end if self.links else latest):
+            inbox = self._timed(self.views, browser.get, base)
+            for address in dict.fromkeys(CONVERSATION.findall(inbox.text)):
+                page = self._timed(self.views, browser.get, base + address)
+                if media := THUMBNAIL.search(page.text):
+                    record = self._link(browser, base, page.text, media[1], record)
+                if self.links and time.monotonic() > end:
+                    break
+        return self
+
+    def _link(
+        self, browser: requests.Session, base: str, page: str, media: str, record: str
+    ) -> str:
+        """The quote that this photo was linked to, and is linked to no more."""
+        form = {"csrf_token": token_of(page), "media": media}
+        if not record:
+            answer = browser.post(f"{base}/work/link/quote", data=form, timeout=30)
+            found = re.search(r"/work/([0-9a-f-]{36})", answer.url + answer.text)
+            assert found, answer.text[:300]
+            return found[1]
+        form["record"] = record
+        for address in ("/work/link", "/work/unlink"):
+            ask = partial(browser.post, data=form, allow_redirects=False)
+            self._timed(self.links, ask, base + address)
+        return record
+
+    @staticmethod
+    def _timed(
+        times: list[float], ask: Callable[..., requests.Response], address: str
+    ) -> requests.Response:
+        begun = time.perf_counter()
+        answer = ask(address, timeout=30)
+        times.append((time.perf_counter() - begun) * 1000)
+        assert answer.status_code < 400, (answer.url, answer.status_code, answer.text[:300])
+        return answer
+
+
+def token_of(page: str) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert found, page[:300]
+    return found[1]
+
+
+def answers_under_load(
+    report: figures.Report, host: hosts.Host, provider: Provider, asked: argparse.Namespace
+) -> None:
+    big = photo(asked.megabytes)
+    first_asked: dict[int, float] = {}
 
     def served(number: int) -> bytes:
-        asked.setdefault(number, time.time())
+        first_asked.setdefault(number, time.time())
         return big
 
     messages = [
         Message(
             number=number,
-            media=[provider.serve(functools.partial(served, number), content_type="image/jpeg")],
+            media=[provider.serve(partial(served, number), content_type="image/jpeg")],
+            sender=f"+1617555{100 + number % 50:04d}", conversation=f"CNbench{number % 50}",
         )
-        for number in range(200)
-    ]
-    # From a process of its own: this one is busy serving the photos.
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        answers = pool.apply(deliver_all, (base, messages))
-    times = sorted(took for took, _ in answers)
+        for number in range(asked.deliveries)
+    ]  # fmt: skip
+    backlog = [
+        Message(number=100_000 + number, sender=f"+1617555{100 + number % 50:04d}",
+                conversation=f"CNbench{number % 50}")
+        for number in range(asked.backlog)
+    ]  # fmt: skip
+    # From processes of their own: this one is busy serving the photos.
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.apply(hosts.deliver, (host.base, backlog))
+        person = pool.apply_async(Person().work, (host.base, asked.deliveries * 0.03))
+        answers = pool.apply(deliver_all, (host.base, messages))
+        waited = person.get()
+    times = [took for took, _ in answers]
     early = sum(
-        asked.get(number, float("inf")) > answered for number, (_, answered) in enumerate(answers)
+        first_asked.get(number, float("inf")) > answered
+        for number, (_, answered) in enumerate(answers)
     )
-    print(
-        f"webhook answered, workers downloading: median {statistics.median(times):.1f} ms, "
-        f"p95 {times[int(len(times) * 0.95)]:.1f} ms, worst {times[-1]:.1f} ms; "
+    middle, page = statistics.median(times), statistics.median(waited.views)
+    p95 = figures.quantile(times, 0.95)
+    report.add("journey.webhook", middle, "ms", f"p95 {p95:.0f} ms, worst {max(times):.0f} ms")
+    report.add("journey.page", page, "ms", f"worst {max(waited.views):.0f} ms")
+    report.say(
+        f"webhook answered, workers and a person writing: {spread(times)}; "
         f"{early} of {len(times)} before the media host was asked"
+    )
+    report.say(f"meanwhile, {len(waited.views)} pages of a person: {spread(waited.views)}")
+    report.say(f"{len(waited.links)} links and unlinks: {spread(waited.links)}")
+
+
+def spread(times: list[float]) -> str:
+    return (
+        f"median {statistics.median(times):.1f} ms, p95 {figures.quantile(times, 0.95):.1f} ms, "
+        f"worst {max(times):.1f} ms"
     )
 
 
@@ -76,12 +166,14 @@ def deliver_all(base: str, messages: list[Message]) -> list[tuple[float, float]]
     return answers
 
 
-def until_seen(base: str, provider: Provider) -> None:
+def until_seen(
+    report: figures.Report, base: str, provider: Provider, asked: argparse.Namespace
+) -> None:
     """From the answer to the thumbnail on the page, one worker, nothing else to do."""
     took = []
     session = staff.enter(base)
-    for number in range(1000, 1012):
-        url = provider.serve(photo(2, seed=number), content_type="image/jpeg")
+    for number in range(1000, 1000 + asked.photos):
+        url = provider.serve(photo(asked.megabytes, seed=number), content_type="image/jpeg")
         text = f"bench {number}"
         sender = f"+1617555{number % 100:04d}"
         message = Message(
@@ -89,33 +181,40 @@ def until_seen(base: str, provider: Provider) -> None:
         )
         hosts.deliver(base, [message], clients=1)
         answered = time.monotonic()
-        hosts.wait(functools.partial(thumbnail_of, base, session, text), 30, every=0.02)
+        hosts.wait(partial(thumbnail_of, base, session, text), 30, every=0.02)
         took.append(time.monotonic() - answered)
-    print(
-        f"from the answer to the thumbnail of a 2 MB photo, one worker: median "
-        f"{statistics.median(took):.2f} s, worst {max(took):.2f} s"
+    middle = statistics.median(took)
+    report.add("journey.seen", middle, "s", f"worst {max(took):.2f} s")
+    report.say(
+        f"from the answer to the thumbnail of a 2 MB photo, one worker: median {middle:.2f} s, "
+        f"worst {max(took):.2f} s"
     )
 
 
 def thumbnail_of(base: str, session: requests.Session, text: str) -> bool:
     inbox = session.get(base, timeout=10).text
     before = inbox.split(text)[0] if text in inbox else ""
-    links = re.findall(r"/conversations/[0-9a-f-]{36}", before)
+    links = CONVERSATION.findall(before)
     if not links:
         return False
     page = session.get(base + links[-1], timeout=10).text
-    thumbnail = re.search(r"/media/[0-9a-f-]{36}/thumbnail", page)
-    return bool(thumbnail) and session.get(base + thumbnail[0], timeout=10).status_code == 200
+    if not (thumbnail := THUMBNAIL.search(page)):
+        return False
+    return session.get(base + thumbnail[0], timeout=10).status_code == 200
 
 
-def main() -> None:
+def measure(report: figures.Report, asked: argparse.Namespace) -> None:
     with Provider() as provider:
         with hosts.running(workers=1) as host:
             staff.hire(host.environment)
-            until_seen(host.base, provider)
+            until_seen(report, host.base, provider, asked)
         with hosts.running(workers=2) as host:
-            answers_under_load(host.base, provider)
+            staff.hire(host.environment)
+            answers_under_load(report, host, provider, asked)
 
 
 if __name__ == "__main__":
-    main()
+    figures.run(
+        __doc__, measure,
+        deliveries=(200, 20), backlog=(1_000, 40), photos=(8, 1), megabytes=(2.0, 0.2),
+    )  # fmt: skip
