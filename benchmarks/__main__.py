@@ -64,7 +64,7 @@ def main(words: list[str]) -> int:
     print(page.table_of(measured))
     print(f"{measured.seconds:.0f} s in all")
     if not is_quick:
-        KEPT.write_text(json.dumps(measured.to_json(), indent=1) + "\n")
+        measured.write(KEPT)
         _write(measured)
     return 0
 

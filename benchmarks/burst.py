@@ -104,7 +104,7 @@ def by_curl(url: str, photos: int) -> tuple[float, figures.Curve]:
             while process.poll() is None:
                 time.sleep(EVERY)
                 done = sum(1 for _ in Path(folder).iterdir()) - 1
-                progress.append((time.monotonic() - begun, float(done)))
+                progress.append((round(time.monotonic() - begun, 2), float(done)))
         assert process.returncode == 0
         subprocess.run(["sync", *(f"{folder}/{n}.jpg" for n in range(photos))], check=True)
         took = time.monotonic() - begun
@@ -138,7 +138,7 @@ def by_viewer(checkout: Path, url: str, photos: int) -> Burst:
             ):
                 if curve[-1][1] < photos:
                     count = host.count("media_attachments", condition)
-                    curve.append((time.monotonic() - begun, float(count)))
+                    curve.append((round(time.monotonic() - begun, 2), float(count)))
             if time.monotonic() - begun > GIVE_UP:
                 raise TimeoutError(f"{seeing[-1][1]:.0f} of {photos} photos were seen")
             time.sleep(EVERY)

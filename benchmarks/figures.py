@@ -91,7 +91,7 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def quantiles(values: list[float], points: int = 200) -> Curve:
+def quantiles(values: list[float], points: int = 100) -> Curve:
     """The distribution of these values: (value, share of all that are at most this)."""
     ranked = sorted(values)
     last = len(ranked) - 1

@@ -16,6 +16,12 @@ from tests.support import servers
 from viewer.extensions import sqlite_driver
 
 
+def revision() -> str:
+    """Of this checkout, with a “+” if files were changed."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def describe() -> dict[str, str]:
     release = platform.freedesktop_os_release()
     return {

@@ -5,7 +5,7 @@ import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from benchmarks import machine, table
 from benchmarks.figures import Report
@@ -21,6 +21,7 @@ PLOTS = {
 class Measured:
     at: str
     seconds: float
+    revision: str
     before: str  # the revision that was measured beside this one
     machine: dict[str, str]
     versions: dict[str, str]
@@ -29,10 +30,19 @@ class Measured:
     @classmethod
     def now(cls, reports: dict[str, Report], before: str, seconds: float) -> Self:
         at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        return cls(at, seconds, before, machine.describe(), machine.versions(), reports)
+        return cls(
+            at, seconds, machine.revision(), before, machine.describe(), machine.versions(), reports
+        )
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def write(self, file: Path) -> None:
+        """Each benchmark on a line of its own."""
+        kept = asdict(self)
+        reports = [
+            f"  {json.dumps(name)}: {json.dumps(one, ensure_ascii=False)}"
+            for name, one in kept.pop("reports").items()
+        ]
+        head = json.dumps(kept, indent=1, ensure_ascii=False).removesuffix("\n}")
+        file.write_text(head + ',\n "reports": {\n' + ",\n".join(reports) + "\n }\n}\n")
 
 
 def read(file: Path) -> Measured:
@@ -58,8 +68,8 @@ def render(measured: Measured) -> str:
         for name, report in measured.reports.items()
     ]
     parts = [
-        f"Measured on {measured.at} in one run of {measured.seconds / 60:.1f} minutes; “before” is"
-        f" {measured.before}, in the same run.",
+        f"Measured on {measured.at} at {measured.revision}, in one run of"
+        f" {measured.seconds / 60:.1f} minutes; “before” is {measured.before}.",
         table_of(measured),
         "; ".join(f"{name}: {value}" for name, value in facts.items()) + ".",
         *plots,

@@ -32,12 +32,49 @@ STYLE: Any = {
     "legend.frameon": False,
 }
 
+LABELS = {
+    "door.sqlite.rate": "webhook alone, SQLite: rate",
+    "door.sqlite.cpu": "webhook alone, SQLite: CPU",
+    "door.postgresql.rate": "webhook alone, PostgreSQL: rate",
+    "door.postgresql.cpu": "webhook alone, PostgreSQL: CPU",
+    "door.backlog.p99": "webhook beside a backlog: p99",
+    "door.backlog.rate": "webhook beside a backlog: rate",
+    "door.plain.rate": "against the plain design: rate",
+    "door.plain.p99": "against the plain design: p99",
+    "burst.stored": "burst: stored",
+    "burst.thumbnails": "burst: thumbnails",
+    "copies.jpeg": "copies: 12 MP JPEG",
+    "copies.heic": "copies: 12 MP HEIC",
+    "copies.mms": "copies: MMS",
+    "copies.png": "copies: PNG",
+    "ingest.workers": "ingest: two workers",
+    "ingest.lock.median": "write lock: median",
+    "ingest.lock.p99": "write lock: p99",
+    "catch_up.pace": "catch-up: pace",
+    "pages.conversation": "conversation: CPU",
+    "pages.inbox": "inbox: CPU",
+    "pages.gallery": "gallery: CPU",
+    "pages.search": "search: CPU",
+    "pages.statements": "pages: SQL",
+    "files.thumbnails.alone": "thumbnails, alone",
+    "files.thumbnails.nginx": "thumbnails, behind nginx",
+    "files.large.alone": "5 MB, alone",
+    "files.large.nginx": "5 MB, behind nginx",
+    "growth.healthz": "/healthz: CPU",
+    "growth.status": "/status: CPU",
+    "growth.slides": "slides: CPU",
+    "growth.sweep": "the sweep: CPU",
+    "growth.worst": "growth: the worst",
+    "idle.memory": "memory at rest",
+    "idle.start": "start",
+}
+
 
 def draw(measured: Measured, folder: Path) -> None:
     reports = measured.reports.values()
     curves = {name: curve for one in reports for name, curve in one.curves.items()}
     with mpl.rc_context(STYLE):
-        with _canvas(folder / "goals.svg", 8.2) as axes:
+        with _canvas(folder / "goals.svg", 7.4) as axes:
             _draw_goals(axes, measured)
         with _canvas(folder / "webhook.svg", 4.2) as axes:
             _draw_webhook(axes, curves)
@@ -71,7 +108,8 @@ def _draw_goals(axes: Axes, measured: Measured) -> None:
     axes.axvline(1, color=INK, linewidth=1)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} times")
-    axes.set_yticks(range(len(rows)), [row.key for row in rows], fontsize=9)
+    axes.set_yticks(range(len(rows)), [LABELS[row.key] for row in rows], fontsize=9)
+    axes.margins(y=0.015)
     axes.set_xlabel("of the goal (a goal “at most” is turned over); ◆ before")
 
 
@@ -98,7 +136,7 @@ def _draw_webhook(axes: Axes, curves: dict[str, Curve]) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
     axes.set_ylim(0, 100)
     axes.set_xlabel("until the answer, 8 clients")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
 
 def _draw_burst(axes: Axes, curves: dict[str, Curve]) -> None:
