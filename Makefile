@@ -43,7 +43,7 @@ soak: $(VENV)/.dev ## everything goes wrong for 10 minutes, on both databases (S
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600) --events $(or $(EVENTS),500)
 
 bench: $(VENV)/.dev ## measure for 15 minutes, and write docs/performance.md (QUICK=1: only see that it works)
-	PATH="$(BIN):$$PATH" $(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 screenshots: $(VENV)/.dev ## the pictures of every page in scripts.screenshots/
 	$(BIN)/python -m scripts.screenshots

@@ -140,7 +140,7 @@ def compare(report: figures.Report, key: str, original: Path, into: Path, rounds
     if key != "copies.p3":  # libvips leaves its colours as they are: not the same work
         cpus = f"{warm.mean_cpu:.0f} of {libvips.mean_cpu:.0f} ms"
         report.add(
-            key, warm.mean_cpu / libvips.mean_cpu, detail=f"{cpus}; Pillow {pillow.mean_cpu:.0f}"
+            key, warm.mean_cpu / libvips.mean_cpu, detail=f"{cpus}; Pillow {pillow.mean_cpu:.0f} ms"
         )
     report.say(
         f"{KINDS[key]}, {original.stat().st_size / 1e6:.1f} MB: warm {warm}; cold {cold}; "

@@ -107,4 +107,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--database", choices=("sqlite", "postgresql"))
     parser.add_argument("--only", default="", help="pages whose name contains this")
-    figures.run(__doc__, measure, parser=parser, rounds=(40, 2), messages=(1_000_000, 20_000))
+    figures.run(__doc__, measure, parser=parser, rounds=(40, 1), messages=(1_000_000, 5_000))
