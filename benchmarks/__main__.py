@@ -19,7 +19,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import page, plots
+from benchmarks import machine, page, plots
 from benchmarks.figures import Report
 from benchmarks.page import Measured
 
@@ -58,9 +58,9 @@ def main(words: list[str]) -> int:
     if options and not is_quick:
         print(__doc__, file=sys.stderr)
         return 2
-    begun = time.monotonic()
+    begun, facts = time.monotonic(), machine.describe()
     reports = {name: _run(name, is_quick) for name in SHARES}
-    measured = Measured.now(reports, BEFORE, time.monotonic() - begun)
+    measured = Measured.now(reports, facts, BEFORE, time.monotonic() - begun)
     print(page.table_of(measured))
     print(f"{measured.seconds:.0f} s in all")
     if not is_quick:

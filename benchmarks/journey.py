@@ -4,13 +4,14 @@ First one worker and nothing else to do: from the answer to the thumbnail on the
 contends for the database's write lock, all at once: 200 deliveries with a photo of 2 MB each; two
 workers, which ingest a backlog of events, store downloads and note copies; the scheduler; and a
 person, who opens conversations (each view notes what was seen), links their photos to a quote, and
-takes them off again. Each is a `viewer up` of its own, with the stand-in provider on loopback.
+takes them off again. Each part is a `viewer up` of its own, with the stand-in provider on loopback.
 
     python -m benchmarks.journey [--deliveries 200] [--backlog 1000] [--photos 8]
 """
 
 import argparse
 import io
+import itertools
 import multiprocessing
 import random
 import re
@@ -28,7 +29,8 @@ from tests.payloads import Message
 from tests.support import staff
 from viewer.demo.provider import Provider
 
-GIVE_UP = 60.0  # seconds more, until a photo is there to be linked
+LOOKS = 0.05  # seconds that a person looks at a page: a lively one
+THERE = 5  # photos from the start
 CONVERSATION = re.compile(r"/conversations/[0-9a-f-]{36}")
 THUMBNAIL = re.compile(r"/media/([0-9a-f-]{36})/thumbnail")
 
@@ -56,35 +58,26 @@ class Person:
     links: list[float] = field(default_factory=list)
 
     def work(self, base: str, seconds: float) -> "Person":
-        """Open conversations, and link their photos to a quote and take them off again."""
-        browser = staff.enter(base)
-        end, latest = (time.monotonic() + more for more in (seconds, seconds + GIVE_UP))
+        """Open conversations, link photos to a quote, and take them off again."""
+        browser, end = staff.enter(base), time.monotonic() + seconds
+        inbox = self._timed(self.views, browser.get, base)
+        talks = itertools.cycle(dict.fromkeys(CONVERSATION.findall(inbox.text)))
+        gallery = self._timed(self.views, browser.get, f"{base}/photos")
+        photos = itertools.cycle(dict.fromkeys(THUMBNAIL.findall(gallery.text)))
         record = ""
-        while time.monotonic() < (end if self.links else latest):
-            inbox = self._timed(self.views, browser.get, base)
-            for address in dict.fromkeys(CONVERSATION.findall(inbox.text)):
-                page = self._timed(self.views, browser.get, base + address)
-                if media := THUMBNAIL.search(page.text):
-                    record = self._link(browser, base, page.text, media[1], record)
-                if self.links and time.monotonic() > end:
-                    break
+        while time.monotonic() < end or not self.links:
+            page = self._timed(self.views, browser.get, base + next(talks))
+            form = {"csrf_token": token_of(page.text), "media": next(photos)}
+            if not record:
+                answer = browser.post(f"{base}/work/link/quote", data=form, timeout=30)
+                found = re.search(r"/work/([0-9a-f-]{36})", answer.url + answer.text)
+                assert found, answer.text[:300]
+                record = found[1]
+            for address in ("/work/link", "/work/unlink"):
+                ask = partial(browser.post, data=form | {"record": record}, allow_redirects=False)
+                self._timed(self.links, ask, base + address)
+                time.sleep(LOOKS)
         return self
-
-    def _link(
-        self, browser: requests.Session, base: str, page: str, media: str, record: str
-    ) -> str:
-        """The quote that this photo was linked to, and is linked to no more."""
-        form = {"csrf_token": token_of(page), "media": media}
-        if not record:
-            answer = browser.post(f"{base}/work/link/quote", data=form, timeout=30)
-            found = re.search(r"/work/([0-9a-f-]{36})", answer.url + answer.text)
-            assert found, answer.text[:300]
-            return found[1]
-        form["record"] = record
-        for address in ("/work/link", "/work/unlink"):
-            ask = partial(browser.post, data=form, allow_redirects=False)
-            self._timed(self.links, ask, base + address)
-        return record
 
     @staticmethod
     def _timed(
@@ -126,10 +119,11 @@ def answers_under_load(
                 conversation=f"CNbench{number % 50}")
         for number in range(asked.backlog)
     ]  # fmt: skip
+    collect_first(host, provider)
     # From processes of their own: this one is busy serving the photos.
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         pool.apply(hosts.deliver, (host.base, backlog))
-        person = pool.apply_async(Person().work, (host.base, asked.deliveries * 0.03))
+        person = pool.apply_async(Person().work, (host.base, asked.deliveries * 0.04))
         answers = pool.apply(deliver_all, (host.base, messages))
         waited = person.get()
     times = [took for took, _ in answers]
@@ -147,6 +141,18 @@ def answers_under_load(
     )
     report.say(f"meanwhile, {len(waited.views)} pages of a person: {spread(waited.views)}")
     report.say(f"{len(waited.links)} links and unlinks: {spread(waited.links)}")
+
+
+def collect_first(host: hosts.Host, provider: Provider) -> None:
+    """Let photos be there that a person can link."""
+    url = provider.serve(photo(0.2), content_type="image/jpeg")
+    messages = [
+        Message(number=200_000 + number, media=[url], sender=f"+1617555{100 + number:04d}",
+                conversation=f"CNbench{number}")
+        for number in range(THERE)
+    ]  # fmt: skip
+    hosts.deliver(host.base, messages)
+    host.wait_for("media_attachments", "copy_state = 'made'", THERE, 60)
 
 
 def spread(times: list[float]) -> str:

@@ -23,11 +23,13 @@ def revision() -> str:
 
 
 def describe() -> dict[str, str]:
+    """Call it before the run: its load would be the run's own."""
     release = platform.freedesktop_os_release()
     return {
         "CPU": f"{_model()}, {os.cpu_count()} cores",
         "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
         "disk": _disk(Path(tempfile.gettempdir())),
+        "load before": f"{os.getloadavg()[0]:.1f}",
         "system": f"{release.get('PRETTY_NAME', platform.system())}, Linux {platform.release()}",
     }
 

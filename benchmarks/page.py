@@ -28,11 +28,11 @@ class Measured:
     reports: dict[str, Report]
 
     @classmethod
-    def now(cls, reports: dict[str, Report], before: str, seconds: float) -> Self:
+    def now(
+        cls, reports: dict[str, Report], facts: dict[str, str], before: str, seconds: float
+    ) -> Self:
         at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        return cls(
-            at, seconds, machine.revision(), before, machine.describe(), machine.versions(), reports
-        )
+        return cls(at, seconds, machine.revision(), before, facts, machine.versions(), reports)
 
     def write(self, file: Path) -> None:
         """Each benchmark on a line of its own."""
