@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import os
 import signal
 import socket
@@ -160,6 +161,8 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         with opened_app(self.app) as app:
+            gc.collect()
+            gc.freeze()  # before the fork: a collection neither copies nor reads what is shared
             return app
 
 
