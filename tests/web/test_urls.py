@@ -15,6 +15,8 @@ ONE, TWO = uuid.uuid4(), uuid.uuid4()
     [
         ("conversations.inbox.show", {}),
         ("conversations.inbox.show", {"show": ["unread", "photos"], "line": None}),
+        ("conversations.inbox.show", {"show": ("unread", "photos"), "line": None}),
+        ("conversations.inbox.show", {"show": (), "line": "PN1"}),
         ("conversations.pages.show", {"conversation_id": ONE}),
         ("conversations.pages.show", {"conversation_id": ONE, "_anchor": "message-1"}),
         ("conversations.pages.show", {"conversation_id": ONE, "before": "1_2", "around": None}),

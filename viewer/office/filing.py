@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import joinedload, load_only
 
 from viewer.config import settings
 from viewer.extensions import db, now
-from viewer.models import MediaAttachment, MediaLink, Message, User, WorkRecord
+from viewer.models import Conversation, MediaAttachment, MediaLink, Message, User, WorkRecord
 from viewer.office import audit
 
 Kind, Status, State = WorkRecord.Kind, WorkRecord.Status, MediaAttachment.State
@@ -373,7 +373,10 @@ _VISITS = (
     )
     .order_by(WorkRecord.starts_at, WorkRecord.id)
     .limit(sa.bindparam("limit"))
-    .options(joinedload(WorkRecord.conversation))
+    .options(
+        load_only(WorkRecord.kind, WorkRecord.starts_at, WorkRecord.visit, raiseload=True),
+        joinedload(WorkRecord.conversation).load_only(Conversation.participants, raiseload=True),
+    )
 )
 
 

@@ -45,8 +45,13 @@ _CONTACTS = (
 
 
 def title_of(conversation: Conversation, names: dict[str, str]) -> str:
+    return title_of_numbers(conversation.numbers, names)
+
+
+def title_of_numbers(numbers: Iterable[str], names: dict[str, str]) -> str:
+    """Return the title of a conversation with these numbers."""
     return (
-        ", ".join(names.get(number) or quo.display(number) for number in conversation.numbers)
+        ", ".join(names.get(number) or quo.display(number) for number in numbers)
         or "Unknown caller"
     )
 

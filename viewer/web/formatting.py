@@ -62,14 +62,8 @@ def day(when: date) -> str:
 
 def short_time(moment: datetime) -> str:
     """Short enough for an inbox row: 2:05 PM, Mon, Sep 21, 9/21/25."""
-    today, then = local(now()).date(), local(moment).date()
-    if then == today:
-        return clock(moment)
-    if 0 < (today - then).days < 7:
-        return f"{then:%a}"
-    if then.year == today.year:
-        return f"{then:%b} {then.day}"
-    return f"{then.month}/{then.day}/{then:%y}"
+    zone = settings().zone
+    return _short_time(moment, zone, now().astimezone(zone).date())
 
 
 def age(moment: datetime) -> str:
@@ -115,6 +109,18 @@ def exact_time(moment: datetime) -> str:
 @functools.lru_cache(maxsize=4096)
 def _clock(moment: datetime, zone: ZoneInfo) -> str:
     return f"{moment.astimezone(zone):%I:%M %p}".lstrip("0")
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_time(moment: datetime, zone: ZoneInfo, today: date) -> str:
+    then = moment.astimezone(zone).date()
+    if then == today:
+        return _clock(moment, zone)
+    if 0 < (today - then).days < 7:
+        return f"{then:%a}"
+    if then.year == today.year:
+        return f"{then:%b} {then.day}"
+    return f"{then.month}/{then.day}/{then:%y}"
 
 
 @functools.lru_cache(maxsize=4096)

@@ -31,8 +31,8 @@ def url_for(endpoint: str, **values: Any) -> str:
         if kind is uuid.UUID and row_id is None:
             row_id = value
             key.append((name, _ANY_ID))
-        elif name[0] != "_" and (kind is str or kind is int or value is None):
-            key.append((name, value))
+        elif name[0] != "_" and (kind is str or kind is int or value is None or kind is tuple):
+            key.append((name, value))  # a tuple is several values of one name
         else:  # an anchor, an absolute URL, a list of values
             return flask.url_for(endpoint, **values)
     pattern_of = context.app.extensions[_CACHE]

@@ -48,7 +48,7 @@ class Receipt:
 
 
 def init_app(app: Flask) -> None:
-    for show in (what, kind, named, in_short, delivery, has_failed, call_title,
+    for show in (what, kind, named, delivery, has_failed, call_title,
                  plays, is_tile, columns, brings, fitted, used_in,
                  picture_to_open):  # fmt: skip
         app.add_template_filter(show, show.__name__)
@@ -129,7 +129,12 @@ def in_short(message: Message) -> str:
         or ", ".join(counted_by_kind(shown_files(message)))
         or "Empty message"
     )
-    return _cut(words if message.is_incoming else f"You: {words}")
+    return text_in_short(words, is_incoming=message.is_incoming)
+
+
+def text_in_short(words: str, *, is_incoming: bool) -> str:
+    """Summarize a text that says this, in one line for the inbox."""
+    return _cut(words if is_incoming else f"You: {words}")
 
 
 def brings(message: Message) -> str:

@@ -1,5 +1,6 @@
 """The inbox: conversations by latest message, with unread counts and filters."""
 
+import itertools
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -8,22 +9,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
-from sqlalchemy.orm import load_only
-from sqlalchemy.orm.attributes import set_committed_value
+from flask import Blueprint, abort, flash, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from viewer import quo
 from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, Message, PhoneLine, Unread
 from viewer.office import filing, reading
-from viewer.office.names import names_of, title_of, titles_of
+from viewer.office.names import names_of, title_of_numbers, titles_of
 from viewer.plurals import plural
 from viewer.web import layout
 from viewer.web.access import the_user
 from viewer.web.conversations.counts import counts_of
 from viewer.web.date_range import Span, read_span
+from viewer.web.formatting import exact_time, short_time
 from viewer.web.pagination import next_cursor, older
+from viewer.web.urls import url_for
+from viewer.web.wording import in_short, text_in_short
 
 bp = Blueprint("inbox", __name__)
 
@@ -71,15 +73,20 @@ class Choice:
 
     def toggled(self, word: str) -> str:
         """Return the URL with this filter toggled."""
-        shown = [one for one in FILTERS if (one in self.shown) != (one == word)]
+        shown = tuple(one for one in FILTERS if (one in self.shown) != (one == word))
         return self.url(show=shown)
 
 
 @dataclass(frozen=True, slots=True)
 class InboxLine:
-    conversation: Conversation
+    """A conversation of the inbox, in words."""
+
+    url: str
     title: str
-    last: Message | None
+    latest_at: str  # of its newest message: for machines, as a tooltip, and for the eye
+    exact_time: str
+    short_time: str
+    last: str  # the newest message in one line; empty if there is none
     speaker: str  # sender of the last message; only in a group
     unread: int | None  # messages; None: read; 0: marked as unread by the user
     attention: int
@@ -108,11 +115,13 @@ def read_inbox() -> dict[str, Any]:
     """Load the inbox page that the query asks for, as the context of _list.html."""
     chosen = _read_choice()
     cursor = request.args.get("before")
-    query = _narrow_query(chosen, cursor).limit(INBOX_PAGE + 1)
-    rows = db.session.execute(query, {"user_id": the_user().id}).all()
-    found = [row.Conversation for row in rows]
+    query = _narrow_query(chosen, cursor) if chosen or cursor else _EVERYTHING
+    rows = db.session.execute(query, {"user_id": the_user().id, "limit": INBOX_PAGE + 1})
+    # A conversation has a row for each file that describes its last message, and at least one.
+    by_conversation = [list(files) for _, files in itertools.groupby(rows, key=lambda row: row.id)]
+    found = [files[0] for files in by_conversation]
     return {
-        "lines": _inbox_lines(found[:INBOX_PAGE], [row.unread for row in rows[:INBOX_PAGE]]),
+        "lines": _inbox_lines(by_conversation[:INBOX_PAGE]),
         "filters": FILTERS,
         "chosen": chosen,
         "is_first": not cursor,
@@ -154,8 +163,8 @@ def _read_choice() -> Choice:
     )
 
 
-def _narrow_query(chosen: Choice, cursor: str | None) -> sa.Select[Conversation, int | None]:
-    """Select the conversations that match, newest first, from this cursor on; with new messages.
+def _narrow_query(chosen: Choice, cursor: str | None) -> sa.Select[Any]:
+    """Select the conversations that match, newest first, from this cursor on: rows of a page.
 
     A frequent filter is fast as EXISTS, checked along the index on `latest_at`. A rare one would
     scan the whole inbox that way: there we start with the few conversations that match it.
@@ -176,15 +185,51 @@ def _narrow_query(chosen: Choice, cursor: str | None) -> sa.Select[Conversation,
             own = those.selected_columns[0] == Conversation.id
             query = query.where(those.where(own).correlate(Conversation).exists())
     if not few:
-        return query.with_only_columns(Conversation, _UNREAD).order_by(
-            Conversation.latest_at.desc(), Conversation.id.desc()
-        )
+        return _read_page(query.order_by(Conversation.latest_at.desc(), Conversation.id.desc()))
     # The limit cuts nothing off: it is an optimization fence, so the few are found before sorting.
     found = query.limit(FEW).subquery()
-    return (
-        sa.select(Conversation, _UNREAD)
+    return _read_page(
+        sa.select(Conversation.id)
         .join(found, found.c.id == Conversation.id)
         .order_by(found.c.latest_at.desc(), found.c.id.desc())
+    )
+
+
+def _read_page(conversations: sa.Select[*tuple[Any, ...]]) -> sa.Select[Any]:
+    """Select the first `limit` of these conversations with all that their lines are made of.
+
+    One statement, of columns: loaded as conversations, messages and files by two statements, a
+    page took 2.3 ms instead of 0.6. The newest message is one index lookup per conversation,
+    whatever its length. Files come along where they describe it: a call, or a text without words.
+    """
+    page_query = conversations.with_only_columns(
+        _conversation.id, _conversation.participants, _conversation.latest_at, _UNREAD
+    )
+    page = page_query.limit(sa.bindparam("limit", type_=sa.Integer)).subquery("page")
+    newest = (
+        sa.select(_message.id)
+        .where(_message.conversation_id == page.c.id)
+        .order_by(_message.sent_at.desc(), _message.id.desc())
+        .limit(1)
+        .correlate(page)
+        .scalar_subquery()
+    )
+    described_by_files = (_message.kind == Message.Kind.CALL) | (
+        sa.func.ltrim(sa.func.coalesce(_message.body, ""), _SPACES) == ""
+    )
+    return (
+        sa.select(
+            *page.c,
+            *(getattr(_message, name) for name in _TOLD),
+            _media.role,
+            _media.media_type,
+            _media.state,
+        )
+        .outerjoin_from(page, Message.__table__, _message.id == newest)
+        .outerjoin(
+            MediaAttachment.__table__, (_media.message_id == _message.id) & described_by_files
+        )
+        .order_by(page.c.latest_at.desc(), page.c.id.desc(), _media.position)
     )
 
 
@@ -213,25 +258,26 @@ def _phone_lines() -> list[tuple[str, str]]:
     ]
 
 
-_UNREAD = reading.NEW_MESSAGES.label("unread")
-
-
-def _inbox_lines(page: Sequence[Conversation], unread: Sequence[int | None]) -> list[InboxLine]:
-    ids = [conversation.id for conversation in page]
-    last, counts = _last_messages(ids), counts_of(ids)
-    senders = (message.sender for message in last.values() if message.sender)
-    names = names_of({*(number for row in page for number in row.numbers), *senders})
+def _inbox_lines(page: Sequence[Sequence[sa.Row[Any]]]) -> list[InboxLine]:
+    found = [files[0] for files in page]
+    numbers_of = {row.id: row.participants.split(",") if row.participants else [] for row in found}
+    counts = counts_of(list(numbers_of))
+    senders = (row.sender for row in found if row.sender)
+    names = names_of(itertools.chain(senders, *numbers_of.values()))
     return [
         InboxLine(
-            conversation=conversation,
-            title=title_of(conversation, names),
-            last=(message := last.get(conversation.id)),
-            speaker=_speaker(conversation, message, names),
-            unread=new,
-            attention=counts[conversation.id]["attention"],
-            files=_describe_counts(counts[conversation.id]),
+            url=url_for("conversations.pages.show", conversation_id=row.id),
+            title=title_of_numbers(numbers := numbers_of[row.id], names),
+            latest_at=row.latest_at.isoformat(),
+            exact_time=exact_time(row.latest_at),
+            short_time=short_time(row.latest_at),
+            last=_last_words(files),
+            speaker=_speaker(row, numbers, names),
+            unread=row.unread,
+            attention=counts[row.id]["attention"],
+            files=_describe_counts(counts[row.id]),
         )
-        for conversation, new in zip(page, unread, strict=True)
+        for row, files in zip(found, page, strict=True)
     ]
 
 
@@ -249,62 +295,38 @@ def _describe_counts(counts: Counter[str]) -> list[str]:
     return words
 
 
-def _speaker(conversation: Conversation, message: Message | None, names: dict[str, str]) -> str:
-    if message is None or not message.is_incoming or len(conversation.numbers) < 2:
+def _speaker(row: sa.Row[Any], numbers: Sequence[str], names: dict[str, str]) -> str:
+    if row.direction is not Message.Direction.INCOMING or len(numbers) < 2:
         return ""
-    return names.get(message.sender or "") or quo.display(message.sender or "unknown")
+    return names.get(row.sender or "") or quo.display(row.sender or "unknown")
 
 
-def _last_messages(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Message]:
-    """Load the newest message of each: one index lookup per conversation, whatever its length."""
-    files: dict[uuid.UUID, list[MediaAttachment]] = {}
-    messages: dict[uuid.UUID, Message] = {}
-    for message, media in db.session.execute(_LAST, {"ids": ids}):
-        messages[message.conversation_id] = message
-        found = files.setdefault(message.id, [])
-        if media is not None:
-            found.append(media)
-    for message in messages.values():
-        set_committed_value(message, "media", files[message.id])
-    return messages
+def _last_words(files: Sequence[sa.Row[Any]]) -> str:
+    row = files[0]
+    if row.kind is None:
+        return ""
+    if row.kind is Message.Kind.TEXT and (words := (row.body or "").strip()):
+        return text_in_short(words, is_incoming=row.direction is Message.Direction.INCOMING)
+    message = Message(**{name: getattr(row, name) for name in _TOLD})  # in no session
+    message.media = [
+        MediaAttachment(role=one.role, media_type=one.media_type, state=one.state)
+        for one in files
+        if one.role is not None
+    ]
+    return in_short(message)
 
 
-_newest = (
-    sa.select(Message.id)
-    .where(Message.conversation_id == Conversation.id)
-    .order_by(Message.sent_at.desc(), Message.id.desc())
-    .limit(1)
-    .scalar_subquery()
-)
 _SPACES = "".join(filter(str.isspace, map(chr, range(1, 0x3001))))  # what str.strip() takes off
-# Built once, and without the large columns: half of the time. Files come along where the message
-# is told by them: a call, or a text without words.
-_is_told_by_files = (Message.kind == Message.Kind.CALL) | (
-    sa.func.ltrim(sa.func.coalesce(Message.body, ""), _SPACES) == ""
-)
-_LAST = (
-    sa.select(Message, MediaAttachment)
-    .outerjoin(MediaAttachment, (MediaAttachment.message_id == Message.id) & _is_told_by_files)
-    .where(
-        Message.id.in_(
-            sa.select(_newest).where(Conversation.id.in_(sa.bindparam("ids", expanding=True)))
-        )
-    )
-    .order_by(Message.id, MediaAttachment.position)
-    .options(
-        load_only(
-            Message.conversation_id, Message.kind, Message.direction, Message.sender,
-            Message.body, Message.answered_at, Message.completed_at, Message.duration_seconds,
-            Message.has_voicemail, Message.voicemail_transcript, Message.summary,
-            raiseload=True,
-        ),
-        load_only(
-            MediaAttachment.message_id, MediaAttachment.role, MediaAttachment.media_type,
-            MediaAttachment.state, raiseload=True,
-        ),
-    )
+# The columns of a message by which `in_short` describes it, and its sender.
+_TOLD = (
+    "kind", "direction", "sender", "body", "answered_at", "completed_at", "duration_seconds",
+    "has_voicemail", "voicemail_transcript", "summary",
 )  # fmt: skip
-_line = PhoneLine.__table__.c
+_UNREAD = reading.NEW_MESSAGES.label("unread")
+_conversation, _message = Conversation.__table__.c, Message.__table__.c
+_media, _line = MediaAttachment.__table__.c, PhoneLine.__table__.c
+# The inbox without a filter, built once.
+_EVERYTHING = _narrow_query(Choice((), None, read_span({})), None)
 _LINES = (
     sa.select(_line.provider_id, _line.number, _line.name)
     .where(_line.provider_id.is_not(None))
