@@ -40,13 +40,23 @@ class Suggestion:
 
 
 def name_of(record: WorkRecord) -> str:
+    return short_name(record.kind, record.number, record.title, record.starts_at, record.visit)
+
+
+def short_name(
+    kind: WorkRecord.Kind,
+    number: str | None,
+    title: str,
+    starts_at: datetime | None,
+    visit: str | None,
+) -> str:
     """Short name: Q-104, INV-2031, visit Mar 12; the title if there is no number."""
-    if record.kind is Kind.APPOINTMENT and record.starts_at is not None:
-        day = record.starts_at.astimezone(settings().zone)
+    if kind is Kind.APPOINTMENT and starts_at is not None:
+        day = starts_at.astimezone(settings().zone)
         today = now().astimezone(settings().zone)
         year = "" if day.year == today.year else f", {day.year}"
-        return f"{record.visit or 'visit'} {day:%b} {day.day}{year}"
-    return record.number or record.title or str(record.kind)
+        return f"{visit or 'visit'} {day:%b} {day.day}{year}"
+    return number or title or str(kind)
 
 
 # --- Links -----------------------------------------------------------------------------------

@@ -56,25 +56,39 @@ def init_app(app: Flask) -> None:
 
 
 def what(media: MediaAttachment) -> str:
+    return what_is(media.role, media.media_type)
+
+
+def what_is(role: MediaAttachment.Role, media_type: MediaAttachment.MediaType) -> str:
     """photo, video, voicemail, call recording, file"""
-    if media.role is Role.VOICEMAIL:
+    if role is Role.VOICEMAIL:
         return "voicemail"
-    if media.role is Role.RECORDING:
+    if role is Role.RECORDING:
         return "call recording"
-    return _ONE[media.media_type]
+    return _ONE[media_type]
 
 
 def kind(media: MediaAttachment) -> str:
+    return file_kind(media.role, media.media_type, media.mime_type)
+
+
+def file_kind(
+    role: MediaAttachment.Role, media_type: MediaAttachment.MediaType, mime_type: str | None
+) -> str:
     """PDF file, HEIC photo, AMR voicemail; "File" for an unknown type."""
-    extension = derive.KINDS[media.mime_type].extension if media.mime_type else ""
-    if media.media_type is MediaType.DOCUMENT:
+    extension = derive.KINDS[mime_type].extension if mime_type else ""
+    if media_type is MediaType.DOCUMENT:
         return _DOCUMENTS.get(extension, "File")
-    return f"{extension.upper()} {what(media)}".strip()
+    return f"{extension.upper()} {what_is(role, media_type)}".strip()
 
 
 def named(media: MediaAttachment) -> str | None:
+    return given_name(media.file_name)
+
+
+def given_name(file_name: str | None) -> str | None:
     """Return the file name given at the source; None if it is only a hash or a UUID."""
-    name = media.file_name or ""
+    name = file_name or ""
     return None if _NUMBER_OF_A_FILE.fullmatch(PurePosixPath(name).stem) else name or None
 
 
@@ -108,10 +122,14 @@ def fitted(media: MediaAttachment, across: int = 480, high: int = 384) -> tuple[
 
 
 def picture_to_open(media: MediaAttachment) -> str:
+    return picture_behind(media.state, media.preview_path)
+
+
+def picture_behind(state: MediaAttachment.State, preview_path: str | None) -> str:
     """Return the endpoint of the picture behind a thumbnail: never a damaged original."""
-    if media.preview_path:
+    if preview_path:
         return "media.files.preview"
-    return "media.files.thumbnail" if media.is_damaged else "media.files.original"
+    return "media.files.thumbnail" if state is State.DAMAGED else "media.files.original"
 
 
 def plays(media: MediaAttachment) -> bool:

@@ -2,9 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,20 +17,19 @@ from flask import (
     render_template,
     request,
 )
-from sqlalchemy.orm import contains_eager, joinedload, load_only
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import quo
 from viewer.extensions import db
-from viewer.models import Conversation, MediaAttachment, MediaLink, Message, User
+from viewer.models import Conversation, MediaAttachment, Message, User
 from viewer.models.media import MOST_FILES
-from viewer.office import audit, filing
+from viewer.office import audit
 from viewer.office.names import names_of, title_of
 from viewer.plurals import counted, plural
 from viewer.web import access
-from viewer.web.formatting import clock, local
-from viewer.web.media import slides, zips
+from viewer.web.formatting import local
+from viewer.web.media import slides, tiles, zips
 from viewer.web.media.gallery_filters import FILED, KINDS, STATES, US, Narrowing
 from viewer.web.pagination import Cursor, next_cursor
 from viewer.web.redirects import find_conversation
@@ -69,28 +66,6 @@ ACTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One tile of the gallery: a file and its texts."""
-
-    media: MediaAttachment
-    who: str  # sender or recipient; empty where the page has only one
-    when: str
-    words: str  # accessible name, for screen readers
-    uses: list[str]  # names of the work records it is linked to
-    message: str  # URL of its message in the conversation
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The files of one day or month."""
-
-    key: str
-    day: date
-    is_month: bool
-    tiles: list[Tile]
-
-
 @bp.get("/photos")
 def everything() -> str:
     """Show the files of all conversations, newest first."""
@@ -110,7 +85,7 @@ def ids() -> Response:
     At most `MOST_FILES`; `more` tells that there are others.
     """
     query = (
-        _newest_first(sa.select(MediaAttachment.id), _narrowing())
+        tiles.newest_first(sa.select(MediaAttachment.id), _narrowing().conditions())
         .where(MediaAttachment.state == State.STORED)
         .limit(MOST_FILES + 1)
     )
@@ -131,7 +106,7 @@ def download() -> BaseResponse:
     if not media:
         flash("Select at least one file first.", "error")
         return redirect(access.local_path(request.form.get("next") or url_for(".everything")), 303)
-    names = _names(media)
+    names = names_of(itertools.chain.from_iterable(one.conversation.numbers for one in media))
     titles = {one.conversation_id: title_of(one.conversation, names) for one in media}
     is_one = len(titles) == 1
     entries = [_entry(one, "" if is_one else titles[one.conversation_id]) for one in media]
@@ -160,29 +135,29 @@ def _narrowing() -> Narrowing:
 
 def _show(narrowing: Narrowing) -> str:
     conversation = narrowing.conversation
-    query = _newest_first(_TILES, narrowing)
-    if cursor := request.args.get("before"):
-        key = Cursor.decode(cursor, slides.ORDER).key
-        query = query.where(slides.beyond_slide(key, forward=False))
-    found = list(db.session.scalars(query.limit(PAGE + 1)))
-    _load_links(found)
+    cursor = request.args.get("before")
+    key = Cursor.decode(cursor, slides.ORDER).key if cursor else None
+    found, count = tiles.read_page(narrowing, key, size=PAGE + 1, most=COUNTED + 1)
     page, older = found[:PAGE], next_cursor(found, PAGE, *slides.ORDER)
-    names = _names(page, conversation)
-    by = request.args.get("by") or _fitting(page)
+    numbers = set(conversation.numbers if conversation else ())
+    for one in page:
+        numbers.update(one.numbers, filter(None, [one.sender]))
+    names = names_of(numbers)
+    by, groups = tiles.grouped(page, names, conversation, request.args.get("by"))
     endpoint = ".of_conversation" if conversation else ".everything"
     here: dict[str, Any] = {"conversation_id": conversation.id} if conversation else {}
     return render_template(
         "media/gallery.html",
         conversation=conversation,
         title=title_of(conversation, names) if conversation else "Photos",
-        groups=_groups(page, names, by, conversation),
+        groups=groups,
         narrowing=narrowing,
         chosen=narrowing.chosen(names),
         kinds={"": "All", **{word: words for word, (words, _) in KINDS.items()}},
         filed=FILED,
         states=STATES,
         senders=_senders(conversation, names),
-        count=_count(narrowing),
+        count=_count_words(count, narrowing.kind),
         link=lambda **changes: url_for(endpoint, **{**here, **narrowing.address(**changes)}),
         older={"before": older, "by": by} if older else None,
         is_newest="before" not in request.args,
@@ -193,77 +168,12 @@ def _show(narrowing: Narrowing) -> str:
     )  # fmt: skip
 
 
-# Only the columns that a tile shows, and options made once: half of the time.
-_TILES = (
-    sa.select(MediaAttachment)
-    .join(MediaAttachment.message)
-    .join(MediaAttachment.conversation)
-    .options(
-        load_only(
-            MediaAttachment.conversation_id, MediaAttachment.message_id, MediaAttachment.position,
-            MediaAttachment.role, MediaAttachment.state, MediaAttachment.media_type,
-            MediaAttachment.file_name, MediaAttachment.file_size, MediaAttachment.mime_type,
-            MediaAttachment.width, MediaAttachment.height, MediaAttachment.duration_seconds,
-            MediaAttachment.copy_state, MediaAttachment.thumbnail_path,
-            MediaAttachment.preview_path, MediaAttachment.placeholder, MediaAttachment.linked_at,
-            MediaAttachment.sent_at, raiseload=True,
-        ),
-        contains_eager(MediaAttachment.message).load_only(
-            Message.kind, Message.direction, Message.sender, raiseload=True
-        ),
-        contains_eager(MediaAttachment.conversation),
-    )
-    .execution_options(populate_existing=True)  # `linked_at` is set behind the session's back
-)  # fmt: skip
-_LINKS = (
-    sa.select(MediaLink)
-    .join(MediaLink.record)
-    .where(MediaLink.media_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(MediaLink.media_id, MediaLink.id)
-    .options(contains_eager(MediaLink.record))
-)
-
-
-def _load_links(media: Iterable[MediaAttachment]) -> None:
-    """Load the links of those that have any, in one query."""
-    links: dict[uuid.UUID, list[MediaLink]] = {}
-    if linked := [one.id for one in media if one.linked_at is not None]:
-        for link in db.session.scalars(_LINKS, {"ids": linked}):
-            links.setdefault(link.media_id, []).append(link)
-    for one in media:
-        set_committed_value(one, "links", links.get(one.id, []))
-
-
-def _newest_first(query: sa.Select[Any], narrowing: Narrowing) -> sa.Select[Any]:
-    # In the order of the lightbox; the index gives the time order, only ties within a message
-    # are sorted.
-    return query.where(*narrowing.conditions()).order_by(
-        *(column.desc() for column in slides.ORDER)
-    )
-
-
-def _count(narrowing: Narrowing) -> str:
-    """Format the number of matching files; counting stops at `COUNTED`."""
-    some = sa.select(sa.literal(1)).select_from(MediaAttachment).where(*narrowing.conditions())
-    found = db.session.scalar(
-        sa.select(sa.func.count()).select_from(some.limit(COUNTED + 1).subquery())
-    )
-    count = found or 0
-    word = {"photos": "photo", "videos": "video", "documents": "document"}.get(
-        narrowing.kind, "file"
-    )
+def _count_words(count: int, kind: str) -> str:
+    """Describe the number of matching files; counting stops at `COUNTED`."""
+    word = {"photos": "photo", "videos": "video", "documents": "document"}.get(kind, "file")
     if count > COUNTED:
         return f"{COUNTED:,}+ {plural(COUNTED, word)}"
     return counted(count, word)
-
-
-def _names(
-    media: Iterable[MediaAttachment], conversation: Conversation | None = None
-) -> dict[str, str]:
-    numbers = set(conversation.numbers if conversation else ())
-    for one in media:
-        numbers.update(one.conversation.numbers, filter(None, [one.message.sender]))
-    return names_of(numbers)
 
 
 def _senders(conversation: Conversation | None, names: dict[str, str]) -> dict[str, str]:
@@ -272,65 +182,6 @@ def _senders(conversation: Conversation | None, names: dict[str, str]) -> dict[s
         return {}
     people = {number: names.get(number) or quo.display(number) for number in conversation.numbers}
     return {**people, US: "Us"}
-
-
-def _fitting(media: Sequence[MediaAttachment]) -> str:
-    """Choose grouping by day or by month, so that headings do not outnumber tiles."""
-    days = {local(one.sent_at).date() for one in media}
-    return "month" if len(days) > 4 and len(media) < 3 * len(days) else "day"
-
-
-def _groups(
-    media: Iterable[MediaAttachment],
-    names: dict[str, str],
-    by: str,
-    conversation: Conversation | None,
-) -> list[Group]:
-    is_month = by == "month"
-
-    def first_day(one: MediaAttachment) -> date:
-        day = local(one.sent_at).date()
-        return day.replace(day=1) if is_month else day
-
-    return [
-        Group(
-            f"{day:%Y-%m}" if is_month else f"{day}",
-            day,
-            is_month,
-            [_tile(one, names, conversation, is_month=is_month) for one in tiles],
-        )
-        for day, tiles in itertools.groupby(media, key=first_day)
-    ]
-
-
-def _tile(
-    media: MediaAttachment,
-    names: dict[str, str],
-    conversation: Conversation | None,
-    *,
-    is_month: bool,
-) -> Tile:
-    message, here = media.message, local(media.sent_at)
-    day = f"{here:%b} {here.day}"
-    if message.is_incoming:
-        sender = message.sender or ""
-        who = names.get(sender) or (quo.display(sender) if sender else "Unknown caller")
-        by = f"from {who}"
-        if conversation and len(conversation.numbers) < 2:
-            who = ""  # the page title names them
-    else:
-        title = title_of(media.conversation, names)
-        who = "Sent by us" if conversation else f"To {title}"
-        by = f"to {title}"
-    return Tile(
-        media=media,
-        who=who,
-        when=day if is_month else clock(media.sent_at),
-        words=f"{what(media).capitalize()} {by}, {day}, {clock(media.sent_at)}",
-        uses=[filing.name_of(link.record) for link in media.links],
-        message=url_for("conversations.pages.show", conversation_id=media.conversation_id)
-        + f"#message-{media.message_id}",
-    )
 
 
 def _chosen() -> list[MediaAttachment]:

@@ -79,6 +79,11 @@ class Narrowing:
             abort(404, "Nobody in this conversation has that number.")
         return cls(conversation=conversation, span=read_span(given), **found)
 
+    @property
+    def is_of_choices_only(self) -> bool:
+        """Whether its conditions depend on `kind`, `filed` and `state` only."""
+        return not (self.sender or self.span or self.conversation)
+
     def address(self, **changes: str) -> dict[str, str]:
         """Return the query parameters of these filters, with changes; empty ones are omitted."""
         words = {
