@@ -34,7 +34,7 @@ def row(name: str) -> ScheduledTask:
 
 
 def alarms() -> dict[str, health.Level]:
-    found = health.read_health({"intake": 0, "copies": 0}, ALL_WELL).alarms
+    found = health.read_health(ALL_WELL).alarms
     return {one.name: one.level for one in found if one.name != "backup_unconfigured"}
 
 

@@ -33,7 +33,7 @@ def ended(url=A, outcome=runs.Outcome.GOOD, words="Snapshot 1: as told.", **coun
 
 
 def alarms() -> dict[str, Level]:
-    found = health.read_health(None, None).alarms
+    found = health.read_health(None).alarms
     return {one.name: one.level for one in found if one.name.startswith("backup_")}
 
 
@@ -42,7 +42,7 @@ def drilled(url=A, outcome=runs.Outcome.GOOD, words="Snapshot 1 restored."):
 
 
 def drill_alarms() -> dict[str, Level]:
-    found = health.read_health(None, None).alarms
+    found = health.read_health(None).alarms
     return {one.name: one.level for one in found if one.name.startswith("drill_")}
 
 
@@ -169,7 +169,7 @@ def test_page_and_metrics_say_what_was_proven(app, client):
 
 
 def protection() -> tuple[int, int]:
-    found = health.read_health(None, None).protection
+    found = health.read_health(None).protection
     return found.in_two_places, found.originals
 
 
@@ -231,7 +231,7 @@ def test_a_backup_that_ends_unexpectedly_is_shown(app, client, monkeypatch):
     schedule.do_if_due(task, "test")
 
     assert "ZeroDivisionError in test_backup_alarms.py" in client.get("/status").text
-    assert f"{task.name}_failed" in {one.name for one in health.read_health(None, None).alarms}
+    assert f"{task.name}_failed" in {one.name for one in health.read_health(None).alarms}
 
 
 # --- Forecast ------------------------------------------------------------------------------
@@ -241,12 +241,12 @@ def test_the_page_says_when_the_disk_will_be_full(app, client):
     media = keep()
     media.file_size, media.state = 9_000_000_000, MediaAttachment.State.STORED
     db.session.commit()
-    found = health.read_health(None, None)
+    found = health.read_health(None)
 
     assert found.days_until_s3 == 91_000_000_000 * 90 // 9_000_000_000
     assert "Move to S3 at 100 GB: in 30 months." in re.sub(r"\s+", " ", client.get("/status").text)
 
 
 def test_where_nothing_came_there_is_no_forecast(app, client):
-    assert health.read_health(None, None).days_until_s3 is None
+    assert health.read_health(None).days_until_s3 is None
     assert "at that rate" not in client.get("/status").text

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
+from tests.support.factories import customer, files, text
 from tests.support.query_plans import noted_plans
 from tests.support.stored_files import keep
 from viewer import schedule
@@ -24,7 +25,7 @@ ALL_WELL = {"intake": 1, "copies": 1}
 
 def alarms() -> set[str]:
     """Without those of backups, which test_backup_alarms.py tests."""
-    found = health.read_health({"intake": 0, "copies": 0}, ALL_WELL).alarms
+    found = health.read_health(ALL_WELL).alarms
     return {alarm.name for alarm in found if not alarm.name.startswith("backup_")}
 
 
@@ -53,14 +54,14 @@ def test_a_sweep_that_never_ran_is_an_alarm(app):
 
 
 def test_a_queue_without_a_worker_is_an_alarm(swept):
-    found = health.read_health({"intake": 3, "copies": 0}, {"intake": 0, "copies": 1})
+    found = health.read_health({"intake": 0, "copies": 1})
 
     assert [alarm.name for alarm in found.alarms] == ["workers_intake_silent"]
     assert found.is_broken
 
 
 def test_without_redis_the_alarm_says_that_nothing_is_lost(swept):
-    (alarm,) = health.read_health(None, None).alarms
+    (alarm,) = health.read_health(None).alarms
 
     assert (alarm.name, "nothing lost" in alarm.words) == ("redis_silent", True)
 
@@ -95,7 +96,7 @@ def test_a_file_that_needs_a_person_is_said_but_nothing_is_broken(
 ):
     deliver(message(media=[provider.serve(b"", status=404)]).payload())
     work()
-    found = health.read_health({"intake": 0, "copies": 0}, ALL_WELL)
+    found = health.read_health(ALL_WELL)
 
     assert [alarm.name for alarm in found.alarms] == ["media_needs_attention"]
     assert not found.is_broken
@@ -292,6 +293,46 @@ def test_page_machine_and_monitor_read_the_same(swept, client, deliver):
     assert "No worker looks after “intake”." in client.get("/status").text
 
 
+@BOTH
+def test_the_queue_is_the_rows_that_wait_for_a_worker(client, deliver, message):
+    state, copy_state = MediaAttachment.State, MediaAttachment.CopyState
+    past, future = now() - timedelta(minutes=1), now() + timedelta(hours=1)
+    url = "https://files.example/1.jpg"
+    quiet = client.get("/status").text
+    for _ in range(3):
+        deliver(message().payload())  # and no worker
+    sent = text(customer())
+    files(sent, 2, state=state.PENDING, next_attempt_at=past, openphone_url=url)
+    files(sent, state=state.PENDING, next_attempt_at=future, openphone_url=url)
+    files(sent, state=state.PENDING, next_attempt_at=past)  # nobody said where it is
+    files(sent, state=state.NEEDS_ATTENTION, next_attempt_at=past, openphone_url=url)
+    files(sent, state=state.DOWNLOADING, lease_until=past, openphone_url=url)
+    files(sent, state=state.DOWNLOADING, lease_until=future, openphone_url=url)
+    files(sent, copy_state=copy_state.DUE, copy_due_at=past)
+    files(sent, copy_state=copy_state.DUE, copy_due_at=future)
+    files(sent, copy_state=copy_state.MADE)
+
+    found = health.read_health(ALL_WELL)
+    page, metrics = client.get("/status").text, client.get("/metrics").text
+
+    assert found.waiting == figures.Waiting(events=3, files=4, copies=1)
+    assert "<dt>Queue</dt><dd>0</dd>" in quiet
+    assert "to collect" not in quiet
+    assert "<dt>Queue</dt><dd>8</dd>" in page
+    words = "3 deliveries to read; 4 files to collect; copies of 1 file to make; intake: 0 workers"
+    assert words in page
+    assert 'viewer_queue_depth{queue="intake"} 7.0' in metrics
+    assert 'viewer_queue_depth{queue="copies"} 1.0' in metrics
+
+
+def test_the_queue_is_counted_up_to_a_limit(app, monkeypatch):
+    waiting = {"state": MediaAttachment.State.PENDING, "next_attempt_at": now()}
+    files(text(customer()), 3, **waiting, openphone_url="https://files.example/1.jpg")
+    monkeypatch.setattr(figures, "MOST_WAITING", 2)
+
+    assert health.read_health(ALL_WELL).waiting.files == 2
+
+
 def test_two_schedulers_do_a_duty_once(app):
     done = []
     task = schedule.TaskDefinition("sweep", 10, 60, lambda: str(done.append(1)))
@@ -323,7 +364,7 @@ def test_a_damaged_original_is_an_alarm_of_its_own(swept):
     keep(state=MediaAttachment.State.DAMAGED)
     db.session.commit()
 
-    found = health.read_health({"intake": 0, "copies": 0}, ALL_WELL)
+    found = health.read_health(ALL_WELL)
     assert [(alarm.name, alarm.level.value) for alarm in found.alarms] == [
         ("media_damaged", "broken")
     ]
@@ -379,7 +420,7 @@ def test_files_without_a_row_want_attention(swept, app):
     (app.config["SETTINGS"].media_root / "stray.jpg").write_bytes(b"x")
     verify.nightly()
 
-    [alarm] = health.read_health({"intake": 0, "copies": 0}, ALL_WELL).alarms
+    [alarm] = health.read_health(ALL_WELL).alarms
     assert (alarm.name, alarm.level.value) == ("orphans", "attention")
     assert alarm.words == "1 file in the store that no row names."
 
@@ -407,7 +448,7 @@ def count_all() -> None:
 
 
 def figures_now() -> dict[str, object]:
-    found = health.read_health(None, None)
+    found = health.read_health(None)
     return {
         "states": found.states,
         "bytes": found.bytes_stored,
@@ -444,7 +485,7 @@ def test_what_is_open_is_exact_also_when_it_was_counted_long_ago(app, swept):
     media.state, media.problem = MediaAttachment.State.DAMAGED, "Missing."
     db.session.commit()
 
-    found = health.read_health({"intake": 0, "copies": 0}, ALL_WELL)
+    found = health.read_health(ALL_WELL)
 
     assert found.states[MediaAttachment.State.DAMAGED] == 1
     assert "media_damaged" in {alarm.name for alarm in found.alarms}

@@ -113,7 +113,7 @@ def test_a_disk_that_goes_away_gets_nothing_and_a_photo_waits_for_it(
     answer = deliver(message(media=[provider.serve(b"GIF89a" + bytes(100))]).payload())
     work()
     waiting = db.session.query(MediaAttachment).one()
-    alarms = {alarm.name for alarm in health.read_health({}, {}).alarms}
+    alarms = {alarm.name for alarm in health.read_health({}).alarms}
 
     assert answer.status_code == 204
     assert (waiting.state, waiting.failures) == (MediaAttachment.State.PENDING, 0)

@@ -83,14 +83,6 @@ def remove_mark(name: str) -> None:
     _connection().delete(_mark_key(name))
 
 
-def queue_depths() -> dict[str, int] | None:
-    """How many reminders wait in each queue; None if Redis does not answer."""
-    try:
-        return {name: queue(name, _connection()).count for name in QUEUES}
-    except redis.RedisError:
-        return None
-
-
 def workers_alive() -> dict[str, int] | None:
     """How many workers listen on each queue; None if Redis does not answer."""
     try:

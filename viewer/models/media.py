@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from viewer.models.work import MediaLink
 
 
+Moment = datetime | sa.BindParameter[datetime]
+
 # Parts of the table that lists, figures and jobs ask for: conditions of partial indexes.
 PARTS = {
     "photos": "media_type = 'photo' AND state != 'trashed'",
@@ -208,22 +210,27 @@ class MediaAttachment(LastWriteWins, Model):
         return condition_on(cls, PARTS[part])
 
     @classmethod
-    def is_due(cls, moment: datetime) -> sa.ColumnElement[bool]:
+    def is_due(cls, moment: Moment) -> sa.ColumnElement[bool]:
         """Whether a job may claim it to download it: a retry is due, or a lease has expired."""
-        waits = cls.state.in_((cls.State.PENDING, cls.State.NEEDS_ATTENTION))
         return sa.and_(
             cls.is_in("to_collect"),
             cls.openphone_url.is_not(None),
-            (waits & (cls.next_attempt_at <= moment)) | cls.has_expired_lease(moment),
+            cls.is_attempt_due(moment) | cls.has_expired_lease(moment),
         )
 
     @classmethod
-    def has_expired_lease(cls, moment: datetime) -> sa.ColumnElement[bool]:
+    def is_attempt_due(cls, moment: Moment) -> sa.ColumnElement[bool]:
+        """Whether its first or next attempt is due, and nobody is at it."""
+        waits = cls.state.in_((cls.State.PENDING, cls.State.NEEDS_ATTENTION))
+        return waits & (cls.next_attempt_at <= moment)
+
+    @classmethod
+    def has_expired_lease(cls, moment: Moment) -> sa.ColumnElement[bool]:
         """Whether its lease has expired: the job died, since a live one renews it."""
         return (cls.state == cls.State.DOWNLOADING) & (cls.lease_until < moment)
 
     @classmethod
-    def is_due_to_derive(cls, moment: datetime) -> sa.ColumnElement[bool]:
+    def is_due_to_derive(cls, moment: Moment) -> sa.ColumnElement[bool]:
         """Whether a job may claim it to make its derivatives."""
         return sa.and_(cls.is_in("to_derive"), cls.copy_due_at <= moment)
 

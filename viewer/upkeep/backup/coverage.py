@@ -147,7 +147,7 @@ def read() -> Overview:
     urls = [*configured, *sorted(backed_up - set(configured))]
     return Overview(
         [state_of(url) for url in urls],
-        db.session.scalar(sa.select(sa.func.min(RegisteredStore.created_at))),
+        db.session.scalar(_BEGUN),
     )
 
 
@@ -156,6 +156,7 @@ def _newest_runs() -> Sequence[UpkeepRun]:
     return db.session.scalars(_NEWEST, {"latest": now() + SKEW}).all()
 
 
+_BEGUN = sa.select(sa.func.min(RegisteredStore.created_at))
 _run = UpkeepRun
 _ranked = (
     sa.select(

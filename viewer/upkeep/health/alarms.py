@@ -49,7 +49,7 @@ def _task_failed(found: Health, _moment: datetime) -> Iterable[Alarm]:
 
 
 def _redis_silent(found: Health, _moment: datetime) -> Iterable[Alarm]:
-    if found.queues is None:
+    if found.workers is None:
         words = "Redis does not answer: everything is late, nothing lost."
         yield Alarm("redis_silent", Level.BROKEN, words)
 

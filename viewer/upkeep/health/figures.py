@@ -13,6 +13,7 @@ State = MediaAttachment.State
 
 LEAST_FREE = 0.10  # of a disk
 FORECAST = 3650  # days; beyond that nobody plans
+MOST_WAITING = 10_000
 S3_DUE = 100_000_000_000  # bytes of media; then local disk has had its day
 
 
@@ -62,6 +63,19 @@ class Protection:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is due now and waits for a worker; counting stops at MOST_WAITING of each."""
+
+    events: int  # deliveries not ingested yet
+    files: int  # to be collected
+    copies: int  # originals whose derivatives are to be made
+
+    @property
+    def total(self) -> int:
+        return self.events + self.files + self.copies
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """Everything that was looked at."""
 
@@ -75,8 +89,8 @@ class Health:
     unread_events: int
     unparsed_events: int
     refused: dict[str, int]  # by reason, in the last 24 hours
-    queues: dict[str, int] | None  # reminders waiting; None: Redis does not answer
-    workers: dict[str, int] | None  # alive, by queue
+    waiting: Waiting
+    workers: dict[str, int] | None  # alive, by queue; None: Redis does not answer
     tasks: list[WatchedTask]
     disks: list[Disk]
     stores: list[StoreState]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from viewer import holdings
 from viewer.config import Settings, settings
-from viewer.extensions import UtcDateTime, db, now
+from viewer.extensions import Model, UtcDateTime, db, now
 from viewer.intake import collect, subscription
 from viewer.models import (
     Checkpoint,
@@ -21,9 +21,15 @@ from viewer.models import (
 from viewer.storage import Unavailable
 from viewer.upkeep import verify
 from viewer.upkeep.backup import coverage
-from viewer.upkeep.health import totals
+from viewer.upkeep.health import figures, totals
 from viewer.upkeep.health.alarms import ALARMS, UNREAD
-from viewer.upkeep.health.figures import Disk, Health, Protection, StoreState
+from viewer.upkeep.health.figures import (
+    Disk,
+    Health,
+    Protection,
+    StoreState,
+    Waiting,
+)
 from viewer.upkeep.health.tasks import read_tasks
 
 State = MediaAttachment.State
@@ -32,15 +38,20 @@ SUBSCRIPTION_KNOWN = timedelta(hours=1)  # after that nobody knows whether they 
 REFUSALS_WITHIN = timedelta(hours=24)
 
 
-def read_health(queues: dict[str, int] | None, workers: dict[str, int] | None) -> Health:
-    """Look at everything. The queue's figures come from the caller: only `jobs` knows Redis."""
+def read_health(workers: dict[str, int] | None) -> Health:
+    """Look at everything. The workers alive come from the caller: only `jobs` knows Redis."""
     current, moment = settings(), now()
     backups = coverage.read()
     counted = totals.read()
     stores, protection = _originals(backups, counted)
     waiting = db.session.execute(
         _WAITING,
-        {"unread_before": moment - UNREAD, "moment": moment, "patient": moment - collect.PATIENCE},
+        {
+            "unread_before": moment - UNREAD,
+            "moment": moment,
+            "patient": moment - collect.PATIENCE,
+            "most": figures.MOST_WAITING,
+        },
     ).one()
     found = Health(
         states=_states(counted),
@@ -53,7 +64,7 @@ def read_health(queues: dict[str, int] | None, workers: dict[str, int] | None) -
         unread_events=waiting.unread,
         unparsed_events=waiting.unparsed,
         refused=_pairs(_REFUSED, since=moment - REFUSALS_WITHIN),
-        queues=queues,
+        waiting=Waiting(waiting.events, waiting.attempts + waiting.expired, waiting.copies),
         workers=workers,
         tasks=read_tasks(),
         disks=_disks(current),
@@ -91,6 +102,14 @@ def _one(query: sa.Select[Any], name: str) -> sa.Label[Any]:
     return query.scalar_subquery().label(name)
 
 
+def _how_many(name: str, table: type[Model], *which: sa.ColumnElement[bool]) -> sa.Label[Any]:
+    some = sa.select(sa.literal(1)).select_from(table).where(*which).limit(_MOST)
+    return _one(sa.select(sa.func.count()).select_from(some.subquery()), name)
+
+
+_MOST = sa.bindparam("most", type_=sa.Integer)
+_MOMENT = sa.bindparam("moment", type_=UtcDateTime())
+_TO_COLLECT = (MediaAttachment.is_in("to_collect"), MediaAttachment.openphone_url.is_not(None))
 # Each of these is answered by an index, however much is stored; all of them in one query.
 _WAITING = sa.select(
     _one(
@@ -102,7 +121,7 @@ _WAITING = sa.select(
             _IS_OPEN,
             _media.state == State.DOWNLOADING,
             # What was told to a person long ago is tried again now and then: that is no news.
-            sa.func.coalesce(_media.first_failed_at, sa.bindparam("moment", type_=UtcDateTime()))
+            sa.func.coalesce(_media.first_failed_at, _MOMENT)
             > sa.bindparam("patient", type_=UtcDateTime()),
         ),
         "downloading",
@@ -130,6 +149,11 @@ _WAITING = sa.select(
         .where(_event.state == WebhookEvent.State.UNPARSED),
         "unparsed",
     ),
+    _how_many("events", WebhookEvent, WebhookEvent.state == WebhookEvent.State.RECEIVED),
+    # Apart, so that an index answers each.
+    _how_many("attempts", MediaAttachment, *_TO_COLLECT, MediaAttachment.is_attempt_due(_MOMENT)),
+    _how_many("expired", MediaAttachment, *_TO_COLLECT, MediaAttachment.has_expired_lease(_MOMENT)),
+    _how_many("copies", MediaAttachment, MediaAttachment.is_due_to_derive(_MOMENT)),
 )
 
 
@@ -158,9 +182,9 @@ def _originals(
     backups: coverage.Overview, counted: totals.Totals
 ) -> tuple[list[StoreState], Protection]:
     """What each store holds, by the rows, and how much of it is in a verified backup, too."""
-    store, newest = RegisteredStore, backups.newest
+    newest = backups.newest
     stores = []
-    for row in db.session.scalars(sa.select(store).order_by(store.created_at, store.id)):
+    for row in db.session.scalars(_STORES):
         files, size = counted.kept_files[str(row.id)], counted.kept_bytes[str(row.id)]
         stores.append(StoreState(row.address or "", files, size, _why_away(row.id)))
     originals = counted.kept_files.total()
@@ -172,6 +196,7 @@ def _originals(
     return stores, Protection(originals, max(0, originals - alone))
 
 
+_STORES = sa.select(RegisteredStore).order_by(RegisteredStore.created_at, RegisteredStore.id)
 _KEPT_SINCE = (
     sa.select(sa.func.count())
     .select_from(MediaAttachment.__table__)

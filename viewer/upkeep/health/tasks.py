@@ -65,8 +65,11 @@ class WatchedTask:
         return self.failed_at is not None
 
 
+_TASKS = sa.select(ScheduledTask)
+
+
 def read_tasks() -> list[WatchedTask]:
-    rows = {row.name: row for row in db.session.scalars(sa.select(ScheduledTask))}
+    rows = {row.name: row for row in db.session.scalars(_TASKS)}
     has_catch_up = rest_client.is_configured()
     watched = []
     for name, rule in {**TASK_RULES, **_backup_rules()}.items():

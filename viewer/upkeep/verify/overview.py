@@ -9,7 +9,6 @@ from sqlalchemy.orm import aliased
 
 from viewer.extensions import db
 from viewer.models import MediaAttachment, RegisteredStore, UpkeepRun
-from viewer.upkeep import runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Overview:
 def read() -> Overview:
     found = db.session.scalars(_NEWEST).all()
     stores = db.session.execute(_STORES).all()
-    ended = runs.latest(UpkeepRun.Kind.VERIFY)
+    ended = db.session.scalar(_ENDED)
     return Overview(
         found,
         ended.words if ended and ended.outcome is UpkeepRun.Outcome.FAILED else None,
@@ -65,6 +64,12 @@ _NEWEST = (
         .scalar_subquery(),
     )
     .order_by(UpkeepRun.started_at.desc())
+)
+_ENDED = (
+    sa.select(UpkeepRun)
+    .where(UpkeepRun.kind == UpkeepRun.Kind.VERIFY, UpkeepRun.ended_at.is_not(None))
+    .order_by(UpkeepRun.started_at.desc())
+    .limit(1)
 )
 _media, _store = MediaAttachment.__table__, RegisteredStore.__table__
 # Asked of each store by itself: then the index answers, however many originals there are.
