@@ -54,11 +54,16 @@ def read_health(workers: dict[str, int] | None) -> Health:
         },
     ).one()
     found = Health(
-        states=_states(counted),
+        states={
+            **{one: count for one, count in counted.states.items() if one not in _OPEN_STATES},
+            **{one: count for one in _OPEN_STATES if (count := waiting._mapping[one.value])},
+        },
         counted_at=counted.as_of,
         bytes_stored=counted.bytes_stored,
         bytes_last_90_days=counted.bytes_lately,
-        oldest_waiting=min(filter(None, (waiting.pending, waiting.downloading)), default=None),
+        oldest_waiting=min(
+            filter(None, (waiting.oldest_pending, waiting.oldest_downloading)), default=None
+        ),
         last_event=waiting.last_event,
         subscription=_subscription(moment),
         unread_events=waiting.unread,
@@ -89,7 +94,7 @@ _media, _event, _refusal = (
     model.__table__.c for model in (MediaAttachment, WebhookEvent, RefusedDelivery)
 )
 _IS_OPEN = MediaAttachment.is_in("open")
-_OPEN_STATES = sa.select(_media.state, sa.func.count()).where(_IS_OPEN).group_by(_media.state)
+_OPEN_STATES = (State.PENDING, State.DOWNLOADING, State.NEEDS_ATTENTION, State.DAMAGED)
 _REFUSED = (
     sa.select(_refusal.reason, sa.func.sum(_refusal.count))
     .where(_refusal.hour >= sa.bindparam("since"))
@@ -109,12 +114,22 @@ def _how_many(name: str, table: type[Model], *which: sa.ColumnElement[bool]) -> 
 
 _MOST = sa.bindparam("most", type_=sa.Integer)
 _MOMENT = sa.bindparam("moment", type_=UtcDateTime())
-_TO_COLLECT = (MediaAttachment.is_in("to_collect"), MediaAttachment.openphone_url.is_not(None))
+_HAS_URL = MediaAttachment.openphone_url.is_not(None)
 # Each of these is answered by an index, however much is stored; all of them in one query.
 _WAITING = sa.select(
+    # One by one: grouped, the same index is asked in half the speed.
+    *(
+        _one(
+            sa.select(sa.func.count())
+            .select_from(MediaAttachment.__table__)
+            .where(_IS_OPEN, _media.state == one),
+            one.value,
+        )
+        for one in _OPEN_STATES
+    ),
     _one(
         sa.select(sa.func.min(_media.created_at)).where(_IS_OPEN, _media.state == State.PENDING),
-        "pending",
+        "oldest_pending",
     ),
     _one(
         sa.select(sa.func.min(_media.created_at)).where(
@@ -124,7 +139,7 @@ _WAITING = sa.select(
             sa.func.coalesce(_media.first_failed_at, _MOMENT)
             > sa.bindparam("patient", type_=UtcDateTime()),
         ),
-        "downloading",
+        "oldest_downloading",
     ),
     _one(
         # What was read out of the provider's log proves no webhook.
@@ -151,18 +166,18 @@ _WAITING = sa.select(
     ),
     _how_many("events", WebhookEvent, WebhookEvent.state == WebhookEvent.State.RECEIVED),
     # Apart, so that an index answers each.
-    _how_many("attempts", MediaAttachment, *_TO_COLLECT, MediaAttachment.is_attempt_due(_MOMENT)),
-    _how_many("expired", MediaAttachment, *_TO_COLLECT, MediaAttachment.has_expired_lease(_MOMENT)),
+    _how_many(
+        "attempts",
+        MediaAttachment,
+        MediaAttachment.is_in("to_collect"),
+        _HAS_URL,
+        MediaAttachment.is_attempt_due(_MOMENT),
+    ),
+    _how_many(
+        "expired", MediaAttachment, _IS_OPEN, _HAS_URL, MediaAttachment.has_expired_lease(_MOMENT)
+    ),
     _how_many("copies", MediaAttachment, MediaAttachment.is_due_to_derive(_MOMENT)),
 )
-
-
-def _states(counted: totals.Totals) -> dict[State, int]:
-    """Files by state: the open ones as they are now, the others as they were counted."""
-    settled = {State.STORED, State.TRASHED}
-    return {state: count for state, count in counted.states.items() if state in settled} | _pairs(
-        _OPEN_STATES
-    )
 
 
 def _pairs(query: sa.Executable, **values: object) -> dict[Any, int]:
