@@ -133,7 +133,12 @@ def picture_behind(state: MediaAttachment.State, preview_path: str | None) -> st
 
 
 def plays(media: MediaAttachment) -> bool:
-    return media.has_playable or derive.KINDS[media.mime_type or ""].browser_plays
+    return can_play(media.playable_path, media.mime_type)
+
+
+def can_play(playable_path: str | None, mime_type: str | None) -> bool:
+    """Whether a browser can play the file or its playable copy."""
+    return playable_path is not None or derive.KINDS[mime_type or ""].browser_plays
 
 
 def in_short(message: Message) -> str:

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from viewer import quo
 from viewer.extensions import db
-from viewer.models import Conversation, MediaAttachment, MediaLink, Message, WorkRecord
-from viewer.office import filing
+from viewer.models import Conversation, MediaAttachment, Message
 from viewer.office.names import title_of_numbers
 from viewer.web import formatting
 from viewer.web.media import slides
@@ -153,32 +152,6 @@ def _build_once(
     return _build(Narrowing(kind, filed, state))
 
 
-_USES = (
-    sa.select(
-        MediaLink.media_id,
-        WorkRecord.kind,
-        WorkRecord.number,
-        WorkRecord.title,
-        WorkRecord.starts_at,
-        WorkRecord.visit,
-    )
-    .join(MediaLink.record)
-    .where(MediaLink.media_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(MediaLink.media_id, MediaLink.id)
-)
-
-
-def _uses(files: Iterable[File]) -> dict[uuid.UUID, list[str]]:
-    """Name the work records that the files are linked to, in one query."""
-    uses: dict[uuid.UUID, list[str]] = {}
-    if linked := [one.id for one in files if one.linked_at is not None]:
-        rows = db.session.execute(_USES, {"ids": linked})
-        for media_id, kind, number, title, starts_at, visit in rows:
-            name = filing.short_name(kind, number, title, starts_at, visit)
-            uses.setdefault(media_id, []).append(name)
-    return uses
-
-
 # --- Describing ------------------------------------------------------------------------------
 
 
@@ -195,13 +168,13 @@ def grouped(
     days = [formatting.local(one.sent_at).date() for one in files]
     by = by or _fitting(days)
     is_month = by == "month"
-    uses = _uses(files)
+    uses = slides.uses_of([one.id for one in files if one.linked_at is not None])
     groups: list[Group] = []
     for one, day in zip(files, days, strict=True):
         first = day.replace(day=1) if is_month else day
         if not groups or groups[-1].day != first:
             groups.append(Group(f"{day:%Y-%m}" if is_month else f"{day}", first, is_month, []))
-        linked_to = ", ".join(uses.get(one.id, ()))
+        linked_to = ", ".join(name for _, name in uses.get(one.id, ()))
         groups[-1].tiles.append(_tile(one, day, names, conversation, linked_to, is_month=is_month))
     return by, groups
 
