@@ -21,13 +21,14 @@ def find_misspelt(
     """Yield each misspelt name with the setting that is meant."""
     given = in_environment | in_file
     for name in sorted(given - set(settings) - NOT_OURS):
-        meant = _nearest(name.upper() if name in in_file else name, settings)
+        meant = nearest(name.upper() if name in in_file else name, tuple(settings))
         if meant is None or (name not in in_file and _is_of_others(name, meant, given)):
             continue
         yield name, meant
 
 
-def _nearest(name: str, settings: Sequence[str]) -> str | None:
+def nearest(name: str, settings: Sequence[str]) -> str | None:
+    """Return the setting that this name is closest to; None if it is close to none."""
     is_quo = name.startswith("QUO_")
     candidates = [one for one in settings if one.startswith("QUO_")] if is_quo else settings
     found = difflib.get_close_matches(name, candidates, 1, CLOSE_FOR_QUO if is_quo else CLOSE)
