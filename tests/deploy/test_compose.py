@@ -1,15 +1,15 @@
 """deploy/compose.yaml: what it says is possible. No engine runs here."""
 
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from tests.deploy import dockerfile
 from tests.deploy.conftest import DEPLOY, ROOT
+from viewer.commands import viewer
 
 TEXT = (DEPLOY / "compose.yaml").read_text()
 FILE: dict[str, Any] = yaml.safe_load(TEXT)
@@ -96,15 +96,11 @@ def test_what_is_built_is_there():
 
 
 @pytest.mark.parametrize("name", sorted(name for name, made in OURS.items() if "command" in made))
-def test_its_commands_are_commands_of_ours(name, tmp_path):
+def test_its_commands_are_commands_of_ours(name):
     program, *words = OURS[name]["command"]
     assert program == "viewer"
 
-    said = subprocess.run(
-        [sys.executable, "-m", "viewer", *words, "--help"],
-        env={"PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path)}, cwd=tmp_path,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    said = CliRunner().invoke(viewer, [*words, "--help"])
 
-    assert said.returncode == 0, said.stderr
+    assert said.exit_code == 0, said.stderr
     assert "Usage:" in said.stdout

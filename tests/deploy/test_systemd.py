@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from tests.deploy.conftest import DEPLOY, ROOT, program, replaced
+from tests.deploy.conftest import DEPLOY, program, replaced
+from viewer.commands import viewer
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 TIMERS = sorted((DEPLOY / "systemd").glob("*.timer"))
@@ -107,7 +109,7 @@ def test_backup_and_drill_may_do_no_more_and_write_no_original(name, writable):
         ("viewer-work@.service", "copies", "work copies"),
     ],
 )
-def test_each_unit_starts_a_command_of_ours(unit, instance, words, tmp_path):
+def test_each_unit_starts_a_command_of_ours(unit, instance, words):
     [started] = re.findall(r"^ExecStart=(.*)$", (DEPLOY / "systemd" / unit).read_text(), re.M)
     # As systemd reads it: its own signs are written twice, and %i is the instance.
     ours = replaced(started, (f"{PROGRAMS}/viewer", "echo"))
@@ -115,10 +117,7 @@ def test_each_unit_starts_a_command_of_ours(unit, instance, words, tmp_path):
         ours = ours.replace(sign, meaning)
 
     said = subprocess.run(shlex.split(ours), check=True, capture_output=True, text=True).stdout
-    known = subprocess.run(
-        [sys.executable, "-m", "viewer", *words.split(), "--help"],
-        env={"PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path)}, cwd=tmp_path, capture_output=True,
-    )  # fmt: skip
+    known = CliRunner().invoke(viewer, [*words.split(), "--help"])
 
     assert said == f"{words}\n"
-    assert known.returncode == 0
+    assert known.exit_code == 0
