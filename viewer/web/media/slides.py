@@ -105,7 +105,13 @@ def answer(*conditions: Condition, newest_first: bool = False) -> Response:
     if anchor is None and found:
         is_end = request.args.get("at") == "end"
         anchor = found[-1 if is_end else 0]
-        earlier, later = _count_around(anchor, wanted, newest_first=newest_first)
+        continues = request.args.get("after") or request.args.get("before")
+        # Nothing comes before the first slide of a list, and nothing behind its last.
+        earlier = later = 0
+        if continues or is_end:
+            earlier = _count_beyond(anchor, wanted, forward=newest_first)
+        if continues or not is_end:
+            later = _count_beyond(anchor, wanted, forward=not newest_first)
         total, is_whole = earlier + 1 + later, max(earlier, later) < REACH
         first = total - later - len(found) + 1 if is_end else earlier + 1
     else:
@@ -306,21 +312,11 @@ def _media_at(wish: str, wanted: Sequence[Condition]) -> Slide:
     return Slide(*found)
 
 
-def _count_around(
-    anchor: Slide, wanted: Sequence[Condition], *, newest_first: bool
-) -> tuple[int, int]:
-    """Count the slides before and behind this one, up to `REACH` of each."""
-    sides = (
-        sa.select(sa.literal(1))
-        .select_from(Media)
-        .where(*wanted, _beyond(anchor, forward=forward))
-        .limit(REACH)
-        .subquery()
-        for forward in (newest_first, not newest_first)
-    )
-    counts = (sa.select(sa.func.count()).select_from(side).scalar_subquery() for side in sides)
-    earlier, later = db.session.execute(sa.select(*counts)).one()
-    return earlier, later
+def _count_beyond(anchor: Slide, wanted: Sequence[Condition], *, forward: bool) -> int:
+    """Count the slides beyond this one, up to `REACH`."""
+    beyond_it = sa.select(sa.literal(1)).select_from(Media)
+    beyond_it = beyond_it.where(*wanted, _beyond(anchor, forward=forward)).limit(REACH)
+    return db.session.scalar(sa.select(sa.func.count()).select_from(beyond_it.subquery())) or 0
 
 
 def _edges(anchor: Slide, wanted: Sequence[Condition]) -> list[Condition]:
