@@ -14,6 +14,7 @@ import time_machine
 
 from tests.conftest import BOTH
 from tests.support.pictures import picture
+from tests.support.query_plans import noted_plans
 from tests.support.stored_files import row
 from viewer import holdings, jobs, schedule
 from viewer.extensions import db, now
@@ -278,3 +279,13 @@ def test_parts_of_dead_writers_are_cleared_and_of_the_living_are_not(app):
     assert (living.path.exists(), dead.path.exists()) == (True, False)
     living.discard()
     dead.discard()
+
+
+def test_no_question_of_the_sweep_reads_all_files_that_wait(app):
+    """A thousand that nobody can bring home must not slow what comes every ten seconds."""
+    with noted_plans() as plans:
+        swept()
+
+    assert len(plans) == 8
+    for text, plan in plans.items():
+        assert [line.split()[0] for line in plan] == ["SEARCH"], text

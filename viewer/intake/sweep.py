@@ -87,10 +87,20 @@ def due_events(limit: int, *which: sa.ColumnElement[bool]) -> list[uuid.UUID]:
 
 def due_media(limit: int) -> list[uuid.UUID]:
     """The files that are to be downloaded now."""
-    media = MediaAttachment
-    return _ids(
-        sa.select(media.id).where(media.is_due(now())).order_by(media.next_attempt_at).limit(limit)
+    media, moment = MediaAttachment, now()
+    has_address = media.openphone_url.is_not(None)
+    # Two queries, so that an index answers each, however many files wait for a later attempt.
+    dropped = (
+        sa.select(media.id)
+        .where(media.has_expired_lease(moment), has_address)
+        .order_by(media.lease_until)
     )
+    waiting = (
+        sa.select(media.id)
+        .where(media.is_in("to_collect"), media.is_attempt_due(moment), has_address)
+        .order_by(media.next_attempt_at)
+    )
+    return (_ids(dropped.limit(limit)) + _ids(waiting.limit(limit)))[:limit]
 
 
 def due_copies(limit: int) -> list[uuid.UUID]:
@@ -111,17 +121,14 @@ def _ids(query: sa.Select[uuid.UUID]) -> list[uuid.UUID]:
 
 def _bring_back_from_the_future() -> None:
     media, moment = MediaAttachment, now()
-    to_collect = media.is_in("to_collect")
     _change(
-        to_collect
+        media.is_in("to_collect")
         & media.state.in_((State.PENDING, State.NEEDS_ATTENTION))
         & (media.next_attempt_at > moment + FURTHEST + timedelta(hours=1)),
         next_attempt_at=moment,
     )
     _change(
-        to_collect
-        & (media.state == State.DOWNLOADING)
-        & (media.lease_until > moment + collect.LEASE + timedelta(minutes=1)),
+        media.is_in("leased") & (media.lease_until > moment + collect.LEASE + timedelta(minutes=1)),
         lease_until=moment,
     )
     _change(media.is_in("to_derive") & (media.copy_due_at > moment + FURTHEST), copy_due_at=moment)
@@ -130,16 +137,22 @@ def _bring_back_from_the_future() -> None:
 def _tell_a_person() -> None:
     """Flag what has waited too long, also if no attempt was ever made."""
     media, moment = MediaAttachment, now()
-    changed = _change(
-        sa.and_(
-            media.is_in("to_collect"),
-            # Also what kills its worker again and again: its lease has ended, nobody has it now.
-            (media.state == State.PENDING) | media.has_expired_lease(moment),
-            media.created_at < moment - collect.PATIENCE,
-            sa.func.coalesce(media.first_failed_at, media.created_at) < moment - collect.PATIENCE,
-        ),
-        state=State.NEEDS_ATTENTION,
-        problem=sa.func.coalesce(media.problem, "Not here after 15 minutes; nobody has tried yet."),
+    long_ago = moment - collect.PATIENCE
+    changed = sum(
+        _change(
+            sa.and_(
+                media.is_in("open"),
+                has_nobody,
+                media.created_at < long_ago,
+                sa.func.coalesce(media.first_failed_at, media.created_at) < long_ago,
+            ),
+            state=State.NEEDS_ATTENTION,
+            problem=sa.func.coalesce(
+                media.problem, "Not here after 15 minutes; nobody has tried yet."
+            ),
+        )
+        # Also what kills its worker again and again: its lease has ended, nobody has it now.
+        for has_nobody in (media.state == State.PENDING, media.has_expired_lease(moment))
     )
     if changed:
         log.warning("media that wait for too long: %d", changed)

@@ -27,14 +27,15 @@ PARTS = {
     "unfiled": "is_unfiled AND state = 'stored'",
     "attention": "state IN ('needs_attention', 'damaged')",
     "unsettled": "state IN ('pending', 'downloading', 'needs_attention', 'damaged')",
-    # The same, for health alone: what is always true keeps the gallery off this index, which has
-    # not the gallery's order.
+    # The same, for health and the sweep: what is always true keeps the gallery off this index,
+    # which has not the gallery's order.
     "open": "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
     " AND created_at IS NOT NULL",
     "linked": "linked_at IS NOT NULL",
     "not_needed": "not_needed_at IS NOT NULL",
     "trash": "state = 'trashed'",
     "to_collect": "state IN ('pending', 'downloading', 'needs_attention')",
+    "leased": "state = 'downloading'",
     "to_derive": "copy_state = 'due'",
     "kept": "downloaded_at IS NOT NULL AND purged_at IS NULL",  # has bytes in a store
 }
@@ -188,6 +189,7 @@ class MediaAttachment(LastWriteWins, Model):
                 ("not_needed", "not_needed", ("not_needed_at", "id")),
                 ("trash", "trash", ("trashed_at", "id")),
                 ("due", "to_collect", ("next_attempt_at",)),
+                ("leases", "leased", ("lease_until",)),
                 ("copies_due", "to_derive", ("copy_due_at",)),
                 ("to_verify", "kept", ("storage", "verified_at")),
                 # By which health is told: how many wait, since when, and what came since.
@@ -227,7 +229,7 @@ class MediaAttachment(LastWriteWins, Model):
     @classmethod
     def has_expired_lease(cls, moment: Moment) -> sa.ColumnElement[bool]:
         """Whether its lease has expired: the job died, since a live one renews it."""
-        return (cls.state == cls.State.DOWNLOADING) & (cls.lease_until < moment)
+        return cls.is_in("leased") & (cls.lease_until < moment)
 
     @classmethod
     def is_due_to_derive(cls, moment: Moment) -> sa.ColumnElement[bool]:
