@@ -52,6 +52,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     jobs.init_app(app)
 
     express.init_app(app)
+    webhooks.init_app(app)
     middleware.init_app(app)
     access.init_app(app)
     urls.init_app(app)

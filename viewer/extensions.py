@@ -238,6 +238,9 @@ def begin_writing() -> None:
     g.writes = True
 
 
+# Execution options of a connection that works for a request, where Flask knows of none.
+HURRY = {"is_hurried": True}
+
 # Execution options of a connection that asks one query and writes nothing: SQLite needs no BEGIN.
 ONE_QUERY = {"is_one_query": True}
 
@@ -296,7 +299,7 @@ def _make_sqlite_safe(engine: sa.Engine) -> None:
 
 def begin_immediate(connection: sa.Connection) -> None:
     """Take SQLite's write lock for this connection, which has no transaction open."""
-    is_request = has_request_context()
+    is_request = has_request_context() or "is_hurried" in connection.get_execution_options()
     _begin_writing(
         connection.connection.dbapi_connection,
         patience=REQUEST_PATIENCE if is_request else WORK_PATIENCE,

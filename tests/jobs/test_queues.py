@@ -1,5 +1,6 @@
 """Reminders: one wakes a worker for whatever is due; losing one loses nothing."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,12 +8,15 @@ import pytest
 import redis
 import sqlalchemy as sa
 
+from tests.payloads import signed
 from tests.support.pictures import picture
-from viewer import jobs
+from tests.support.webhooks import DOOR, SECRET
+from viewer import create_app, jobs
 from viewer.extensions import db
 from viewer.intake import sweep
 from viewer.jobs import drain, queues
 from viewer.models import MediaAttachment, WebhookEvent
+from viewer.watchdog import Watchdog
 
 State = MediaAttachment.State
 
@@ -74,6 +78,63 @@ def test_a_worker_takes_its_mark_away_before_it_looks_for_the_last_time(
 
     states = db.session.scalars(sa.select(WebhookEvent.state)).all()
     assert states == [WebhookEvent.State.PROCESSED] * 2
+
+
+def test_who_found_the_mark_a_moment_ago_does_not_ask_again(deliver, message, queue, monkeypatch):
+    monkeypatch.setattr(queues, "SEEN_FOR", 60.0)
+    deliver(message().payload())
+    asked = queue.info("commandstats")["cmdstat_set"]["calls"]
+
+    for _ in range(5):
+        deliver(message().payload())
+
+    assert queue.info("commandstats")["cmdstat_set"]["calls"] == asked
+    assert waiting(queue) == 1
+
+
+def test_the_last_look_finds_what_came_from_one_who_did_not_ask_again(
+    settings, app, deliver, message, queue, monkeypatch
+):
+    """Another process found the mark, and the worker removed it before that one's next delivery."""
+    elsewhere = create_app(settings)
+    late = message()
+    remove = queues.remove_mark
+
+    def remove_and_deliver(name: str) -> None:
+        remove(name)
+        if late not in delivered:
+            delivered.append(late)
+            elsewhere.extensions["marks_seen"][jobs.INTAKE] = time.monotonic()  # just now
+            body, headers = signed(late.payload(), "standard", SECRET)
+            assert elsewhere.test_client().post(DOOR, data=body, headers=headers).status_code == 204
+
+    delivered: list[Any] = []
+    monkeypatch.setattr(queues, "remove_mark", remove_and_deliver)
+    deliver(message().payload())
+    db.session.rollback()
+    reminders = waiting(queue)
+
+    drain.Drain(app, jobs.INTAKE, Lingering()).run(retries=False)
+
+    states = db.session.scalars(sa.select(WebhookEvent.state)).all()
+    assert states == [WebhookEvent.State.PROCESSED] * 2
+    assert waiting(queue) == reminders  # it sent none
+
+
+class Lingering:
+    """What a drain asks of a worker that stays awake."""
+
+    linger = 0.05
+    units_done = 0
+
+    def __init__(self) -> None:
+        self.watchdog = Watchdog()
+
+    def must_stop(self) -> bool:
+        return False
+
+    def tell_alive(self) -> None:
+        pass
 
 
 def test_a_worker_that_has_more_than_it_can_take_up_wakes_another(

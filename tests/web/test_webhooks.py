@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import redis
 import requests
 import sqlalchemy as sa
 import time_machine
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskClient
 
 from tests.conftest import BOTH
@@ -33,11 +34,12 @@ from tests.support.webhooks import DOOR, LEGACY_SECRET, SECRET, elsewhere, kept
 from viewer import create_app, extensions
 from viewer.extensions import UnsafeDatabase, db
 from viewer.models import Conversation, MediaAttachment, Message, RefusedDelivery, WebhookEvent
-from viewer.web import webhooks
 
 VECTORS = json.loads((Path(__file__).parent.parent / "quo/signature_vectors.json").read_text())
 SIGNED_AT = datetime.fromtimestamp(1_790_000_000, UTC)
 MEBIBYTE = 1024 * 1024
+# As a WSGI server passes on a body of unknown length.
+CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
 
 
 @pytest.fixture
@@ -70,6 +72,41 @@ def test_a_delivery_is_in_the_database_when_it_is_confirmed(deliver, message, ap
 
     assert (answer.status_code, answer.data) == (204, b"")
     assert [(name, json.loads(body)) for name, body in kept(app)] == [("msg_first", payload)]
+
+
+@BOTH
+def test_the_usual_delivery_needs_no_flask_and_any_other_is_answered_alike(client, message, app):
+    asked = []
+
+    @app.before_request
+    def note() -> None:
+        asked.append(request.full_path)
+
+    answers = []
+    for number, (query, transfer) in enumerate([("", {}), ("?from=quo", {}), ("", CHUNKED)]):
+        body, headers = signed(message().payload(), "standard", SECRET, delivery_id=f"msg_{number}")
+        answers.append(
+            client.post(
+                DOOR + query, headers=headers, environ_overrides=transfer,
+                **({"input_stream": BytesIO(body)} if transfer else {"data": body}),
+            )
+        )  # fmt: skip
+
+    assert [(answer.status_code, answer.data) for answer in answers] == [(204, b"")] * 3
+    assert asked == [f"{DOOR}?from=quo", f"{DOOR}?"]
+    assert sorted(name for name, _ in kept(app)) == ["msg_0", "msg_1", "msg_2"]
+    assert [answer.headers["X-Content-Type-Options"] for answer in answers] == ["nosniff"] * 3
+
+
+def test_a_delivery_under_a_strange_name_of_the_host_is_refused(settings, message, app):
+    body, headers = signed(message().payload(), "standard", SECRET)
+    client = create_app(settings | {"TRUSTED_HOSTS": "photos.example"}).test_client()
+
+    answer = client.post(DOOR, data=body, headers=headers | {"Host": "evil.example"})
+    ours = client.post(DOOR, data=body, headers=headers | {"Host": "photos.example"})
+
+    assert (answer.status_code, ours.status_code) == (400, 204)
+    assert len(kept(app)) == 1
 
 
 @BOTH
@@ -341,13 +378,13 @@ def writes(app: Flask) -> Iterator[list[str]]:
 def test_a_flood_of_refusals_is_one_write_a_second_and_loses_no_count(
     client, app, writes, monkeypatch
 ):
-    monkeypatch.setattr(webhooks, "WRITE_EVERY", 1e9)
+    monkeypatch.setattr("viewer.web.refusals.WRITE_EVERY", 1e9)
     threads = set(threading.enumerate())
 
     for _ in range(60):
         client.post(DOOR, data=b"rubbish")
     during = refusals(app), len(writes), set(threading.enumerate()) - threads
-    monkeypatch.setattr(webhooks, "WRITE_EVERY", 0)
+    monkeypatch.setattr("viewer.web.refusals.WRITE_EVERY", 0)
     client.post(DOOR, data=b"rubbish", headers={"openphone-signature": "?"})
 
     assert during == ({"no_signature": 1}, 1, set())
@@ -355,7 +392,7 @@ def test_a_flood_of_refusals_is_one_write_a_second_and_loses_no_count(
 
 
 def test_a_crowd_of_refusals_is_counted_to_the_last(app, monkeypatch):
-    monkeypatch.setattr(webhooks, "WRITE_EVERY", 0.01)
+    monkeypatch.setattr("viewer.web.refusals.WRITE_EVERY", 0.01)
 
     def knock() -> None:
         for _ in range(25):
@@ -372,7 +409,7 @@ def test_refusals_are_counted_later_when_the_database_is_busy(
     client, app, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setattr(extensions, "REQUEST_PATIENCE", 0.05)
-    monkeypatch.setattr(webhooks, "WRITE_EVERY", 0)
+    monkeypatch.setattr("viewer.web.refusals.WRITE_EVERY", 0)
     with closing(extensions.sqlite.connect(tmp_path / "viewer.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         while_busy = client.post(DOOR, data=b"rubbish")

@@ -115,8 +115,9 @@ class Drain:
 
     def _work(self, pool: ThreadPoolExecutor, end: float) -> None:
         busy: dict[Future[None], uuid.UUID] = {}
-        quiet_since, told_at, is_marked = 0.0, 0.0, True
+        quiet_since, told_at, is_marked, last_look_at = 0.0, 0.0, True, 0.0
         while True:
+            is_last_look = not is_marked and time.monotonic() >= last_look_at
             busy = {future: row_id for future, row_id in busy.items() if not future.done()}
             must_end = not self._has_database or self._worker.must_stop()
             if must_end:
@@ -146,10 +147,15 @@ class Drain:
             elif is_marked:
                 with suppress(redis.RedisError):
                     queues.remove_mark(self._queue)
-                is_marked = False  # look once more: who found the mark has committed by now
-                self._events.look_at = self._files.look_at = 0.0
-            else:
+                # Look once more, when all who found the mark, or found it a moment before, have
+                # committed. A worker that does not linger leaves the latter to the sweep.
+                is_marked = False
+                last_look_at = time.monotonic() + 2 * queues.SEEN_FOR * bool(self._worker.linger)
+                self._events.look_at = self._files.look_at = last_look_at
+            elif is_last_look:
                 return
+            else:
+                time.sleep(POLL)
 
     def _ingest_next(self) -> bool:
         if not self._events.look_ahead():

@@ -8,7 +8,7 @@ Plain values in, plain values out: nothing here knows rows, requests or settings
 
 from viewer.quo.dialects import identifier, kind_of, read_json, understand, understand_rest, urls_in
 from viewer.quo.numbers import canonical, display, folder_name, is_number
-from viewer.quo.signatures import NotFromQuo, Reason, check_secrets, open_delivery
+from viewer.quo.signatures import Headers, NotFromQuo, Reason, check_secrets, open_delivery
 from viewer.quo.types import (
     CallSeen,
     ContactSeen,
@@ -29,6 +29,7 @@ __all__ = [
     "ContactSeen",
     "Delivery",
     "Direction",
+    "Headers",
     "MediaSeen",
     "MessageSeen",
     "NotFromQuo",
