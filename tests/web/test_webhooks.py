@@ -500,6 +500,23 @@ def test_a_database_that_is_away_is_answered_503_and_the_repeat_is_kept(
     assert [name for name, _ in kept(app)] == ["msg_0", "msg_1"]
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_connections_that_ended_while_nobody_used_them_cost_no_delivery(
+    deliver, message, app, postgres, monkeypatch
+):
+    monkeypatch.setattr(extensions, "PING_AFTER", 0.0)  # as if a second had passed
+    assert deliver(message().payload()).status_code == 204
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as server:
+        server.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+            (db.engine.url.database,),
+        )
+
+    answer = deliver(message().payload())
+
+    assert (answer.status_code, len(kept(app))) == (204, 2)
+
+
 # --- Redis does not matter -----------------------------------------------------------------
 
 
