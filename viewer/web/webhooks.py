@@ -87,7 +87,10 @@ class _ShortWay:
     def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         if not (environ.get("PATH_INFO") == _PATH and self._is_usual(environ)):
             return self._otherwise(environ, start)
-        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        length = int(environ["CONTENT_LENGTH"])
+        body = environ["wsgi.input"].read(length)
+        if len(body) < length:
+            return self._otherwise(environ, start)
         with self._app.app_context():
             try:
                 _take(EnvironHeaders(environ), body)
@@ -146,6 +149,8 @@ def _read_body() -> bytes:
     body = request.get_data(cache=False)
     if len(body) > MAX_BODY:
         abort(413)
+    if len(body) < (request.content_length or 0):
+        abort(400)  # the client has gone: nobody's signature is wrong
     return body
 
 
