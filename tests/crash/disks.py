@@ -20,7 +20,7 @@ SHUTDOWN_WITHOUT_FLUSH = 2
 class Disk:
     """An ext4 file system in an image. It writes nothing by itself: only what is synced stays."""
 
-    def __init__(self, stack: contextlib.ExitStack, size: str = "32M") -> None:
+    def __init__(self, stack: contextlib.ExitStack, size: str = "48M") -> None:
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=fast_folder())))
         self._folder.chmod(0o755)
         self._image = self._folder / "image"
