@@ -11,6 +11,7 @@ from flask import Flask, Response, current_app, jsonify, render_template, reques
 from flask_compress import Compress
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wsgi import get_host
 
 from viewer.loopback import is_loopback
 
@@ -100,6 +101,24 @@ def _admit_monitors(answer: "WSGIApplication", ours: str) -> "WSGIApplication":
         return answer(environ, start)
 
     return answer_monitors
+
+
+def is_plain(environ: "WSGIEnvironment", method: str, trusted_hosts: list[str] | None) -> bool:
+    """Whether this is a plain request: for WSGI middleware that leaves all others to Flask.
+
+    It has this method, a host that is ours, and neither a query nor a mount point.
+    """
+    if (
+        environ["REQUEST_METHOD"] != method
+        or environ.get("QUERY_STRING")
+        or environ.get("SCRIPT_NAME")
+    ):
+        return False
+    try:
+        get_host(environ, trusted_hosts)
+    except SecurityError:
+        return False
+    return True
 
 
 def _compress(app: Flask) -> None:

@@ -10,8 +10,6 @@ from flask import Blueprint, Flask, abort, current_app, request
 from flask.sansio.blueprints import BlueprintSetupState
 from sqlalchemy.exc import DBAPIError
 from werkzeug.datastructures import EnvironHeaders
-from werkzeug.exceptions import SecurityError
-from werkzeug.wsgi import get_host
 
 from viewer import jobs, quo
 from viewer.config import settings
@@ -103,20 +101,13 @@ class _ShortWay:
 
     def _is_usual(self, environ: "WSGIEnvironment") -> bool:
         length = environ.get("CONTENT_LENGTH") or ""
-        if (
-            environ["REQUEST_METHOD"] != "POST"
-            or environ.get("QUERY_STRING")
-            or environ.get("SCRIPT_NAME")
-            or "HTTP_TRANSFER_ENCODING" in environ
-            or not (length.isdecimal() and length.isascii())
-            or not 0 < int(length) <= MAX_BODY
-        ):
-            return False
-        try:
-            get_host(environ, self._trusted)
-        except SecurityError:
-            return False
-        return True
+        return (
+            "HTTP_TRANSFER_ENCODING" not in environ
+            and length.isdecimal()
+            and length.isascii()
+            and 0 < int(length) <= MAX_BODY
+            and middleware.is_plain(environ, "POST", self._trusted)
+        )
 
 
 _Received = tuple[quo.Delivery, bytes]

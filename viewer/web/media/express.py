@@ -18,9 +18,7 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy.exc import OperationalError
-from werkzeug.exceptions import SecurityError
 from werkzeug.http import parse_cookie
-from werkzeug.wsgi import get_host
 
 from viewer import derive, holdings
 from viewer.extensions import ONE_QUERY, db
@@ -99,18 +97,9 @@ class _Express:
         return body
 
     def _is_usual(self, environ: "WSGIEnvironment") -> bool:
-        if (
-            environ["REQUEST_METHOD"] != "GET"
-            or environ.get("QUERY_STRING")
-            or environ.get("SCRIPT_NAME")
-            or any(name in environ for name in _CONDITIONS)
-        ):
-            return False
-        try:
-            get_host(environ, self._trusted)
-        except SecurityError:
-            return False
-        return True
+        return middleware.is_plain(environ, "GET", self._trusted) and not any(
+            name in environ for name in _CONDITIONS
+        )
 
     def _find(self, environ: "WSGIEnvironment", media_id: uuid.UUID) -> MediaAttachment | None:
         """Load the file, if it is stored and this session may see it."""
