@@ -6,7 +6,10 @@ import hmac
 import io
 import itertools
 import re
+import socket
+import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -312,3 +315,17 @@ def _conversations(history: list[company.Scheduled]) -> set[str]:
 
 def _voicemails_inside_calls(history: list[company.Scheduled]) -> int:
     return sum(bool(_said(delivery).get("voicemail")) for delivery in history)
+
+
+def test_a_client_that_drops_the_connection_it_kept_leaves_no_traceback(provider, capfd):
+    host, before = urlsplit(provider.serve(b"a photo")), set(threading.enumerate())
+    line = socket.create_connection((host.hostname, host.port))
+    line.sendall(f"GET {host.path} HTTP/1.1\r\nHost: {host.netloc}\r\n\r\n".encode())
+    assert line.recv(12) == b"HTTP/1.1 200"
+
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+    line.close()
+
+    while set(threading.enumerate()) - before:  # its own thread
+        time.sleep(0.01)
+    assert "Traceback" not in capfd.readouterr().err

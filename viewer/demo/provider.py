@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import json
+import sys
 import threading
 import time
 import uuid
@@ -246,6 +247,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True  # a slow address must not keep the process alive
     block_on_close = False
     request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """No traceback for a client that drops the connection it kept."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler_for(provider: Provider) -> type[BaseHTTPRequestHandler]:
