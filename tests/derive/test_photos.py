@@ -208,7 +208,7 @@ def test_truncated_photo_shows_what_arrived_and_says_damaged(look):
 
     photo = look(whole[: len(whole) // 2])
 
-    assert photo.damaged
+    assert photo.is_incomplete
     assert (photo.width, photo.height) == (1200, 900)
     assert "top left" in samples.red_corner(photo.thumbnail)
 

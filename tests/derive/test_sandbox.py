@@ -277,7 +277,7 @@ def test_a_decoder_lets_webhooks_and_pages_go_first(hostile, tmp_path):
 def test_patience_with_one_cut_photo_is_not_left_for_the_next(look):
     whole = samples.packed(samples.corner_picture(1200, 900), "JPEG")
 
-    assert [look(whole[: len(whole) // 2]).damaged for _ in range(2)] == [True, True]
+    assert [look(whole[: len(whole) // 2]).is_incomplete for _ in range(2)] == [True, True]
 
 
 # --- children that do not want to end -------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_mp4_that_browsers_play_is_left_alone(look, tmp_path):
     assert film.playable is None
     assert (film.width, film.height) == (320, 240)
     assert film.mime_type == "video/mp4"
-    assert not film.damaged
+    assert not film.is_incomplete
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from viewer.derive.decoder import ENVIRONMENT, Decoder, NotStarted
 from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
 from viewer.derive.types import (
     PREVIEW_SIDE,
+    Broken,
     Cleaned,
     Derived,
     DeriveError,
@@ -45,6 +46,7 @@ __all__ = [
     "INLINE_TYPES",
     "KINDS",
     "PREVIEW_SIDE",
+    "Broken",
     "Cleaned",
     "DeriveError",
     "Derived",
@@ -219,5 +221,6 @@ def _answer(answers: IO[bytes], death: str | None) -> dict[str, Any]:
     if "no_room" in answer:
         raise NoRoom(answer["no_room"])
     if "unreadable" in answer:
-        raise Unreadable(answer["unreadable"])
+        error = Broken if answer["is_broken"] else Unreadable
+        raise error(answer["unreadable"])
     return answer

@@ -18,7 +18,7 @@ from av.container import InputContainer, OutputContainer
 from viewer.derive import transcode
 from viewer.derive.sniff import KINDS, Kind
 from viewer.derive.streams import opened, the_sound
-from viewer.derive.types import Derived, Limits, Unreadable
+from viewer.derive.types import Broken, Derived, Limits
 
 PEAKS = 200
 
@@ -48,7 +48,7 @@ def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -
         derived,
         duration_seconds=round(heard.seconds, 3),
         peaks=heard.peaks(),
-        damaged=heard.damaged,
+        is_incomplete=heard.is_incomplete,
     )
     yield derived
 
@@ -69,7 +69,7 @@ _STEP = 80  # samples in one entry of `loudest`: 10 ms
 class _Heard:
     seconds: float = 0.0
     loudest: "array[int]" = field(default_factory=lambda: array("H"))
-    damaged: bool = False
+    is_incomplete: bool = False
 
     def peaks(self) -> list[int]:
         """The loudest moment of each of 200 equal parts; the loudest of all is 100.
@@ -97,7 +97,7 @@ def _listen(source: BinaryIO, kind: Kind) -> _Heard:
                 try:
                     frames = packet.decode()
                 except av.error.InvalidDataError:
-                    heard.damaged = True
+                    heard.is_incomplete = True
                     continue
                 for frame in frames:
                     heard.seconds += frame.samples / frame.sample_rate
@@ -111,9 +111,9 @@ def _listen(source: BinaryIO, kind: Kind) -> _Heard:
         except MemoryError:
             raise
         except av.FFmpegError:
-            heard.damaged = True
+            heard.is_incomplete = True
     if not heard.seconds:
-        raise Unreadable("The recording is damaged or incomplete: nothing in it plays.")
+        raise Broken("The recording is damaged or incomplete: nothing in it plays.")
     return heard
 
 

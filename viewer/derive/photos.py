@@ -18,7 +18,14 @@ from PIL import Image, ImageFile
 
 from viewer.derive.display_p3 import convert_to_srgb, is_display_p3, p3_to_srgb
 from viewer.derive.sniff import Kind
-from viewer.derive.types import PREVIEW_SIDE, THUMBNAIL_SIDE, Derived, Limits, Unreadable
+from viewer.derive.types import (
+    PREVIEW_SIDE,
+    THUMBNAIL_SIDE,
+    Broken,
+    Derived,
+    Limits,
+    Unreadable,
+)
 
 # What sniff() saw decides the one decoder that is tried; Pillow knows forty more.
 _FORMATS = {
@@ -59,13 +66,13 @@ _BROKEN = (
 def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
     """Yield size, thumbnail, preview, placeholder; then the full-size JPEG where it is needed."""
     _prepare(kind, limits)
-    damaged = False
+    is_incomplete = False
     try:
         photo = _decode(source, kind)
         picture = _reduced(photo)
     except _BROKEN:
         photo, picture = _decode_what_is_there(source, kind)
-        damaged = True
+        is_incomplete = True
     width, height = photo.shown_size
     thumbnail, preview, placeholder = save_copies(picture, into)
     derived = Derived(
@@ -76,7 +83,7 @@ def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -
         thumbnail=thumbnail,
         preview=preview,
         placeholder=placeholder,
-        damaged=damaged,
+        is_incomplete=is_incomplete,
     )
     yield derived
     if not kind.browser_plays and max(width, height) > PREVIEW_SIDE:
@@ -194,15 +201,15 @@ def _know_heif() -> None:
 
 
 def _decode_what_is_there(source: BinaryIO, kind: Kind) -> tuple["_Photo", Image.Image]:
-    """A photo cut off on its way shows its upper part; one with nothing in it is Unreadable."""
+    """A photo cut off on its way shows its upper part; one with nothing in it is Broken."""
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         photo = _decode(source, kind)
         picture = _reduced(photo)
     except _BROKEN as broken:
-        raise Unreadable("The picture is damaged or incomplete.") from broken
+        raise Broken("The picture is damaged or incomplete.") from broken
     if all(band.getextrema()[0] == band.getextrema()[1] for band in picture.split()):
-        raise Unreadable("The picture is incomplete: only its description arrived.")
+        raise Broken("The picture is incomplete: only its description arrived.")
     return photo, picture
 
 

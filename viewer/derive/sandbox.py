@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from viewer.derive.sniff import KINDS
-from viewer.derive.types import Cleaned, Derived, Described, Limits, Unreadable
+from viewer.derive.types import Broken, Cleaned, Derived, Described, Limits, Unreadable
 
 NICENESS = 10  # of the process, whatever its parent's is
 
@@ -43,7 +43,7 @@ def main(order: str) -> None:
         for answer in _do(wanted["task"], source, wanted["mime_type"], limits):
             _say(asdict(answer))
     except Unreadable as unreadable:
-        _say({"unreadable": unreadable.reason})
+        _say({"unreadable": unreadable.reason, "is_broken": isinstance(unreadable, Broken)})
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from viewer.derive.sniff import Kind
-from viewer.derive.types import Unreadable
+from viewer.derive.types import Broken, Unreadable
 
 _DEMUXERS = {
     "video/mp4": "mov",
@@ -54,7 +54,7 @@ _DECODERS = frozenset(
 
 @contextmanager
 def opened(source: BinaryIO, kind: Kind) -> Iterator[InputContainer]:
-    """The container with its streams known. Whatever is wrong with it is Unreadable."""
+    """The container with its streams known. Whatever is wrong with it is Broken."""
     source.seek(0)
     try:
         container = av.open(
@@ -66,7 +66,7 @@ def opened(source: BinaryIO, kind: Kind) -> Iterator[InputContainer]:
     except MemoryError:  # FFmpeg's own is one of the next line's too
         raise
     except (av.FFmpegError, ValueError) as broken:
-        raise Unreadable("The file is damaged or incomplete: nothing in it plays.") from broken
+        raise Broken("The file is damaged or incomplete: nothing in it plays.") from broken
     with container:
         assert isinstance(container, InputContainer)  # noqa: S101 (for the type checker)
         yield container

@@ -2,6 +2,7 @@
 
 DeriveError
   Unreadable   an ordinary outcome: this file cannot be shown, and never will be by this code
+    Broken     because the file, as it was sent, is cut or damaged
   Killed       a limit, a signal or a crash: worth another try, but not for ever
 """
 
@@ -26,6 +27,10 @@ class DeriveError(Exception):
 
 class Unreadable(DeriveError):
     """Nothing can be shown of this file. The original stays what it is: a download."""
+
+
+class Broken(Unreadable):
+    """Nothing can be shown because the file, as it was sent, is cut or damaged."""
 
 
 class Killed(DeriveError):
@@ -64,7 +69,7 @@ class Derived:
     playable_type: str | None = None
     placeholder: str | None = None  # a blur as data: URI (the page's policy needs img-src data:)
     peaks: list[int] | None = None  # 200 loudnesses, 0 to 100
-    damaged: bool = False  # shown as far as it goes; the sender's file is cut or broken
+    is_incomplete: bool = False  # shown as far as it goes; the file as sent is cut or broken
     problem: str | None = None  # for the staff: what could not be made although the rest was
 
 

@@ -22,7 +22,7 @@ from viewer.derive import audio, transcode
 from viewer.derive.photos import save_copies
 from viewer.derive.sniff import Kind
 from viewer.derive.streams import decodable, film_of, opened, sound_of
-from viewer.derive.types import Derived, Limits, Unreadable
+from viewer.derive.types import Broken, Derived, Limits, Unreadable
 
 PLAYABLE_SIDE = 1280
 
@@ -56,7 +56,7 @@ def _with_poster(
         raise Unreadable("The film is coded in a way that we cannot read.")
     if film.width * film.height > limits.pixels:
         raise Unreadable(f"The film is larger than {limits.pixels // 1_000_000} megapixels.")
-    frame, damaged = _telling_frame(container, film)
+    frame, is_incomplete = _telling_frame(container, film)
     turned = frame.rotation
     poster = _picture(frame).resize(_square_pixels(film, frame.width, frame.height))
     poster = poster.rotate(turned, expand=True) if turned else poster
@@ -70,14 +70,14 @@ def _with_poster(
         thumbnail=thumbnail,
         preview=preview,
         placeholder=placeholder,
-        damaged=damaged,
+        is_incomplete=is_incomplete,
     )
     return derived, turned
 
 
 def _telling_frame(container: InputContainer, film: VideoStream) -> tuple[VideoFrame, bool]:
     """The first frame on which something can be seen, and whether the film broke before it."""
-    best, most, damaged = None, -1.0, False
+    best, most, is_incomplete = None, -1.0, False
     try:
         for seen, frame in enumerate(container.decode(film)):
             small = _picture(frame, width=64, height=64).convert("L")
@@ -89,10 +89,10 @@ def _telling_frame(container: InputContainer, film: VideoStream) -> tuple[VideoF
     except MemoryError:
         raise
     except av.FFmpegError:
-        damaged = True
+        is_incomplete = True
     if best is None:
-        raise Unreadable("The film is damaged or incomplete: there is no picture in it.")
-    return best, damaged
+        raise Broken("The film is damaged or incomplete: there is no picture in it.")
+    return best, is_incomplete
 
 
 def _picture(frame: VideoFrame, **size: int) -> Image.Image:

@@ -195,6 +195,6 @@ def _place_derivatives(
         "mime_type": derived.mime_type,
         "media_type": MediaAttachment.MediaType(derived.media_type),
         "copy_problem": "The file is incomplete: it ends early."
-        if derived.damaged
+        if derived.is_incomplete
         else derived.problem,
     }
