@@ -97,7 +97,7 @@ def take_address(media: MediaAttachment, item: quo.MediaSeen) -> bool:
         return False
     # With its moment: a repeat of the old delivery must not bring the dead address back.
     media.merge(now(), openphone_url=item.url)
-    media.state, media.problem = State.PENDING, None
+    media.state, media.problem, media.trouble = State.PENDING, None, None
     media.failures, media.first_failed_at, media.next_attempt_at = 0, None, now()
     log.info("media=%s has a fresh address", media.id)
     return True

@@ -56,6 +56,7 @@ STORAGE_PAUSE = timedelta(seconds=30)  # the disk's trouble is not the source's
 _TELLING = ("image/", "video/", "audio/")  # declared types that say what a file shows
 
 State = MediaAttachment.State
+Trouble = MediaAttachment.Trouble
 
 
 class LostClaim(Exception):
@@ -64,6 +65,14 @@ class LostClaim(Exception):
 
 class NotTheFile(Exception):
     """The response is not the file: an error page, or nothing we can trust."""
+
+    trouble = MediaAttachment.Trouble.NOT_THE_FILE
+
+
+class Doubtful(NotTheFile):
+    """The response is perhaps not the file: a person decides."""
+
+    trouble = MediaAttachment.Trouble.DOUBTFUL
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +124,10 @@ def collect(media_id: uuid.UUID) -> bool:
         _failed(claim, trouble.reason, at_once=True)
         return collect(media_id) if _freshen(claim) else _adopt_orphan(store, claim, storage)
     except fetch.Refused as trouble:
-        _failed(claim, trouble.reason, at_once=True)
+        _failed(claim, trouble.reason, Trouble.REFUSED, at_once=True)
         return False
     except NotTheFile as trouble:
-        _failed(claim, str(trouble), at_once=True)
+        _failed(claim, str(trouble), trouble.trouble, at_once=True)
         return False
     failpoint("collect.placed")
     if not _mark_stored(claim, receipt, storage):
@@ -132,7 +141,7 @@ def retry(media: MediaAttachment) -> None:
     """Retry now as if for the first time: a person asked. The caller commits, and reminds."""
     if media.state in (State.PENDING, State.NEEDS_ATTENTION) and media.openphone_url:
         media.next_attempt_at, media.failures, media.first_failed_at = now(), 0, None
-        media.state, media.problem = State.PENDING, None
+        media.state, media.problem, media.trouble = State.PENDING, None, None
 
 
 # --- 1. claim ------------------------------------------------------------------------------
@@ -399,6 +408,7 @@ def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID) -> bool:
         lease_until=None,
         next_attempt_at=None,
         problem=None,
+        trouble=None,
         failures=0,
         first_failed_at=None,
         copy_state=copy_state.MADE if nothing_to_copy else copy_state.DUE,
@@ -419,7 +429,12 @@ def _later(claim: Claim, reason: str) -> None:
 
 
 def _failed(
-    claim: Claim, reason: str, *, at_once: bool = False, retry_after: float | None = None
+    claim: Claim,
+    reason: str,
+    trouble: MediaAttachment.Trouble = MediaAttachment.Trouble.UNAVAILABLE,
+    *,
+    at_once: bool = False,
+    retry_after: float | None = None,
 ) -> None:
     """Retry with backoff because the source failed. After a while, or at once, alert a person."""
     moment = now()
@@ -434,6 +449,7 @@ def _failed(
         first_failed_at=since,
         next_attempt_at=next_attempt(claim.failures + 1, since, moment, retry_after),
         problem=reason[:500],
+        trouble=trouble if tell else None,
     )
 
 

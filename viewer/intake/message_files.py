@@ -106,10 +106,14 @@ def _take_media(
         # What decoding found is exact; the provider rounds.
         duration_seconds=None if row.is_stored else item.duration_seconds,
     )
-    if row.openphone_url != known_address and row.state in (State.PENDING, State.NEEDS_ATTENTION):
+    if row.openphone_url == known_address:
+        return
+    if row.state in (State.PENDING, State.NEEDS_ATTENTION):
         row.next_attempt_at = now()  # a fresh address is tried at once
         if known_address is None:
-            row.state, row.problem = State.PENDING, None
+            row.state, row.problem, row.trouble = State.PENDING, None, None
+    elif row.state is State.CLOSED:
+        row.reopen(now())  # it may come after all
 
 
 def _row_of(

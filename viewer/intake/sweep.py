@@ -150,6 +150,7 @@ def _tell_a_person() -> None:
             problem=sa.func.coalesce(
                 media.problem, "Not here after 15 minutes; nobody has tried yet."
             ),
+            trouble=sa.func.coalesce(media.trouble, MediaAttachment.Trouble.UNAVAILABLE),
         )
         # Also what kills its worker again and again: its lease has ended, nobody has it now.
         for has_nobody in (media.state == State.PENDING, media.has_expired_lease(moment))

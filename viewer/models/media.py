@@ -25,8 +25,14 @@ PARTS = {
     "photos": "media_type = 'photo' AND state != 'trashed'",
     "voicemails": "role = 'voicemail' AND state != 'trashed'",
     "unfiled": "is_unfiled AND state = 'stored'",
-    "attention": "state IN ('needs_attention', 'damaged')",
-    "unsettled": "state IN ('pending', 'downloading', 'needs_attention', 'damaged')",
+    # What a person should look at.
+    "attention": "(state IN ('needs_attention', 'damaged')"
+    " OR (state = 'stored' AND trouble = 'incomplete' AND accepted_at IS NULL))",
+    "incomplete": "state = 'stored' AND trouble = 'incomplete' AND accepted_at IS NULL",
+    "to_ask_again": "state = 'stored' AND trouble = 'incomplete' AND next_attempt_at IS NOT NULL",
+    # All that are not simply here.
+    "unsettled": "(state IN ('pending', 'downloading', 'needs_attention', 'damaged', 'closed')"
+    " OR trouble IS NOT NULL)",
     # The same, for health and the sweep: what is always true keeps the gallery off this index,
     # which has not the gallery's order.
     "open": "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
@@ -43,6 +49,7 @@ PARTS = {
 # of 45 kB, and are read by one query without a page of their own.
 MOST_FILES = 500
 LONGEST_CAPTION = 300  # characters; of a file, and of its link to a work record
+LONGEST_REASON = 300  # characters; why a file was closed
 
 _SWIPED = ("sent_at", "message_id", "position", "id")
 
@@ -62,7 +69,38 @@ class MediaAttachment(LastWriteWins, Model):
         STORED = "stored"  # we have it, hashed
         NEEDS_ATTENTION = "needs_attention"  # `problem` says why; we still try, slowly
         DAMAGED = "damaged"  # stored once, and now the bytes are not what they were
+        CLOSED = "closed"  # never came, and a person said that nobody waits for it any more
         TRASHED = "trashed"  # put away by a person; the bytes stay for a while
+
+    class Trouble(enum.StrEnum):
+        """What is wrong with it; `problem` and `copy_problem` say it in words."""
+
+        UNAVAILABLE = "unavailable"  # the provider has not got it, or does not answer
+        REFUSED = "refused"  # by our own rules: too large, or an address that we do not ask
+        NOT_THE_FILE = "not_the_file"  # an error page came in its place, and is kept
+        DOUBTFUL = "doubtful"  # perhaps an error page: a person decides
+        INCOMPLETE = "incomplete"  # stored, but cut or broken as it was sent
+
+    class Closing(enum.StrEnum):
+        """How a person closed a file that did not come."""
+
+        CAME_ANOTHER_WAY = "came_another_way"
+        GIVEN_UP = "given_up"
+
+    class Availability(enum.StrEnum):
+        """The state of a file in the words that people and programs are told: one for each."""
+
+        ON_ITS_WAY = "on_its_way"
+        HERE = "here"
+        INCOMPLETE = "incomplete"  # here, but cut or broken as it was sent
+        NOT_AVAILABLE = "not_available"  # at the provider
+        NOT_DOWNLOADED = "not_downloaded"  # by our own rules
+        NOT_THE_FILE = "not_the_file"
+        DOUBTFUL = "doubtful"
+        DAMAGED = "damaged"  # in our store; a preview may be shown
+        CAME_ANOTHER_WAY = "came_another_way"
+        GIVEN_UP = "given_up"
+        IN_TRASH = "in_trash"
 
     class CopyState(enum.StrEnum):
         """Of thumbnail, preview and playable copy. Never touches the state of the original."""
@@ -117,6 +155,10 @@ class MediaAttachment(LastWriteWins, Model):
     problem: Mapped[str | None] = mapped_column(String(500))  # in words for staff
     failures: Mapped[int] = mapped_column(default=0)  # of the source, in a row; sets the pace
     first_failed_at: Mapped[datetime | None]
+    trouble: Mapped[Trouble | None]
+    # The key of the bytes that came first, cut off, after all of them came. They go to the
+    # store's quarantine; then nothing names them.
+    superseded_path: Mapped[str | None] = mapped_column(String(500))
 
     # What it is
     media_type: Mapped[MediaType] = mapped_column(default=MediaType.DOCUMENT)
@@ -143,6 +185,10 @@ class MediaAttachment(LastWriteWins, Model):
     linked_at: Mapped[datetime | None]  # since when it belongs to a record; its links see to it
     trashed_at: Mapped[datetime | None]
     trashed_by: Mapped[str | None] = mapped_column(String(254))  # the e-mail address then
+    accepted_at: Mapped[datetime | None]  # a person said that it is all there is, or the file
+    closed_at: Mapped[datetime | None]
+    closed_as: Mapped[Closing | None]
+    closed_reason: Mapped[str | None] = mapped_column(String(LONGEST_REASON))
     # Given up for good: the row stays as a tombstone with its hash. Its bytes follow, to the
     # store's quarantine; they are never the first to go.
     purged_at: Mapped[datetime | None]
@@ -179,6 +225,7 @@ class MediaAttachment(LastWriteWins, Model):
                 ("voicemails_of", "voicemails"),
                 ("unfiled_of", "unfiled"),
                 ("attention", "attention"),
+                ("incomplete", "incomplete"),
             )
         ),
         *(
@@ -190,6 +237,7 @@ class MediaAttachment(LastWriteWins, Model):
                 ("trash", "trash", ("trashed_at", "id")),
                 ("due", "to_collect", ("next_attempt_at",)),
                 ("leases", "leased", ("lease_until",)),
+                ("ask_again", "to_ask_again", ("next_attempt_at",)),
                 ("copies_due", "to_derive", ("copy_due_at",)),
                 ("to_verify", "kept", ("storage", "verified_at")),
                 # By which health is told: how many wait, since when, and what came since.
@@ -245,13 +293,29 @@ class MediaAttachment(LastWriteWins, Model):
             and not is_linked
         )
 
+    def reopen(self, next_attempt_at: datetime | None) -> None:
+        """Wait for a closed file again."""
+        self.state = self.State.NEEDS_ATTENTION
+        self.closed_at = self.closed_as = self.closed_reason = None
+        self.next_attempt_at, self.failures, self.first_failed_at = next_attempt_at, 0, None
+
     @property
     def is_stored(self) -> bool:
         return self.state is self.State.STORED
 
     @property
+    def availability(self) -> Availability:
+        return availability_of(self.state, self.trouble, self.closed_as)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether it is here, but cut or broken as it was sent."""
+        return self.is_stored and self.trouble is self.Trouble.INCOMPLETE
+
+    @property
     def needs_attention(self) -> bool:
-        return self.state in (self.State.NEEDS_ATTENTION, self.State.DAMAGED)
+        """Whether a person should look at it: the part "attention" of the table."""
+        return asks_for_attention(self.state, self.trouble, self.accepted_at)
 
     @property
     def is_on_its_way(self) -> bool:
@@ -285,3 +349,50 @@ class MediaAttachment(LastWriteWins, Model):
     @property
     def has_playable(self) -> bool:
         return self.playable_path is not None
+
+
+# --- In one word -----------------------------------------------------------------------------
+
+_State, _Trouble = MediaAttachment.State, MediaAttachment.Trouble
+_Availability = MediaAttachment.Availability
+
+_BY_STATE = {
+    _State.PENDING: _Availability.ON_ITS_WAY,
+    _State.DOWNLOADING: _Availability.ON_ITS_WAY,
+    _State.STORED: _Availability.HERE,
+    _State.NEEDS_ATTENTION: _Availability.NOT_AVAILABLE,
+    _State.DAMAGED: _Availability.DAMAGED,
+    _State.CLOSED: _Availability.GIVEN_UP,
+    _State.TRASHED: _Availability.IN_TRASH,
+}
+_BY_TROUBLE = {
+    _Trouble.REFUSED: _Availability.NOT_DOWNLOADED,
+    _Trouble.NOT_THE_FILE: _Availability.NOT_THE_FILE,
+    _Trouble.DOUBTFUL: _Availability.DOUBTFUL,
+}
+
+
+def availability_of(
+    state: MediaAttachment.State,
+    trouble: MediaAttachment.Trouble | None,
+    closed_as: MediaAttachment.Closing | None,
+) -> MediaAttachment.Availability:
+    """Say in one word where a file with these columns is."""
+    if state is _State.NEEDS_ATTENTION and trouble in _BY_TROUBLE:
+        return _BY_TROUBLE[trouble]
+    if state is _State.STORED and trouble is _Trouble.INCOMPLETE:
+        return _Availability.INCOMPLETE
+    if state is _State.CLOSED and closed_as is MediaAttachment.Closing.CAME_ANOTHER_WAY:
+        return _Availability.CAME_ANOTHER_WAY
+    return _BY_STATE[state]
+
+
+def asks_for_attention(
+    state: MediaAttachment.State,
+    trouble: MediaAttachment.Trouble | None,
+    accepted_at: datetime | None,
+) -> bool:
+    """Whether a person should look at a file with these columns."""
+    if state in (_State.NEEDS_ATTENTION, _State.DAMAGED):
+        return True
+    return state is _State.STORED and trouble is _Trouble.INCOMPLETE and accepted_at is None
