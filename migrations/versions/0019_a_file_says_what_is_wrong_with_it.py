@@ -15,7 +15,7 @@ TROUBLED = "state IN ('needs_attention', 'damaged')"
 ATTENTION = f"({TROUBLED} OR ({INCOMPLETE}))"
 OPEN = "state IN ('pending', 'downloading', 'needs_attention', 'damaged')"
 UNSETTLED = f"({OPEN[:-1]}, 'closed') OR trouble IS NOT NULL)"
-TO_ASK_AGAIN = "state = 'stored' AND trouble = 'incomplete' AND next_attempt_at IS NOT NULL"
+TO_ASK_AGAIN = "state = 'stored' AND next_attempt_at IS NOT NULL"
 
 # Name, columns, which rows: before and now.
 CHANGED = (

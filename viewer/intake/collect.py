@@ -18,6 +18,7 @@ import contextlib
 import itertools
 import logging
 import random
+import shutil
 import uuid
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -34,11 +35,22 @@ from viewer.failpoint import failpoint
 from viewer.intake import addresses, fetch, rest_client
 from viewer.models import MediaAttachment
 from viewer.quo import rest
-from viewer.storage import Missing, Occupied, Part, StorageError, Store, Unavailable, checksum, keys
+from viewer.storage import (
+    Checksum,
+    Missing,
+    Occupied,
+    Part,
+    StorageError,
+    Store,
+    Unavailable,
+    checksum,
+    keys,
+)
 
 log = logging.getLogger(__name__)
 
 # A lease outlives its holder by no more than this; the holder renews it while it works.
+CHUNK = 1024 * 1024  # bytes
 LEASE = timedelta(seconds=25)
 RENEW_EVERY = 8.0  # seconds
 
@@ -137,6 +149,32 @@ def collect(media_id: uuid.UUID) -> bool:
     return True
 
 
+def accept(media_id: uuid.UUID) -> bool:
+    """Take what came instead of this file for the file: a person looked at it. Whether it is here.
+
+    Commits. Raises StorageError; then the row says what it said before.
+    """
+    claim = _claim_rejected(media_id)
+    if claim is None:
+        return False
+    store, part = holdings.wanted(), holdings.spool().new_part()
+    try:
+        with _renewed(claim):
+            with store.open(keys.rejected(media_id)) as kept:
+                shutil.copyfileobj(kept, part, CHUNK)
+            part.seal()
+            receipt = receipt_of(part)
+            _place_original(store, claim, part.path, receipt)
+    except LostClaim:
+        return False
+    except StorageError:
+        _write(claim, state=State.NEEDS_ATTENTION, lease_until=None)
+        raise
+    finally:
+        part.discard()
+    return _mark_stored(claim, receipt, holdings.wanted_id(), accepted_at=now())
+
+
 def retry(media: MediaAttachment) -> None:
     """Retry now as if for the first time: a person asked. The caller commits, and reminds."""
     if media.state in (State.PENDING, State.NEEDS_ATTENTION) and media.openphone_url:
@@ -148,11 +186,25 @@ def retry(media: MediaAttachment) -> None:
 
 
 def _claim(media_id: uuid.UUID) -> Claim | None:
+    return _take_lease(media_id, MediaAttachment.is_due(now()))
+
+
+def _claim_rejected(media_id: uuid.UUID) -> Claim | None:
+    """Claim a row that waits for a person's judgement of what came."""
+    media = MediaAttachment
+    return _take_lease(
+        media_id,
+        (media.state == State.NEEDS_ATTENTION)
+        & media.trouble.in_((Trouble.NOT_THE_FILE, Trouble.DOUBTFUL)),
+    )
+
+
+def _take_lease(media_id: uuid.UUID, condition: sa.ColumnElement[bool]) -> Claim | None:
     moment = now()
     media = MediaAttachment
     row = db.session.execute(
         sa.update(media)
-        .where(media.id == media_id, media.is_due(moment))
+        .where(media.id == media_id, condition)
         .values(attempts=media.attempts + 1, state=State.DOWNLOADING, lease_until=moment + LEASE)
         .returning(
             media.attempts.label("attempt"),
@@ -265,11 +317,19 @@ def _take_up(claim: Claim) -> bool:
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
+def receipt_of(part: Part) -> Receipt:
+    """What a sealed part holds."""
+    return _receipt(checksum(part.path.open("rb"), derive.HEAD_SIZE))
+
+
 def _what_lies_under(store: Store, path: str) -> Receipt | None:
     try:
-        found = checksum(store.open(path), derive.HEAD_SIZE)
+        return _receipt(checksum(store.open(path), derive.HEAD_SIZE))
     except Missing:  # also what is no file: a link, a pipe, a folder
         return None
+
+
+def _receipt(found: Checksum) -> Receipt:
     return Receipt(found.size, found.sha256, derive.sniff(found.head))
 
 
@@ -394,7 +454,7 @@ def _intend(claim: Claim, path: str, receipt: Receipt) -> bool:
 # --- 7. say so -----------------------------------------------------------------------------
 
 
-def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID) -> bool:
+def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID, **more: object) -> bool:
     kind = receipt.kind
     nothing_to_copy = kind.media_type == MediaAttachment.MediaType.DOCUMENT.value
     copy_state, moment = MediaAttachment.CopyState, now()
@@ -413,6 +473,7 @@ def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID) -> bool:
         first_failed_at=None,
         copy_state=copy_state.MADE if nothing_to_copy else copy_state.DUE,
         copy_due_at=None if nothing_to_copy else moment,
+        **more,
     )
 
 

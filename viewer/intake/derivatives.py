@@ -35,6 +35,8 @@ LIMITS = derive.Limits()
 FILM_LIMITS = derive.Limits(cpu_seconds=120, wall_seconds=180)
 SLOW_DOWN = timedelta(seconds=30)
 WITHOUT_ORIGINAL = timedelta(hours=1)
+# Then the provider is asked for the rest of a file that came cut off (`incomplete`).
+FIRST_ASK = timedelta(minutes=1)
 
 CopyState = MediaAttachment.CopyState
 
@@ -51,12 +53,18 @@ def make_copies(media_id: uuid.UUID) -> bool:
         original = holdings.open_file(media, media.file_path)
         with decoder_workspace(holdings.spool(), original) as (source, folder):
             derived = derive.derive(
-                source, media.mime_type or "", folder, _limits(media.media_type)
+                source, media.mime_type or "", folder, limits_of(media.media_type)
             )
             failpoint("copies.derived")
             values = _place_derivatives(holdings.store_of(media), media, derived)
+            values |= _completeness(media, is_incomplete=derived.is_incomplete)
     except derive.Unreadable as reason:
-        return _write(media, copy_state=CopyState.IMPOSSIBLE, copy_problem=str(reason)[:500])
+        return _write(
+            media,
+            copy_state=CopyState.IMPOSSIBLE,
+            copy_problem=str(reason)[:500],
+            **_completeness(media, is_incomplete=isinstance(reason, derive.Broken)),
+        )
     except derive.Killed as reason:
         log.warning("media=%s copies attempt=%d: %s", media_id, media.copy_attempts, reason)
         if media.copy_attempts >= TRIES:
@@ -104,8 +112,19 @@ def make_again(media_id: uuid.UUID) -> bool:
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
-def _limits(media_type: MediaAttachment.MediaType) -> derive.Limits:
+def limits_of(media_type: MediaAttachment.MediaType) -> derive.Limits:
     return FILM_LIMITS if media_type is MediaAttachment.MediaType.VIDEO else LIMITS
+
+
+def _completeness(media: MediaAttachment, *, is_incomplete: bool) -> dict[str, object]:
+    """The column values that say whether the file came whole, and when to ask for the rest."""
+    trouble = MediaAttachment.Trouble
+    if not is_incomplete:
+        return {"trouble": None}
+    if media.trouble is trouble.INCOMPLETE:  # known: the asking goes on as it is
+        return {}
+    asks = {"next_attempt_at": now() + FIRST_ASK, "failures": 0} if media.openphone_url else {}
+    return {"trouble": trouble.INCOMPLETE, **asks}
 
 
 def _lease(limits: derive.Limits) -> timedelta:

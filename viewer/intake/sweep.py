@@ -86,10 +86,10 @@ def due_events(limit: int, *which: sa.ColumnElement[bool]) -> list[uuid.UUID]:
 
 
 def due_media(limit: int) -> list[uuid.UUID]:
-    """The files that are to be downloaded now."""
+    """The files that are to be downloaded now, or again."""
     media, moment = MediaAttachment, now()
     has_address = media.openphone_url.is_not(None)
-    # Two queries, so that an index answers each, however many files wait for a later attempt.
+    # Three queries, so that an index answers each, however many files wait for a later attempt.
     dropped = (
         sa.select(media.id)
         .where(media.has_expired_lease(moment), has_address)
@@ -100,7 +100,11 @@ def due_media(limit: int) -> list[uuid.UUID]:
         .where(media.is_in("to_collect"), media.is_attempt_due(moment), has_address)
         .order_by(media.next_attempt_at)
     )
-    return (_ids(dropped.limit(limit)) + _ids(waiting.limit(limit)))[:limit]
+    incomplete = (
+        sa.select(media.id).where(media.is_due_to_ask_again(moment)).order_by(media.next_attempt_at)
+    )
+    found = [one for query in (dropped, waiting, incomplete) for one in _ids(query.limit(limit))]
+    return found[:limit]
 
 
 def due_copies(limit: int) -> list[uuid.UUID]:

@@ -13,10 +13,10 @@ from sqlalchemy.exc import OperationalError
 
 from viewer.extensions import db
 from viewer.holdings import WrongSize
-from viewer.intake import collect, derivatives, ingest
+from viewer.intake import collect, derivatives, incomplete, ingest
 from viewer.jobs.queues import COPIES, remind
 from viewer.models import MediaAttachment
-from viewer.office import findings
+from viewer.office import audit, findings
 from viewer.storage import Missing
 
 Unit = Callable[[str], None]
@@ -48,8 +48,12 @@ def ingest_event(event_id: str) -> None:
 
 @unit
 def collect_media(media_id: str) -> None:
-    """Bring one file home, if it is due."""
+    """Download a file, or what is missing of one that came cut off, if that is due."""
     if collect.collect(uuid.UUID(media_id)):
+        remind(COPIES)
+    elif incomplete.ask_again(uuid.UUID(media_id)):
+        audit.note("complete", subject=("media", uuid.UUID(media_id)))
+        db.session.commit()
         remind(COPIES)
 
 

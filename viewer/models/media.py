@@ -29,7 +29,8 @@ PARTS = {
     "attention": "(state IN ('needs_attention', 'damaged')"
     " OR (state = 'stored' AND trouble = 'incomplete' AND accepted_at IS NULL))",
     "incomplete": "state = 'stored' AND trouble = 'incomplete' AND accepted_at IS NULL",
-    "to_ask_again": "state = 'stored' AND trouble = 'incomplete' AND next_attempt_at IS NOT NULL",
+    # A file that is here has a next attempt only if it came cut off.
+    "to_ask_again": "state = 'stored' AND next_attempt_at IS NOT NULL",
     # All that are not simply here.
     "unsettled": "(state IN ('pending', 'downloading', 'needs_attention', 'damaged', 'closed')"
     " OR trouble IS NOT NULL)",
@@ -278,6 +279,11 @@ class MediaAttachment(LastWriteWins, Model):
     def has_expired_lease(cls, moment: Moment) -> sa.ColumnElement[bool]:
         """Whether its lease has expired: the job died, since a live one renews it."""
         return cls.is_in("leased") & (cls.lease_until < moment)
+
+    @classmethod
+    def is_due_to_ask_again(cls, moment: Moment) -> sa.ColumnElement[bool]:
+        """Whether a job may claim it to ask the provider for more of it."""
+        return sa.and_(cls.is_in("to_ask_again"), cls.next_attempt_at <= moment)
 
     @classmethod
     def is_due_to_derive(cls, moment: Moment) -> sa.ColumnElement[bool]:

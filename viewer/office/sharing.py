@@ -335,7 +335,7 @@ def _places(media: MediaAttachment, *, to_play: bool) -> list[CleanCopy]:
         types = [playable] if to_play else [*types, playable]
     use = "plays" if to_play else "whole"
     return [
-        CleanCopy(keys.shared(media.id, use, derive.KINDS[one].extension), one)
+        CleanCopy(keys.shared(media.id, media.sha256 or "", use, derive.KINDS[one].extension), one)
         for one in dict.fromkeys(types)
         if one in derive.INLINE_TYPES
     ]

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from viewer.storage.store import Opened
 
@@ -17,7 +18,7 @@ class Checksum:
     head: bytes  # its first bytes, by which its type is known
 
 
-def checksum(opened: Opened, head_size: int = 0) -> Checksum:
+def checksum(opened: Opened | BinaryIO, head_size: int = 0) -> Checksum:
     """Read an opened file to its end and close it. Takes a while: hold no transaction open.
 
     Raises Unavailable.

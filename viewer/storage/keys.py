@@ -2,9 +2,10 @@
 
   2025/01/15/617-555-0123/messages/1736977200_photo.jpg   an original: its stem is made by naming
   …_photo_thumb.jpg, _preview.jpg, _full.jpg, _playable.* its derivatives, beside it
-  shared/1/<id>-whole.jpg, -plays.mp4                     a clean copy for strangers, made on demand
+  shared/2/<id>-<sha256>-whole.jpg, -plays.mp4            a clean copy for strangers, made on demand
   quarantine/<id>.jpg                                     the bytes of a purged original
   quarantine/damaged/<id>-<sha256>.jpg                    the wrong bytes of a repaired original
+  quarantine/incomplete/<id>.jpg                          the cut bytes of a file that came whole
   rejected/<id>                                           an error page that came in place of a file
   probe/<id>                                              what a service is tried with, for a second
 
@@ -32,7 +33,7 @@ _ENDINGS = {
 _NOT_MEDIA = ("shared", "quarantine", "rejected", "evidence", "probe")
 
 # Changes when cleaning does: copies made by an earlier way are made again.
-_CLEANING = 1
+_CLEANING = 2
 
 
 def check_key(key: str) -> str:
@@ -56,6 +57,16 @@ def derivative(original: str, name: str, extension: str) -> str:
     return f"{stem(original)}{_ENDINGS[name]}.{extension}"
 
 
+def derivatives(original: str) -> list[str]:
+    """Every key that a derivative of this original may have."""
+    extensions = {"playable": ("mp4", "mp3", "m4a")}
+    return [
+        derivative(original, name, extension)
+        for name in _ENDINGS
+        for extension in extensions.get(name, ("jpg",))
+    ]
+
+
 def is_derivative(key: str) -> bool:
     """Whether this is the name of a derivative: no original has such an ending."""
     return stem(key).endswith(tuple(_ENDINGS.values()))
@@ -74,9 +85,9 @@ def is_media(key: str) -> bool:
     return key.partition("/")[0] not in _NOT_MEDIA
 
 
-def shared(media_id: uuid.UUID, use: str, extension: str) -> str:
-    """`use` is whole (the file as a download) or plays."""
-    return f"shared/{_CLEANING}/{media_id}-{use}.{extension}"
+def shared(media_id: uuid.UUID, sha256: str, use: str, extension: str) -> str:
+    """`use` is whole (the file as a download) or plays; `sha256` the original's."""
+    return f"shared/{_CLEANING}/{media_id}-{sha256[:16]}-{use}.{extension}"
 
 
 def is_cached(key: str) -> bool:
@@ -92,6 +103,11 @@ def damaged(media_id: uuid.UUID, original: str, sha256: str) -> str:
 
 def quarantined(media_id: uuid.UUID, original: str) -> str:
     return f"quarantine/{media_id}{PurePosixPath(original).suffix}"
+
+
+def superseded(media_id: uuid.UUID, original: str) -> str:
+    """Where the bytes of an incomplete original go when all of it came."""
+    return f"quarantine/incomplete/{media_id}{PurePosixPath(original).suffix}"
 
 
 def probe() -> str:

@@ -133,7 +133,7 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def decoder_workspace(spool: Spool, opened: Opened) -> Iterator[tuple[Path, Path]]:
+def decoder_workspace(spool: Spool, opened: Opened | BinaryIO) -> Iterator[tuple[Path, Path]]:
     """A copy of an opened file for a decoder to read, and a folder for it to write into.
 
     The decoder's process never sees the original itself: not even one that was taken over can

@@ -26,6 +26,7 @@ from viewer.office.names import names_of, title_of
 from viewer.web.access import csrf, the_user
 from viewer.web.media import files
 from viewer.web.pagination import next_cursor, older
+from viewer.web.wording import explanation
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 csrf.exempt(bp)  # bearer tokens only: cookies are ignored, so a forged request has no credentials
@@ -97,6 +98,10 @@ class MediaOut(BaseModel):
     kind: MediaAttachment.MediaType
     role: MediaAttachment.Role
     state: MediaAttachment.State
+    availability: MediaAttachment.Availability = Field(
+        description="Its state in one word, as the pages say it."
+    )
+    problem: str | None = Field(description="Why it is not simply here, in a sentence.")
     caption: str | None
     mime_type: str | None = Field(description="Of the bytes, not as declared.")
     file_size: int | None = Field(description="Bytes.")
@@ -346,7 +351,7 @@ def put_link(record_id: uuid.UUID, media_id: uuid.UUID) -> tuple[Response, int]:
     try:
         made = filing.link([media], record, the_user())
     except filing.NotStored:
-        abort(409, "This file is not safe yet, or it was put away: it cannot be linked.")
+        abort(409, "Only a file that is here can be linked.")
     db.session.flush()
     link = made[0] if made else _find_link(record, media)
     assert link is not None  # noqa: S101 - created now, or before
@@ -458,7 +463,8 @@ def _conversation(row: Conversation, names: dict[str, str]) -> ConversationOut:
 
 def _media(row: MediaAttachment) -> MediaOut:
     return MediaOut(
-        **{name: getattr(row, name) for name in MediaOut.model_fields if hasattr(row, name)},
+        **{name: getattr(row, name) for name in MediaOut.model_fields if hasattr(row, name)}
+        | {"problem": explanation(row) or None},
         kind=row.media_type,
         original_url=url_for(".get_original", media_id=row.id, _external=True),
         page_url=url_for("media.details.passport", media_id=row.id, _external=True),

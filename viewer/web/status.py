@@ -1,5 +1,6 @@
 """Health: the status page for people, /healthz for monitors, /metrics for Prometheus."""
 
+import itertools
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -13,12 +14,14 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import jobs
 from viewer.extensions import db, now
-from viewer.models import MediaAttachment, WebhookEvent
+from viewer.models import Conversation, MediaAttachment, Message, WebhookEvent
+from viewer.models.media import availability_of
+from viewer.office.names import names_of, title_of_numbers
 from viewer.upkeep import health
 from viewer.web.access import Role, needs
 from viewer.web.formatting import exact_time, short_time
 from viewer.web.urls import url_for
-from viewer.web.wording import what_is
+from viewer.web.wording import AVAILABILITY, explain, what_is
 
 bp = Blueprint("status", __name__)
 
@@ -32,55 +35,67 @@ def show() -> str:
     return render_template(
         "status/show.html",
         health=_check_health(),
-        troubled=[Trouble.of_file(*row) for row in db.session.execute(_TROUBLED)],
+        troubled=_troubled_files(),
         unparsed=db.session.execute(_UNPARSED).all(),
     )
 
 
-class Trouble(NamedTuple):
+class TroubledFile(NamedTuple):
     """A file that needs attention, in words."""
 
+    id: uuid.UUID
     message_url: str
     what: str
-    created_at: str  # for machines, as a tooltip, and for the eye
+    customer: str
+    sent_at: str  # with its message: for machines, as a tooltip, and for the eye
     exact_time: str
     short_time: str
+    availability: str
     problem: str
-    retry_url: str  # empty where it cannot be tried again
+    may_settle: bool  # whether it can be tried again, asked for or closed
+    has_url: bool
+    may_ask: bool
 
-    @classmethod
-    def of_file(
-        cls,
-        media_id: uuid.UUID,
-        conversation_id: uuid.UUID,
-        message_id: uuid.UUID,
-        role: MediaAttachment.Role,
-        media_type: MediaAttachment.MediaType,
-        state: MediaAttachment.State,
-        problem: str | None,
-        has_url: bool,
-        created_at: datetime,
-    ) -> "Trouble":
-        page = url_for("conversations.pages.show", conversation_id=conversation_id)
-        is_damaged = state is State.DAMAGED
-        return cls(
-            f"{page}#message-{message_id}",
-            what_is(role, media_type).capitalize(),
-            created_at.isoformat(),
-            exact_time(created_at),
-            short_time(created_at),
-            f"{'Original damaged. ' if is_damaged else ''}{problem}",
-            url_for("media.files.retry", media_id=media_id) if has_url and not is_damaged else "",
+
+def _troubled_files() -> list[TroubledFile]:
+    rows = db.session.execute(_TROUBLED).all()
+    numbers_of = {row.id: row.participants.split(",") if row.participants else [] for row in rows}
+    names = names_of(itertools.chain.from_iterable(numbers_of.values()))
+    found = []
+    for row in rows:
+        state = availability_of(row.state, row.trouble, None)
+        page = url_for("conversations.pages.show", conversation_id=row.conversation_id)
+        found.append(
+            TroubledFile(
+                row.id,
+                f"{page}#message-{row.message_id}",
+                what_is(row.role, row.media_type).capitalize(),
+                title_of_numbers(numbers_of[row.id], names),
+                row.sent_at.isoformat(),
+                exact_time(row.sent_at),
+                short_time(row.sent_at),
+                AVAILABILITY[state],
+                explain(state, row.problem, row.copy_problem),
+                may_settle=row.state is State.NEEDS_ATTENTION,
+                has_url=row.has_url,
+                may_ask=row.direction is Message.Direction.INCOMING and bool(row.sender),
+            )
         )
+    return found
 
 
 # Columns, by statements that are built once: 100 objects of the session took 3 ms.
 _media, _event = MediaAttachment.__table__.c, WebhookEvent.__table__.c
+_message, _conversation = Message.__table__.c, Conversation.__table__.c
 _TROUBLED = (
     sa.select(
         _media.id, _media.conversation_id, _media.message_id, _media.role, _media.media_type,
-        _media.state, _media.problem, _media.openphone_url.is_not(None), _media.created_at,
+        _media.state, _media.trouble, _media.problem, _media.copy_problem, _media.sent_at,
+        _media.openphone_url.is_not(None).label("has_url"),
+        _message.direction, _message.sender, _conversation.participants,
     )
+    .join_from(MediaAttachment.__table__, Message.__table__, _message.id == _media.message_id)
+    .join(Conversation.__table__, _conversation.id == _media.conversation_id)
     .where(MediaAttachment.is_in("attention"))
     .order_by(_media.created_at, _media.id)
     .limit(100)

@@ -12,12 +12,30 @@ from flask import Flask
 from viewer import derive
 from viewer.extensions import now
 from viewer.models import MediaAttachment, Message, WorkRecord
-from viewer.models.media import LONGEST_CAPTION
+from viewer.models.media import LONGEST_CAPTION, LONGEST_REASON
 from viewer.office.filing import name_of
 from viewer.plurals import counted, plural
 from viewer.web.formatting import duration
 
 State, MediaType, Role = MediaAttachment.State, MediaAttachment.MediaType, MediaAttachment.Role
+Availability = MediaAttachment.Availability
+
+# The state of a file in words: the same on every page.
+AVAILABILITY = {
+    Availability.ON_ITS_WAY: "On its way",
+    Availability.HERE: "Here",
+    Availability.INCOMPLETE: "Here, but incomplete",
+    Availability.NOT_AVAILABLE: "Not available at the provider",
+    Availability.NOT_DOWNLOADED: "Not downloaded",
+    Availability.NOT_THE_FILE: "Not the file",
+    Availability.DOUBTFUL: "Perhaps not the file",
+    Availability.DAMAGED: "Original damaged",
+    Availability.CAME_ANOTHER_WAY: "Came another way",
+    Availability.GIVEN_UP: "Given up",
+    Availability.IN_TRASH: "In the trash",
+}
+# In a receipt, after what it is: "Photo here, but incomplete"; "1 here, but incomplete".
+_IN_RECEIPT = {key: words[0].lower() + words[1:] for key, words in AVAILABILITY.items()}
 
 _ONE = {
     MediaType.PHOTO: "photo",
@@ -44,15 +62,16 @@ class Receipt:
     """How many of a message's files are stored: the text, and its style."""
 
     words: str
-    look: str  # safe, waiting, attention
+    look: str  # here, waiting, attention, settled
 
 
 def init_app(app: Flask) -> None:
-    for show in (what, kind, named, delivery, has_failed, call_title,
+    for show in (what, kind, named, availability, explanation, delivery, has_failed, call_title,
                  plays, is_tile, columns, brings, fitted, used_in,
                  picture_to_open):  # fmt: skip
         app.add_template_filter(show, show.__name__)
     app.jinja_env.globals["longest_caption"] = LONGEST_CAPTION
+    app.jinja_env.globals["longest_reason"] = LONGEST_REASON
 
 
 def what(media: MediaAttachment) -> str:
@@ -66,6 +85,25 @@ def what_is(role: MediaAttachment.Role, media_type: MediaAttachment.MediaType) -
     if role is Role.RECORDING:
         return "call recording"
     return _ONE[media_type]
+
+
+def availability(media: MediaAttachment) -> str:
+    return AVAILABILITY[media.availability]
+
+
+def explanation(media: MediaAttachment) -> str:
+    return explain(media.availability, media.problem, media.copy_problem)
+
+
+def explain(
+    availability: MediaAttachment.Availability, problem: str | None, copy_problem: str | None
+) -> str:
+    """Say why a file is not simply here; empty if it is, or on its way without trouble."""
+    if availability is Availability.HERE:
+        return copy_problem or ""
+    if availability is Availability.INCOMPLETE:
+        return " ".join(filter(None, (copy_problem, problem)))
+    return problem or ""
 
 
 def kind(media: MediaAttachment) -> str:
@@ -104,8 +142,10 @@ def used_in(files: Iterable[MediaAttachment]) -> list[tuple[WorkRecord, str]]:
 
 
 def is_tile(media: MediaAttachment) -> bool:
-    """Whether the file is a tile of the grid; stored videos, audio and documents get a full row."""
-    return media.media_type is MediaType.PHOTO or not (media.is_stored or media.needs_attention)
+    """Whether the file is a tile of the grid; all but photos, and what did not come, get a row."""
+    if media.is_stored or media.is_damaged:
+        return media.media_type is MediaType.PHOTO
+    return media.is_on_its_way
 
 
 def columns(media: Sequence[MediaAttachment]) -> int:
@@ -206,26 +246,32 @@ def call_title(message: Message) -> str:
 
 
 def receipt(media: Sequence[MediaAttachment]) -> Receipt | None:
-    """3 of 3 photos safe; 2 of 3, 1 on its way since 14 min; 1 needs attention."""
+    """3 of 3 photos here; 1 of 3 photos here, 1 on its way since 14 min, 1 not the file."""
     if not media:
         return None
-    safe = sum(one.is_stored for one in media)
+    found = Counter(one.availability for one in media)
     word = what(media[0]) if len({what(one) for one in media}) == 1 else "file"
-    if safe == len(media):
-        words = f"{word} safe" if safe == 1 else f"{safe} of {safe} {plural(safe, word)} safe"
-        return Receipt(words.capitalize(), "safe")
-    troubled = sum(one.needs_attention for one in media)
-    waiting = [one for one in media if one.is_on_its_way]
+    waiting = [one.created_at for one in media if one.is_on_its_way]
+    since = _since(min(waiting)) if waiting else ""
     if len(media) == 1:
-        if troubled:
-            return Receipt(f"{word} needs attention".capitalize(), "attention")
-        return Receipt(f"{word} on its way{_since(media[0].created_at)}".capitalize(), "waiting")
-    parts = [f"{safe} of {len(media)} {plural(len(media), word)} safe"]
-    if waiting:
-        parts.append(f"{len(waiting)} on its way{_since(min(m.created_at for m in waiting))}")
-    if troubled:
-        parts.append(f"{troubled} need{'s' if troubled == 1 else ''} attention")
-    return Receipt(", ".join(parts), "attention" if troubled else "waiting")
+        [only] = found
+        return Receipt(f"{word} {_IN_RECEIPT[only]}{since}".capitalize(), _look(media))
+    here = found.pop(Availability.HERE, 0)
+    parts = [f"{here} of {len(media)} {plural(len(media), word)} here"]
+    parts += [
+        f"{found[one]} {_IN_RECEIPT[one]}{since if one is Availability.ON_ITS_WAY else ''}"
+        for one in AVAILABILITY
+        if found[one]
+    ]
+    return Receipt(", ".join(parts), _look(media))
+
+
+def _look(media: Sequence[MediaAttachment]) -> str:
+    if any(one.needs_attention for one in media):
+        return "attention"
+    if any(one.is_on_its_way for one in media):
+        return "waiting"
+    return "here" if all(one.availability is Availability.HERE for one in media) else "settled"
 
 
 def _since(moment: datetime) -> str:

@@ -196,7 +196,7 @@ def _orphans(found: Health, _moment: datetime) -> Iterable[Alarm]:
 
 
 def _media_needs_attention(found: Health, _moment: datetime) -> Iterable[Alarm]:
-    if count := found.states.get(State.NEEDS_ATTENTION, 0):
+    if count := found.states.get(State.NEEDS_ATTENTION, 0) + found.incomplete:
         words = f"{counted(count, 'file')} to be looked at by a person."
         yield Alarm("media_needs_attention", Level.ATTENTION, words)
 

@@ -80,6 +80,7 @@ class Health:
     """Everything that was looked at."""
 
     states: dict[MediaAttachment.State, int]
+    incomplete: int  # files that came cut off, and nobody has accepted them as they are
     counted_at: datetime | None  # when stored and trashed files were counted; None: just now
     bytes_stored: int
     bytes_last_90_days: int
@@ -110,7 +111,8 @@ class Health:
 
     @property
     def needing_attention(self) -> int:
-        return self.states.get(State.NEEDS_ATTENTION, 0) + self.states.get(State.DAMAGED, 0)
+        states = (State.NEEDS_ATTENTION, State.DAMAGED)
+        return self.incomplete + sum(self.states.get(one, 0) for one in states)
 
     @property
     def days_until_s3(self) -> int | None:

@@ -58,6 +58,7 @@ def read_health(workers: dict[str, int] | None) -> Health:
             **{one: count for one, count in counted.states.items() if one not in _OPEN_STATES},
             **{one: count for one in _OPEN_STATES if (count := waiting._mapping[one.value])},
         },
+        incomplete=waiting.incomplete,
         counted_at=counted.as_of,
         bytes_stored=counted.bytes_stored,
         bytes_last_90_days=counted.bytes_lately,
@@ -126,6 +127,12 @@ _WAITING = sa.select(
             one.value,
         )
         for one in _OPEN_STATES
+    ),
+    _one(
+        sa.select(sa.func.count())
+        .select_from(MediaAttachment.__table__)
+        .where(MediaAttachment.is_in("incomplete")),
+        "incomplete",
     ),
     _one(
         sa.select(sa.func.min(_media.created_at)).where(_IS_OPEN, _media.state == State.PENDING),

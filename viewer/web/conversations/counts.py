@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from viewer.extensions import db
 from viewer.models import MediaAttachment
+from viewer.models.media import asks_for_attention
 
 Role, State, MediaType = MediaAttachment.Role, MediaAttachment.State, MediaAttachment.MediaType
 
@@ -19,6 +20,8 @@ _kinds = (
     _media.media_type,
     _media.role,
     _media.state,
+    _media.trouble,
+    _media.accepted_at,
     _media.is_unfiled,
 )
 _COUNTS = (
@@ -38,10 +41,10 @@ def counts_of(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Counter[str]]:
     """
     counts: dict[uuid.UUID, Counter[str]] = {one: Counter() for one in ids}
     rows = db.session.execute(_COUNTS, {"ids": ids, "trashed": State.TRASHED})
-    for conversation_id, media_type, role, state, is_unfiled, count in rows:
+    for conversation_id, media_type, role, state, trouble, accepted_at, is_unfiled, count in rows:
         tally = counts[conversation_id]
         tally["all"] += count
-        tally["attention"] += count if state in (State.NEEDS_ATTENTION, State.DAMAGED) else 0
+        tally["attention"] += count if asks_for_attention(state, trouble, accepted_at) else 0
         if role is not Role.RECORDING:
             kind = "voicemail" if role is Role.VOICEMAIL else _KINDS.get(media_type, "file")
             tally[kind] += count

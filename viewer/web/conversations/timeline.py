@@ -37,6 +37,8 @@ _TOLD = (Message.id, Message.conversation_id, Message.kind, Message.direction, M
          Message.said)  # fmt: skip
 _OF_A_FILE = (MediaAttachment.id, MediaAttachment.message_id, MediaAttachment.position,
               MediaAttachment.role, MediaAttachment.media_type, MediaAttachment.state,
+              MediaAttachment.trouble, MediaAttachment.accepted_at, MediaAttachment.closed_as,
+              MediaAttachment.closed_reason,
               MediaAttachment.problem, MediaAttachment.copy_state, MediaAttachment.copy_problem,
               MediaAttachment.thumbnail_path, MediaAttachment.preview_path,
               MediaAttachment.playable_path, MediaAttachment.mime_type, MediaAttachment.file_name,

@@ -2,8 +2,8 @@
 
 from flask import Blueprint
 
-from viewer.web.media import details, files, gallery, player, slides, trash
+from viewer.web.media import closing, details, files, gallery, player, slides, trash
 
 bp = Blueprint("media", __name__)
-for part in (details, files, gallery, player, slides, trash):
+for part in (closing, details, files, gallery, player, slides, trash):
     bp.register_blueprint(part.bp)

@@ -27,7 +27,8 @@ from viewer.loopback import is_loopback
 from viewer.models import MediaAttachment
 from viewer.office import audit, findings
 from viewer.storage import Missing, Opened, Unavailable
-from viewer.web.access import Role, needs
+from viewer.web.access import Role, local_path, needs
+from viewer.web.wording import AVAILABILITY
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -102,6 +103,8 @@ def retry(media_id: uuid.UUID) -> BaseResponse:
     audit.note("media.retry", subject=("media", media.id))
     db.session.commit()
     jobs.remind(jobs.INTAKE)
+    if wanted := request.form.get("next"):
+        return redirect(local_path(wanted), 303)
     return redirect(
         url_for(
             "conversations.pages.show",
@@ -124,8 +127,8 @@ def _find_media(media_id: uuid.UUID, *, may_be_damaged: bool = False) -> MediaAt
         if may_be_damaged:
             return media
         abort(410, _damaged(media))
-    if media.needs_attention:
-        abort(404, f"This file is not here yet: {media.problem}")
+    if media.state in (State.NEEDS_ATTENTION, State.CLOSED):
+        abort(404, f"{AVAILABILITY[media.availability]}. {media.problem or ''}".strip())
     if not media.is_stored:
         raise TooEarly("This file is on its way.")
     return media
@@ -282,6 +285,22 @@ def _span(first: int, end: int | None, size: int) -> tuple[int, int]:
     Not werkzeug's range_for_length: it rejects the last 500 bytes of a file that has fewer.
     """
     return max(0, first + size) if first < 0 else first, size if end is None else min(end, size)
+
+
+def send_bytes(file: Opened, name: str) -> Response:
+    """Serve a file of an unknown kind as a download; nothing in it can run."""
+    return _body(
+        file,
+        file.size,
+        200,
+        {
+            "Content-Type": "application/octet-stream",
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Content-Security-Policy": SANDBOX,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "private, no-store",
+        },
+    )
 
 
 def _body(file: Opened, length: int, status: int, headers: dict[str, str]) -> Response:

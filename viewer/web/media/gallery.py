@@ -34,7 +34,7 @@ from viewer.web.media.gallery_filters import FILED, KINDS, STATES, US, Narrowing
 from viewer.web.pagination import Cursor, next_cursor
 from viewer.web.redirects import find_conversation
 from viewer.web.urls import url_for
-from viewer.web.wording import what
+from viewer.web.wording import availability, explanation, what
 
 bp = Blueprint("gallery", __name__)
 
@@ -221,9 +221,6 @@ def _entry(media: MediaAttachment, folder: str) -> zips.Entry:
     name = zips.safe_name(f"{local(media.sent_at):%Y-%m-%d %H.%M.%S} {word}{path.suffix}")
     problem = None
     if not media.is_stored:
-        problem = (
-            f"it needs attention: {media.problem or 'it is damaged'}"
-            if media.needs_attention
-            else "it is on its way"
-        )
+        why = explanation(media)
+        problem = availability(media).lower() + (f": {why}" if why else "")
     return zips.Entry(media, f"{zips.safe_name(folder)}/{name}" if folder else name, problem)

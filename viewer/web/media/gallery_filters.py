@@ -15,8 +15,10 @@ from viewer import quo
 from viewer.extensions import db
 from viewer.models import Contact, ContactNumber, Conversation, MediaAttachment, Message
 from viewer.web.date_range import Span, read_span
+from viewer.web.wording import AVAILABILITY, Availability
 
-State, MediaType = MediaAttachment.State, MediaAttachment.MediaType
+State, Trouble = MediaAttachment.State, MediaAttachment.Trouble
+MediaType = MediaAttachment.MediaType
 
 Condition = sa.ColumnElement[bool]
 
@@ -34,17 +36,50 @@ FILED: dict[str, tuple[str, Condition]] = {
     "not-needed": ("Not needed", MediaAttachment.is_in("not_needed")),
 }
 _UNSETTLED = MediaAttachment.is_in("unsettled")
+
+
+def _having(state: MediaAttachment.State, *more: Condition) -> Condition:
+    return sa.and_(_UNSETTLED, MediaAttachment.state == state, *more)
+
+
+_BY_OUR_RULES = (Trouble.REFUSED, Trouble.NOT_THE_FILE, Trouble.DOUBTFUL)
+# All but the first are few, and a partial index holds them. `attention` combines several.
 STATES: dict[str, tuple[str, Condition]] = {
-    "safe": ("Safe", MediaAttachment.state == State.STORED),
+    "here": (
+        AVAILABILITY[Availability.HERE],
+        (MediaAttachment.state == State.STORED) & MediaAttachment.trouble.is_(None),
+    ),
+    "attention": ("Need attention", sa.and_(_UNSETTLED, MediaAttachment.is_in("attention"))),
     "waiting": (
-        "On their way",
+        AVAILABILITY[Availability.ON_ITS_WAY],
         sa.and_(_UNSETTLED, MediaAttachment.state.in_((State.PENDING, State.DOWNLOADING))),
     ),
-    "attention": (
-        "Need attention",
-        sa.and_(_UNSETTLED, MediaAttachment.state.in_((State.NEEDS_ATTENTION, State.DAMAGED))),
+    "incomplete": (
+        AVAILABILITY[Availability.INCOMPLETE],
+        _having(State.STORED, MediaAttachment.trouble == Trouble.INCOMPLETE),
     ),
+    "unavailable": (
+        AVAILABILITY[Availability.NOT_AVAILABLE],
+        _having(
+            State.NEEDS_ATTENTION,
+            sa.func.coalesce(MediaAttachment.trouble, "").not_in(_BY_OUR_RULES),
+        ),
+    ),
+    "refused": (
+        AVAILABILITY[Availability.NOT_DOWNLOADED],
+        _having(State.NEEDS_ATTENTION, MediaAttachment.trouble == Trouble.REFUSED),
+    ),
+    "not-the-file": (
+        AVAILABILITY[Availability.NOT_THE_FILE],
+        _having(
+            State.NEEDS_ATTENTION,
+            MediaAttachment.trouble.in_((Trouble.NOT_THE_FILE, Trouble.DOUBTFUL)),
+        ),
+    ),
+    "damaged": (AVAILABILITY[Availability.DAMAGED], _having(State.DAMAGED)),
+    "closed": ("Closed", _having(State.CLOSED)),
 }
+_FORMER_STATES = {"safe": "here"}  # in bookmarks
 US = "us"
 # Upper bound that is always true: SQLite uses the index on `sent_at` only for a bounded range.
 # Without one it sorts all rows.
@@ -72,6 +107,7 @@ class Narrowing:
             name: given.get(name, "").replace("\0", "").strip()[:100]
             for name in ("kind", "filed", "state", "sender")
         }
+        found["state"] = _FORMER_STATES.get(found["state"], found["state"])
         for name, known in (("kind", KINDS), ("filed", FILED), ("state", STATES)):
             if found[name] and found[name] not in known:
                 abort(404, "There is no such filter.")
@@ -126,7 +162,7 @@ class Narrowing:
 
     def _of_kind(self) -> Condition:
         kind = KINDS[self.kind][1]
-        if self.state in ("waiting", "attention"):
+        if self.state not in ("", "here"):
             # lower() keeps the planner off the index on kinds: these few rows have a partial index
             # of their own, which does not scan all photos.
             return sa.func.lower(MediaAttachment.media_type) == kind.value

@@ -13,6 +13,7 @@ from viewer import derive, quo
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment, MediaLink, Message, WorkRecord
 from viewer.models.indexes import beyond
+from viewer.models.media import availability_of
 from viewer.office import filing
 from viewer.office.names import names_of
 from viewer.web.access import Role, the_user
@@ -21,7 +22,7 @@ from viewer.web.formatting import clock, day, exact_time, local
 from viewer.web.pagination import Cursor
 from viewer.web.redirects import find_conversation
 from viewer.web.urls import url_for
-from viewer.web.wording import can_play
+from viewer.web.wording import AVAILABILITY, Availability, can_play, explain
 
 bp = Blueprint("slides", __name__)
 
@@ -48,7 +49,9 @@ class Slide(NamedTuple):
     sent_at: datetime
     media_type: MediaAttachment.MediaType
     state: MediaAttachment.State
+    trouble: MediaAttachment.Trouble | None
     problem: str | None
+    copy_problem: str | None
     mime_type: str | None
     width: int | None
     height: int | None
@@ -190,7 +193,7 @@ def _describe(
         "caption": media.caption,
         "message": f"message-{media.message_id}",
         "message_url": url_for("conversations.pages.at_message", message_id=media.message_id),
-        "problem": f"Original damaged. {media.problem or ''}" if media.is_damaged else None,
+        "problem": _problem(media),
         "download_url": url_for("media.files.original", media_id=media.id, download=1)
         if media.is_stored
         else None,
@@ -220,6 +223,15 @@ def _name_sender(
     if sender is None:
         return "an unknown number"
     return names.get(sender) or quo.display(sender)
+
+
+def _problem(media: Slide) -> str | None:
+    """Say what is wrong with the file. None: it is simply here."""
+    state = availability_of(media.state, media.trouble, None)
+    why = explain(state, media.problem, media.copy_problem)
+    if state is Availability.HERE:
+        return why or None
+    return f"{AVAILABILITY[state]}. {why}".strip()
 
 
 def _screen_sized(media: Slide) -> str:

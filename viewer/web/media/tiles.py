@@ -12,12 +12,20 @@ import sqlalchemy as sa
 from viewer import quo
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, Message
+from viewer.models.media import asks_for_attention, availability_of
 from viewer.office.names import title_of_numbers
 from viewer.web import formatting
 from viewer.web.media import slides
 from viewer.web.media.gallery_filters import Condition, Narrowing
 from viewer.web.urls import url_for
-from viewer.web.wording import file_kind, given_name, picture_behind, what_is
+from viewer.web.wording import (
+    AVAILABILITY,
+    Availability,
+    file_kind,
+    given_name,
+    picture_behind,
+    what_is,
+)
 
 State, MediaType = MediaAttachment.State, MediaAttachment.MediaType
 
@@ -32,6 +40,9 @@ class File(NamedTuple):
     sent_at: datetime
     role: MediaAttachment.Role
     state: MediaAttachment.State
+    trouble: MediaAttachment.Trouble | None
+    accepted_at: datetime | None
+    closed_as: MediaAttachment.Closing | None
     media_type: MediaAttachment.MediaType
     file_name: str | None
     file_size: int | None
@@ -65,8 +76,12 @@ class File(NamedTuple):
         return self.state is State.DAMAGED
 
     @property
+    def availability(self) -> MediaAttachment.Availability:
+        return availability_of(self.state, self.trouble, self.closed_as)
+
+    @property
     def needs_attention(self) -> bool:
-        return self.state in (State.NEEDS_ATTENTION, State.DAMAGED)
+        return asks_for_attention(self.state, self.trouble, self.accepted_at)
 
 
 class Tile(NamedTuple):
@@ -76,6 +91,7 @@ class Tile(NamedTuple):
     id: str
     look: str  # picture, video, sound, document, missing
     opens: str  # URL of what is behind it
+    badge: str  # its availability, where it is not simply here; empty where `title` says it
     title: str  # what stands there instead of a picture
     note: str  # beside or below it: a length, a size
     who: str  # sender or recipient; empty where the page has only one
@@ -209,12 +225,13 @@ def _tile(
     page = url_for("conversations.pages.show", conversation_id=file.conversation_id)
     message = f"{page}#message-{file.message_id}"
     look, opens, title, note = _face(file, what, message)
+    state = "" if file.availability is Availability.HERE else AVAILABILITY[file.availability]
     return Tile(
-        file, str(file.id), look, opens, title, note, who,
+        file, str(file.id), look, opens, state if look != "missing" else "", title, note, who,
         when=short_day if is_month else clock,
         sent_at=file.sent_at.isoformat(),
         exact_time=formatting.exact_time(file.sent_at),
-        words=f"{what} {by}, {short_day}, {clock}",
+        words=f"{what} {by}, {short_day}, {clock}{', ' if state else ''}{state.lower()}",
         uses=uses,
         message=message,
     )  # fmt: skip
@@ -228,14 +245,13 @@ def _face(file: File, what: str, message: str) -> tuple[str, str, str, str]:
             return "video", _url_of(file, "playable" if file.is_stored else ""), "", length
         return "picture", _url_of(file), "", ""
     if not file.is_stored:
-        why = "needs attention" if file.needs_attention else "on its way…"
-        return "missing", message, f"{what} {why}", ""
+        return "missing", message, f"{what}: {AVAILABILITY[file.availability].lower()}", ""
     if file.media_type is MediaType.AUDIO:
         return "sound", message, what, formatting.duration(file.duration_seconds)
     download = url_for("media.files.original", media_id=file.id, download=1)
     title = given_name(file.file_name) or file_kind(file.role, file.media_type, file.mime_type)
     is_due = file.copy_state is MediaAttachment.CopyState.DUE
-    note = "Safe. The picture is being made…" if is_due else formatting.size(file.file_size)
+    note = "Here. The picture is being made…" if is_due else formatting.size(file.file_size)
     return "document", download, title, note
 
 

@@ -281,6 +281,5 @@ def _linked_words(chosen: Chosen, new: Sequence[MediaLink], record: WorkRecord) 
     if before:
         said += f"; {before} {'was' if before == 1 else 'were'} linked already"
     if chosen.left_out:
-        count = chosen.left_out
-        said += f"; {count} {'is' if count == 1 else 'are'} not here yet and left out"
+        said += f"; {chosen.left_out} left out: only files that are here can be linked"
     return f"{said}."
