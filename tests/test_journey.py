@@ -42,7 +42,7 @@ def test_a_photo_that_was_sent_is_seen_on_the_page(
 
     assert answer.status_code == 204
     assert "Here is the crack" in page.text
-    assert "Photo safe" in page.text
+    assert "Photo here" in page.text
     thumbnail = re.search(r'src="(/media/[^"]+/thumbnail)"', page.text)
     with Image.open(BytesIO(client.get(thumbnail[1]).data)) as small:
         assert small.size == (480, 320)

@@ -181,7 +181,7 @@ def test_what_is_not_here_cannot_be_selected(open_page, address):
     page.get_by_text("Select all").tap()
 
     expect(page.get_by_text("7 selected")).to_be_visible()
-    expect(page.get_by_text("Photo needs attention")).to_be_visible()
+    expect(page.get_by_text("Photo: not available at the provider")).to_be_visible()
 
 
 def test_older_ones_come_by_themselves_and_all_are_selected(open_page, site):

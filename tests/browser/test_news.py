@@ -137,7 +137,7 @@ def test_a_file_that_is_tried_again_appears_in_place(failed, page, provider, wor
     answers.come()
 
     expect(page.locator(".media__image")).to_be_visible()
-    expect(page.get_by_text("Photo safe")).to_be_visible()
+    expect(page.get_by_text("Photo here")).to_be_visible()
 
 
 def test_a_file_that_fails_again_can_be_tried_again(failed, page, work):

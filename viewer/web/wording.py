@@ -35,6 +35,12 @@ AVAILABILITY = {
     Availability.IN_TRASH: "In the trash",
 }
 # In a receipt, after what it is: "Photo here, but incomplete"; "1 here, but incomplete".
+_OF_SEVERAL = {
+    Availability.ON_ITS_WAY: "on their way",
+    Availability.NOT_THE_FILE: "not the files",
+    Availability.DOUBTFUL: "perhaps not the files",
+    Availability.DAMAGED: "originals damaged",
+}
 _IN_RECEIPT = {key: words[0].lower() + words[1:] for key, words in AVAILABILITY.items()}
 
 _ONE = {
@@ -252,17 +258,17 @@ def receipt(media: Sequence[MediaAttachment]) -> Receipt | None:
     found = Counter(one.availability for one in media)
     word = what(media[0]) if len({what(one) for one in media}) == 1 else "file"
     waiting = [one.created_at for one in media if one.is_on_its_way]
-    since = _since(min(waiting)) if waiting else ""
     if len(media) == 1:
         [only] = found
+        since = _since(min(waiting)) if waiting else ""
         return Receipt(f"{word} {_IN_RECEIPT[only]}{since}".capitalize(), _look(media))
     here = found.pop(Availability.HERE, 0)
     parts = [f"{here} of {len(media)} {plural(len(media), word)} here"]
-    parts += [
-        f"{found[one]} {_IN_RECEIPT[one]}{since if one is Availability.ON_ITS_WAY else ''}"
-        for one in AVAILABILITY
-        if found[one]
-    ]
+    for one in AVAILABILITY:
+        if count := found[one]:
+            words = _OF_SEVERAL.get(one, _IN_RECEIPT[one]) if count > 1 else _IN_RECEIPT[one]
+            since = _since(min(waiting)) if one is Availability.ON_ITS_WAY else ""
+            parts.append(f"{count} {words}{since}")
     return Receipt(", ".join(parts), _look(media))
 
 

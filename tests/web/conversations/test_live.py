@@ -355,7 +355,7 @@ def test_a_photo_is_followed_from_its_announcement_to_the_picture(
 
     assert answer.status_code == 200, answer.headers
     assert "/thumbnail" in told
-    assert "Photo safe" in told
+    assert "Photo here" in told
     assert 'data-brings="photo"' in told
 
 

@@ -254,13 +254,18 @@ def test_every_state_of_a_file_has_its_look(page, talk, attach):
     ]  # fmt: skip
     assert found.text.count("Photo on its way…") == 2
     assert "The source answered 404." in found.text
-    assert found.text.count("Original damaged") == 1
-    assert "1 of 5 photos safe, 2 on its way since 14 min, 2 need attention" in found.text
+    assert found.text.count("Photo: original damaged") == 1
+    receipt = (
+        "1 of 5 photos here, 2 on their way since 14 min,"
+        " 1 not available at the provider, 1 original damaged"
+    )
+    assert receipt in found.text
+    assert "Photo: not available at the provider" in found.text
     again = [form for form in found.all("form") if form["action"].endswith("/attempts")]
     assert [form["method"] for form in again] == ["post"]
 
 
-def test_a_receipt_counts_what_is_safe(page, talk, attach):
+def test_a_receipt_counts_what_is_here(page, talk, attach):
     one, two, three = talk(messages=3).messages
     attach(one, **stored())
     attach(two, **stored())
@@ -271,9 +276,9 @@ def test_a_receipt_counts_what_is_safe(page, talk, attach):
     with time_machine.travel(NOW - timedelta(minutes=13, seconds=30), tick=False):
         text = page(f"/conversations/{one.conversation_id}").text
 
-    assert "Photo safe" in text
-    assert "2 of 2 files safe" in text
-    assert "1 of 2 photos safe, 1 on its way" in text
+    assert "Photo here" in text
+    assert "2 of 2 files here" in text
+    assert "1 of 2 photos here, 1 on its way" in text
     assert "since" not in text
 
 
@@ -306,7 +311,7 @@ def test_a_person_may_try_again_as_often_as_they_like(
     assert again[0].headers["Location"].endswith(f"#message-{media.message_id}")
     assert after_404 == tried + 1
     assert "answered 404" in still.text
-    assert "Photo safe" in page(inbox.links("/conversations/")[0]).text
+    assert "Photo here" in page(inbox.links("/conversations/")[0]).text
     assert provider.gets(media.openphone_url) == 1
 
 

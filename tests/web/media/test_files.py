@@ -311,7 +311,12 @@ def test_what_is_not_there_says_why(put, client):
     for values, status, words in (
         ({"state": State.PENDING}, 425, "on its way"),
         ({"state": State.DOWNLOADING}, 425, "on its way"),
-        ({"state": State.NEEDS_ATTENTION, "problem": trouble}, 404, f"not here yet: {trouble}"),
+        (
+            {"state": State.NEEDS_ATTENTION, "problem": trouble},
+            404,
+            f"Not available at the provider. {trouble}",
+        ),
+        ({"state": State.CLOSED, "problem": trouble}, 404, f"Given up. {trouble}"),
         ({"state": State.DAMAGED}, 410, "damaged"),
         ({"state": State.TRASHED}, 404, "no such file"),
     ):

@@ -117,8 +117,8 @@ def test_each_state_has_its_look(page):
 
     assert set(shown(found)) == {safe.id, gone.id, coming.id}
     assert trashed.id not in shown(found)
-    assert "Photo needs attention" in found.text
-    assert "Photo on its way" in found.text
+    assert "Photo: not available at the provider" in found.text
+    assert "Photo: on its way" in found.text
     assert [box["value"] for box in found.all("input", name="media")] == [str(safe.id)]
 
 
@@ -467,7 +467,7 @@ def test_a_whole_conversation_comes_as_a_zip(sent, client):
     found = unzip(client.post("/photos/zip", data={"conversation_id": grey.conversation_id}))
 
     assert next(iter(found)) == "MISSING.txt"
-    assert b"photo 8.jpg: it is on its way" in found["MISSING.txt"]
+    assert b"photo 8.jpg: on its way" in found["MISSING.txt"]
     assert {hashlib.sha256(content).hexdigest() for content in found.values()} >= {
         grey.sha256, teal.sha256
     }  # fmt: skip

@@ -179,8 +179,10 @@ def test_what_is_not_here_yet_is_left_out_and_told(client, maria):
 
     client.post("/work/link", data={"media": ids([safe, late]), "record": job.id})
 
-    assert "1 more is not here yet" in page.text
-    assert "1 photo linked to Q-104; 1 is not here yet and left out." in notice(client)
+    assert "1 more cannot be linked" in page.text
+    assert "1 photo linked to Q-104; 1 left out: only files that are here can be linked." in notice(
+        client
+    )
     assert linked(job) == [safe.id]
 
 
