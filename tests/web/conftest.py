@@ -3,6 +3,8 @@ from collections.abc import Callable
 import pytest
 from flask.testing import FlaskClient
 
+from tests.support.api import api as api
+from tests.support.api import user as user
 from tests.support.pages import Page
 
 

@@ -7,41 +7,18 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, assume, given, settings
 
+from tests.support.api import TOKEN
 from tests.support.pictures import picture
 from viewer.extensions import db
 from viewer.models import (
-    ApiToken,
     AuditEntry,
     Conversation,
     MediaAttachment,
-    User,
     WorkRecord,
-    fingerprint,
 )
 from viewer.office import accounts
 
-TOKEN = "a-token-of-the-crm"
 State = MediaAttachment.State
-
-
-@pytest.fixture
-def user(app):
-    user = accounts.add("crm@crack.example", User.Role.FIELD, "CRM")
-    db.session.add(ApiToken(user_id=user.id, fingerprint=fingerprint(TOKEN), name="CRM"))
-    db.session.commit()
-    return user
-
-
-@pytest.fixture
-def api(user, app):
-    """call(path, method="get", **what the client takes): the answer to a program with a token."""
-    client = app.test_client()
-
-    def call(path, method="get", **words):
-        headers = {"Authorization": f"Bearer {TOKEN}"} | words.pop("headers", {})
-        return client.open(f"/api/v1{path}", method=method.upper(), headers=headers, **words)
-
-    return call
 
 
 @pytest.fixture
