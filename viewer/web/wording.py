@@ -15,7 +15,7 @@ from viewer.models import MediaAttachment, Message, WorkRecord
 from viewer.models.media import LONGEST_CAPTION, LONGEST_REASON
 from viewer.office.filing import name_of
 from viewer.plurals import counted, plural
-from viewer.web.formatting import duration
+from viewer.web.formatting import age, duration
 
 State, MediaType, Role = MediaAttachment.State, MediaAttachment.MediaType, MediaAttachment.Role
 Availability = MediaAttachment.Availability
@@ -150,7 +150,8 @@ def used_in(files: Iterable[MediaAttachment]) -> list[tuple[WorkRecord, str]]:
 def is_tile(media: MediaAttachment) -> bool:
     """Whether the file is a tile of the grid; all but photos, and what did not come, get a row."""
     if media.is_stored or media.is_damaged:
-        return media.media_type is MediaType.PHOTO
+        is_coming = media.copy_state is MediaAttachment.CopyState.DUE
+        return media.media_type is MediaType.PHOTO and (media.has_thumbnail or is_coming)
     return media.is_on_its_way
 
 
@@ -252,7 +253,7 @@ def call_title(message: Message) -> str:
 
 
 def receipt(media: Sequence[MediaAttachment]) -> Receipt | None:
-    """3 of 3 photos here; 1 of 3 photos here, 1 on its way since 14 min, 1 not the file."""
+    """3 of 3 photos here; or: 1 of 3 photos here; 1 on its way since 14 min; 1 not the file."""
     if not media:
         return None
     found = Counter(one.availability for one in media)
@@ -269,7 +270,7 @@ def receipt(media: Sequence[MediaAttachment]) -> Receipt | None:
             words = _OF_SEVERAL.get(one, _IN_RECEIPT[one]) if count > 1 else _IN_RECEIPT[one]
             since = _since(min(waiting)) if one is Availability.ON_ITS_WAY else ""
             parts.append(f"{count} {words}{since}")
-    return Receipt(", ".join(parts), _look(media))
+    return Receipt("; ".join(parts), _look(media))
 
 
 def _look(media: Sequence[MediaAttachment]) -> str:
@@ -282,4 +283,6 @@ def _look(media: Sequence[MediaAttachment]) -> str:
 
 def _since(moment: datetime) -> str:
     minutes = int((now() - moment).total_seconds() // 60)
-    return f" since {minutes} min" if minutes >= 1 else ""
+    if minutes < 1:
+        return ""
+    return f" since {minutes} min" if minutes < 120 else f" for {age(moment)}"

@@ -256,8 +256,8 @@ def test_every_state_of_a_file_has_its_look(page, talk, attach):
     assert "The source answered 404." in found.text
     assert found.text.count("Photo: original damaged") == 1
     receipt = (
-        "1 of 5 photos here, 2 on their way since 14 min,"
-        " 1 not available at the provider, 1 original damaged"
+        "1 of 5 photos here; 2 on their way since 14 min;"
+        " 1 not available at the provider; 1 original damaged"
     )
     assert receipt in found.text
     assert "Photo: not available at the provider" in found.text
@@ -278,7 +278,7 @@ def test_a_receipt_counts_what_is_here(page, talk, attach):
 
     assert "Photo here" in text
     assert "2 of 2 files here" in text
-    assert "1 of 2 photos here, 1 on its way" in text
+    assert "1 of 2 photos here; 1 on its way" in text
     assert "since" not in text
 
 

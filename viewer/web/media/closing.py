@@ -16,7 +16,7 @@ from viewer.office import closing
 from viewer.office.names import names_of, title_of
 from viewer.storage import Missing, StorageError, keys
 from viewer.web.access import Role, local_path, needs
-from viewer.web.formatting import day, local
+from viewer.web.formatting import local, short_day
 from viewer.web.media import files
 from viewer.web.media.details import find_file
 from viewer.web.wording import availability, what
@@ -160,7 +160,8 @@ def ask(media_id: uuid.UUID) -> str:
 
 
 def _draft(media: MediaAttachment) -> str:
-    sent = day(local(media.sent_at).date())
+    then = local(media.sent_at)
+    sent = f"{then:%A, %B} {then.day}"  # never "today": the text may be sent tomorrow
     came = "came through only in part" if media.is_stored else "did not come through"
     if media.role is MediaAttachment.Role.VOICEMAIL:
         return f"Hi, your voicemail of {sent} {came}. Could you please call or text us again?"
@@ -184,7 +185,7 @@ def _in_app(number: str, ours: str | None, text: str) -> str:
 
 
 def _name(media: MediaAttachment) -> str:
-    return f"{what(media)} of {day(local(media.sent_at).date())}".capitalize()
+    return f"{what(media).capitalize()} of {short_day(media.sent_at)}"
 
 
 def _flash_with_undo(words: str, media: MediaAttachment, undo: str) -> None:
