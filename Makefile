@@ -1,5 +1,5 @@
 # The front door. `make demo` shows it running, `make test` proves it; both set up what they need.
-.PHONY: demo run test browser proof check format soak bench screenshots lock licenses setup clean help
+.PHONY: demo run test browser proof check format soak fuzz bench screenshots lock licenses setup clean help
 .DEFAULT_GOAL := help
 
 # Compiled once, not in each of the hundreds of processes that the tests start.
@@ -41,6 +41,9 @@ format: $(VENV)/.dev ## put the code in its usual shape
 
 soak: $(VENV)/.dev ## everything goes wrong for 10 minutes, on both databases (SECONDS=60 for less)
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600) --events $(or $(EVENTS),500)
+
+fuzz: $(VENV)/.dev ## mutated files, payloads and signatures for an hour (SECONDS=60 for less)
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),3600)
 
 bench: $(VENV)/.dev ## measure for 15 minutes, and write docs/performance.md (QUICK=1: only see that it works)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
