@@ -7,6 +7,7 @@ Plain values in, plain values out: nothing here knows rows, requests or settings
 """
 
 from viewer.quo.dialects import identifier, kind_of, read_json, understand, understand_rest, urls_in
+from viewer.quo.glimpse import Glimpse, glimpse
 from viewer.quo.numbers import canonical, display, folder_name, is_number
 from viewer.quo.signatures import Headers, NotFromQuo, Reason, check_secrets, open_delivery
 from viewer.quo.types import (
@@ -29,6 +30,7 @@ __all__ = [
     "ContactSeen",
     "Delivery",
     "Direction",
+    "Glimpse",
     "Headers",
     "MediaSeen",
     "MessageSeen",
@@ -44,6 +46,7 @@ __all__ = [
     "check_secrets",
     "display",
     "folder_name",
+    "glimpse",
     "identifier",
     "is_number",
     "kind_of",
