@@ -234,12 +234,12 @@ def test_without_a_connection_it_says_that_nothing_was_saved_and_saves_later(job
     before = titles(page)
     page.context.set_offline(True)
     page.get_by_role("button", name="Move photo 1 later").tap()
-    expect(page.get_by_text("This could not be saved just now.")).to_be_visible()
+    expect(page.get_by_text("It is not known whether this was saved.")).to_be_visible()
     page.context.set_offline(False)
     with saved(page):
         page.get_by_role("button", name="Move photo 3 earlier").tap()
 
-    expect(page.get_by_text("This could not be saved just now.")).to_be_hidden()
+    expect(page.get_by_text("It is not known whether this was saved.")).to_be_hidden()
     assert order(job) == [
         before[1],
         before[2],
