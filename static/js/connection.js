@@ -58,6 +58,12 @@ const bar = document.querySelector("[data-offline-bar]");
 
 function draw() {
   if (!bar) return;
+  const isWanted = !navigator.onLine || kept || failures >= SILENCE;
+  if (isWanted && !bar.hasAttribute("role")) {
+    bar.setAttribute("role", "status"); // first: what is put into it later is read out
+    setTimeout(draw, 50);
+    return;
+  }
   const isOff = !navigator.onLine || (kept && !isBack);
   if (kept && isBack && navigator.onLine) {
     if (bar.querySelector("a")) return;
@@ -87,7 +93,7 @@ function clock(moment) {
 
 function age(moment) {
   const minutes = Math.max(0, Math.floor((Date.now() - moment) / 60_000));
-  if (minutes < 1) return "less than a minute ago";
+  if (minutes < 1) return "just now";
   if (minutes < 120) return `${minutes} min ago`;
   const [count, unit] = minutes < 2880 ? [Math.floor(minutes / 60), "hours"] : [Math.floor(minutes / 1440), "days"];
   return `${count} ${unit} ago`;

@@ -177,6 +177,15 @@ export function say(words, at) {
   place.append(line, close);
   (at?.closest?.("dialog[open]") ?? document.body).append(place);
   line.textContent = words; // in an alert that is there already
+  stand(at?.getBoundingClientRect?.());
+}
+
+/** Beside what was tapped, so that it stays in sight: above it in the lower half of the window. */
+function stand(box) {
+  const { innerHeight } = window;
+  if (!box || box.bottom < 0 || box.top > innerHeight) return; // css/offline.css: near the thumb
+  const isLow = box.top + box.height / 2 > innerHeight / 2;
+  place.style.inset = isLow ? `auto var(--space-4) ${innerHeight - box.top + 8}px` : `${box.bottom + 8}px var(--space-4) auto`;
 }
 
 addEventListener("online", () => place?.remove());

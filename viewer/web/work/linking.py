@@ -12,13 +12,13 @@ from viewer.office import filing, money, records, worklist
 from viewer.search import query
 from viewer.web.access import Role, needs, the_user
 from viewer.web.pagination import next_cursor, older
+from viewer.web.undo import flash_with_undo
 from viewer.web.work.selection import (
     Chosen,
     asked_record,
     back_to,
     chosen_files,
     find_record,
-    flash_with_undo,
     goal_of,
     nothing_chosen,
     one_line,

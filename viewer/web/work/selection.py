@@ -1,4 +1,4 @@
-"""Request parsing for linking forms: files, record, `next` URL; and flash messages with undo."""
+"""Request parsing for linking forms: files, record, `next` URL."""
 
 import re
 import uuid
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from flask import abort, flash, redirect, render_template, request, url_for
-from markupsafe import Markup
+from flask import abort, flash, redirect, request, url_for
 from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
@@ -129,14 +128,3 @@ def back_to(conversation: Conversation) -> str:
 def titles_by_id(conversations: Iterable[Conversation]) -> dict[uuid.UUID, str]:
     rows = list(dict.fromkeys(conversations))
     return {one.id: title for one, title in zip(rows, titles_of(rows), strict=True)}
-
-
-# --- Flash messages --------------------------------------------------------------------------
-
-
-def flash_with_undo(
-    words: str, undo: str, show: WorkRecord | None = None, **fields: object
-) -> None:
-    """Flash a message with an undo button, and with a link to the record `show`, if given."""
-    page = render_template("work/_undo.html", words=words, undo=undo, record=show, fields=fields)
-    flash(Markup(page))  # noqa: S704 - our own template, which escapes
