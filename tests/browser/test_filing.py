@@ -311,7 +311,7 @@ def test_the_tray_is_emptied_with_one_tap_a_customer(maria, page):
     expect(page.get_by_text("5 photos linked to Q-104.")).to_be_visible()
     page.get_by_role("button", name="Not needed").tap()
 
-    expect(page.get_by_text("Everything is filed.")).to_be_visible()
+    expect(page.get_by_text("Nothing waits to be filed.")).to_be_visible()
     assert len(linked(job)) == 5
     assert {one.id for one in filing.list_not_needed(10)} == {one.id for one in junk}
 

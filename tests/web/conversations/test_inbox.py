@@ -153,9 +153,9 @@ def test_where_there_are_several_lines_one_can_be_chosen(page, talk):
 def test_an_inbox_in_which_nothing_is_left_says_what_that_means(page, talk):
     talk()
 
-    assert "You have read everything." in page("/?show=unread").text
-    assert "Nothing needs attention." in page("/?show=attention").text
-    assert "Every photo is filed." in page("/?show=unfiled").text
+    assert "Nothing is unread." in page("/?show=unread").text
+    assert "No file needs attention." in page("/?show=attention").text
+    assert "Nothing is unfiled." in page("/?show=unfiled").text
     assert "Dates are those of the last message." in page("/?since=2030-01-01").text
     assert "voicemail, unfiled photos" in page("/?show=unfiled&show=voicemail").text
     assert page("/?show=unread").links("/")[-1] == "/"

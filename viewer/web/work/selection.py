@@ -13,8 +13,8 @@ from werkzeug.wrappers import Response
 
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, WorkRecord
-from viewer.models.media import LONGEST_CAPTION, MOST_FILES
-from viewer.office import records
+from viewer.models.media import MOST_FILES
+from viewer.office import captions, records
 from viewer.office.names import titles_of
 from viewer.web import date_range
 from viewer.web.access import local_path
@@ -93,14 +93,11 @@ def read_caption() -> str | None:
 
 
 def short_caption(words: str) -> str:
-    words = one_line(words)
-    if len(words) > LONGEST_CAPTION:
-        abort(400, f"A caption has at most {LONGEST_CAPTION} characters.")
-    return words
-
-
-def one_line(words: str) -> str:
-    return " ".join(words.replace("\0", "").split())  # PostgreSQL rejects NUL
+    """A caption as it is kept. Aborts with 400 if it is too long."""
+    try:
+        return captions.clean(words)
+    except captions.TooLong as refusal:
+        abort(400, str(refusal))
 
 
 def read_number(name: str) -> int | None:
