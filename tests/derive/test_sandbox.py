@@ -328,10 +328,13 @@ def test_how_a_child_died_is_said(look, hostile, number):
     }.get(number, f"The decoder crashed ({number.name}).")
 
 
-def test_a_child_that_breaks_says_why(look, hostile):
+def test_a_child_that_breaks_says_why_in_the_log_and_not_to_staff(look, hostile, caplog):
     hostile("raise RuntimeError('what it was')")
 
     with pytest.raises(Killed) as killed:
         look(PHOTO)
 
-    assert killed.value.reason == "The decoder stopped: RuntimeError: what it was"
+    assert killed.value.reason == (
+        "The decoder stopped at something in the file that it does not expect."
+    )
+    assert "decoder of image/png, exit status 1: RuntimeError: what it was" in caplog.text

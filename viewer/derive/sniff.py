@@ -7,9 +7,10 @@ holds is the business of the derive child, which is told by us which decoder to 
 import codecs
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from viewer.derive import framed
 
 MediaType = Literal["photo", "video", "audio", "document"]
 
@@ -54,6 +55,10 @@ KINDS = {
         Kind("video/x-matroska", "video", "mkv"),
         Kind("video/x-msvideo", "video", "avi"),
         Kind("video/x-ms-wmv", "video", "wmv"),
+        Kind("video/mp2t", "video", "ts"),  # camcorders (.mts), television, screen recorders
+        Kind("video/mpeg", "video", "mpg"),
+        Kind("video/x-flv", "video", "flv"),
+        Kind("video/ogg", "video", "ogv"),
         Kind("audio/mpeg", "audio", "mp3", browser_plays=True),
         Kind("audio/mp4", "audio", "m4a", browser_plays=True),
         Kind("audio/wav", "audio", "wav", browser_plays=True),
@@ -64,10 +69,21 @@ KINDS = {
         Kind("audio/amr-wb", "audio", "awb"),
         Kind("audio/x-caf", "audio", "caf"),
         Kind("audio/x-ms-wma", "audio", "wma"),
+        Kind("audio/mp2", "audio", "mp2"),  # MPEG audio of layers I and II
+        Kind("audio/aiff", "audio", "aiff"),
+        Kind("audio/basic", "audio", "au"),
+        Kind("audio/x-w64", "audio", "w64"),
+        Kind("audio/x-gsm", "audio", "gsm"),  # telephone systems; no header at all
+        Kind("audio/qcelp", "audio", "qcp"),
         # Video containers in which derive() found only sound; sniff() never answers these.
         Kind("audio/webm", "audio", "weba"),
         Kind("audio/3gpp", "audio", "3gp"),
         Kind("audio/3gpp2", "audio", "3g2"),
+        Kind("audio/x-matroska", "audio", "mka"),
+        Kind("audio/x-msvideo", "audio", "avi"),
+        Kind("audio/mp2t", "audio", "ts"),
+        Kind("audio/x-mpeg-ps", "audio", "mpg"),
+        Kind("audio/x-flv", "audio", "flv"),
         Kind("application/pdf", "document", "pdf"),
         Kind("application/zip", "document", "zip"),
         Kind("application/xml", "document", "xml"),
@@ -95,13 +111,13 @@ def sniff(head: bytes) -> Kind:
 def _mime_type(head: bytes) -> str:
     return (
         _by_signature(head)
-        or _riff(head)
+        or _chunked(head)
         or _iso_media(head)
         or _matroska(head)
         or _ogg(head)
         or _windows_media(head)
         or _bitmap(head)
-        or _framed_audio(head)
+        or framed.mime_type(head)
         or _text(head)
         or UNKNOWN.mime_type
     )
@@ -118,6 +134,8 @@ _SIGNATURES = (
     (b"#!AMR\n", "audio/amr"),
     (b"fLaC", "audio/flac"),
     (b"caff\x00\x01", "audio/x-caf"),
+    (b"FLV\x01", "video/x-flv"),
+    (b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00", "audio/x-w64"),
     (b"%PDF-", "application/pdf"),
     (b"PK\x03\x04", "application/zip"),
     (b"PK\x05\x06", "application/zip"),  # an empty one
@@ -128,10 +146,24 @@ def _by_signature(head: bytes) -> str | None:
     return next((mime for start, mime in _SIGNATURES if head.startswith(start)), None)
 
 
-def _riff(head: bytes) -> str | None:
-    if head[:4] != b"RIFF":
-        return None
-    return {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}.get(head[8:12])
+_CHUNKED = {
+    (b"RIFF", b"WEBP"): "image/webp",
+    (b"RIFF", b"WAVE"): "audio/wav",
+    (b"RIFX", b"WAVE"): "audio/wav",  # its numbers the other way round
+    (b"RF64", b"WAVE"): "audio/wav",  # for more than four gigabytes
+    (b"BW64", b"WAVE"): "audio/wav",
+    (b"RIFF", b"AVI "): "video/x-msvideo",
+    (b"RIFF", b"QLCM"): "audio/qcelp",
+    (b"FORM", b"AIFF"): "audio/aiff",
+    (b"FORM", b"AIFC"): "audio/aiff",
+}
+
+
+def _chunked(head: bytes) -> str | None:
+    """RIFF and its relatives."""
+    if head[:4] == b".snd" and 24 <= int.from_bytes(head[4:8], "big") <= HEAD_SIZE:
+        return "audio/basic"
+    return _CHUNKED.get((head[:4], head[8:12]))
 
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
@@ -177,6 +209,8 @@ def _ogg(head: bytes) -> str | None:
     if not head.startswith(b"OggS"):
         return None
     sound = (b"OpusHead", b"\x01vorbis", b"Speex   ", b"\x7fFLAC")
+    if b"\x80theora" in head[:4096]:
+        return "video/ogg"
     return "audio/ogg" if any(mark in head[:4096] for mark in sound) else None
 
 
@@ -195,64 +229,6 @@ def _bitmap(head: bytes) -> str | None:
     known = {12, 40, 52, 56, 64, 108, 124}
     is_bitmap = head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in known
     return "image/bmp" if is_bitmap else None
-
-
-def _framed_audio(head: bytes) -> str | None:
-    """MP3 and AAC have no signature, only frames that each tell where the next begins."""
-    tag = 0
-    if head.startswith(b"ID3") and len(head) >= 10:
-        # Seven bits a byte, so that no size looks like a frame.
-        tag = 10 + sum(
-            (byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
-        )
-        if tag >= len(head):
-            return "audio/mpeg"  # a tag with a large cover: the frames are beyond our sight
-    for mime, length in (("audio/mpeg", _mp3_frame), ("audio/aac", _adts_frame)):
-        if _frames_follow(head, tag, length):
-            return mime
-    return "audio/mpeg" if tag else None
-
-
-def _frames_follow(head: bytes, at: int, length: Callable[[bytes], int | None]) -> bool:
-    """Three frames in a row, or fewer that end exactly with the file; one alone is chance."""
-    for seen in range(3):
-        if seen and at == len(head):
-            return True
-        size = length(head[at : at + 6])
-        if size is None:
-            return False
-        at += size
-    return True
-
-
-_MP3_KILOBITS = {
-    True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG 1
-    False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),  # MPEG 2 and 2.5
-}
-_MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-
-
-def _mp3_frame(header: bytes) -> int | None:
-    """Bytes of the layer III frame with this header, None if it is not one."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
-        return None
-    version, bit_rate, sample_rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
-    if version not in _MP3_RATES or not 0 < bit_rate < 15 or sample_rate == 3:
-        return None
-    first = version == 3
-    bits = _MP3_KILOBITS[first][bit_rate - 1] * 1000
-    padding = header[2] >> 1 & 1
-    return (144 if first else 72) * bits // _MP3_RATES[version][sample_rate] + padding
-
-
-def _adts_frame(header: bytes) -> int | None:
-    """Bytes of the AAC frame with this header, None if it is not one."""
-    if len(header) < 6 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0:
-        return None
-    if header[2] >> 2 & 15 > 12:  # no such sampling rate
-        return None
-    size = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
-    return size if size > 7 else None
 
 
 _HTML = re.compile(r"<(!doctype html|html|head|body|title|script|style|meta|div|p|h1|table)\b")

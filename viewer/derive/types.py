@@ -14,6 +14,7 @@ from viewer.derive.sniff import MediaType
 THUMBNAIL_SIDE = 480  # pixels, the longer one
 PREVIEW_SIDE = 2048
 
+OUT_OF_MEMORY = 3  # exit status of a child
 STARTED = b"started"  # what a zygote says to the worker once it has forked
 
 
@@ -69,6 +70,7 @@ class Derived:
     playable_type: str | None = None
     placeholder: str | None = None  # a blur as data: URI (the page's policy needs img-src data:)
     peaks: list[int] | None = None  # 200 loudnesses, 0 to 100
+    is_playable: bool = True  # in browsers: the original is, or the copy; photos always
     is_incomplete: bool = False  # shown as far as it goes; the file as sent is cut or broken
     problem: str | None = None  # for the staff: what could not be made although the rest was
 
