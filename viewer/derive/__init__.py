@@ -29,6 +29,7 @@ from typing import IO, Any
 
 from viewer.derive import answers
 from viewer.derive.decoder import ENVIRONMENT, Decoder, NotStarted
+from viewer.derive.limits import LONGEST_SECONDS, limits_of
 from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
 from viewer.derive.types import (
     OUT_OF_MEMORY,
@@ -48,6 +49,7 @@ __all__ = [
     "HEAD_SIZE",
     "INLINE_TYPES",
     "KINDS",
+    "LONGEST_SECONDS",
     "PREVIEW_SIDE",
     "Broken",
     "Cleaned",
@@ -62,6 +64,7 @@ __all__ = [
     "clean",
     "derive",
     "describe",
+    "limits_of",
     "sniff",
     "warm",
 ]

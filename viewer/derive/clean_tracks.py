@@ -81,7 +81,10 @@ def clean(source: BinaryIO, kind: Kind, into: Path, _limits: Limits) -> Iterator
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError) as failed:
-        raise Unreadable(f"The file could not be cleaned: {failed}") from failed
+        transcode.note(failed)
+        raise Unreadable("The file could not be cleaned.") from failed
+    if not part.exists():  # nothing at all came to be written
+        raise Unreadable("There is no sound or picture in the file.")
     part.rename(file)
     yield Cleaned(file, kind.mime_type)
 

@@ -60,15 +60,30 @@ _DECODERS = frozenset(
     """
     h264 hevc mpeg4 h263 h263i flv mjpeg msmpeg4v2 msmpeg4 wmv1 wmv2 wmv3 vc1
     vp8 vp9 av1 libdav1d
-    mpeg1video mpeg2video msmpeg4v1 mjpegb svq1 svq3 cinepak h261 dvvideo prores theora vp6 vp6f
+    mpeg1video mpeg2video msmpeg4v1 mjpegb svq1 svq3 cinepak qtrle msrle msvideo1 rpza h261 dvvideo prores theora vp6 vp6f
     mp1 mp1float mp2 mp2float ac3 eac3 aac_latm
-    aac mp3 mp3float opus libopus vorbis flac alac speex gsm gsm_ms wmav1 wmav2 wmapro
+    aac mp3 mp3float opus libopus vorbis flac alac speex gsm gsm_ms wmav1 wmav2 wmapro wmalossless wmavoice
     amrnb amrwb libopencore_amrnb libopencore_amrwb qcelp evrc
     adpcm_ima_wav adpcm_ima_qt adpcm_ms adpcm_yamaha adpcm_swf g726 g726le g722 g723_1 g729
-    truespeech ilbc nellymoser pcm_bluray pcm_dvd pcm_f64be pcm_f64le pcm_s32be
-    pcm_alaw pcm_mulaw pcm_f32be pcm_f32le pcm_s16be pcm_s16le pcm_s24be pcm_s24le pcm_s32le pcm_s8 pcm_u8
+    truespeech ilbc nellymoser pcm_bluray pcm_dvd pcm_f64be pcm_f64le pcm_s32be pcm_alaw pcm_mulaw
+    pcm_f32be pcm_f32le pcm_s16be pcm_s16le pcm_s24be pcm_s24le pcm_s32le pcm_s8 pcm_u8
     """.split()  # noqa: SIM905 (a list of fifty lines reads worse)
 )
+
+
+class _Source:
+    """The original, for FFmpeg. To a place that cannot be, as broken headers name one, there is no
+    way: an exception on it would end everything.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell, self._file = file.read, file.tell, file
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
 
 
 @contextmanager
@@ -77,7 +92,7 @@ def opened(source: BinaryIO, kind: Kind) -> Iterator[InputContainer]:
     source.seek(0)
     try:
         container = av.open(
-            source,
+            _Source(source),
             format=_DEMUXERS[kind.mime_type],
             metadata_errors="replace",
             options={"codec_whitelist": ",".join(sorted(_DECODERS))},
@@ -112,7 +127,7 @@ def the_sound(container: InputContainer) -> AudioStream:
     if sound is None:
         raise Broken("There is no sound in the file: it is damaged or incomplete.")
     if not decodable(sound):
-        raise Unreadable("Its sound is coded in a way that no browser plays. Download it.")
+        raise Unreadable("It is coded in a way that no browser plays.")
     return sound
 
 

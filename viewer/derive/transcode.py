@@ -26,8 +26,8 @@ from viewer.derive.types import Derived
 
 Frame = TypeVar("Frame", VideoFrame, AudioFrame)
 
-TOO_LONG = "It is too long: no copy that every browser plays could be made of it. Download it."
-NOT_MADE = "A copy that every browser plays could not be made of it. Download it."
+TOO_LONG = "It is so long that a copy for playing could not be made."
+NOT_MADE = "A copy for playing could not be made of it."
 
 
 class Track(Protocol):
@@ -60,6 +60,8 @@ def write_playable(
         return replace(derived, problem=TOO_LONG)
     except (av.FFmpegError, ValueError) as failed:
         note(failed)
+        return replace(derived, problem=NOT_MADE)
+    if not part.exists():  # nothing at all came to be written
         return replace(derived, problem=NOT_MADE)
     part.rename(playable)
     return replace(derived, playable=playable, playable_type=mime_type, is_playable=True)

@@ -35,16 +35,23 @@ _ENOUGH_CONTRAST = 12  # standard deviation of brightness; black with noise has 
 def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
     """Yield two answers: its facts and poster; then the playable copy, if one is needed."""
     budget = Budget(limits)
+    no_picture: Broken | None = None
     with opened(source, kind) as container:
         film, sound = film_of(container), sound_of(container)
         if film is not None:
-            derived, turned = _with_poster(container, film, kind, into, limits)
+            try:
+                derived, turned = _with_poster(container, film, kind, into, limits)
+            except Broken as broken:
+                if sound is None or not decodable(sound):
+                    raise
+                no_picture = broken
             told = container.duration / av.time_base if container.duration else None
             plays = _plays(kind, film, sound)
             extent = Extent.by_index(container, source)
-    if film is None:
+    if film is None or no_picture:
         # A voicemail in a film's container: phones send such as 3GP.
-        yield from audio.make_derivatives(source, audio.without_picture(kind), into, limits)
+        recording = audio.make_derivatives(source, audio.without_picture(kind), into, limits)
+        yield from (_without_picture(one, no_picture) for one in recording)
         return
 
     extent = extent or Extent.by_packets(source, kind, told)
@@ -59,11 +66,19 @@ def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -
         yield _with_copy(derived, source, kind, into, turned, budget)
 
 
+def _without_picture(recording: Derived, reason: Broken | None) -> Derived:
+    """What is left of a film of which only the sound plays."""
+    if reason is None:
+        return recording
+    problem = " ".join(filter(None, (reason.reason, recording.problem)))
+    return replace(recording, is_incomplete=True, problem=problem)
+
+
 def _with_poster(
     container: InputContainer, film: VideoStream, kind: Kind, into: Path, limits: Limits
 ) -> tuple[Derived, int]:
     if not decodable(film):
-        raise Unreadable("The film is coded in a way that no browser plays. Download it.")
+        raise Unreadable("The film is coded in a way that no browser plays.")
     if film.width * film.height > limits.pixels:
         raise Unreadable(f"The film is larger than {limits.pixels // 1_000_000} megapixels.")
     frame, is_incomplete = _telling_frame(container, film)

@@ -277,8 +277,6 @@ def _forget_old_uses(moment: datetime) -> None:
 
 # --- Clean copies --------------------------------------------------------------------------
 
-LIMITS = derive.Limits()
-FILM_LIMITS = derive.Limits(cpu_seconds=120, wall_seconds=180)
 AT_ONCE = 2  # concurrent copies per web process
 PATIENCE = 15.0  # seconds a request waits for a free slot
 
@@ -373,10 +371,10 @@ def _make(media: MediaAttachment, *, to_play: bool) -> CleanCopy:
 
 
 def _cleaned(media: MediaAttachment, key: str, mime_type: str, *, to_play: bool) -> CleanCopy:
-    is_film = media.media_type is MediaType.VIDEO
+    limits = derive.limits_of(media.media_type.value, media.file_size)
     original = holdings.open_file(media, key)
     with decoder_workspace(holdings.spool(), original) as (source, folder):
-        made = derive.clean(source, mime_type, folder, FILM_LIMITS if is_film else LIMITS)
+        made = derive.clean(source, mime_type, folder, limits)
         place = next(
             one for one in _places(media, to_play=to_play) if one.mime_type == made.mime_type
         )

@@ -119,8 +119,10 @@ def kind(media: MediaAttachment) -> str:
 def file_kind(
     role: MediaAttachment.Role, media_type: MediaAttachment.MediaType, mime_type: str | None
 ) -> str:
-    """PDF file, HEIC photo, AMR voicemail; "File" for an unknown type."""
+    """PDF file, HEIC photo, AMR voicemail; "File" or "Voicemail" for an unknown type."""
     extension = derive.KINDS[mime_type].extension if mime_type else ""
+    if media_type is MediaType.DOCUMENT and role is not Role.ATTACHMENT:
+        return what_is(role, media_type).capitalize()
     if media_type is MediaType.DOCUMENT:
         return _DOCUMENTS.get(extension, "File")
     return f"{extension.upper()} {what_is(role, media_type)}".strip()
@@ -180,12 +182,17 @@ def picture_behind(state: MediaAttachment.State, preview_path: str | None) -> st
 
 
 def plays(media: MediaAttachment) -> bool:
-    return can_play(media.playable_path, media.mime_type)
+    return can_play(media.playable_path, media.mime_type, media.copy_state)
 
 
-def can_play(playable_path: str | None, mime_type: str | None) -> bool:
-    """Whether a browser can play the file or its playable copy."""
-    return playable_path is not None or derive.KINDS[mime_type or ""].browser_plays
+def can_play(
+    playable_path: str | None, mime_type: str | None, copy_state: MediaAttachment.CopyState
+) -> bool:
+    """Whether a browser can play the playable copy or, as far as we know yet, the file itself."""
+    if playable_path is not None:
+        return True
+    is_known_not_to = copy_state is MediaAttachment.CopyState.IMPOSSIBLE
+    return derive.KINDS[mime_type or ""].browser_plays and not is_known_not_to
 
 
 def in_short(message: Message) -> str:

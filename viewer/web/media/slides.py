@@ -182,7 +182,9 @@ def _describe(
         "preview": url_for(f"media.files.{_screen_sized(media)}", media_id=media.id),
         "full": _full(media),
         "video": url_for("media.files.playable", media_id=media.id)
-        if kind == "video" and media.is_stored and can_play(media.playable_path, media.mime_type)
+        if kind == "video"
+        and media.is_stored
+        and can_play(media.playable_path, media.mime_type, media.copy_state)
         else None,
         "width": media.width,
         "height": media.height,
