@@ -72,7 +72,7 @@ def main(folder: Path) -> None:
     with concurrent.futures.ThreadPoolExecutor(2) as pool, derive.warm():
         outcomes = [one for one in pool.map(_try, paths) if one is not None]
     for line in _report(outcomes, folder):
-        print(line)  # noqa: T201
+        print(line)
 
 
 def _try(path: Path) -> Outcome | None:

@@ -60,9 +60,11 @@ _DECODERS = frozenset(
     """
     h264 hevc mpeg4 h263 h263i flv mjpeg msmpeg4v2 msmpeg4 wmv1 wmv2 wmv3 vc1
     vp8 vp9 av1 libdav1d
-    mpeg1video mpeg2video msmpeg4v1 mjpegb svq1 svq3 cinepak qtrle msrle msvideo1 rpza h261 dvvideo prores theora vp6 vp6f
+    mpeg1video mpeg2video msmpeg4v1 mjpegb svq1 svq3 cinepak qtrle msrle msvideo1 rpza h261
+    dvvideo prores theora vp6 vp6f
     mp1 mp1float mp2 mp2float ac3 eac3 aac_latm
-    aac mp3 mp3float opus libopus vorbis flac alac speex gsm gsm_ms wmav1 wmav2 wmapro wmalossless wmavoice
+    aac mp3 mp3float opus libopus vorbis flac alac speex gsm gsm_ms
+    wmav1 wmav2 wmapro wmalossless wmavoice
     amrnb amrwb libopencore_amrnb libopencore_amrwb qcelp evrc
     adpcm_ima_wav adpcm_ima_qt adpcm_ms adpcm_yamaha adpcm_swf g726 g726le g722 g723_1 g729
     truespeech ilbc nellymoser pcm_bluray pcm_dvd pcm_f64be pcm_f64le pcm_s32be pcm_alaw pcm_mulaw

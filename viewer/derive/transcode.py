@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from viewer.derive import high_range
 from viewer.derive.budget import Budget, TooLong
 from viewer.derive.resampler import Resampler
 from viewer.derive.types import Derived
@@ -101,6 +102,7 @@ def write(
         track.end()
 
 
+_COLOURS = frozenset({1, 5, 6})  # BT.709 and the two of BT.601, as FFmpeg numbers them
 _SHARE = 0.9  # of the budget; the rest is for writing the index
 
 
@@ -197,6 +199,7 @@ class Film:
         self._stream.codec_context.time_base = Fraction(1, 90_000)
         self._stream.codec_context.thread_count = 2
         self._stream.set_display_rotation(turned)
+        self._tell_colours(original)
         self._reformatter = VideoReformatter()
         self._step = 1 / (original.guessed_rate or 30)
         self._last: float | None = None
@@ -206,10 +209,25 @@ class Film:
             if not self._is_later(frame):
                 continue
             shaped = self._reformatter.reformat(
-                frame, self._stream.width, self._stream.height, "yuv420p"
+                frame,
+                self._stream.width,
+                self._stream.height,
+                "yuv420p",
+                **high_range.for_video(frame),
             )
             shaped.pict_type = av.video.frame.PictureType.NONE  # the encoder places its own keys
             self._out.mux(self._stream.encode(shaped))
+
+    def _tell_colours(self, original: VideoStream) -> None:
+        """Without these marks, players guess by the size of the picture."""
+        ours, theirs = self._stream.codec_context, original.codec_context
+        if theirs.color_trc in high_range.CURVES:
+            ours.colorspace = ours.color_trc = ours.color_primaries = 1  # BT.709
+            return
+        if theirs.colorspace in _COLOURS:
+            ours.colorspace = theirs.colorspace
+        if theirs.color_trc in _COLOURS and theirs.color_primaries in _COLOURS:
+            ours.color_trc, ours.color_primaries = theirs.color_trc, theirs.color_primaries
 
     def _is_later(self, frame: VideoFrame) -> bool:
         """Whether the frame comes after the last one; one without a time gets one."""

@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image, ImageStat
 
-from viewer.derive import audio, transcode
+from viewer.derive import audio, high_range, transcode
 from viewer.derive.budget import Budget
 from viewer.derive.extent import Extent
 from viewer.derive.photos import save_copies
@@ -83,6 +83,8 @@ def _with_poster(
         raise Unreadable(f"The film is larger than {limits.pixels // 1_000_000} megapixels.")
     frame, is_incomplete = _telling_frame(container, film)
     turned = frame.rotation
+    if target := high_range.for_pictures(frame):
+        frame = frame.reformat(format="rgb24", **target)
     poster = _picture(frame).resize(_square_pixels(film, frame.width, frame.height))
     poster = poster.rotate(turned, expand=True) if turned else poster
     width, height = poster.size
