@@ -65,6 +65,7 @@ LATER_PAUSES = (  # since the first failure, at most this far apart
 PATIENCE = timedelta(minutes=15)  # then a person should know
 STORAGE_PAUSE = timedelta(seconds=30)  # the disk's trouble is not the source's
 
+NO_SOUND = "It is no kind of sound that we know."  # of a voicemail or recording
 _TELLING = ("image/", "video/", "audio/")  # declared types that say what a file shows
 
 State = MediaAttachment.State
@@ -458,6 +459,11 @@ def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID, **more: obj
     kind = receipt.kind
     nothing_to_copy = kind.media_type == MediaAttachment.MediaType.DOCUMENT.value
     copy_state, moment = MediaAttachment.CopyState, now()
+    copies: dict[str, object] = {"copy_state": copy_state.DUE, "copy_due_at": moment}
+    if nothing_to_copy:
+        copies = {"copy_state": copy_state.MADE, "copy_due_at": None}
+        if claim.role is not MediaAttachment.Role.ATTACHMENT:
+            copies |= {"copy_state": copy_state.IMPOSSIBLE, "copy_problem": NO_SOUND}
     return _write(
         claim,
         state=State.STORED,
@@ -471,8 +477,7 @@ def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID, **more: obj
         trouble=None,
         failures=0,
         first_failed_at=None,
-        copy_state=copy_state.MADE if nothing_to_copy else copy_state.DUE,
-        copy_due_at=None if nothing_to_copy else moment,
+        **copies,
         **more,
     )
 

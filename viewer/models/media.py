@@ -353,6 +353,13 @@ class MediaAttachment(LastWriteWins, Model):
         return self.has_thumbnail and (self.is_stored or self.is_damaged)
 
     @property
+    def is_known_not_to_play(self) -> bool:
+        """Whether decoding found that nothing can be seen or heard of this sound or film."""
+        is_track = self.media_type in (self.MediaType.AUDIO, self.MediaType.VIDEO)
+        has_none = not (self.thumbnail_path or self.playable_path or self.peaks)
+        return is_track and has_none and self.copy_state is self.CopyState.IMPOSSIBLE
+
+    @property
     def has_playable(self) -> bool:
         return self.playable_path is not None
 

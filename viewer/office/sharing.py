@@ -57,6 +57,8 @@ def why_not(media: MediaAttachment) -> str | None:
         return "It is in the trash."
     if not media.is_stored:
         return "It is not safely here."
+    if media.is_known_not_to_play:
+        return "Nothing in it plays, so there is nothing of it that others could look at or hear."
     if media.media_type is MediaType.DOCUMENT:
         return "Documents carry details that we cannot take out: names, places, earlier versions."
     return None
