@@ -5,7 +5,7 @@ import math
 import struct
 import zlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -115,26 +115,30 @@ def film(
     draw: Callable[[int], Image.Image] | None = None,
     voice: str | None = None,
     voice_rate: int = 44100,
+    rate: int = 10,
+    pixels: str = "yuv420p",
+    moments: Sequence[int] | None = None,
+    voice_seconds: float | None = None,
 ) -> Path:
-    """A film of ten frames a second of the corner picture."""
+    """A film of ten frames a second of the corner picture; of others, at `moments` of them."""
     with av.open(str(path), "w", format=container) as out:
-        stream = out.add_stream(codec, rate=10)
+        stream = out.add_stream(codec, rate=rate)
         stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixels
         if codec == "libx265":
             stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
         if turned:
             stream.set_display_rotation(turned)
         talk = out.add_stream(voice, rate=voice_rate, layout="mono") if voice else None
-        corner = av.VideoFrame.from_image(corner_picture(*size)).reformat(format="yuv420p")
+        corner = av.VideoFrame.from_image(corner_picture(*size)).reformat(format=pixels)
         for n in range(frames):
             frame = av.VideoFrame.from_image(draw(n)) if draw else corner
-            frame.pts = n
-            frame.time_base = Fraction(1, 10)
+            frame.pts = moments[n] if moments else n
+            frame.time_base = Fraction(1, rate)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
         if talk is not None:
-            _feed_tone(out, talk, frames / 10, voice_rate)
+            _feed_tone(out, talk, voice_seconds or frames / rate, voice_rate)
     return path
 
 

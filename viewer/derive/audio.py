@@ -7,6 +7,7 @@ and whose constant bit rate lets a player seek without an index.
 The recording is decoded once, for the waveform and the copy.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from av.container import InputContainer, OutputContainer
 
 from viewer.derive import framed, transcode
 from viewer.derive.budget import Budget, TooLong
+from viewer.derive.extent import lacks_bytes
 from viewer.derive.loudness import Loudness
 from viewer.derive.resampler import with_layout
 from viewer.derive.sniff import HEAD_SIZE, KINDS, Kind, sniff
@@ -38,6 +40,8 @@ _PLAYED = {
 _EXACT = frozenset(
     {"audio/wav", "audio/x-w64", "audio/flac", "audio/aiff", "audio/x-caf", "audio/mp4"}
 )
+# Kinds without a header that says it: what FFmpeg tells of them is reckoned from their bit rate.
+_ESTIMATED = frozenset({"audio/amr", "audio/amr-wb", "audio/aac", "audio/mpeg", "audio/x-gsm"})
 # Shares of the time a child has, after which it stops to make the copy, and to decode.
 _FOR_THE_COPY, _FOR_THE_WAVE = 0.6, 0.85
 _SETTLING = 0.5  # seconds in which a decoder may find out that the rate is twice what was said
@@ -65,12 +69,12 @@ def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -
     if not plays:
         copied = _with_copy(derived, source, kind, into, heard)
         if heard.is_over:
-            yield heard.describe(copied, kind)
+            yield heard.describe(copied, source, kind)
             return
         heard = _Heard(budget)  # the copy failed on the way: listen for the rest
         derived = copied
     heard.listen(source, kind)
-    derived = heard.describe(derived, kind)
+    derived = heard.describe(derived, source, kind)
     if plays and heard.changes:
         # Browsers play on in the rate that it begins with, if they play on at all.
         derived = replace(derived, is_playable=False)
@@ -119,7 +123,7 @@ class _Heard:
         self.changes = 0  # of sample rate or channels on the way
         self._budget = budget
         self._seconds = 0.0
-        self._counted = 0.0  # seconds of packets that were not decoded
+        self._reached = 0  # the byte at which the time was up
         self._loudness = Loudness()
         self._is_cut = False
         self._good = self._broken = 0  # packets
@@ -152,9 +156,9 @@ class _Heard:
     def _frames(self, container: InputContainer, track: AudioStream) -> Iterator[AudioFrame]:
         try:
             for packet in container.demux(track):
-                if self._counted or self._budget.is_spent(_FOR_THE_WAVE):
-                    self._counted += float((packet.duration or 0) * (packet.time_base or 0))
-                    continue
+                if packet.pos and self._budget.is_spent(_FOR_THE_WAVE):
+                    self._reached = packet.pos
+                    return
                 try:
                     frames = packet.decode()
                 except MemoryError:
@@ -169,21 +173,29 @@ class _Heard:
         except av.FFmpegError:
             self._is_cut = True
 
-    def describe(self, derived: Derived, kind: Kind) -> Derived:
+    def describe(self, derived: Derived, source: BinaryIO, kind: Kind) -> Derived:
         """The answer, with what was heard."""
-        if self._counted:
-            seconds = self._told or self._seconds + self._counted
+        if self._reached:
             return replace(
                 derived,
-                duration_seconds=round(seconds, 3),
+                duration_seconds=round(self._extrapolated(source, kind), 3),
                 problem=derived.problem or "It is too long for us to draw its waveform.",
             )
         return replace(
             derived,
             duration_seconds=round(self._seconds, 3),
             peaks=self._loudness.peaks(),
-            is_incomplete=self._is_cut or self._ends_early(kind) or self._broken * 50 > self._good,
+            is_incomplete=self._is_cut
+            or self._ends_early(kind)
+            or self._broken * 50 > self._good
+            or lacks_bytes(source),
         )
+
+    def _extrapolated(self, source: BinaryIO, kind: Kind) -> float:
+        """How long all of it is, after a part of it: by its header, if that knows."""
+        if self._told is not None and kind.mime_type not in _ESTIMATED:
+            return self._told
+        return self._seconds * source.seek(0, os.SEEK_END) / self._reached
 
     def _ends_early(self, kind: Kind) -> bool:
         """Whether there is less than the header says; of a stream that was never finished, it

@@ -119,7 +119,11 @@ class _WithoutAsides:
 
     def feed(self, packet: Packet[Stream]) -> None:
         if packet.size and packet.dts is not None:
-            self._mux(self._filter.filter(packet))
+            try:
+                filtered = self._filter.filter(packet)
+            except av.error.InvalidDataError:  # cut in the middle: no player shows it either
+                return
+            self._mux(filtered)
 
     def end(self) -> None:
         self._mux(self._filter.filter(None))

@@ -30,7 +30,7 @@ class Extent:
 
         Reading all packets of a large film takes seconds, and this a millisecond.
         """
-        if "mp4" not in container.format.name or container.duration is None:
+        if not container.format.name.startswith("mov") or container.duration is None:
             return None
         size, told = source.seek(0, os.SEEK_END), container.duration / av.time_base
         tracks = [track for track in (film_of(container), sound_of(container)) if track]
@@ -60,9 +60,31 @@ class Extent:
                 raise
             except av.FFmpegError:
                 is_cut = True
+        is_cut = is_cut or lacks_bytes(source)
         if kind.mime_type in _EXACT and told is not None and told < _LONGEST:
             is_cut = is_cut or told - ends > max(1.0, told / 50)
         return cls(ends, is_cut)
+
+
+def lacks_bytes(source: BinaryIO) -> bool:
+    """Whether a chunked container (WAV, AIFF, AVI, AU) is shorter than its header says by more than
+    a mistake of recorders. They write 0 or the largest number where they never knew.
+    """
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    head = source.read(24)
+    if head[:4] == b"RIFF":
+        told = 8 + int.from_bytes(head[4:8], "little")
+    elif head[:4] == b"FORM":
+        told = 8 + int.from_bytes(head[4:8], "big")
+    elif head[:4] == b".snd":
+        told = int.from_bytes(head[4:8], "big") + int.from_bytes(head[8:12], "big")
+    else:
+        return False
+    return told < _UNKNOWN and told - size > max(1024, told // 100)
+
+
+_UNKNOWN = 0x7FFF0000  # bytes; more is written only for "to the end"
 
 
 def _end_of(track: Stream, size: int) -> tuple[float, bool] | None:
