@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import av
@@ -10,10 +11,15 @@ import sqlalchemy as sa
 
 from tests.support import call_events, samples
 from tests.support.pages import Page
+from tests.support.pictures import picture
 from tests.support.sounds import ODD, packed, tone
-from viewer.extensions import db
+from tests.support.stored_files import keep, place
+from viewer import holdings
+from viewer.derive import transcode
+from viewer.extensions import db, now
+from viewer.intake import derivatives
 from viewer.models import ApiToken, MediaAttachment, User, fingerprint
-from viewer.office import accounts
+from viewer.office import accounts, sharing
 
 CopyState, MediaType = MediaAttachment.CopyState, MediaAttachment.MediaType
 Trouble = MediaAttachment.Trouble
@@ -130,8 +136,10 @@ def test_a_voicemail_in_which_nothing_plays_has_no_player_but_its_reason(
         assert page.all("audio") == []
         assert reason in page.text
         assert page.all("a", href=f"/media/{media.id}?download=1")
-    gallery = Page(client.get("/photos?kind=audio").text)
-    assert gallery.all("audio") == []
+    gallery = Page(client.get("/photos?kind=sounds").text)
+    tiles = gallery.all("a", class_="tile__open tile__open--plain")
+    assert [tile["href"] for tile in tiles] == [f"/media/{media.id}?download=1"]
+    assert "MP3 voicemail Here, but incomplete" in gallery.text
     assert "MP3 voicemail" in conversation(client, media).text
     assert client.get(f"/media/{media.id}/playable").status_code == 404
     told = api(f"/media/{media.id}").json
@@ -217,3 +225,78 @@ def test_no_length_that_a_header_claims_stands_on_the_page(voicemail, client):
     assert media.duration_seconds == pytest.approx(4.0, abs=0.01)
     assert media.trouble is None
     assert "0:04" in conversation(client, media).text
+
+
+# --- A film that is seen and does not play --------------------------------------------------
+
+
+@pytest.fixture
+def seen_only(app, tmp_path) -> MediaAttachment:
+    """A film of which there is a poster, and of which no copy could be made."""
+    film = samples.film(tmp_path / "film", "libx265", "mp4").read_bytes()
+    media = keep(film, copy_state=CopyState.IMPOSSIBLE, copy_problem=transcode.TOO_LONG)
+    key = f"{media.file_stem}_thumb.jpg"
+    place(picture(64, 48), key, holdings.spool(), holdings.wanted())
+    media.thumbnail_path, media.width, media.height = key, 320, 240
+    media.duration_seconds = 7300.0
+    db.session.commit()
+    return media
+
+
+def test_a_film_without_a_copy_shows_its_poster_and_no_player_anywhere(seen_only, client, api):
+    slides = client.get(f"/conversations/{seen_only.conversation_id}/slides").json["slides"]
+    gallery = Page(client.get("/photos").text)
+    page = conversation(client, seen_only)
+
+    assert [(one["video"], one["problem"]) for one in slides] == [(None, transcode.TOO_LONG)]
+    assert gallery.all("img", class_="tile__image")
+    assert 'data-kind="video"' not in gallery.html
+    assert gallery.links(f"/media/{seen_only.id}/playable") == []
+    assert page.all("video") == []
+    assert transcode.TOO_LONG in page.text
+    assert page.links(f"/media/{seen_only.id}?download=1")
+    assert api(f"/media/{seen_only.id}").json["problem"] == transcode.TOO_LONG
+    assert client.get(f"/media/{seen_only.id}/playable").status_code == 404
+
+
+def test_it_is_tried_again_when_a_person_asks(seen_only, client):
+    derivatives.retry(seen_only)
+    db.session.commit()
+
+    assert derivatives.make_copies(seen_only.id)
+
+    assert len(conversation(client, seen_only).all("video")) == 1
+
+
+# --- What strangers get ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["AIFF", "layer II", "zeros before MP3", "changes its rate"])
+def test_a_shared_odd_voicemail_is_whole_and_plays(name, voicemail, log_in, anonymous, tmp_path):
+    media = voicemail(ODD[name][0](tmp_path))
+    form = {"title": "Call", "lasts": "30", "until": "", "passphrase": "", "media": [str(media.id)]}
+    office = log_in("office")
+    made = Page(office.get(office.post("/shares", data=form).headers["Location"]).text)
+    address = (made.all("input", id="secret")[0]["value"] or "").removeprefix("http://localhost")
+
+    shown = Page(anonymous.get(address).text)
+    heard = anonymous.get(f"{address}/1/play")
+    saved = anonymous.get(f"{address}/1/download")
+
+    assert len(shown.all("audio")) == 1
+    for answer in (heard, saved):
+        assert answer.status_code == 200
+        assert seconds_of(answer.data)[1] == pytest.approx(media.duration_seconds, abs=0.2)
+
+
+def test_a_link_from_before_says_of_a_dead_voicemail_that_it_is_damaged(voicemail, anonymous):
+    media = voicemail(GARBAGE)
+    owner = accounts.add("owner@crack.example", User.Role.OFFICE, "Owner")
+    _, token = sharing.create("Call", [media], now() + timedelta(days=1), owner)
+    db.session.commit()
+
+    shown = Page(anonymous.get(f"/s/{token}").text)
+
+    assert shown.all("audio") == []
+    assert "This voicemail is damaged: nothing in it plays." in shown.text
+    assert shown.links("download") == []
