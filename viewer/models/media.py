@@ -174,7 +174,9 @@ class MediaAttachment(LastWriteWins, Model):
     copy_problem: Mapped[str | None] = mapped_column(String(500))
     thumbnail_path: Mapped[str | None] = mapped_column(String(500))
     preview_path: Mapped[str | None] = mapped_column(String(500))
-    full_path: Mapped[str | None] = mapped_column(String(500))  # where browsers show no original
+    full_path: Mapped[str | None] = mapped_column(
+        String(500)
+    )  # where browsers show no original, or not alike
     playable_path: Mapped[str | None] = mapped_column(String(500))
     placeholder: Mapped[str | None] = mapped_column(sa.Text)  # a data: URI of a few pixels
     peaks: Mapped[list[Any] | None]  # loudness, 0 to 100

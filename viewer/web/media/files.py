@@ -71,7 +71,7 @@ def preview(media_id: uuid.UUID) -> Response:
 def full(media_id: uuid.UUID) -> Response:
     """Serve the full-size picture for browsers: the original, or a JPEG of the same size."""
     media = _find_media(media_id)
-    if derive.KINDS[media.mime_type or ""].browser_plays:
+    if media.full_path is None and derive.KINDS[media.mime_type or ""].browser_plays:
         return original(media_id)
     if (
         media.full_path is None

@@ -249,7 +249,7 @@ def _full(media: Slide) -> str | None:
         return None
     if max(media.width or 0, media.height or 0) <= derive.PREVIEW_SIDE:
         return None
-    if derive.KINDS[media.mime_type or ""].browser_plays:
+    if media.full_path is None and derive.KINDS[media.mime_type or ""].browser_plays:
         return url_for("media.files.original", media_id=media.id)
     is_coming = media.copy_state is Media.CopyState.DUE
     if media.full_path is None and not is_coming:
