@@ -42,9 +42,8 @@ _MATRICES = {
     ),
 }
 _WHITE = 203.0  # candela a square metre: the white of paper in HDR (ITU-R BT.2408)
-_KNEE = (
-    0.75  # of that; what is lighter is pressed together, so that lamps and skies keep their shape
-)
+_ROOM = 5.0  # times as light is what we still tell apart: about the 1,000 candela of phones
+_KNEE = 0.75  # what is lighter is pressed together, so that lamps and skies keep their shape
 
 
 class Colours:
