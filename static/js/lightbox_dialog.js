@@ -7,7 +7,27 @@ import { HASH, thumbnailOf } from "./photo_link.js";
 
 const TURN = 90; // degrees
 
+const SEEN = 44; // pixels: what is thinner is a line, and no finger hits it
+const STRIP = 4; // times as long as wide
+
+const SEEN = 44; // pixels: what is thinner is a line, and no finger hits it
+const STRIP = 4; // times as long as wide
+
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+function isStrip({ x, y }) {
+  return Math.max(x, y) > STRIP * Math.min(x, y);
+}
+
+/** At first all of a picture; of a strip so much that it is no line. */
+function seen({ fit, elementSize }) {
+  return isStrip(elementSize) ? Math.max(fit, SEEN / Math.min(elementSize.x, elementSize.y)) : fit;
+}
+
+/** A strip as wide as the screen: there a page of text can be read. */
+function filled({ fill, elementSize }) {
+  return isStrip(elementSize) ? Math.min(fill, 1) : 0;
+}
 
 export class Lightbox {
   /** `pushed`: whether Back leads to the page without us. */
@@ -41,7 +61,8 @@ export class Lightbox {
       hideAnimationDuration: 180,
       zoomAnimationDuration: calm.matches ? 0 : 250,
       showHideAnimationType: calm.matches ? "none" : "zoom",
-      secondaryZoomLevel: ({ fit }) => Math.min(fit * 3, Math.max(1, fit * 2)),
+      initialZoomLevel: seen,
+      secondaryZoomLevel: (levels) => Math.max(Math.min(levels.fit * 3, Math.max(1, levels.fit * 2)), filled(levels)),
       maxZoomLevel: ({ fit }) => Math.max(fit * 4, 3 / devicePixelRatio, 1),
       paddingFn: () => ({ top: this.headRoom, bottom: this.footRoom, left: 0, right: 0 }),
     });

@@ -30,6 +30,7 @@ from typing import IO, Any
 from viewer.derive import answers
 from viewer.derive.decoder import ENVIRONMENT, Decoder, NotStarted
 from viewer.derive.limits import LONGEST_SECONDS, limits_of
+from viewer.derive.shapes import preview_box, thumbnail_crop
 from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
 from viewer.derive.types import (
     OUT_OF_MEMORY,
@@ -65,7 +66,9 @@ __all__ = [
     "derive",
     "describe",
     "limits_of",
+    "preview_box",
     "sniff",
+    "thumbnail_crop",
     "warm",
 ]
 

@@ -64,7 +64,7 @@ def _remade(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Cleaned
         source.seek(0)
         is_lossless = b"VP8L" in source.read(4096)
         photos.turned(source, kind, limits).save(
-            packed, "WEBP", lossless=is_lossless, exact=True, quality=_QUALITY, method=2
+            packed, "WEBP", lossless=is_lossless, exact=True, quality=_QUALITY, method=0
         )
     else:
         photos.whole(source, kind, limits).save(packed, "JPEG", quality=_QUALITY, subsampling=0)

@@ -298,6 +298,8 @@ def _rescued(
             photo, picture = attempt(candidate)
             _check_content(picture)
             return replace(photo, is_incomplete=True), picture
+    if mend.is_all_there(content, kind):
+        raise Unreadable("We cannot show this kind of picture.")
     raise Broken("The picture is damaged or incomplete.")
 
 

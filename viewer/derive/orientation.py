@@ -77,11 +77,12 @@ def exif_with(value: int) -> bytes:
 
 def _of_jpeg(notes: list[bytes]) -> Orientation:
     """Judge by the APP1 segments of a JPEG, in their order."""
+    heeds_first = bool(notes) and len(notes[0]) > 6 and notes[0].startswith(_EXIF + b"\0")
     exif = [note[6:] for note in notes if note.startswith(_EXIF) and len(note) > 6]
     values = [stated(block) for block in exif]
     first = values[0] if values else []
     value = first[-1] if first else 1
-    firefox = value if notes and notes[0].startswith(_EXIF + b"\0") and exif else 1
+    firefox = value if heeds_first else 1
     webkit = next((found[-1] for found in values if found and found[-1] != 1), 1)
     return Orientation(value, value == firefox == webkit and len(set(first)) <= 1)
 

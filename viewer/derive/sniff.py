@@ -89,6 +89,17 @@ KINDS = {
         Kind("application/xml", "document", "xml"),
         Kind("application/json", "document", "json"),
         Kind("application/octet-stream", "document", "bin"),
+        # Cameras' raw files: what they show without a program of their own is a small picture.
+        Kind("image/x-adobe-dng", "document", "dng"),
+        Kind("image/x-canon-cr2", "document", "cr2"),
+        Kind("image/x-canon-cr3", "document", "cr3"),
+        Kind("image/x-nikon-nef", "document", "nef"),
+        Kind("image/x-sony-arw", "document", "arw"),
+        Kind("image/x-pentax-pef", "document", "pef"),
+        Kind("image/x-samsung-srw", "document", "srw"),
+        Kind("image/x-olympus-orf", "document", "orf"),
+        Kind("image/x-panasonic-rw2", "document", "rw2"),
+        Kind("image/x-fuji-raf", "document", "raf"),
         Kind("image/svg+xml", "document", "svg"),  # a program as much as a picture
         Kind("text/html", "document", "html"),
         Kind("text/vcard", "document", "vcf"),
@@ -112,6 +123,7 @@ def _mime_type(head: bytes) -> str:
     return (
         _by_signature(head)
         or _chunked(head)
+        or _tiff(head)
         or _iso_media(head)
         or _matroska(head)
         or _ogg(head)
@@ -128,8 +140,11 @@ _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
-    (b"II*\x00", "image/tiff"),
-    (b"MM\x00*", "image/tiff"),
+    (b"IIRO", "image/x-olympus-orf"),
+    (b"IIRS", "image/x-olympus-orf"),
+    (b"MMOR", "image/x-olympus-orf"),
+    (b"IIU\x00", "image/x-panasonic-rw2"),
+    (b"FUJIFILMCCD-RAW ", "image/x-fuji-raf"),
     (b"#!AMR-WB\n", "audio/amr-wb"),
     (b"#!AMR\n", "audio/amr"),
     (b"fLaC", "audio/flac"),
@@ -166,6 +181,40 @@ def _chunked(head: bytes) -> str | None:
     return _CHUNKED.get((head[:4], head[8:12]))
 
 
+_MAKERS_OF_RAW = (
+    (b"NIKON", "image/x-nikon-nef"),
+    (b"SONY", "image/x-sony-arw"),
+    (b"PENTAX", "image/x-pentax-pef"),
+    (b"RICOH", "image/x-pentax-pef"),
+    (b"SAMSUNG", "image/x-samsung-srw"),
+    (b"Canon", "image/x-canon-cr2"),
+)
+_REDUCED, _MAKER, _MORE_FOLDERS, _DNG_VERSION = 254, 271, 330, 50706  # tags
+
+
+def _tiff(head: bytes) -> str | None:
+    """A TIFF, or a camera's raw file: that is one too, whose first picture is a small copy."""
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    if head[:4] not in (b"II*\x00", b"MM\x00*"):
+        return None
+    if head[8:10] == b"CR":
+        return "image/x-canon-cr2"
+    folder = int.from_bytes(head[4:8], order)
+    count = int.from_bytes(head[folder : folder + 2], order)
+    found = {}
+    for at in range(folder + 2, min(folder + 2 + 12 * count, len(head) - 11), 12):
+        kind, entry = int.from_bytes(head[at + 2 : at + 4], order), head[at + 8 : at + 12]
+        found[int.from_bytes(head[at : at + 2], order)] = int.from_bytes(
+            entry[:2] if kind == 3 else entry, order
+        )
+    if _DNG_VERSION in found:
+        return "image/x-adobe-dng"
+    if _MORE_FOLDERS in found and found.get(_REDUCED, 0) & 1:
+        maker = head[found.get(_MAKER, len(head)) :][:16]
+        return next((mime for name, mime in _MAKERS_OF_RAW if maker.startswith(name)), "image/tiff")
+    return "image/tiff"
+
+
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _OLD_QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 
@@ -188,6 +237,8 @@ def _iso_media(head: bytes) -> str | None:
         return "image/heic"
     if major in {b"avif", b"avis"}:
         return "image/avif"
+    if major == b"crx ":
+        return "image/x-canon-cr3"
     if major == b"qt  ":
         return "video/quicktime"
     if major in {b"M4A ", b"M4B ", b"M4P "}:

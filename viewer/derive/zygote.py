@@ -23,7 +23,7 @@ from typing import Any
 
 from PIL import Image
 
-from viewer.derive import decoding, display_p3, photos, sandbox
+from viewer.derive import decoding, display_p3, sandbox
 from viewer.derive.sniff import KINDS
 from viewer.derive.types import STARTED
 
