@@ -6,10 +6,6 @@ import { pictureIn } from "./lightbox_slides.js";
 import { HASH, thumbnailOf } from "./photo_link.js";
 
 const TURN = 90; // degrees
-
-const SEEN = 44; // pixels: what is thinner is a line, and no finger hits it
-const STRIP = 4; // times as long as wide
-
 const SEEN = 44; // pixels: what is thinner is a line, and no finger hits it
 const STRIP = 4; // times as long as wide
 
@@ -19,9 +15,9 @@ function isStrip({ x, y }) {
   return Math.max(x, y) > STRIP * Math.min(x, y);
 }
 
-/** At first all of a picture; of a strip so much that it is no line. */
+/** At first all of a picture; of a strip, or a dot, so much that it can be seen. */
 function seen({ fit, elementSize }) {
-  return isStrip(elementSize) ? Math.max(fit, SEEN / Math.min(elementSize.x, elementSize.y)) : fit;
+  return Math.max(fit, SEEN / Math.min(elementSize.x, elementSize.y));
 }
 
 /** A strip as wide as the screen: there a page of text can be read. */

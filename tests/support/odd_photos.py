@@ -110,10 +110,17 @@ BROKEN_EXIF = b"\0\x08\0\x02\x01\x12\0\x03" + bytes(40)
 _ADOBE = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
 
 
+_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+
+
 def adobe_profile() -> bytes:
-    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, 563) + bytes(2)
+    return _rgb_profile(_ADOBE, 563)  # a gamma of 2.2
+
+
+def _rgb_profile(primaries: tuple[tuple[float, ...], ...], gamma: int) -> bytes:
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, gamma) + bytes(2)
     tags = {b"wtpt": _point((0.9642, 1.0, 0.8249)), b"desc": b"desc" + bytes(90)}
-    tags |= dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(_point, _ADOBE), strict=True))
+    tags |= dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(_point, primaries), strict=True))
     tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
     return _profile(b"RGB ", tags)
 
@@ -137,12 +144,19 @@ def _profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
     return head.ljust(128, b"\0") + table + bodies
 
 
-def in_adobe_rgb(**options: Any) -> bytes:
-    profile = adobe_profile()
+def in_adobe_rgb() -> bytes:
+    return _in(adobe_profile())
+
+
+def in_display_p3() -> bytes:
+    return _in(_rgb_profile(_P3, 563))
+
+
+def _in(profile: bytes) -> bytes:
     picture = ImageCms.profileToProfile(
         quarters(), ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile))
     )
-    return packed(picture, "JPEG", quality=92, icc_profile=profile, **options)
+    return packed(picture, "JPEG", quality=92, icc_profile=profile)
 
 
 def hdr(transfer: int, format_: str = "HEIF") -> bytes:
