@@ -99,7 +99,9 @@ export class Lightbox {
     pswp.addFilter("numItems", () => this.reel.total);
     pswp.addFilter("itemData", (_, index) => this.turned(this.reel.slides[index]));
     pswp.addFilter("isContentZoomable", (_, content) => content.type === "photo");
-    pswp.addFilter("useContentPlaceholder", (_, content) => content.type === "photo" && !this.turns.get(content.data.id));
+    // Of a strip the thumbnail is the middle: drawn as all of it, it would fill the screen.
+    pswp.addFilter("useContentPlaceholder", (_, { type, data }) =>
+      type === "photo" && !this.turns.get(data.id) && !isStrip({ x: data.w, y: data.h }));
     pswp.addFilter("placeholderSrc", (_, content) =>
       (content.slide?.isFirstSlide && content.data.thumbnail) || content.data.placeholder || false);
     pswp.addFilter("thumbEl", (_, data) => pictureIn(thumbnailOf(data.id)));
