@@ -85,7 +85,8 @@ def test_what_no_browser_turns_by_turns_nothing(name, look, cleaned):
     copies = [photo.thumbnail, photo.preview, cleaned(AS_IT_LIES[name]).file]
     for copy in copies:
         assert distance(seen_in(copy), QUARTERS) <= 4
-    assert photo.full is None
+    # Our own decoder takes a wrong checksum ill, so browsers get a copy to be safe.
+    assert (photo.full is None) == (name != "PNG, wrong checksum")
 
 
 EVERYWHERE = {

@@ -31,14 +31,16 @@ def clean(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[
     try:
         yield _taken_apart(content, kind, orientation, into)
     except Unreadable:
-        yield _remade(source, kind, into, limits)
+        yield _remade(source, content, kind, into, limits)
 
 
 def _taken_apart(content: bytes, kind: Kind, orientation: Orientation, into: Path) -> Cleaned:
     """Bit for bit. Raises Unreadable where that is not known how, or not what browsers show."""
     take_apart = _TAKEN_APART.get(kind.mime_type)
-    if take_apart is None or (
-        not orientation.is_everywhere and not _can_state(orientation, content, kind)
+    if (
+        take_apart is None
+        or _is_hdr_png(content)
+        or (not orientation.is_everywhere and not _can_state(orientation, content, kind))
     ):
         raise Unreadable("The picture has to be encoded anew.")
     file = into / f"clean.{kind.extension}"
@@ -53,16 +55,23 @@ def _can_state(orientation: Orientation, content: bytes, kind: Kind) -> bool:
     return any(sign in content[:4096] for sign in _MOVES)  # turned anew, it would stand still
 
 
-def _remade(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Cleaned:
+def _is_hdr_png(content: bytes) -> bool:
+    """Whether it is in PQ or HLG, of which each browser makes other colours."""
+    at = content.find(b"cICP", 0, 4096)
+    return (
+        content.startswith(b"\x89PNG") and at > 0 and content[at + 5 : at + 6] in (b"\x10", b"\x12")
+    )
+
+
+def _remade(source: BinaryIO, content: bytes, kind: Kind, into: Path, limits: Limits) -> Cleaned:
     """At full size, upright, encoded anew. Raises Unreadable."""
     from viewer.derive import photos  # here, because most photos need no Pillow
 
     packed = io.BytesIO()
-    if kind.mime_type == "image/png":
+    if kind.mime_type == "image/png" and not _is_hdr_png(content):
         photos.turned(source, kind, limits).save(packed, "PNG")
     elif kind.mime_type == "image/webp":
-        source.seek(0)
-        is_lossless = b"VP8L" in source.read(4096)
+        is_lossless = b"VP8L" in content[:4096]
         photos.turned(source, kind, limits).save(
             packed, "WEBP", lossless=is_lossless, exact=True, quality=_QUALITY, method=0
         )

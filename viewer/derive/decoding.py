@@ -77,6 +77,7 @@ class Photo:
     colours: Colours
     is_kept: bool  # it is needed once more, so that no copy is made in place
     is_incomplete: bool = False
+    is_mended: bool = False  # what its decoder refused, browsers may show in part, or not at all
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -85,7 +86,8 @@ class Photo:
     @property
     def looks_alike(self) -> bool:
         """Whether every browser that shows the original shows it as we do."""
-        return self.orientation.is_everywhere and self.colours.is_everywhere
+        everywhere = self.orientation.is_everywhere and self.colours.is_everywhere
+        return everywhere and not self.is_mended
 
     def reduced(self) -> Image.Image:
         """The picture no larger than a preview, upright, in sRGB, on white."""
@@ -247,7 +249,8 @@ def _decode(
     orientation = read_orientation(original, kind)
     colours = read_colours(original, kind, image)
     is_kept = (
-        not (orientation.is_everywhere and colours.is_everywhere)
+        original is not source
+        or not (orientation.is_everywhere and colours.is_everywhere)
         or (not kind.browser_plays and max(size) > PREVIEW_SIDE)
         or thumbnail_crop(*size) is not None
     )
@@ -291,13 +294,13 @@ def _rescued(
             )
             if is_short:
                 _check_content(picture)
-            return replace(photo, is_incomplete=is_short), picture
+            return replace(photo, is_incomplete=is_short, is_mended=True), picture
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     for candidate in filter(None, (content, mended, mend.filled_up(content, kind))):
         with contextlib.suppress(*BROKEN):
             photo, picture = attempt(candidate)
             _check_content(picture)
-            return replace(photo, is_incomplete=True), picture
+            return replace(photo, is_incomplete=True, is_mended=True), picture
     if mend.is_all_there(content, kind):
         raise Unreadable("We cannot show this kind of picture.")
     raise Broken("The picture is damaged or incomplete.")

@@ -52,7 +52,7 @@ def read_orientation(source: BinaryIO, kind: Kind) -> Orientation:
 
 
 def stated(tiff: bytes) -> list[int]:
-    """Every orientation that an EXIF block states in the way browsers accept, 1 to 8."""
+    """Every orientation that an EXIF block states as browsers accept it: SHORT, and one of it."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None or len(tiff) < 10:
         return []
@@ -65,7 +65,7 @@ def stated(tiff: bytes) -> list[int]:
         if place + 12 > len(tiff):
             break
         tag, kind, count, value = struct.unpack_from(f"{order}HHIH", tiff, place)
-        if (tag, kind, count) == (TAG, _SHORT, 1) and 1 <= value <= 8:
+        if (tag, kind, count) == (TAG, _SHORT, 1):
             found.append(value)
     return found
 
@@ -81,9 +81,9 @@ def _of_jpeg(notes: list[bytes]) -> Orientation:
     exif = [note[6:] for note in notes if note.startswith(_EXIF) and len(note) > 6]
     values = [stated(block) for block in exif]
     first = values[0] if values else []
-    value = first[-1] if first else 1
+    value = _last_known(first)
     firefox = value if heeds_first else 1
-    webkit = next((found[-1] for found in values if found and found[-1] != 1), 1)
+    webkit = next((known for known in map(_last_known, values) if known != 1), 1)
     return Orientation(value, value == firefox == webkit and len(set(first)) <= 1)
 
 
@@ -152,8 +152,12 @@ def _avif(source: BinaryIO) -> Orientation:
 
 
 def _where_not_all_turn(tiff: bytes) -> Orientation:
-    value = next(iter(stated(tiff)), 1)
+    value = _last_known(stated(tiff))
     return Orientation(value, is_everywhere=value == 1)
+
+
+def _last_known(values: list[int]) -> int:
+    return next((value for value in reversed(values) if 1 <= value <= 8), 1)
 
 
 _READERS: dict[str, Callable[[BinaryIO], Orientation]] = {
