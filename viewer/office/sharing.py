@@ -364,7 +364,7 @@ def _may_be_less(media: MediaAttachment) -> bool:
     return media.media_type is MediaType.PHOTO and (
         media.copy_problem is not None
         or media.copy_state is MediaAttachment.CopyState.IMPOSSIBLE
-        or pixels > LIMITS.pixels
+        or pixels > derive.limits_of("photo", None).pixels
     )
 
 

@@ -665,7 +665,7 @@ def test_a_title_of_a_stranger_is_only_words(share, anonymous, log_in):
 @pytest.fixture
 def cut_short(monkeypatch):
     """Cleaning may use so little memory that nothing large can be encoded anew."""
-    monkeypatch.setattr(sharing, "LIMITS", derive.Limits(pixels=10_000))
+    monkeypatch.setattr(derive, "limits_of", lambda *_: derive.Limits(pixels=10_000))
 
 
 def troubled(content: bytes, preview: bytes) -> MediaAttachment:
