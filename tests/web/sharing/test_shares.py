@@ -718,7 +718,7 @@ def test_a_file_that_goes_out_whole_is_shared_without_a_question(log_in, share, 
     assert "Goes out smaller" not in shown.text
 
 
-def test_what_went_out_smaller_is_known_and_goes_with_the_file(cut_short):
+def test_what_went_out_smaller_is_known_and_goes_with_the_file(app, cut_short):
     media = small(keep(picture(300, 200, kind="TIFF")), picture(90, 60))
 
     smaller = sharing.clean_copy(media)
