@@ -27,7 +27,8 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from viewer.derive.decoder import ENVIRONMENT, Decoder, NotStarted
-from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
+from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, is_carrier_part, sniff
+from viewer.derive.texts import decoded
 from viewer.derive.types import (
     PREVIEW_SIDE,
     Broken,
@@ -57,8 +58,10 @@ __all__ = [
     "NoRoom",
     "Unreadable",
     "clean",
+    "decoded",
     "derive",
     "describe",
+    "is_carrier_part",
     "sniff",
     "warm",
 ]

@@ -4,12 +4,11 @@ Only the types that phones really send. Nothing is decoded here: what an image o
 holds is the business of the derive child, which is told by us which decoder to use.
 """
 
-import codecs
-import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from viewer.derive import documents, texts
 
 MediaType = Literal["photo", "video", "audio", "document"]
 
@@ -26,12 +25,23 @@ class Kind:
     browser_plays: bool = False  # shown or played by every browser as it is
 
     @property
-    def is_error_page(self) -> bool:
-        """Text that a server sends in place of a photo or voicemail: a login page, an error."""
+    def is_carrier_part(self) -> bool:
+        """What carriers add to a message, and nobody sent: the layout of its parts."""
+        return is_carrier_part(self.mime_type)
+
+    @property
+    def is_web_page(self) -> bool:
+        return self.mime_type in ("text/html", "application/xhtml+xml")
+
+    @property
+    def may_be_error_page(self) -> bool:
+        """Text that a server may send in place of a file: a login page, an error."""
         return self.mime_type in ERROR_PAGE_TYPES
 
 
-ERROR_PAGE_TYPES = frozenset({"text/html", "application/xml", "application/json", "text/plain"})
+ERROR_PAGE_TYPES = frozenset(
+    {"text/html", "application/xhtml+xml", "application/xml", "application/json", "text/plain"}
+)
 
 KINDS = {
     kind.mime_type: kind
@@ -68,16 +78,8 @@ KINDS = {
         Kind("audio/webm", "audio", "weba"),
         Kind("audio/3gpp", "audio", "3gp"),
         Kind("audio/3gpp2", "audio", "3g2"),
-        Kind("application/pdf", "document", "pdf"),
-        Kind("application/zip", "document", "zip"),
-        Kind("application/xml", "document", "xml"),
-        Kind("application/json", "document", "json"),
         Kind("application/octet-stream", "document", "bin"),
-        Kind("image/svg+xml", "document", "svg"),  # a program as much as a picture
-        Kind("text/html", "document", "html"),
-        Kind("text/vcard", "document", "vcf"),
-        Kind("text/calendar", "document", "ics"),
-        Kind("text/plain", "document", "txt"),
+        *(Kind(mime, "document", ending) for mime, ending in documents.ENDINGS.items()),
     )
 }
 
@@ -87,14 +89,23 @@ INLINE_TYPES = frozenset(k.mime_type for k in KINDS.values() if k.media_type != 
 UNKNOWN = KINDS["application/octet-stream"]
 
 
-def sniff(head: bytes) -> Kind:
-    """What the file that begins with `head` is; application/octet-stream if we cannot tell."""
-    return KINDS[_mime_type(head[:HEAD_SIZE])]
+def sniff(head: bytes, declared: str | None = None, name: str | None = None) -> Kind:
+    """What the file that begins with `head` is; application/octet-stream if we cannot tell.
+
+    Of a document the declared type and the name choose among what the bytes allow.
+    """
+    return KINDS[_mime_type(head[:HEAD_SIZE], documents.Hints.of(declared, name))]
 
 
-def _mime_type(head: bytes) -> str:
+def is_carrier_part(mime_type: str | None) -> bool:
+    """Whether this is the type of a part that carriers add: SMIL, or one of WAP's."""
+    return documents.Hints.of(mime_type, None).is_carrier_part
+
+
+def _mime_type(head: bytes, hints: documents.Hints) -> str:
     return (
         _by_signature(head)
+        or documents.by_signature(head, hints)
         or _riff(head)
         or _iso_media(head)
         or _matroska(head)
@@ -102,7 +113,9 @@ def _mime_type(head: bytes) -> str:
         or _windows_media(head)
         or _bitmap(head)
         or _framed_audio(head)
-        or _text(head)
+        or documents.late_pdf(head, hints)
+        or texts.recognise(head, hints)
+        or documents.carrier_part(head, hints)
         or UNKNOWN.mime_type
     )
 
@@ -118,9 +131,6 @@ _SIGNATURES = (
     (b"#!AMR\n", "audio/amr"),
     (b"fLaC", "audio/flac"),
     (b"caff\x00\x01", "audio/x-caf"),
-    (b"%PDF-", "application/pdf"),
-    (b"PK\x03\x04", "application/zip"),
-    (b"PK\x05\x06", "application/zip"),  # an empty one
 )
 
 
@@ -253,57 +263,3 @@ def _adts_frame(header: bytes) -> int | None:
         return None
     size = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
     return size if size > 7 else None
-
-
-_HTML = re.compile(r"<(!doctype html|html|head|body|title|script|style|meta|div|p|h1|table)\b")
-_TAG = re.compile(r"<[a-z!/]")
-_NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-
-
-def _text(head: bytes) -> str | None:
-    text = _decoded(head)
-    if text is None:
-        return None
-    start = text.lstrip("\ufeff \t\r\n").lower()
-    if not start:
-        return None
-    if start.startswith("begin:vcard"):
-        return "text/vcard"
-    if start.startswith("begin:vcalendar"):
-        return "text/calendar"
-    if start.startswith("<"):
-        return _markup(start)
-    return "application/json" if _is_json(start) else "text/plain"
-
-
-def _decoded(head: bytes) -> str | None:
-    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    try:
-        # Not final: the head may end in the middle of a letter.
-        text = codecs.getincrementaldecoder(encoding)().decode(head)
-    except UnicodeDecodeError:
-        return None
-    return None if _NOT_TEXT.search(text) else text
-
-
-def _markup(start: str) -> str:
-    root = re.sub(r"<!--.*?-->|<\?.*?\?>", "", start, flags=re.DOTALL).lstrip()
-    if root.startswith(("<svg", "<!doctype svg")):
-        return "image/svg+xml"
-    if _HTML.match(root):
-        return "text/html"
-    if start.startswith("<?xml"):
-        return "application/xml"
-    return "text/html" if _TAG.match(root) else "text/plain"  # a heart is "<3"
-
-
-def _is_json(start: str) -> bool:
-    if not start.startswith(("{", "[")):
-        return False
-    try:
-        json.loads(start)
-    except json.JSONDecodeError:
-        return len(start) > HEAD_SIZE // 2  # cut off, so only its beginning can speak for it
-    except RecursionError:
-        return True
-    return True
