@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     SESSION_IDLE_HOURS: float = Field(default=336, gt=0, le=8_760)  # idle timeout of a session
     SESSION_DAYS: float = Field(default=90, gt=0, le=365)  # absolute lifetime of a session
     QUO_WEBHOOK_SECRETS: SecretList = ()
+    # The largest signed delivery, in MiB: the transcript of a day of talk, in the longest notation.
+    WEBHOOK_MAX_MB: int = Field(default=8, ge=1, le=64)
     QUO_NUMBERS: CommaSeparated = ()
     QUO_API_KEY: SecretStr = SecretStr("")
     QUO_API_URL: str = "https://api.quo.com"
