@@ -128,6 +128,9 @@ def test_bytes_parts_and_conditions(site, photo):
         site.get(address, **{"Range": "bytes=5-9", "If-Range": tag}) for tag in (etag, '"another"')
     )
     known = site.get(address, **{"If-None-Match": etag})
+    resumed, refused = (
+        site.get(address, **{"Range": "bytes=5-9", "If-Match": tag}) for tag in (etag, '"another"')
+    )
     head = site.browser.head(site.url + address, timeout=60)
     inside = site.get(f"/stored/{photo.file_path}")
 
@@ -138,6 +141,8 @@ def test_bytes_parts_and_conditions(site, photo):
     assert (beyond.status_code, known.status_code) == (416, 304)
     assert (same.status_code, same.content) == (206, PHOTO[5:10])
     assert (other.status_code, other.content) == (200, PHOTO)
+    assert (resumed.status_code, resumed.content) == (206, PHOTO[5:10])
+    assert (refused.status_code, refused.content) == (412, b"")
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["Content-Length"] == str(size)
     assert inside.status_code == 404  # the store itself has no door
