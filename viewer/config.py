@@ -116,7 +116,9 @@ class Settings(BaseSettings):
     MEDIA_ALLOW_LOOPBACK: bool = False
     MEDIA_MAX_MB: int = Field(default=100, ge=1, le=10_000)  # a photo, a video, a document
     RECORDING_MAX_MB: int = Field(default=250, ge=1, le=10_000)
-    TRANSFER_SECONDS: float = Field(default=300, gt=0, le=3_600)  # timeout of one whole download
+    TRANSFER_SECONDS: float = Field(
+        default=300, gt=0, le=3_600
+    )  # one download; slow ones: fetch.Limits
     WORKERS: int = Field(default=2, ge=1, le=64)  # worker processes that collect, in `viewer up`
     PUBLIC_URL: str = ""  # base URL for links made outside a request
     TRUSTED_HOSTS: CommaSeparated = ()  # empty: any Host header

@@ -8,6 +8,7 @@ import time_machine
 
 from tests.support import documents
 from tests.support.documents import CARD, GPX, KML, MAIL, NOTE, OPEN, PAGE, SMIL, TABLE, XHTML
+from tests.support.hostile_server import HostileServer, dripping
 from tests.support.pictures import picture
 from viewer import holdings
 from viewer.extensions import db, now
@@ -173,3 +174,19 @@ def test_a_photo_that_is_announced_as_a_layout_is_a_photo(deliver, work, provide
     [media] = files()
     assert (media.mime_type, media.is_unfiled) == ("image/jpeg", True)
     assert str(media.id) in client.get(f"/conversations/{media.conversation_id}").text
+
+
+# --- A slow line -----------------------------------------------------------------------------
+
+
+def test_a_download_on_a_slow_line_goes_on_until_it_is_whole(app, deliver, work, message):
+    photo = picture(400, 300)
+    app.config["SETTINGS"] = app.config["SETTINGS"].model_copy(update={"TRANSFER_SECONDS": 0.5})
+    with HostileServer() as slow:
+        url = slow.serve(dripping(photo + bytes(60_000), every=0.05, size=2_500))
+        deliver(message(media=[url]).payload())
+        work()
+
+        assert len(slow.requests) == 1
+    assert files()[0].state is State.STORED
+    assert files()[0].file_size == len(photo) + 60_000

@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 
 # A lease outlives its holder by no more than this; the holder renews it while it works.
 CHUNK = 1024 * 1024  # bytes
+LONGEST_TRANSFER = 6  # times TRANSFER_SECONDS, of a slow download that goes on
 LEASE = timedelta(seconds=25)
 RENEW_EVERY = 8.0  # seconds
 
@@ -384,7 +385,12 @@ def _limits(current: Settings, role: MediaAttachment.Role) -> fetch.Limits:
         if role is MediaAttachment.Role.ATTACHMENT
         else current.RECORDING_MAX_MB
     )
-    return replace(fetch.Limits(), max_bytes=megabytes * 1_000_000, total=current.TRANSFER_SECONDS)
+    return replace(
+        fetch.Limits(),
+        max_bytes=megabytes * 1_000_000,
+        total=current.TRANSFER_SECONDS,
+        longest=current.TRANSFER_SECONDS * LONGEST_TRANSFER,
+    )
 
 
 def _verdict(receipt: Receipt, claim: Claim, served_as: str | None = None) -> Verdict:
