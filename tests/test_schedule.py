@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
+from tests.support.alarms import alarms_beside_setup
 from tests.support.servers import wait_until
 from viewer import schedule
 from viewer.extensions import db, now
@@ -34,7 +35,7 @@ def row(name: str) -> ScheduledTask:
 
 
 def alarms() -> dict[str, health.Level]:
-    found = health.read_health(ALL_WELL).alarms
+    found = alarms_beside_setup(ALL_WELL)
     return {one.name: one.level for one in found if one.name != "backup_unconfigured"}
 
 

@@ -16,6 +16,7 @@ from viewer.web import (
     linkify,
     media,
     middleware,
+    redirects,
     search,
     sharing,
     status,
@@ -56,6 +57,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     middleware.init_app(app)
     access.init_app(app)
     urls.init_app(app)
+    redirects.init_app(app)
     layout.init_app(app)
     offline.init_app(app)
     formatting.init_app(app)

@@ -96,6 +96,13 @@ export class Frame {
     }
     parts.caption.textContent = [known.problem, known.caption].filter(Boolean).join(" ");
     parts.caption.hidden = !parts.caption.textContent;
+    if (known.caption && known.page_url) {
+      const edit = document.createElement("a");
+      edit.href = `${known.page_url}#caption`;
+      edit.textContent = "Edit";
+      edit.setAttribute("aria-label", "Edit the caption");
+      parts.caption.append(" ", edit);
+    }
     parts.uses.replaceChildren(
       ...(known.uses ?? []).map(({ label, url }) => {
         const use = document.createElement("a");

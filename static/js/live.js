@@ -3,6 +3,8 @@
 //
 //   data-live="<address>"   a list whose children, known by their id, are kept as they are there
 
+import { heard, silent } from "./connection.js";
+
 const PERIOD = 4_000;
 const LONGEST = 60_000; // between tries of a server that does not answer
 const PATIENCE = 20_000;
@@ -42,8 +44,11 @@ export function poll(ask, take) {
     } catch (trouble) {
       if (!(trouble instanceof TypeError || trouble instanceof DOMException)) throw trouble;
       failures += 1; // the network's; ours would be seen on the console
+      silent();
       return;
     }
+    if (answer.ok || answer.status === 304) heard(true);
+    else if (answer.status >= 500) silent();
     if (answer.status === 401) stop("You are logged out.", "Log in again");
     else if (answer.status === 404 || answer.status === 403) stop("This is no longer here.", "Load the page again");
     else failures = answer.ok || answer.status === 304 ? 0 : failures + 1;

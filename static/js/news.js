@@ -2,6 +2,7 @@
 // nothing that plays, is typed in or is open is disturbed.
 
 import { poll } from "./live.js";
+import { sayUnknown } from "./refusals.js";
 import { arrived, articles, calm, isAfter, isAtEnd, keepingPlace, newerElsewhere, place, say } from "./timeline.js";
 
 const timeline = document.querySelector(".timeline[data-news]");
@@ -219,7 +220,7 @@ if (timeline) {
     document.addEventListener(event, () => { if (waiting.size) setTimeout(tryAgain); }, true);
   }
 
-  // "Try again" without leaving the page; where that fails, the form does it as ever.
+  // "Try again" without leaving the page.
   document.addEventListener("submit", async (event) => {
     const form = event.target;
     if (!form.closest(".timeline") || !form.matches('[action$="/attempts"]')) return;
@@ -232,7 +233,7 @@ if (timeline) {
       await now();
     } catch (trouble) {
       if (!(trouble instanceof TypeError)) throw trouble;
-      form.submit();
+      sayUnknown("Trying again", form);
     } finally {
       delete form.dataset.sent;
     }

@@ -3,8 +3,10 @@
 // <div data-pack="address of what to keep">   in a menu: <button data-keep>, <… data-keep-note>
 // <button data-keep-now>                      the same with one tap: it opens the menu, which tells
 // <div data-packs>                            the list of what is kept, on the page "Offline"
-// <html data-kept="moment">                   a page that came from what is kept
+// <html data-kept="moment">                   a page that came from what is kept; js/connection.js says so
 
+import { reach } from "./connection.js";
+import { say as refuse } from "./refusals.js";
 import { ago, canKeep, day, forget, keep, look, megabytes, packOf, packs, remove, Trouble, user } from "./offline_copies.js";
 
 const here = new Map(); // what there is to keep, by address
@@ -14,7 +16,9 @@ else document.querySelector("[data-keep-now]")?.remove();
 
 async function begin() {
   for (const one of document.querySelectorAll("[data-pack], [data-keep-now]")) one.hidden = false;
-  if (document.documentElement.dataset.kept) sayKept();
+  if (document.documentElement.dataset.kept && document.querySelector(".timeline")) {
+    scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+  }
   if (user() === "") await forget(); // nobody is logged in (any more)
   else await packs(); // what has ended, or is another person's, goes
   list();
@@ -72,24 +76,6 @@ function say(pack, words, mine) {
   if (mine) pack.querySelector("[data-keep-words]").textContent = "Update the offline copy";
 }
 
-// ---- a kept page -----------------------------------------------------------------------------
-
-function sayKept() {
-  const moment = new Date(document.documentElement.dataset.kept);
-  const note = document.createElement("p");
-  note.className = "notice kept";
-  note.setAttribute("role", "status");
-  note.textContent = document.querySelector("[data-packs]")
-    ? "There is no link now. This is what you kept on this device."
-    : `There is no link now. This is the copy you kept ${ago(moment)}; what came since is not in it.`;
-  document.querySelector("main").prepend(note);
-  if (document.querySelector(".timeline")) scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
-}
-
-addEventListener("online", () => {
-  if (document.documentElement.dataset.kept) document.querySelector(".kept").textContent = "The link is back. Load the page again to see what is new.";
-});
-
 // ---- the list --------------------------------------------------------------------------------
 
 async function list() {
@@ -127,6 +113,8 @@ document.addEventListener("submit", async (event) => {
   try {
     await forget();
   } finally {
-    form.submit(); // the answer to it wipes once more
+    const why = await reach();
+    if (why) refuse(`${why} What was kept on this device is deleted. Logging out needs a connection: you are still logged in.`, event.submitter);
+    else form.submit(); // the answer to it wipes once more
   }
 });

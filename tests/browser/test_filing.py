@@ -234,12 +234,12 @@ def test_without_a_connection_it_says_that_nothing_was_saved_and_saves_later(job
     before = titles(page)
     page.context.set_offline(True)
     page.get_by_role("button", name="Move photo 1 later").tap()
-    expect(page.get_by_text("This could not be saved just now.")).to_be_visible()
+    expect(page.get_by_text("It is not known whether this was saved.")).to_be_visible()
     page.context.set_offline(False)
     with saved(page):
         page.get_by_role("button", name="Move photo 3 earlier").tap()
 
-    expect(page.get_by_text("This could not be saved just now.")).to_be_hidden()
+    expect(page.get_by_text("It is not known whether this was saved.")).to_be_hidden()
     assert order(job) == [
         before[1],
         before[2],
@@ -311,7 +311,7 @@ def test_the_tray_is_emptied_with_one_tap_a_customer(maria, page):
     expect(page.get_by_text("5 photos linked to Q-104.")).to_be_visible()
     page.get_by_role("button", name="Not needed").tap()
 
-    expect(page.get_by_text("Everything is filed.")).to_be_visible()
+    expect(page.get_by_text("Nothing waits to be filed.")).to_be_visible()
     assert len(linked(job)) == 5
     assert {one.id for one in filing.list_not_needed(10)} == {one.id for one in junk}
 

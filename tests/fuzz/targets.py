@@ -4,19 +4,24 @@ import base64
 import contextlib
 import functools
 import io
+import json
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from tests.payloads import FOLDER
 from tests.support import metadata, samples
 from tests.support.pictures import picture
 from tests.support.sounds import tone
 from viewer import derive, quo
+from viewer.derive import answers as parent
 from viewer.derive import icc, segments
 from viewer.derive.types import Unreadable
 from viewer.quo.wire import read_moment
 
+_NOWHERE = Path("/nonexistent")
 NOW = datetime(2026, 9, 21, 14, 13, 19, tzinfo=UTC)
 STANDARD = "whsec_" + base64.b64encode(b"fuzz-standard-key-24-byt").decode()
 LEGACY = base64.b64encode(b"fuzz-legacy-key-fuzz-legacy-key!").decode()
@@ -106,6 +111,19 @@ def headers() -> Sequence[bytes]:
     ]
 
 
+def told() -> Sequence[bytes]:
+    """Answers of a decoder's process."""
+    whole = derive.Derived(
+        mime_type="video/mp4", media_type="video", width=640, height=480, duration_seconds=3.5,
+        placeholder="data:image/webp;base64,UklGRg==", peaks=[0, 50, 100], problem="No copy.",
+    )  # fmt: skip
+    clean = {"file": "clean.mp4", "mime_type": "video/mp4", "is_remade": False}
+    described = {"camera": "Phone", "lens": None, "taken_at": "2026-09-21", "place": None}
+    refusals = {"unreadable": "It is broken.", "is_broken": True}, {"no_room": "Full."}
+    given = (asdict(whole), clean, described, *refusals, [], None, 1e999)
+    return [json.dumps(one).encode() + b"\n" for one in given]
+
+
 # --- Targets ---------------------------------------------------------------------------------
 
 
@@ -120,6 +138,19 @@ def clean(content: bytes) -> None:
         with contextlib.suppress(Unreadable):
             made = b"".join(take_apart(content))
             assert b"".join(take_apart(made)) == made
+
+
+def answers(content: bytes) -> None:
+    """What a decoder that was taken over may write."""
+    with contextlib.suppress(derive.DeriveError):
+        told = parent.last_answer(content, None)
+        for read in (parent.cleaned, parent.described):
+            with contextlib.suppress(derive.DeriveError):
+                read(told, _NOWHERE)
+        found = parent.derived(told, _NOWHERE, "video/mp4")
+        assert found.thumbnail is None  # there is no such file
+        assert found.mime_type in ("video/mp4", "audio/mp4") or found.media_type == "audio"
+        assert found.duration_seconds is None or math.isfinite(found.duration_seconds)
 
 
 def profile(content: bytes) -> None:
@@ -166,6 +197,7 @@ def signature(content: bytes) -> None:
 TARGETS = (
     Target("sniff", sniff, files),
     Target("segments", clean, pictures),
+    Target("answers", answers, told),
     Target("icc", profile, lambda: [samples.p3_profile()]),
     Target("dialects", dialects, payloads),
     Target("moments", moment, moments),

@@ -26,6 +26,9 @@ def rosa(app):
     return conversation
 
 
+FINISHED = {"title": "North wall", "amount": 425_000}
+
+
 def made(kind, conversation, **values):
     if kind is Kind.APPOINTMENT:
         values.setdefault("starts_at", WHEN)
@@ -200,7 +203,7 @@ def test_who_began_from_an_older_version_is_told(rosa):
 
 
 def test_steps_links_and_covers_overtake_nobody(rosa):
-    record = made(Kind.QUOTE, rosa, amount=100)
+    record = made(Kind.QUOTE, rosa, title="Wall", amount=100)
     seen = records.version_of(record)
     [photo] = photos(rosa)
     filing.link([photo], record, None)
@@ -237,7 +240,7 @@ def test_only_the_next_steps_can_be_taken(rosa, kind):
             record.status = before
             db.session.flush()
             if after in (*allowed, before):
-                records.take_step(record, after)
+                records.take_step(record, after, unfinished=True)
                 assert record.status is after
             else:
                 with pytest.raises(records.OutOfStep):
@@ -256,12 +259,58 @@ def test_every_status_of_a_kind_is_reached_and_left(rosa):
         assert all(steps.values())
 
 
+@pytest.mark.parametrize("kind", [Kind.QUOTE, Kind.INVOICE])
+@pytest.mark.parametrize(
+    ("values", "lacking"),
+    [
+        ({}, "has no title and no amount"),
+        ({"title": "North wall"}, "has no amount"),
+        ({"amount": 425_000}, "has no title"),
+    ],
+)
+def test_what_lacks_a_title_or_an_amount_is_sent_only_on_demand(rosa, kind, values, lacking):
+    record = made(kind, rosa, **values)
+
+    with pytest.raises(records.Unfinished, match=lacking):
+        records.take_step(record, Status.SENT)
+    refused = record.status
+    records.take_step(record, Status.SENT, unfinished=True)
+
+    assert (refused, record.status) == (Status.DRAFT, Status.SENT)
+    said = db.session.scalars(sa.select(AuditEntry.words).filter_by(action="record.status")).all()
+    assert any("without" in words for words in said)
+
+
+def test_no_other_door_sends_an_unfinished_quote(rosa):
+    with pytest.raises(records.Unfinished):
+        records.send_quote(made(Kind.QUOTE, rosa))
+
+
+def test_a_quote_for_nothing_has_an_amount(rosa):
+    record = made(Kind.QUOTE, rosa, title="A look at it", amount=0)
+
+    records.take_step(record, Status.SENT)
+
+    assert record.status is Status.SENT
+
+
+def test_an_unfinished_draft_may_be_void_and_what_was_sent_stays_open_to_steps(rosa):
+    draft, sent = made(Kind.INVOICE, rosa), made(Kind.QUOTE, rosa)
+    records.take_step(sent, Status.SENT, unfinished=True)
+    records.take_step(sent, Status.DECLINED)
+
+    records.take_step(draft, Status.VOID)
+    records.take_step(sent, Status.SENT)  # a slip, taken back
+
+    assert (draft.status, sent.status) == (Status.VOID, Status.SENT)
+
+
 def test_a_quote_remembers_the_day_on_which_it_was_sent(rosa, time_machine_at):
     with time_machine_at(NOW):
-        today, earlier = made(Kind.QUOTE, rosa), made(Kind.QUOTE, rosa)
+        today, earlier = made(Kind.QUOTE, rosa, **FINISHED), made(Kind.QUOTE, rosa, **FINISHED)
         records.take_step(today, Status.SENT)
         records.take_step(earlier, Status.SENT, sent_on=date(2026, 9, 18))
-        draft = made(Kind.QUOTE, rosa)
+        draft = made(Kind.QUOTE, rosa, **FINISHED)
         with pytest.raises(records.Invalid):
             records.take_step(draft, Status.SENT, sent_on=date(2026, 9, 22))
 
@@ -271,7 +320,7 @@ def test_a_quote_remembers_the_day_on_which_it_was_sent(rosa, time_machine_at):
 
 
 def test_what_is_sent_twice_is_priced_from_one_list_and_sent_anew_from_another(rosa):
-    record = made(Kind.QUOTE, rosa)
+    record = made(Kind.QUOTE, rosa, **FINISHED)
     first, second = photos(rosa, 2)
     filing.link([first], record, None)
     records.take_step(record, Status.SENT)
@@ -293,7 +342,7 @@ def test_what_is_sent_twice_is_priced_from_one_list_and_sent_anew_from_another(r
 
 @BOTH
 def test_two_who_send_at_one_moment_keep_one_list(app, rosa):
-    record = made(Kind.QUOTE, rosa)
+    record = made(Kind.QUOTE, rosa, **FINISHED)
     filing.link(photos(rosa, 3), record, None)
     record_id, barrier = record.id, threading.Barrier(4)
     db.session.commit()

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
+from tests.support.alarms import alarms_beside_setup
 from tests.support.factories import customer, files, text
 from tests.support.query_plans import noted_plans
 from tests.support.stored_files import keep
@@ -24,8 +25,8 @@ ALL_WELL = {"intake": 1, "copies": 1}
 
 
 def alarms() -> set[str]:
-    """Without those of backups, which test_backup_alarms.py tests."""
-    found = health.read_health(ALL_WELL).alarms
+    """Without those of backups and of set-up, which have tests of their own."""
+    found = alarms_beside_setup(ALL_WELL)
     return {alarm.name for alarm in found if not alarm.name.startswith("backup_")}
 
 
@@ -54,14 +55,14 @@ def test_a_sweep_that_never_ran_is_an_alarm(app):
 
 
 def test_a_queue_without_a_worker_is_an_alarm(swept):
-    found = health.read_health({"intake": 0, "copies": 1})
+    workers = {"intake": 0, "copies": 1}
 
-    assert [alarm.name for alarm in found.alarms] == ["workers_intake_silent"]
-    assert found.is_broken
+    assert [alarm.name for alarm in alarms_beside_setup(workers)] == ["workers_intake_silent"]
+    assert health.read_health(workers).is_broken
 
 
 def test_without_redis_the_alarm_says_that_nothing_is_lost(swept):
-    (alarm,) = health.read_health(None).alarms
+    (alarm,) = alarms_beside_setup(None)
 
     assert (alarm.name, "nothing lost" in alarm.words) == ("redis_silent", True)
 
@@ -96,10 +97,9 @@ def test_a_file_that_needs_a_person_is_said_but_nothing_is_broken(
 ):
     deliver(message(media=[provider.serve(b"", status=404)]).payload())
     work()
-    found = health.read_health(ALL_WELL)
 
-    assert [alarm.name for alarm in found.alarms] == ["media_needs_attention"]
-    assert not found.is_broken
+    assert [alarm.name for alarm in alarms_beside_setup(ALL_WELL)] == ["media_needs_attention"]
+    assert not health.read_health(ALL_WELL).is_broken
 
 
 def test_deliveries_that_nobody_reads_are_an_alarm(swept, deliver, message):
@@ -364,10 +364,8 @@ def test_a_damaged_original_is_an_alarm_of_its_own(swept):
     keep(state=MediaAttachment.State.DAMAGED)
     db.session.commit()
 
-    found = health.read_health(ALL_WELL)
-    assert [(alarm.name, alarm.level.value) for alarm in found.alarms] == [
-        ("media_damaged", "broken")
-    ]
+    found = alarms_beside_setup(ALL_WELL)
+    assert [(alarm.name, alarm.level.value) for alarm in found] == [("media_damaged", "broken")]
 
 
 def test_a_check_that_stopped_running_is_an_alarm_from_the_first_day(swept, time_machine_at):
@@ -420,7 +418,7 @@ def test_files_without_a_row_want_attention(swept, app):
     (app.config["SETTINGS"].media_root / "stray.jpg").write_bytes(b"x")
     verify.nightly()
 
-    [alarm] = health.read_health(ALL_WELL).alarms
+    [alarm] = alarms_beside_setup(ALL_WELL)
     assert (alarm.name, alarm.level.value) == ("orphans", "attention")
     assert alarm.words == "1 file in the store that no row names."
 

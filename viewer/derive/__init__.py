@@ -26,6 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
+from viewer.derive import answers
 from viewer.derive.decoder import ENVIRONMENT, Decoder, NotStarted
 from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, is_carrier_part, sniff
 from viewer.derive.texts import decoded
@@ -67,6 +68,7 @@ __all__ = [
 ]
 
 DEFAULT_LIMITS = Limits()
+LONGEST_ANSWERS = 1024 * 1024  # bytes
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -126,9 +128,7 @@ def derive(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LI
     and OSError if source cannot be opened. Copies of an earlier run in `into` are replaced.
     """
     answer, death = _ask("make_derivatives", source, kind_mime, into, limits)
-    for copy in ("thumbnail", "preview", "full", "playable"):
-        answer[copy] = answer[copy] and into / answer[copy]
-    derived = Derived(**answer)
+    derived = answers.derived(answer, into, kind_mime)
     return replace(derived, problem=derived.problem or death)
 
 
@@ -140,7 +140,7 @@ def clean(source: Path, kind_mime: str, into: Path, limits: Limits = DEFAULT_LIM
     answer, death = _ask("clean", source, kind_mime, into, limits)
     if death:
         raise Killed(death)
-    return Cleaned(**(answer | {"file": into / answer["file"]}))
+    return answers.cleaned(answer, into)
 
 
 def describe(
@@ -148,7 +148,7 @@ def describe(
 ) -> Described:
     """Read a photo's EXIF data. Raises as clean() does."""
     answer, _ = _ask("describe", source, kind_mime, into, limits)
-    return Described(**answer)
+    return answers.described(answer, into)
 
 
 def _ask(
@@ -158,14 +158,15 @@ def _ask(
     order = {"task": task, "mime_type": kind_mime, "limits": asdict(limits)}
     # Files rather than pipes: a decoder that floods its standard error fills neither our
     # memory nor a pipe that nobody empties, it meets its own limit on file size.
-    with source.open("rb") as original, TemporaryFile() as answers, TemporaryFile() as errors:
+    with source.open("rb") as original, TemporaryFile() as written, TemporaryFile() as errors:
         try:
-            status = _run(order, (original, answers, errors), into, limits.wall_seconds)
+            status = _run(order, (original, written, errors), into, limits.wall_seconds)
         finally:
             for unfinished in into.glob("*.part"):
                 unfinished.unlink()
         death = _last_words(status, errors)
-        return _answer(answers, death), death
+        written.seek(0)
+        return answers.last_answer(written.read(LONGEST_ANSWERS), death), death
 
 
 def _run(
@@ -175,11 +176,11 @@ def _run(
     if _decoder is not None:
         with contextlib.suppress(NotStarted):  # it has said so in the log
             return _decoder.run(order, files, into, seconds)
-    original, answers, errors = files
+    original, written, errors = files
     child = subprocess.Popen(
         [*_command(_BOOT), json.dumps(order | {"parent": os.getpid()})],
         stdin=original,
-        stdout=answers,
+        stdout=written,
         stderr=errors,
         cwd=into,
         env=ENVIRONMENT,
@@ -212,18 +213,3 @@ def _last_words(status: int | None, errors: IO[bytes]) -> str | None:
     errors.seek(max(0, errors.seek(0, os.SEEK_END) - 400))
     lines = errors.read().decode(errors="replace").strip().splitlines()
     return f"The decoder stopped: {lines[-1] if lines else f'exit status {status}'}"
-
-
-def _answer(answers: IO[bytes], death: str | None) -> dict[str, Any]:
-    """Parse the last whole line: what the child had finished, even if it died afterwards."""
-    answers.seek(0)
-    lines = [line for line in answers.read(1024 * 1024).split(b"\n")[:-1] if line]
-    if not lines:
-        raise Killed(death or "The decoder ended without an answer.")
-    answer: dict[str, Any] = json.loads(lines[-1])
-    if "no_room" in answer:
-        raise NoRoom(answer["no_room"])
-    if "unreadable" in answer:
-        error = Broken if answer["is_broken"] else Unreadable
-        raise error(answer["unreadable"])
-    return answer

@@ -64,12 +64,7 @@ def _is_ours(hook: rest.Webhook) -> bool:
         parts = urlsplit(hook.url)
     except ValueError:
         return False
-    hosts = settings().TRUSTED_HOSTS
-    host = parts.hostname or ""
-    is_here = not hosts or any(
-        host.endswith(name) if name.startswith(".") else host == name for name in hosts
-    )
-    return is_here and parts.path.rstrip("/") == WEBHOOK_PATH
+    return settings().trusts(parts.hostname or "") and parts.path.rstrip("/") == WEBHOOK_PATH
 
 
 def _judge(hooks: list[rest.Webhook], is_heard: bool) -> tuple[str, str]:

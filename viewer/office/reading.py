@@ -3,15 +3,18 @@
 Nothing here commits.
 """
 
+import json
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from viewer.extensions import db, now, run_upsert
-from viewer.models import Conversation, Message, Unread, User
+from viewer.models import Checkpoint, Conversation, Message, Unread, User
 
+UNDO_WITHIN = timedelta(hours=1)  # of marking all as read
+_AT_ONCE = 500  # ids in one query
 MANY = 100  # counting stops here: nobody needs a larger exact figure
 
 
@@ -65,8 +68,11 @@ def mark_read(user: User, conversation_id: uuid.UUID) -> None:
     )
 
 
-def mark_all_read(user: User, until: datetime) -> int:
-    """Mark all read, except conversations with messages newer than `until`. Returns how many."""
+def mark_all_read(user: User, until: datetime) -> tuple[int, str]:
+    """Mark all read, except conversations with messages newer than `until`.
+
+    Returns how many, and the name of this act for `unmark_all_read`.
+    """
     seen = sa.select(Conversation.id).where(
         Conversation.id == Unread.conversation_id, Conversation.latest_at <= until
     )
@@ -76,12 +82,50 @@ def mark_all_read(user: User, until: datetime) -> int:
         Message.sent_at >= Unread.since,
         Message.created_at > until,
     )
-    done = db.session.execute(
+    was = db.session.execute(
         sa.delete(Unread)
         .where(Unread.user_id == user.id, seen.exists(), ~late.exists())
+        .returning(Unread.conversation_id, Unread.since)
         .execution_options(synchronize_session=False)
-    )
-    return int(done.rowcount)  # type: ignore[attr-defined]
+    ).all()
+    act = uuid.uuid4().hex
+    if was:
+        rows = [[row.conversation_id.hex, row.since.isoformat()] for row in was]
+        Checkpoint.write(_undo_of(user), json.dumps({"act": act, "was": rows}))
+    return len(was), act
+
+
+class TooLate(Exception):
+    """Nothing to undo any more: too long ago, undone, or followed by another such act."""
+
+
+def unmark_all_read(user: User, act: str) -> int:
+    """Make unread again exactly what `mark_all_read` found unread. Returns how many conversations.
+
+    What came, or was marked, since then stays unread. Raises TooLate. Does not commit.
+    """
+    mark = db.session.get(Checkpoint, _undo_of(user), populate_existing=True)
+    kept = json.loads(mark.value) if mark and now() - mark.updated_at <= UNDO_WITHIN else {}
+    if kept.get("act") != act:
+        raise TooLate
+    was = {uuid.UUID(one): datetime.fromisoformat(since) for one, since in kept["was"]}
+    ids = list(was)
+    known: set[uuid.UUID] = set()  # some may have been merged into another meanwhile
+    for start in range(0, len(ids), _AT_ONCE):
+        wanted = Conversation.id.in_(ids[start : start + _AT_ONCE])
+        known |= set(db.session.scalars(sa.select(Conversation.id).where(wanted)))
+    for conversation_id in sorted(known):  # in one order: no deadlock
+        run_upsert(
+            _unread_again, user_id=user.id, conversation_id=conversation_id,
+            since=was[conversation_id],
+        )  # fmt: skip
+    Checkpoint.forget(_undo_of(user))
+    return len(known)
+
+
+def _undo_of(user: User) -> str:
+    """One for each user: the newest act is the one that can be undone."""
+    return f"undo read {user.id.hex}"
 
 
 def mark_unread(user: User, conversation_id: uuid.UUID) -> None:
@@ -99,3 +143,15 @@ def mark_unread(user: User, conversation_id: uuid.UUID) -> None:
 def _unread_row(insert: Any) -> sa.Insert:
     made: sa.Insert = insert(Unread.__table__).on_conflict_do_nothing()
     return made
+
+
+def _unread_again(insert: Any) -> sa.Insert:
+    """Unread from the earlier of both moments on: new messages stay new."""
+    made = insert(Unread.__table__)
+    since = sa.case(
+        (made.excluded.since < _unread.c.since, made.excluded.since), else_=_unread.c.since
+    )
+    changed: sa.Insert = made.on_conflict_do_update(
+        index_elements=[_unread.c.user_id, _unread.c.conversation_id], set_={"since": since}
+    )
+    return changed

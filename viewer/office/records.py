@@ -4,6 +4,7 @@ Every entry point (forms, the API) uses this module, so the rules are here and n
 
 Invalid      a value is invalid; `errors` tells the user why, by field
 OutOfStep    the record's current status does not allow this transition
+Unfinished   something is missing that the customer would miss; the user may insist
 Overtaken    edit conflict: somebody else changed the record in the meantime
 """
 
@@ -99,6 +100,10 @@ class Invalid(Exception):
 
 class OutOfStep(Exception):
     """The transition is not allowed. The message tells the user the current status."""
+
+
+class Unfinished(Exception):
+    """A title or an amount is missing. The message tells the user which."""
 
 
 class Overtaken(Exception):
@@ -252,37 +257,74 @@ def steps_of(record: WorkRecord) -> tuple[Status, ...]:
     return STEPS[record.kind][record.status]
 
 
+def missing_to_send(record: WorkRecord) -> list[str]:
+    """What this draft lacks to be sent, in words: “title”, “amount”. Zero dollars is an amount."""
+    if record.kind is Kind.APPOINTMENT or record.status is not Status.DRAFT:
+        return []
+    missing = [] if record.title else ["title"]
+    return missing if record.amount is not None else [*missing, "amount"]
+
+
 def take_step(
-    record: WorkRecord, status: Status, *, by: User | None = None, sent_on: date | None = None
+    record: WorkRecord,
+    status: Status,
+    *,
+    by: User | None = None,
+    sent_on: date | None = None,
+    unfinished: bool = False,
 ) -> None:
     """Set the record's status. Idempotent. Does not commit.
 
-    `sent_on` is for a quote that was sent on an earlier day. Raises OutOfStep, Invalid.
+    `sent_on` is for a quote that was sent on an earlier day; `unfinished` sends a draft without a
+    title or an amount, too. Raises OutOfStep, Invalid, Unfinished.
     """
     if status is record.status:
         return
     if status not in steps_of(record):
         raise OutOfStep(f"This {record.kind} is {record.status} now, so it cannot become {status}.")
+    if status is Status.SENT and not unfinished:
+        _check_finished(record)
     if record.kind is Kind.QUOTE and record.status is Status.DRAFT:
-        send_quote(record, by=by, sent_on=sent_on)
+        send_quote(record, by=by, sent_on=sent_on, unfinished=unfinished)
         return
+    lacking = _say_lacking(record) if status is Status.SENT else ""
     before, record.status = record.status, status
     if record.kind is Kind.QUOTE and status is Status.DRAFT:
         record.sent_at = None
-    _note_step(record, before)
+    _note_step(record, before, lacking)
 
 
-def send_quote(record: WorkRecord, *, by: User | None = None, sent_on: date | None = None) -> None:
+def _check_finished(record: WorkRecord) -> None:
+    if missing := missing_to_send(record):
+        raise Unfinished(
+            f"{describe(record)} has no {' and no '.join(missing)}, so it was not marked as sent."
+            f" Add {'them' if len(missing) > 1 else 'it'}, or tick that it was sent without."
+        )
+
+
+def send_quote(
+    record: WorkRecord,
+    *,
+    by: User | None = None,
+    sent_on: date | None = None,
+    unfinished: bool = False,
+) -> None:
     """Mark a draft quote as sent, and snapshot its media as evidence. Does not commit.
 
-    Raises Invalid, OutOfStep.
+    Raises Invalid, OutOfStep, Unfinished.
     """
     if record.kind is not Kind.QUOTE or record.status is not Status.DRAFT:
         raise OutOfStep("Only a draft of a quote can be sent.")
-    before = record.status
+    if not unfinished:
+        _check_finished(record)
+    before, lacking = record.status, _say_lacking(record)
     record.status, record.sent_at = Status.SENT, _sent_at(record, sent_on)
     kept = evidence.take_snapshot(record, by)
-    _note_step(record, before, f"with {counted(len(kept.items), 'file')}")
+    _note_step(record, before, f"with {counted(len(kept.items), 'file')} {lacking}")
+
+
+def _say_lacking(record: WorkRecord) -> str:
+    return " ".join(f"without {name}" for name in missing_to_send(record))
 
 
 def _sent_at(record: WorkRecord, sent_on: date | None) -> datetime:

@@ -27,8 +27,7 @@ from viewer.models import (
     User,
     WebhookEvent,
 )
-from viewer.models.media import LONGEST_CAPTION
-from viewer.office import audit, filing, findings, sharing
+from viewer.office import audit, captions, filing, findings, sharing
 from viewer.search import indexing
 from viewer.storage import Missing, StorageError, keys
 
@@ -49,9 +48,10 @@ class Refused(Exception):
 def set_caption(media: MediaAttachment, caption: str) -> None:
     """Set the caption, one line; empty removes it. Raises Refused if too long. Does not commit."""
     _hold_for_indexing(media)
-    words = " ".join(caption.replace("\0", "").split())
-    if len(words) > LONGEST_CAPTION:
-        raise Refused(f"A caption has at most {LONGEST_CAPTION} characters; this has {len(words)}.")
+    try:
+        words = captions.clean(caption)
+    except captions.TooLong as refusal:
+        raise Refused(str(refusal)) from None
     if words != (media.caption or ""):
         media.caption = words or None
         audit.note("caption", words or "taken away", subject=("media", media.id))

@@ -7,6 +7,7 @@ Plain values in, plain values out: nothing here knows rows, requests or settings
 """
 
 from viewer.quo.dialects import identifier, kind_of, read_json, understand, understand_rest, urls_in
+from viewer.quo.glimpse import Glimpse, glimpse
 from viewer.quo.numbers import canonical, display, folder_name, is_number
 from viewer.quo.signatures import (
     Headers,
@@ -36,6 +37,7 @@ __all__ = [
     "ContactSeen",
     "Delivery",
     "Direction",
+    "Glimpse",
     "Headers",
     "MediaSeen",
     "MessageSeen",
@@ -52,6 +54,7 @@ __all__ = [
     "claims_signature",
     "display",
     "folder_name",
+    "glimpse",
     "identifier",
     "is_number",
     "kind_of",

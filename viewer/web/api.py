@@ -21,7 +21,7 @@ from sqlalchemy.orm import InstrumentedAttribute, selectinload
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
 from viewer.models.media import LONGEST_CAPTION
-from viewer.office import filing
+from viewer.office import captions, filing
 from viewer.office.names import names_of, title_of
 from viewer.web.access import csrf, the_user
 from viewer.web.media import files
@@ -356,7 +356,8 @@ def put_link(record_id: uuid.UUID, media_id: uuid.UUID) -> tuple[Response, int]:
     link = made[0] if made else _find_link(record, media)
     assert link is not None  # noqa: S101 - created now, or before
     if "caption" in body.model_fields_set:
-        link.caption = _printable(body.caption)
+        # Its length is checked by the schema; cleaned it is not longer.
+        link.caption = captions.clean(body.caption or "") or None
     db.session.commit()
     return _answer(_link(link)), 201 if made else 200
 
@@ -487,11 +488,6 @@ def _link(row: MediaLink) -> LinkOut:
 
 def _answer(model: BaseModel) -> Response:
     return Response(model.model_dump_json(), content_type="application/json")
-
-
-def _printable(words: str | None) -> str | None:
-    """Remove unprintable characters, also because PostgreSQL rejects NUL. None if empty."""
-    return "".join(sign for sign in words or "" if sign.isprintable()).strip() or None
 
 
 # --- OpenAPI description ---------------------------------------------------------------------

@@ -71,6 +71,11 @@ def absolute_url(endpoint: str, **values: Any) -> str:
     )
 
 
+def webhook_url() -> str:
+    """The address that the phone provider has to know."""
+    return absolute_url("webhooks.receive")
+
+
 def static_address(folder: Path) -> str:
     """Return `/static/<version>`, where the version is a checksum of all files below `folder`.
 
@@ -88,6 +93,7 @@ def static_address(folder: Path) -> str:
 def init_app(app: Flask) -> None:
     app.context_processor(lambda: {"navigation": navigation, "csrf_token": generate_csrf})
     app.add_template_global(csrf_field)
+    app.add_template_global(webhook_url)
     app.add_template_global(icon)
     app.add_template_global(stylesheet)
     app.add_url_rule(f"{app.static_url_path}/sheets/<names>.css", "sheets", sheets)

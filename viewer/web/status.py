@@ -12,8 +12,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 from sqlalchemy.exc import OperationalError
 from werkzeug.wrappers import Response as BaseResponse
 
-from viewer import jobs
+from viewer import jobs, quo
 from viewer.extensions import db, now
+from viewer.intake.phone_lines import OwnLines
 from viewer.models import Conversation, MediaAttachment, Message, WebhookEvent
 from viewer.models.media import availability_of
 from viewer.office.names import names_of, title_of_numbers
@@ -26,6 +27,7 @@ from viewer.web.wording import AVAILABILITY, explain, what_is
 bp = Blueprint("status", __name__)
 
 State = MediaAttachment.State
+LONGEST_GLIMPSE = 64 * 1024  # bytes of a delivery that is looked into; one of a message has 2,000
 
 
 @bp.get("/status")
@@ -36,7 +38,7 @@ def show() -> str:
         "status/show.html",
         health=_check_health(),
         troubled=_troubled_files(),
-        unparsed=db.session.execute(_UNPARSED).all(),
+        unparsed=_unparsed(),
     )
 
 
@@ -84,6 +86,36 @@ def _troubled_files() -> list[TroubledFile]:
     return found
 
 
+class Unparsed(NamedTuple):
+    """A delivery that could not be read: what it seems to tell, and when it came."""
+
+    id: uuid.UUID
+    customer: str  # empty where no number could be made out
+    sent_at: datetime | None  # of what it tells of, by its own word
+    received_at: datetime
+    problem: str | None
+
+
+def _unparsed() -> list[Unparsed]:
+    rows = db.session.execute(_UNPARSED).all()
+    if not rows:
+        return []
+    glimpses = [quo.glimpse(row.body) if row.body else quo.Glimpse() for row in rows]
+    lines = OwnLines.read()
+    others = [sorted(lines.others(seen.numbers, None)) for seen in glimpses]
+    names = names_of(number for numbers in others for number in numbers)
+    return [
+        Unparsed(
+            row.id,
+            title_of_numbers(numbers, names) if numbers else "",
+            seen.sent_at,
+            row.received_at,
+            row.problem,
+        )
+        for row, seen, numbers in zip(rows, glimpses, others, strict=True)
+    ]
+
+
 # Columns, by statements that are built once: 100 objects of the session took 3 ms.
 _media, _event = MediaAttachment.__table__.c, WebhookEvent.__table__.c
 _message, _conversation = Message.__table__.c, Conversation.__table__.c
@@ -101,11 +133,14 @@ _TROUBLED = (
     .limit(100)
 )  # fmt: skip
 _UNPARSED = (
-    sa.select(_event.id, _event.received_at, _event.problem)
+    sa.select(
+        _event.id, _event.received_at, _event.problem,
+        sa.case((sa.func.length(_event.body) <= LONGEST_GLIMPSE, _event.body)).label("body"),
+    )
     .where(_event.state == WebhookEvent.State.UNPARSED)
     .order_by(_event.received_at.desc())
     .limit(50)
-)
+)  # fmt: skip
 
 
 @bp.get("/status/events/<uuid:event_id>")

@@ -12,7 +12,7 @@ from tests.conftest import BOTH
 from tests.support.conversations import called, stored
 from tests.support.pages import Page
 from tests.support.pictures import picture
-from viewer.extensions import db
+from viewer.extensions import db, now
 from viewer.models import Conversation, MediaAttachment, Message, PhoneLine, Unread, User
 from viewer.web.conversations import inbox
 
@@ -153,9 +153,9 @@ def test_where_there_are_several_lines_one_can_be_chosen(page, talk):
 def test_an_inbox_in_which_nothing_is_left_says_what_that_means(page, talk):
     talk()
 
-    assert "You have read everything." in page("/?show=unread").text
-    assert "Nothing needs attention." in page("/?show=attention").text
-    assert "Every photo is filed." in page("/?show=unfiled").text
+    assert "Nothing is unread." in page("/?show=unread").text
+    assert "No file needs attention." in page("/?show=attention").text
+    assert "Nothing is unfiled." in page("/?show=unfiled").text
     assert "Dates are those of the last message." in page("/?since=2030-01-01").text
     assert "voicemail, unfiled photos" in page("/?show=unfiled&show=voicemail").text
     assert page("/?show=unread").links("/")[-1] == "/"
@@ -291,6 +291,89 @@ def test_all_is_marked_as_read_but_for_what_came_after_the_page(client, page, ma
     ] * 3
 
 
+@pytest.fixture
+def marked(client, page, many):
+    """All was marked as read; who was unread then, with the moment, and the form of the undo."""
+    owner = db.session.scalars(sa.select(User).filter_by(email="owner@crack.example")).one()
+    before = unread_of(owner)
+    seen = page("/").all("input", name="seen")[0]["value"]
+    answer = client.post("/read", data={"seen": seen}, follow_redirects=True)
+    act = Page(answer.text).all("input", name="act")[0]["value"]
+    assert unread_of(owner) == {}
+    return owner, before, act
+
+
+def unread_of(user):
+    db.session.expire_all()
+    rows = db.session.scalars(sa.select(Unread).filter_by(user_id=user.id))
+    return {row.conversation_id: row.since for row in rows}
+
+
+@BOTH
+def test_marking_all_as_read_is_undone_exactly(client, marked):
+    owner, before, act = marked
+
+    answer = client.post("/read/undo", data={"act": act}, follow_redirects=True)
+
+    assert len(before) > 1
+    assert f"{len(before)} conversations unread again." in answer.text
+    assert unread_of(owner) == before
+
+
+@BOTH
+def test_what_came_in_between_stays_unread(client, marked, talk):
+    owner, before, act = marked
+    [again, *_] = before
+    new, later = talk("+16175550177"), NOW + timedelta(hours=1)
+    db.session.add(Unread(user_id=owner.id, conversation_id=new.id, since=later))
+    db.session.add(Unread(user_id=owner.id, conversation_id=again, since=later))
+    db.session.commit()
+
+    client.post("/read/undo", data={"act": act})
+
+    assert unread_of(owner) == before | {new.id: later}
+
+
+def test_it_is_undone_once_and_not_for_another_act(client, marked, log_in):
+    owner, before, act = marked
+
+    other = log_in("field").post("/read/undo", data={"act": act}, follow_redirects=True)
+    wrong = client.post("/read/undo", data={"act": "x"}, follow_redirects=True)
+    untouched = unread_of(owner)
+    client.post("/read/undo", data={"act": act})
+    again = client.post("/read/undo", data={"act": act}, follow_redirects=True)
+
+    assert untouched == {}
+    assert all("Nothing was changed." in answer.text for answer in (other, wrong, again))
+    assert unread_of(owner) == before
+
+
+def test_it_is_not_undone_after_an_hour(client, marked, time_machine_at):
+    owner, _, act = marked
+
+    with time_machine_at(now() + timedelta(minutes=61)):
+        answer = client.post("/read/undo", data={"act": act}, follow_redirects=True)
+
+    assert "Nothing was changed." in answer.text
+    assert unread_of(owner) == {}
+
+
+def test_a_conversation_that_is_gone_meanwhile_is_left_out(client, marked):
+    owner, before, act = marked
+    gone = db.session.get(Conversation, next(iter(before)))
+    left = {one: since for one, since in before.items() if one != gone.id}
+    for row in gone.messages:
+        for file in row.media:
+            db.session.delete(file)
+        db.session.delete(row)
+    db.session.delete(gone)
+    db.session.commit()
+
+    client.post("/read/undo", data={"act": act})
+
+    assert unread_of(owner) == left
+
+
 def test_more_than_99_are_not_counted_further(page, talk, client):
     owner = db.session.scalars(sa.select(User)).one()
     long = talk(messages=120)
@@ -311,4 +394,5 @@ def test_strangers_mark_nothing(anonymous, talk):
     row = talk()
 
     assert anonymous.post("/read").status_code == 401
+    assert anonymous.post("/read/undo").status_code == 401
     assert anonymous.post(f"/conversations/{row.id}/unread").status_code == 401

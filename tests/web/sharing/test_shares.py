@@ -468,6 +468,15 @@ def test_only_the_office_makes_and_sees_links(log_in, anonymous):
     assert db.session.scalar(sa.select(Share)) is None
 
 
+def test_strangers_are_not_shown_what_staff_noted_in_a_caption(share, anonymous):
+    address = share(keep(caption="Not insured"), title="North wall")
+
+    for path in (address, f"{address}/1"):
+        answer = anonymous.get(path)
+        assert answer.status_code == 200
+        assert "Not insured" not in answer.text
+
+
 def test_the_address_is_shown_once_and_kept_nowhere(share, log_in):
     address = share(keep(), title="Once")
     token = address.removeprefix("/s/")

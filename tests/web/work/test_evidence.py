@@ -41,7 +41,9 @@ def sent(deliver, work, provider, message, client):
         ).all()
         assert [one.state for one in media] == [State.STORED] * 4
         record = records.create(
-            WorkRecord.Kind.QUOTE, media[0].conversation, {"amount": 125000, **values}
+            WorkRecord.Kind.QUOTE,
+            media[0].conversation,
+            {"title": "Wall", "amount": 125000, **values},
         )
         filing.link(media, record, None)
         filing.set_caption(filing.links_of(record)[0], "=north wall", None)
@@ -161,7 +163,7 @@ def test_what_is_priced_anew_has_a_list_of_its_own(sent, client):
 
 
 def test_a_quote_without_files_says_so(client, app):
-    record = quote(customer(name="Rosa Lindqvist"))
+    record = quote(customer(name="Rosa Lindqvist"), title="Wall", amount=125000)
 
     early = client.get(f"/work/{record.id}/evidence")
     client.post(f"/work/{record.id}/status", data={"status": "sent"})
@@ -174,7 +176,7 @@ def test_a_quote_without_files_says_so(client, app):
 
 
 def test_the_day_it_was_sent_may_lie_before_the_day_it_was_kept(client, app):
-    record = quote(customer(name="Rosa Lindqvist"))
+    record = quote(customer(name="Rosa Lindqvist"), title="Wall", amount=125000)
 
     with time_machine.travel(NOW, tick=False):
         client.post(f"/work/{record.id}/status", data={"status": "sent", "sent_on": "2026-09-18"})

@@ -380,7 +380,7 @@ def test_the_customer_of_a_record_can_be_corrected(client, rosa, bob):
 
 
 def test_the_next_steps_are_buttons(client, rosa):
-    record = made(Kind.INVOICE, rosa)
+    record = made(Kind.INVOICE, rosa, title="Wall", amount=125000)
     seen = []
     for status in ("sent", "paid"):
         page = get(client, f"/work/{record.id}")
@@ -394,9 +394,31 @@ def test_the_next_steps_are_buttons(client, rosa):
     assert only().status is Status.PAID
 
 
+@pytest.mark.parametrize("kind", [Kind.QUOTE, Kind.INVOICE])
+def test_what_lacks_something_is_sent_only_with_the_box_ticked(client, rosa, kind):
+    record = made(kind, rosa, title="Wall")
+    page = get(client, f"/work/{record.id}")
+    address = f"/work/{record.id}/status"
+
+    answer = client.post(address, data={"status": "sent"})
+    refusal, after = get(client, answer.location).text, only().status
+    client.post(address, data={"status": "sent", "unfinished": "yes"})
+
+    assert "Send without an amount" in page.text
+    assert "has no amount, so it was not marked as sent" in refusal
+    assert (after, only().status) == (Status.DRAFT, Status.SENT)
+    assert "without amount" in get(client, f"/work/{record.id}").text  # in its history
+
+
+def test_a_finished_draft_has_no_box(client, rosa):
+    record = made(Kind.QUOTE, rosa, title="Wall", amount=0)
+
+    assert "Send without" not in get(client, f"/work/{record.id}").text
+
+
 @BOTH
 def test_a_step_taken_meanwhile_by_somebody_else_is_said(client, rosa):
-    record = made(Kind.QUOTE, rosa)
+    record = made(Kind.QUOTE, rosa, title="Wall", amount=125000)
     for status in ("sent", "sent", "approved"):
         client.post(f"/work/{record.id}/status", data={"status": status})
 
@@ -412,7 +434,7 @@ def test_a_step_taken_meanwhile_by_somebody_else_is_said(client, rosa):
     [("2026-09-22", "still to come"), ("x", "Choose a day"), ("1999-01-01", "2000")],
 )
 def test_a_day_on_which_nothing_can_have_been_sent_is_refused(client, rosa, day, words):
-    record = made(Kind.QUOTE, rosa)
+    record = made(Kind.QUOTE, rosa, title="Wall", amount=125000)
 
     with time_machine.travel(NOW, tick=False):
         answer = client.post(f"/work/{record.id}/status", data={"status": "sent", "sent_on": day})
@@ -443,7 +465,7 @@ def test_what_is_archived_leaves_the_open_work_and_comes_back(client, rosa):
 
 def test_the_list_narrows_by_kind_status_customer_and_words(client, rosa, bob):
     wall = made(Kind.QUOTE, rosa, title="Wall", amount=125000)
-    slab = made(Kind.QUOTE, bob, title="Slab")
+    slab = made(Kind.QUOTE, bob, title="Slab", amount=90000)
     visit = made(Kind.APPOINTMENT, rosa, visit="Repair", place="14 Elm Street")
     client.post(f"/work/{slab.id}/status", data={"status": "sent"})
     filing.link([*photos(rosa, 2), voicemail(rosa)], wall, None)
@@ -482,7 +504,7 @@ def test_a_filter_that_cannot_be_is_no_crash(client, rosa):
 
 
 def test_late_invoices_and_visits_that_are_over_stand_out(client, rosa):
-    invoice = made(Kind.INVOICE, rosa, due_on=date(2026, 9, 20))
+    invoice = made(Kind.INVOICE, rosa, title="Wall", amount=125000, due_on=date(2026, 9, 20))
     client.post(f"/work/{invoice.id}/status", data={"status": "sent"})
     made(Kind.APPOINTMENT, rosa, starts_at=NOW - timedelta(hours=3), visit="Repair")
 

@@ -57,7 +57,7 @@ def test_what_a_customer_sends_waits_in_the_tray_until_it_is_linked(
     assert shown(before) == []
     assert shown(waiting) == [str(media.id)]
     assert shown(after) == []
-    assert "Everything is filed." in after.text
+    assert "Nothing waits to be filed." in after.text
 
 
 def test_the_tray_holds_neither_voicemails_nor_our_own_photos(client, maria):

@@ -2,11 +2,12 @@
 
 One reading serves the status page, `/healthz` and `/metrics`, so they never disagree.
 
-figures   what is looked at
-tasks     the scheduled tasks that must be done again and again
-reading   looks at everything
-totals    what takes a count of all files
-alarms    what of it is an alarm, of which level, in which words
+figures     what is looked at
+tasks       the scheduled tasks that must be done again and again
+reading     looks at everything
+totals      what takes a count of all files
+alarms      what of it is an alarm, of which level, in which words
+connection  the alarms of an installation that nothing can come to
 """
 
 from viewer.upkeep.health.alarms import UNREAD, business_hours_between

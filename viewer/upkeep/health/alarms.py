@@ -16,6 +16,7 @@ from viewer.extensions import db
 from viewer.models import MediaAttachment, RefusedDelivery
 from viewer.plurals import counted
 from viewer.upkeep.backup import coverage
+from viewer.upkeep.health import connection
 from viewer.upkeep.health.figures import S3_DUE, Alarm, Health, Level
 
 State = MediaAttachment.State
@@ -94,7 +95,8 @@ def _webhooks_silent(found: Health, moment: datetime) -> Iterable[Alarm]:
 def _subscription_bad(found: Health, _moment: datetime) -> Iterable[Alarm]:
     mark = found.subscription
     if mark is not None and mark.value not in ("good", "unseen"):
-        yield Alarm("subscription", Level.BROKEN, mark.said or "Would the provider tell us?")
+        words = mark.said or "Would the provider tell us?"
+        yield Alarm("subscription", connection.level(found), words)
 
 
 def _media_damaged(found: Health, _moment: datetime) -> Iterable[Alarm]:
@@ -238,8 +240,12 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _drill_bad,
     _drill_late,
     _disk_low,
+    connection.secret_missing,
+    connection.address_not_public,
+    connection.never_delivered,
     _webhooks_silent,
     _subscription_bad,
+    connection.api_key_missing,
     _media_needs_attention,
     _verify_not_done,
     _backup_unconfigured,

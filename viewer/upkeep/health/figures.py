@@ -27,6 +27,7 @@ class Alarm:
     name: str  # stable, for machines
     level: Level
     words: str  # a sentence
+    step: str = ""  # what to do about it, for the page; may name our address
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from viewer.web.conversations.counts import counts_of
 from viewer.web.date_range import Span, read_span
 from viewer.web.formatting import exact_time, short_time
 from viewer.web.pagination import next_cursor, older
+from viewer.web.undo import flash_with_undo
 from viewer.web.urls import url_for
 from viewer.web.wording import in_short, text_in_short
 
@@ -136,9 +137,26 @@ def read_all() -> Response:
         seen = datetime.fromtimestamp(float(request.form.get("seen", "")), tz=UTC)
     except (ValueError, OverflowError, OSError):
         abort(400, "It is not said what was seen.")
-    count = reading.mark_all_read(the_user(), seen)
+    count, act = reading.mark_all_read(the_user(), seen)
     db.session.commit()
-    flash(f"{count} {plural(count, 'conversation')} marked as read.", "done")
+    words = f"{count} {plural(count, 'conversation')} marked as read."
+    if count:
+        flash_with_undo(words, url_for(".undo_read_all"), act=act)
+    else:
+        flash(words, "done")
+    return redirect(url_for(".show"), 303)
+
+
+@bp.post("/read/undo")
+def undo_read_all() -> Response:
+    """Make unread again what “Mark all as read” found unread, within an hour. Idempotent."""
+    try:
+        count = reading.unmark_all_read(the_user(), request.form.get("act", ""))
+    except reading.TooLate:
+        flash("This was undone already, or is more than an hour ago. Nothing was changed.", "error")
+    else:
+        db.session.commit()
+        flash(f"{count} {plural(count, 'conversation')} unread again.", "done")
     return redirect(url_for(".show"), 303)
 
 

@@ -73,7 +73,7 @@ def pack(conversation_id: uuid.UUID) -> Response:
 @bp.get("/offline")
 def show() -> str:
     """Show what this device has saved; a script on the page reads that from the device."""
-    return render_template("conversations/offline.html", days=DAYS)
+    return render_template("conversations/offline.html", days=DAYS, messages=MESSAGES)
 
 
 @bp.get("/service-worker.js")

@@ -55,6 +55,7 @@ class File(NamedTuple):
     preview_path: str | None
     placeholder: str | None
     linked_at: datetime | None
+    caption: str | None
     direction: Message.Direction | None
     sender: str | None
     participants: str

@@ -8,20 +8,19 @@ from werkzeug.wrappers import Response
 
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
-from viewer.office import filing, money, records, worklist
+from viewer.office import captions, filing, money, records, worklist
 from viewer.search import query
 from viewer.web.access import Role, needs, the_user
 from viewer.web.pagination import next_cursor, older
+from viewer.web.undo import flash_with_undo
 from viewer.web.work.selection import (
     Chosen,
     asked_record,
     back_to,
     chosen_files,
     find_record,
-    flash_with_undo,
     goal_of,
     nothing_chosen,
-    one_line,
     read_caption,
     read_ids,
     read_moment,
@@ -52,7 +51,7 @@ def _choose(errors: dict[str, str]) -> Answer:
     chosen = chosen_files()
     if not chosen.media:
         return nothing_chosen(chosen)
-    words = one_line(request.values.get("q", ""))[:100]
+    words = captions.one_line(request.values.get("q", ""))[:100]
     own = filing.suggestions(chosen.media)
     others = (
         filing.as_suggestions(_found(words), chosen.media)

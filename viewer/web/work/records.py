@@ -178,6 +178,7 @@ def show(record_id: uuid.UUID) -> str:
         else None,
         history=_history(record),
         today=local(now()).date(),
+        missing=records.missing_to_send(record),
     )
 
 
@@ -191,7 +192,10 @@ def pictures(record_id: uuid.UUID) -> Any:
 @bp.post("/work/<uuid:record_id>/status")
 @needs(Role.OFFICE)
 def step(record_id: uuid.UUID) -> Response:
-    """Change the status to `status`, if the transition is allowed. Idempotent."""
+    """Change the status to `status`, if the transition is allowed. Idempotent.
+
+    A quote or invoice without a title or an amount is sent with `unfinished=yes` only.
+    """
     record = find_record(record_id, to_change=True)
     before = record.status
     try:
@@ -201,8 +205,14 @@ def step(record_id: uuid.UUID) -> Response:
     typed = request.form.get("sent_on", "").strip()
     try:
         sent_on = read_day(typed) if typed else None
-        records.take_step(record, status, by=the_user(), sent_on=sent_on)
-    except (records.OutOfStep, records.Invalid, ValueError) as reason:
+        records.take_step(
+            record,
+            status,
+            by=the_user(),
+            sent_on=sent_on,
+            unfinished=request.form.get("unfinished") == "yes",
+        )
+    except (records.OutOfStep, records.Unfinished, records.Invalid, ValueError) as reason:
         db.session.rollback()
         flash(str(reason), "error")
         return redirect(url_for(".show", record_id=record_id), 303)

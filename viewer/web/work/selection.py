@@ -1,4 +1,4 @@
-"""Request parsing for linking forms: files, record, `next` URL; and flash messages with undo."""
+"""Request parsing for linking forms: files, record, `next` URL."""
 
 import re
 import uuid
@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from flask import abort, flash, redirect, render_template, request, url_for
-from markupsafe import Markup
+from flask import abort, flash, redirect, request, url_for
 from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, WorkRecord
-from viewer.models.media import LONGEST_CAPTION, MOST_FILES
-from viewer.office import records
+from viewer.models.media import MOST_FILES
+from viewer.office import captions, records
 from viewer.office.names import titles_of
 from viewer.web import date_range
 from viewer.web.access import local_path
@@ -94,14 +93,11 @@ def read_caption() -> str | None:
 
 
 def short_caption(words: str) -> str:
-    words = one_line(words)
-    if len(words) > LONGEST_CAPTION:
-        abort(400, f"A caption has at most {LONGEST_CAPTION} characters.")
-    return words
-
-
-def one_line(words: str) -> str:
-    return " ".join(words.replace("\0", "").split())  # PostgreSQL rejects NUL
+    """A caption as it is kept. Aborts with 400 if it is too long."""
+    try:
+        return captions.clean(words)
+    except captions.TooLong as refusal:
+        abort(400, str(refusal))
 
 
 def read_number(name: str) -> int | None:
@@ -129,14 +125,3 @@ def back_to(conversation: Conversation) -> str:
 def titles_by_id(conversations: Iterable[Conversation]) -> dict[uuid.UUID, str]:
     rows = list(dict.fromkeys(conversations))
     return {one.id: title for one, title in zip(rows, titles_of(rows), strict=True)}
-
-
-# --- Flash messages --------------------------------------------------------------------------
-
-
-def flash_with_undo(
-    words: str, undo: str, show: WorkRecord | None = None, **fields: object
-) -> None:
-    """Flash a message with an undo button, and with a link to the record `show`, if given."""
-    page = render_template("work/_undo.html", words=words, undo=undo, record=show, fields=fields)
-    flash(Markup(page))  # noqa: S704 - our own template, which escapes

@@ -13,9 +13,9 @@ from viewer.models import Conversation, MediaAttachment, WorkRecord
 from viewer.office import filing
 from viewer.web.access import the_user
 from viewer.web.pagination import Column, newer, next_cursor, older
+from viewer.web.undo import flash_with_undo
 from viewer.web.work.selection import (
     chosen_files,
-    flash_with_undo,
     next_address,
     read_moment,
     titles_by_id,
