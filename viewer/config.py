@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     SESSION_IDLE_HOURS: float = Field(default=336, gt=0, le=8_760)  # idle timeout of a session
     SESSION_DAYS: float = Field(default=90, gt=0, le=365)  # absolute lifetime of a session
     QUO_WEBHOOK_SECRETS: SecretList = ()
+    # The largest signed delivery, in MiB: the transcript of a day of talk, in the longest notation.
+    WEBHOOK_MAX_MB: int = Field(default=8, ge=1, le=64)
     QUO_NUMBERS: CommaSeparated = ()
     QUO_API_KEY: SecretStr = SecretStr("")
     QUO_API_URL: str = "https://api.quo.com"
@@ -114,7 +116,9 @@ class Settings(BaseSettings):
     MEDIA_ALLOW_LOOPBACK: bool = False
     MEDIA_MAX_MB: int = Field(default=100, ge=1, le=10_000)  # a photo, a video, a document
     RECORDING_MAX_MB: int = Field(default=250, ge=1, le=10_000)
-    TRANSFER_SECONDS: float = Field(default=300, gt=0, le=3_600)  # timeout of one whole download
+    TRANSFER_SECONDS: float = Field(
+        default=300, gt=0, le=3_600
+    )  # one download; slow ones: fetch.Limits
     WORKERS: int = Field(default=2, ge=1, le=64)  # worker processes that collect, in `viewer up`
     PUBLIC_URL: str = ""  # base URL for links made outside a request
     TRUSTED_HOSTS: CommaSeparated = ()  # empty: any Host header

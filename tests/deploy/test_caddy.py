@@ -88,7 +88,7 @@ def test_photos_pages_and_webhooks_pass_through_it(site, photo, message):
     inbox = site.get("/", **{"X-Forwarded-Host": "elsewhere.example"})
     body, passed = signed(message(text="more").payload(), "standard", SECRET)
     delivery = requests.post(f"{site.url}/webhooks/quo", data=body, headers=passed, timeout=60)
-    large, headers = signed(body.ljust(MIB + 1), "standard", SECRET)
+    large, headers = signed(body.ljust(8 * MIB + 1), "standard", SECRET)
     with requests.post(  # streamed: the end of a refusal may be cut off
         f"{site.url}/webhooks/quo", data=large, headers=headers, timeout=60, stream=True
     ) as too_large:

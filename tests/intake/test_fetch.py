@@ -549,6 +549,43 @@ def test_row_41_a_server_that_falls_silent_is_left(server, behaviour):
         get(server.serve(behaviour), limits=LISTENING)
 
 
+def test_a_slow_line_that_goes_on_is_not_cut_off(server):
+    drip = dripping(PHOTO, every=0.05, size=len(PHOTO) // 30 + 1)
+    url = server.serve(drip)
+
+    body, fetched = get(url, limits=Limits(total=0.5, slowest=10, longest=60))
+
+    assert body == PHOTO
+    assert fetched.sha256 == hashlib.sha256(PHOTO).hexdigest()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "size"),
+    [
+        (Limits(total=0.5, slowest=1_000_000, longest=60), 16),  # slower than that
+        (Limits(total=0.3, slowest=1, longest=0.6), 1),  # it goes on, but for ever
+        (Limits(total=0.3, slowest=1, longest=0.1), 1),
+    ],
+)
+def test_row_41_it_goes_on_for_so_long_only(server, limits, size):
+    url = server.serve(dripping(PHOTO, every=0.05, size=size))
+
+    with pytest.raises(Unreachable, match=r"took longer than 0\.\d seconds"):
+        get(url, limits=limits)
+
+
+def test_row_41_a_body_that_starts_well_and_then_trickles_is_cut_off(server):
+    def start_well(wire: Wire) -> None:
+        half = len(PHOTO) // 2
+        answer(PHOTO[:half], length=len(PHOTO))(wire)
+        wire.drip(PHOTO[half:], every=0.1)
+
+    limits = Limits(total=0.5, slowest=1000, longest=60, read=1)
+    with pytest.raises(Unreachable, match="took longer than"):
+        get(server.serve(start_well), limits=limits)
+
+
 def test_row_41_a_slow_tls_body_is_cut_off_too(authority):
     with HostileServer(tls=authority.server("localhost")) as server:
         url = server.serve(dripping(PHOTO, every=0.1)).replace("127.0.0.1", "localhost")

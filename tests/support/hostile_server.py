@@ -210,12 +210,12 @@ def endless(chunk: bytes = bytes(65536), announce: int | None = None) -> Behavio
     return behave
 
 
-def dripping(body: bytes, every: float) -> Behaviour:
-    """Good headers at once, then the body a byte at a time."""
+def dripping(body: bytes, every: float, size: int = 1) -> Behaviour:
+    """Good headers at once, then the body a byte at a time, or so many."""
 
     def behave(wire: Wire) -> None:
         answer(length=len(body))(wire)
-        wire.drip(body, every)
+        wire.drip(body, every, size)
 
     return behave
 

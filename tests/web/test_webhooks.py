@@ -34,6 +34,7 @@ from tests.support.webhooks import DOOR, LEGACY_SECRET, SECRET, elsewhere, kept
 from viewer import create_app, extensions
 from viewer.extensions import UnsafeDatabase, db
 from viewer.models import Conversation, MediaAttachment, Message, RefusedDelivery, WebhookEvent
+from viewer.web import webhooks
 
 VECTORS = json.loads((Path(__file__).parent.parent / "quo/signature_vectors.json").read_text())
 SIGNED_AT = datetime.fromtimestamp(1_790_000_000, UTC)
@@ -436,8 +437,8 @@ def test_refusals_are_counted_later_when_the_database_is_busy(
 # --- Too large -----------------------------------------------------------------------------
 
 
-def test_a_body_of_a_mebibyte_is_taken_and_one_byte_more_is_not(client, app):
-    largest = b'{"id":"EV1","pad":"' + b"x" * (MEBIBYTE - 21) + b'"}'
+def test_a_signed_body_of_eight_mebibytes_is_taken_and_one_byte_more_is_not(client, app):
+    largest = b'{"id":"EV1","pad":"' + b"x" * (8 * MEBIBYTE - 21) + b'"}'
     too_large = largest[:-2] + b'x"}'
 
     answers = []
@@ -445,9 +446,33 @@ def test_a_body_of_a_mebibyte_is_taken_and_one_byte_more_is_not(client, app):
         body, headers = signed(content, "standard", SECRET)
         answers.append(client.post(DOOR, data=body, headers=headers).status_code)
 
-    assert len(largest) == MEBIBYTE
+    assert len(largest) == 8 * MEBIBYTE
     assert answers == [204, 413]
     assert [body for _, body in kept(app)] == [largest]
+
+
+def test_without_a_signature_a_body_of_a_mebibyte_is_read_and_one_byte_more_is_not(client, app):
+    answers = [client.post(DOOR, data=b"x" * size) for size in (MEBIBYTE, MEBIBYTE + 1)]
+
+    assert [answer.status_code for answer in answers] == [401, 413]
+    assert refusals(app) == {"no_signature": 1}
+
+
+def test_few_large_bodies_are_read_at_once(client, app, monkeypatch):
+    monkeypatch.setattr(webhooks, "WAIT_FOR_LARGE", 0.01)
+    content = b'{"id":"EV1","pad":"' + b"x" * MEBIBYTE + b'"}'
+    body, headers = signed(content, "standard", SECRET)
+    room = app.extensions["large_deliveries"]
+
+    for _ in range(webhooks.LARGE_AT_ONCE):
+        assert room.acquire(blocking=False)
+    meanwhile = client.post(DOOR, data=body, headers=headers)
+    room.release()
+    afterwards = [client.post(DOOR, data=body, headers=headers) for _ in range(3)]
+
+    assert meanwhile.status_code == 503  # the provider retries
+    assert [answer.status_code for answer in afterwards] == [204] * 3
+    assert [body for _, body in kept(app)] == [content]
 
 
 # --- Cannot be kept now --------------------------------------------------------------------
@@ -674,7 +699,7 @@ def test_a_real_server_bounds_counts_and_keeps(gunicorn, message, app):
     chunked, kib = "Transfer-Encoding: chunked", b"400\r\n" + b"x" * 1024 + b"\r\n"
 
     too_long = gunicorn.say(head(chunked, headers), *[kib] * 1025, b"0\r\n\r\n")
-    says_too_long = gunicorn.say(head(f"Content-Length: {MEBIBYTE + 1}", headers))
+    says_too_long = gunicorn.say(head(f"Content-Length: {8 * MEBIBYTE + 1}", headers))
     in_chunks = gunicorn.say(head(chunked, headers), b"%x\r\n" % len(body), body, b"\r\n0\r\n\r\n")
     left, left_headers = signed(message().payload(), "standard", SECRET, delivery_id="msg_left")
     gunicorn.say(head(f"Content-Length: {len(left)}", left_headers), left[:100], hang_up=True)

@@ -31,7 +31,8 @@ from viewer.derive import answers
 from viewer.derive.decoder import ENVIRONMENT, Decoder, NotStarted
 from viewer.derive.limits import LONGEST_SECONDS, limits_of
 from viewer.derive.shapes import preview_box, thumbnail_crop
-from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, sniff
+from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, is_carrier_part, sniff
+from viewer.derive.texts import decoded
 from viewer.derive.types import (
     OUT_OF_MEMORY,
     PREVIEW_SIDE,
@@ -63,8 +64,10 @@ __all__ = [
     "NoRoom",
     "Unreadable",
     "clean",
+    "decoded",
     "derive",
     "describe",
+    "is_carrier_part",
     "limits_of",
     "preview_box",
     "sniff",

@@ -4,13 +4,10 @@ Only the types that phones really send. Nothing is decoded here: what an image o
 holds is the business of the derive child, which is told by us which decoder to use.
 """
 
-import codecs
-import json
-import re
 from dataclasses import dataclass
 from typing import Literal
 
-from viewer.derive import framed
+from viewer.derive import documents, framed, texts
 
 MediaType = Literal["photo", "video", "audio", "document"]
 
@@ -27,12 +24,23 @@ class Kind:
     browser_plays: bool = False  # shown or played by every browser as it is
 
     @property
-    def is_error_page(self) -> bool:
-        """Text that a server sends in place of a photo or voicemail: a login page, an error."""
+    def is_carrier_part(self) -> bool:
+        """What carriers add to a message, and nobody sent: the layout of its parts."""
+        return is_carrier_part(self.mime_type)
+
+    @property
+    def is_web_page(self) -> bool:
+        return self.mime_type in ("text/html", "application/xhtml+xml")
+
+    @property
+    def may_be_error_page(self) -> bool:
+        """Text that a server may send in place of a file: a login page, an error."""
         return self.mime_type in ERROR_PAGE_TYPES
 
 
-ERROR_PAGE_TYPES = frozenset({"text/html", "application/xml", "application/json", "text/plain"})
+ERROR_PAGE_TYPES = frozenset(
+    {"text/html", "application/xhtml+xml", "application/xml", "application/json", "text/plain"}
+)
 
 KINDS = {
     kind.mime_type: kind
@@ -84,10 +92,6 @@ KINDS = {
         Kind("audio/mp2t", "audio", "ts"),
         Kind("audio/x-mpeg-ps", "audio", "mpg"),
         Kind("audio/x-flv", "audio", "flv"),
-        Kind("application/pdf", "document", "pdf"),
-        Kind("application/zip", "document", "zip"),
-        Kind("application/xml", "document", "xml"),
-        Kind("application/json", "document", "json"),
         Kind("application/octet-stream", "document", "bin"),
         # Cameras' raw files: what they show without a program of their own is a small picture.
         Kind("image/x-adobe-dng", "document", "dng"),
@@ -100,11 +104,7 @@ KINDS = {
         Kind("image/x-olympus-orf", "document", "orf"),
         Kind("image/x-panasonic-rw2", "document", "rw2"),
         Kind("image/x-fuji-raf", "document", "raf"),
-        Kind("image/svg+xml", "document", "svg"),  # a program as much as a picture
-        Kind("text/html", "document", "html"),
-        Kind("text/vcard", "document", "vcf"),
-        Kind("text/calendar", "document", "ics"),
-        Kind("text/plain", "document", "txt"),
+        *(Kind(mime, "document", ending) for mime, ending in documents.ENDINGS.items()),
     )
 }
 
@@ -114,14 +114,23 @@ INLINE_TYPES = frozenset(k.mime_type for k in KINDS.values() if k.media_type != 
 UNKNOWN = KINDS["application/octet-stream"]
 
 
-def sniff(head: bytes) -> Kind:
-    """What the file that begins with `head` is; application/octet-stream if we cannot tell."""
-    return KINDS[_mime_type(head[:HEAD_SIZE])]
+def sniff(head: bytes, declared: str | None = None, name: str | None = None) -> Kind:
+    """What the file that begins with `head` is; application/octet-stream if we cannot tell.
+
+    Of a document the declared type and the name choose among what the bytes allow.
+    """
+    return KINDS[_mime_type(head[:HEAD_SIZE], documents.Hints.of(declared, name))]
 
 
-def _mime_type(head: bytes) -> str:
+def is_carrier_part(mime_type: str | None) -> bool:
+    """Whether this is the type of a part that carriers add: SMIL, or one of WAP's."""
+    return documents.Hints.of(mime_type, None).is_carrier_part
+
+
+def _mime_type(head: bytes, hints: documents.Hints) -> str:
     return (
         _by_signature(head)
+        or documents.by_signature(head, hints)
         or _chunked(head)
         or _tiff(head)
         or _iso_media(head)
@@ -130,7 +139,9 @@ def _mime_type(head: bytes) -> str:
         or _windows_media(head)
         or _bitmap(head)
         or framed.mime_type(head)
-        or _text(head)
+        or documents.late_pdf(head, hints)
+        or texts.recognise(head, hints)
+        or documents.carrier_part(head, hints)
         or UNKNOWN.mime_type
     )
 
@@ -151,9 +162,6 @@ _SIGNATURES = (
     (b"caff\x00\x01", "audio/x-caf"),
     (b"FLV\x01", "video/x-flv"),
     (b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00", "audio/x-w64"),
-    (b"%PDF-", "application/pdf"),
-    (b"PK\x03\x04", "application/zip"),
-    (b"PK\x05\x06", "application/zip"),  # an empty one
 )
 
 
@@ -280,57 +288,3 @@ def _bitmap(head: bytes) -> str | None:
     known = {12, 40, 52, 56, 64, 108, 124}
     is_bitmap = head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in known
     return "image/bmp" if is_bitmap else None
-
-
-_HTML = re.compile(r"<(!doctype html|html|head|body|title|script|style|meta|div|p|h1|table)\b")
-_TAG = re.compile(r"<[a-z!/]")
-_NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-
-
-def _text(head: bytes) -> str | None:
-    text = _decoded(head)
-    if text is None:
-        return None
-    start = text.lstrip("\ufeff \t\r\n").lower()
-    if not start:
-        return None
-    if start.startswith("begin:vcard"):
-        return "text/vcard"
-    if start.startswith("begin:vcalendar"):
-        return "text/calendar"
-    if start.startswith("<"):
-        return _markup(start)
-    return "application/json" if _is_json(start) else "text/plain"
-
-
-def _decoded(head: bytes) -> str | None:
-    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    try:
-        # Not final: the head may end in the middle of a letter.
-        text = codecs.getincrementaldecoder(encoding)().decode(head)
-    except UnicodeDecodeError:
-        return None
-    return None if _NOT_TEXT.search(text) else text
-
-
-def _markup(start: str) -> str:
-    root = re.sub(r"<!--.*?-->|<\?.*?\?>", "", start, flags=re.DOTALL).lstrip()
-    if root.startswith(("<svg", "<!doctype svg")):
-        return "image/svg+xml"
-    if _HTML.match(root):
-        return "text/html"
-    if start.startswith("<?xml"):
-        return "application/xml"
-    return "text/html" if _TAG.match(root) else "text/plain"  # a heart is "<3"
-
-
-def _is_json(start: str) -> bool:
-    if not start.startswith(("{", "[")):
-        return False
-    try:
-        json.loads(start)
-    except json.JSONDecodeError:
-        return len(start) > HEAD_SIZE // 2  # cut off, so only its beginning can speak for it
-    except RecursionError:
-        return True
-    return True

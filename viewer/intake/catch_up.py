@@ -222,7 +222,9 @@ class _Run:
         ids = [str(item["id"]) for item in page.items if item.get("id")]
         with transactions.snapshot():
             known = comparison.known(ids)
-        parts = [part for item in page.items for part in self._parts(listing, item, known)]
+        # The oldest first: of those that were sent at one moment it came first.
+        items = reversed(page.items)
+        parts = [part for item in items for part in self._parts(listing, item, known)]
         with transactions.snapshot():
             known = comparison.known(ids)  # a webhook may have brought some meanwhile
         for seen in parts:

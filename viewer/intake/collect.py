@@ -32,7 +32,8 @@ from viewer import derive, holdings, leases
 from viewer.config import Settings, settings
 from viewer.extensions import db, now
 from viewer.failpoint import failpoint
-from viewer.intake import addresses, fetch, rest_client
+from viewer.intake import addresses, error_pages, fetch, naming, rest_client
+from viewer.intake.error_pages import Verdict
 from viewer.models import MediaAttachment
 from viewer.quo import rest
 from viewer.storage import (
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 
 # A lease outlives its holder by no more than this; the holder renews it while it works.
 CHUNK = 1024 * 1024  # bytes
+LONGEST_TRANSFER = 6  # times TRANSFER_SECONDS, of a slow download that goes on
 LEASE = timedelta(seconds=25)
 RENEW_EVERY = 8.0  # seconds
 
@@ -110,6 +112,7 @@ class Receipt:
     size: int
     sha256: str
     kind: derive.Kind
+    head: bytes = b""  # its beginning
 
 
 def collect(media_id: uuid.UUID) -> bool:
@@ -164,7 +167,7 @@ def accept(media_id: uuid.UUID) -> bool:
             with store.open(keys.rejected(media_id)) as kept:
                 shutil.copyfileobj(kept, part, CHUNK)
             part.seal()
-            receipt = receipt_of(part)
+            receipt = receipt_of(part, claim.declared_type, naming.file_name(claim.url))
             _place_original(store, claim, part.path, receipt)
     except LostClaim:
         return False
@@ -258,7 +261,7 @@ def _adopt(store: Store, claim: Claim) -> Receipt | None:
     """Adopt the file that an earlier run placed before it died: only whole files get a name."""
     if claim.sha256 is None:
         return None
-    found = _what_lies_under(store, claim.file_path)
+    found = _what_lies_under(store, claim.file_path, claim)
     if found is None or found.sha256 != claim.sha256:
         return None  # not what that run was about to place: it is downloaded again
     store.settle(claim.file_path)
@@ -293,8 +296,8 @@ def _orphan_of(store: Store, claim: Claim) -> tuple[str, Receipt] | None:
     """The one file with this row's name, whatever its extension, if its type is what was said."""
     found = []
     for path, _ in store.keys(f"{keys.stem(claim.file_path)}."):
-        receipt = _what_lies_under(store, path)
-        if receipt and not _is_error_page(receipt.kind, claim):
+        receipt = _what_lies_under(store, path, claim)
+        if receipt and _verdict(receipt, claim) is Verdict.FILE:
             found.append((path, receipt))
     if len(found) != 1:
         return None
@@ -318,20 +321,22 @@ def _take_up(claim: Claim) -> bool:
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
-def receipt_of(part: Part) -> Receipt:
-    """What a sealed part holds."""
-    return _receipt(checksum(part.path.open("rb"), derive.HEAD_SIZE))
+def receipt_of(part: Part, declared: str | None = None, name: str | None = None) -> Receipt:
+    """What a sealed part holds, which others call this."""
+    return _receipt(checksum(part.path.open("rb"), derive.HEAD_SIZE), declared, name)
 
 
-def _what_lies_under(store: Store, path: str) -> Receipt | None:
+def _what_lies_under(store: Store, path: str, claim: Claim) -> Receipt | None:
     try:
-        return _receipt(checksum(store.open(path), derive.HEAD_SIZE))
+        found = checksum(store.open(path), derive.HEAD_SIZE)
+        return _receipt(found, claim.declared_type, path)
     except Missing:  # also what is no file: a link, a pipe, a folder
         return None
 
 
-def _receipt(found: Checksum) -> Receipt:
-    return Receipt(found.size, found.sha256, derive.sniff(found.head))
+def _receipt(found: Checksum, declared: str | None, name: str | None) -> Receipt:
+    kind = derive.sniff(found.head, declared, name)
+    return Receipt(found.size, found.sha256, kind, found.head)
 
 
 # --- 3. to 6. download, check, place ---------------------------------------------------------
@@ -343,15 +348,14 @@ def _download(store: Store, claim: Claim) -> Receipt:
         fetched = _fetch(claim, part)
         part.seal()
         failpoint("collect.sealed")
-        kind = derive.sniff(part.head(derive.HEAD_SIZE))
-        receipt = Receipt(fetched.size, fetched.sha256, kind)
-        if _is_error_page(kind, claim):
+        head = part.head(derive.HEAD_SIZE)
+        name = fetched.file_name or naming.file_name(claim.url)
+        kind = derive.sniff(head, claim.declared_type, name)
+        receipt = Receipt(fetched.size, fetched.sha256, kind, head)
+        verdict = _verdict(receipt, claim, fetched.content_type)
+        if verdict is not Verdict.FILE:
             _keep_rejected(store, claim, part)
-            raise NotTheFile(
-                "The phone provider sent a web page instead of the file."
-                if kind.mime_type == "text/html"
-                else f"The phone provider sent {kind.mime_type} instead of the file."
-            )
+            raise _rejection(kind, verdict)
         if not fetched.length_verified:
             _compare_with_second(claim, receipt)
         _place_original(store, claim, part.path, receipt)
@@ -382,18 +386,26 @@ def _limits(current: Settings, role: MediaAttachment.Role) -> fetch.Limits:
         if role is MediaAttachment.Role.ATTACHMENT
         else current.RECORDING_MAX_MB
     )
-    return replace(fetch.Limits(), max_bytes=megabytes * 1_000_000, total=current.TRANSFER_SECONDS)
+    return replace(
+        fetch.Limits(),
+        max_bytes=megabytes * 1_000_000,
+        total=current.TRANSFER_SECONDS,
+        longest=current.TRANSFER_SECONDS * LONGEST_TRANSFER,
+    )
 
 
-def _is_error_page(kind: derive.Kind, claim: Claim) -> bool:
-    """Whether these bytes are a server's error page rather than what a customer sent."""
-    declared = (claim.declared_type or "").partition(";")[0].strip().lower()
-    if declared == kind.mime_type:
-        return False
-    if kind.mime_type != "text/plain":
-        return kind.is_error_page
-    # People do send plain text as a file; nobody sends it as a picture.
-    return claim.role is not MediaAttachment.Role.ATTACHMENT or declared.startswith(_TELLING)
+def _verdict(receipt: Receipt, claim: Claim, served_as: str | None = None) -> Verdict:
+    """Whether these bytes are the file, or a server's error page in its place."""
+    is_sound = claim.role is not MediaAttachment.Role.ATTACHMENT
+    said = error_pages.Said(claim.declared_type, is_sound, served_as, claim.url)
+    return error_pages.judge(receipt.head, receipt.kind, said)
+
+
+def _rejection(kind: derive.Kind, verdict: Verdict) -> NotTheFile:
+    what = "a web page" if kind.is_web_page else kind.mime_type
+    if verdict is Verdict.DOUBTFUL:
+        return Doubtful(f"The phone provider sent {what}, perhaps instead of the file.")
+    return NotTheFile(f"The phone provider sent {what} instead of the file.")
 
 
 def _keep_rejected(store: Store, claim: Claim, part: Part) -> None:
@@ -426,7 +438,7 @@ def _place_original(store: Store, claim: Claim, part: Path, receipt: Receipt) ->
             store.place(path, part)
             return
         except Occupied:
-            found = _what_lies_under(store, path)
+            found = _what_lies_under(store, path, claim)
             if found and found.sha256 == receipt.sha256:
                 return
             # A stranger's file. It stays, and ours takes the next name.
@@ -457,6 +469,8 @@ def _intend(claim: Claim, path: str, receipt: Receipt) -> bool:
 
 def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID, **more: object) -> bool:
     kind = receipt.kind
+    if kind.is_carrier_part:
+        more["is_unfiled"] = False  # nobody sent it, so nobody files it
     nothing_to_copy = kind.media_type == MediaAttachment.MediaType.DOCUMENT.value
     copy_state, moment = MediaAttachment.CopyState, now()
     copies: dict[str, object] = {"copy_state": copy_state.DUE, "copy_due_at": moment}
@@ -507,6 +521,9 @@ def _failed(
     since = claim.first_failed_at or moment
     log.warning("media=%s attempt=%d failed: %s", claim.media_id, claim.attempt, reason)
     tell = at_once or moment - since >= PATIENCE
+    if tell and derive.is_carrier_part(claim.declared_type):
+        _forget(claim)
+        return
     _write(
         claim,
         state=State.NEEDS_ATTENTION if tell else State.PENDING,
@@ -517,6 +534,22 @@ def _failed(
         problem=reason[:500],
         trouble=trouble if tell else None,
     )
+
+
+def _forget(claim: Claim) -> None:
+    """Delete the row of a carrier's part that does not come: nobody sent it, or waits for it.
+
+    The event has its address. A photo announced so by mistake is stored if it comes at all.
+    """
+    media = MediaAttachment
+    db.session.execute(
+        sa.delete(media)
+        .where(media.id == claim.media_id, media.attempts == claim.attempt)
+        .where(media.state == State.DOWNLOADING)
+        .execution_options(synchronize_session=False)
+    )
+    db.session.commit()
+    log.info("media=%s was a part of the carrier's, and is forgotten", claim.media_id)
 
 
 def _freshen(claim: Claim) -> bool:

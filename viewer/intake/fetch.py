@@ -66,7 +66,9 @@ class Policy:
 class Limits:
     connect: float = 5.0  # seconds, for TCP and again for TLS
     read: float = 20.0  # seconds without a byte
-    total: float = 300.0  # seconds, redirects included
+    total: float = 300.0  # seconds, redirects included; then only what goes on at this speed:
+    slowest: int = 32_000  # bytes a second. A slow line is no reason to start again
+    longest: float = 1800.0  # seconds, however it goes on
     max_bytes: int = 100_000_000
     redirects: int = 3
 
@@ -161,7 +163,7 @@ def fetch(
     untouched, and so does what `on_progress` raises; it is called before each request and every few
     seconds of transfer, but not while we wait for a silent server.
     """
-    with _Deadline(limits.total) as deadline:
+    with _Deadline(limits.total, limits.longest) as deadline:
         for _ in range(limits.redirects + 1):
             if on_progress:
                 on_progress()
@@ -297,22 +299,51 @@ class _Deadline:
 
     Socket timeouts restart with each byte, so a thread shuts the socket down at the deadline,
     whoever reads from it. The reader then sees an ordinary end of file and must check `passed`.
+    Who sees that the transfer goes on well may put it off.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
+    def __init__(self, seconds: float, longest: float) -> None:
+        self._begin = time.monotonic()
+        self._end = self._begin + seconds
+        self._longest = self._begin + max(seconds, longest)
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
+        self._is_over = False
+        self._timer = self._new_timer(seconds)
+
+    def _new_timer(self, seconds: float) -> threading.Timer:
+        timer = threading.Timer(seconds, self._ring)
+        timer.daemon = True
+        return timer
 
     def __enter__(self) -> "_Deadline":
         self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        with self._lock:
+            self._is_over = True
+            self._timer.cancel()
+
+    @property
+    def seconds(self) -> float:
+        return round(self._end - self._begin, 1)
+
+    def put_off(self, seconds: float) -> None:
+        """Allow at least so many seconds from now, within the longest."""
+        moment = time.monotonic()
+        with self._lock:
+            if moment < self._end:  # what was cut off stays so
+                self._end = max(self._end, min(moment + seconds, self._longest))
+
+    def _ring(self) -> None:
+        with self._lock:
+            left = self._end - time.monotonic()
+            if left > 0 and not self._is_over:
+                self._timer = self._new_timer(left)
+                self._timer.start()
+                return
+        self._cut()
 
     @property
     def passed(self) -> bool:
@@ -585,11 +616,12 @@ def _receive(
         raise TooLarge(limits.max_bytes)
 
     size, sha256, md5 = 0, hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    progress_at = time.monotonic()
+    progress_at, pace = time.monotonic(), _Pace(deadline, limits)
     for chunk in _chunks(answer, target.host, deadline):
         size += len(chunk)
         if size > limits.max_bytes:
             raise TooLarge(limits.max_bytes)
+        pace.note(size)
         _write_all(part, chunk)
         sha256.update(chunk)
         md5.update(chunk)
@@ -610,6 +642,24 @@ def _receive(
         file_name=_file_name(answer.first("Content-Disposition") or ""),
         length_verified=length is not None or _is_chunked(answer) or bool(checksums),
     )
+
+
+class _Pace:
+    """Puts the deadline off while enough arrives, measured again in each tenth of the time."""
+
+    def __init__(self, deadline: _Deadline, limits: Limits) -> None:
+        self._deadline, self._slowest, self._window = deadline, limits.slowest, limits.total / 10
+        self._grace = max(2 * self._window, limits.read)  # it may fall silent for so long
+        self._at, self._size = time.monotonic(), 0
+
+    def note(self, size: int) -> None:
+        """So many bytes have arrived."""
+        moment = time.monotonic()
+        if moment - self._at < self._window:
+            return
+        if size - self._size >= self._slowest * (moment - self._at):
+            self._deadline.put_off(self._grace)
+        self._at, self._size = moment, size
 
 
 _WHY_GONE = {

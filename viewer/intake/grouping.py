@@ -78,6 +78,7 @@ def place(
     said_at: datetime,
     lines: OwnLines,
     *,
+    arrived_at: datetime,
     message: Message | None,
     alone: bool,
 ) -> Message:
@@ -92,8 +93,8 @@ def place(
         if home is None:
             home, is_settled = _home_of_people(parties, lines)
         message = Message(
-            id=uuid.uuid4(), provider_id=provider_id, kind=kind, conversation=home,
-            sent_at=said_at, said={},
+            id=Message.new_id(arrived_at), provider_id=provider_id, kind=kind,
+            conversation=home, sent_at=said_at, said={},
         )  # fmt: skip
         db.session.add(message)
     elif "sent_at" not in message.said:  # nobody has said when: not after what is said of it

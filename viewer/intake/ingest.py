@@ -195,6 +195,7 @@ def plan_held(
         seen.parties,
         seen.said_at,
         lines,
+        arrived_at=received_at,
         message=known.message if known else None,
         alone=alone,
     )

@@ -25,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 from viewer import derive
 from viewer.config import settings
 from viewer.extensions import db
-from viewer.intake import sweep
+from viewer.intake import collect, sweep
 from viewer.jobs import queues, units
 from viewer.models import WebhookEvent
 from viewer.watchdog import Watchdog
@@ -72,7 +72,9 @@ class Drain:
             self._events = _LookAhead(
                 lambda: sweep.due_events(BATCH, WebhookEvent.attempts == 0), in_order=True
             )
-            self._unit = _Unit(units.collect_media, settings().TRANSFER_SECONDS * 2 + 120)
+            # Twice: without a length, a second download is compared with the first.
+            longest = settings().TRANSFER_SECONDS * collect.LONGEST_TRANSFER
+            self._unit = _Unit(units.collect_media, longest * 2 + 120)
             self._files = _LookAhead(lambda: sweep.due_media(BATCH))
             self._threads = DOWNLOADS
         else:

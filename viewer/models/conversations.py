@@ -3,7 +3,7 @@
 import enum
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -13,6 +13,8 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from viewer.extensions import Lock, Model, db, lock, lock_parts, now
 from viewer.models.media import MediaAttachment
 from viewer.models.merging import LastWriteWins
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PhoneLine(Model):
@@ -118,6 +120,17 @@ class Message(LastWriteWins, Model):
         sa.Index("ix_messages_timeline", "conversation_id", "sent_at", "id"),
         sa.Index("ix_messages_sender", "sender", "sent_at"),
     )
+
+    @staticmethod
+    def new_id(arrived_at: datetime) -> uuid.UUID:
+        """An id that grows with the time of arrival (UUID version 7, to the microsecond).
+
+        By it lists order what was sent at one moment: the order of arrival, which another import
+        of the same events keeps. Rows from before have random ones.
+        """
+        milliseconds, rest = divmod((arrived_at - _EPOCH) // timedelta(microseconds=1), 1000)
+        chance = uuid.uuid4().int & ((1 << 62) - 1)
+        return uuid.UUID(int=milliseconds << 80 | 7 << 76 | rest << 64 | 2 << 62 | chance)
 
     @classmethod
     def hold(cls, *provider_ids: str) -> None:

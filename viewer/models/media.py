@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from viewer import derive
 from viewer.extensions import Model, now
 from viewer.models.indexes import condition_on, partial_index
 from viewer.models.merging import LastWriteWins
@@ -52,6 +53,7 @@ MOST_FILES = 500
 LONGEST_CAPTION = 300  # characters; of a file, and of its link to a work record
 LONGEST_REASON = 300  # characters; why a file was closed
 
+_CARRIER_PARTS = sorted(kind.mime_type for kind in derive.KINDS.values() if kind.is_carrier_part)
 _SWIPED = ("sent_at", "message_id", "position", "id")
 
 
@@ -299,7 +301,18 @@ class MediaAttachment(LastWriteWins, Model):
             and self.role is self.Role.ATTACHMENT
             and self.not_needed_at is None
             and not is_linked
+            and not derive.is_carrier_part(self.mime_type)  # the bytes decide, not what was said
         )
+
+    @classmethod
+    def was_sent(cls) -> sa.ColumnElement[bool]:
+        """Whether it is not a part that a carrier added; for lists of what people sent."""
+        return cls.mime_type.is_(None) | cls.mime_type.not_in(_CARRIER_PARTS)
+
+    @property
+    def is_carrier_part(self) -> bool:
+        """Whether a carrier added it to the message, as the layout of its parts: nobody sent it."""
+        return derive.is_carrier_part(self.mime_type or self.declared_type)
 
     def reopen(self, next_attempt_at: datetime | None) -> None:
         """Wait for a closed file again."""

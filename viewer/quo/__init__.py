@@ -9,7 +9,14 @@ Plain values in, plain values out: nothing here knows rows, requests or settings
 from viewer.quo.dialects import identifier, kind_of, read_json, understand, understand_rest, urls_in
 from viewer.quo.glimpse import Glimpse, glimpse
 from viewer.quo.numbers import canonical, display, folder_name, is_number
-from viewer.quo.signatures import Headers, NotFromQuo, Reason, check_secrets, open_delivery
+from viewer.quo.signatures import (
+    Headers,
+    NotFromQuo,
+    Reason,
+    check_secrets,
+    claims_signature,
+    open_delivery,
+)
 from viewer.quo.types import (
     CallSeen,
     ContactSeen,
@@ -44,6 +51,7 @@ __all__ = [
     "TranscriptLine",
     "canonical",
     "check_secrets",
+    "claims_signature",
     "display",
     "folder_name",
     "glimpse",

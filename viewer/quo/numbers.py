@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+from urllib.parse import unquote
 
 import phonenumbers
 
@@ -19,9 +20,24 @@ _WORDS = {
     "withheld": "Number withheld",
 }
 
+# Or a number that is none: it spells the word on a telephone's keys. A row keeps it as its
+# canonical spelling, so that its folder stays; people are told the word.
+_SPELLED = {
+    "+2562533": "blocked",
+    "+266696687": "anonymous",
+    "+7378742833": "restricted",
+    "+7748483": "private",
+    "+8656696": "unknown",
+    "+86282452253": "unavailable",
+    "+94844353": "withheld",
+}
+
 _NUMBER_LIKE = re.compile(
-    r"(?:tel:)?\s*\+?[\d\s().\u2010-\u2015-]+(?:\s*(?:ext\.?|x)\s*\d{1,6})?", re.IGNORECASE
+    r"\+?(?:[\d\s().\u00b7\u2010-\u2015\u2022\u2212-]|(?<=\d)/(?=\d))+(?:\s*(?:ext(?:ension|\.)?|x|\#)\s*\d{1,7})?",
+    re.IGNORECASE,
 )
+_URI = re.compile(r"(tel|sips?|callto):(?://)?(.*)", re.IGNORECASE | re.DOTALL)
+_IN_BRACKETS = re.compile(r"[^<>]*<((?:tel|sips?):[^<>]*)>.*", re.IGNORECASE | re.DOTALL)
 _NORTH_AMERICAN = re.compile(r"\+1([0-9]{3})([0-9]{3})([0-9]{4})")
 _INTERNATIONAL = re.compile(r"\+[0-9]{7,15}")
 _SHORT_CODE = re.compile(r"[0-9]{1,6}")
@@ -36,7 +52,9 @@ def canonical(raw: object) -> str:
     for what is neither. Canonical spellings stay as they are.
     """
     text = raw if isinstance(raw, str) else ""
-    cleaned = _cleaned(text) if len(text) <= 100 else ""
+    cleaned = _without_uri(_cleaned(text)) if len(text) <= 200 else ""
+    if (spelled := _spelled(cleaned)) is not None:
+        return spelled
     if number := _e164(cleaned):
         return number
     if cleaned.lower() in _WORDS:
@@ -47,15 +65,15 @@ def canonical(raw: object) -> str:
 
 
 def is_number(canonical: str) -> bool:
-    """Whether one can ring it, unlike a short code, a name or an unknown caller."""
-    return _INTERNATIONAL.fullmatch(canonical) is not None
+    """Whether one can ring it, unlike a short code, a name or a hidden caller."""
+    return canonical not in _SPELLED and _INTERNATIONAL.fullmatch(canonical) is not None
 
 
 def folder_name(canonical: str) -> str:
     """A name for the party's folder, in `[A-Za-z0-9._-]{1,40}`, its own and never hidden."""
     if match := _NORTH_AMERICAN.fullmatch(canonical):
         return "-".join(match.groups())
-    if is_number(canonical):
+    if _INTERNATIONAL.fullmatch(canonical):
         return canonical.removeprefix("+")
     if canonical in _WORDS or _SHORT_CODE.fullmatch(canonical) or _UNKNOWN.fullmatch(canonical):
         return canonical
@@ -72,7 +90,40 @@ def display(canonical: str) -> str:
         return _WORDS["unknown"]
     if is_number(canonical):
         return _international(canonical)
-    return _WORDS.get(canonical, canonical)
+    return _WORDS.get(_SPELLED.get(canonical, canonical), canonical)
+
+
+def _spelled(text: str) -> str | None:
+    """The number that stands for a hidden one, also without its plus where no real one is so."""
+    digits = "".join(sign for sign in text if sign.isdecimal())
+    number = f"+{digits}"
+    if number not in _SPELLED or not _NUMBER_LIKE.fullmatch(text):
+        return None
+    is_sure = text.startswith("+") or (len(digits) >= 9 and _e164(text) is None)
+    return number if is_sure else None
+
+
+def _without_uri(text: str) -> str:
+    """The number or name within a tel: or sip: address, without what else that says."""
+    if inner := _IN_BRACKETS.fullmatch(text):
+        text = inner[1]
+    if found := _URI.match(text):
+        scheme, text = found[1].lower(), found[2].strip()
+        if scheme.startswith("sip"):
+            user, at, host = text.partition("@")
+            host = re.split("[;?>]", host)[0]
+            name = unquote(user).split(";")[0]
+            is_known = _NUMBER_LIKE.fullmatch(name) or name.lower() in _WORDS
+            return name if is_known or not at else f"{name}@{host}"
+        text = unquote(text)
+    number, *said = (part.strip() for part in text.split(";"))
+    if not _NUMBER_LIKE.fullmatch(number):
+        return text
+    for one in said:
+        name, _, area = one.partition("=")
+        if name.lower() == "phone-context" and area.startswith("+") and number[0] != "+":
+            return area + number
+    return number
 
 
 def _cleaned(text: str) -> str:
@@ -89,6 +140,7 @@ def _e164(text: str) -> str | None:
     # The library finds numbers inside other things: "6175550123@example.com" is no phone.
     if not _NUMBER_LIKE.fullmatch(text):
         return None
+    text = re.sub("[/\u00b7\u2022\u2212]", "-", text)  # separators the library does not know
     try:
         number = phonenumbers.parse(text, _HOME)
     except phonenumbers.NumberParseException:

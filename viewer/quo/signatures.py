@@ -89,6 +89,14 @@ def open_delivery(
     raise min(refusals, key=lambda refusal: list(Reason).index(refusal.reason))
 
 
+def claims_signature(headers: Headers) -> bool:
+    """Whether it has a header that a signature stands in, good or bad."""
+    return any(name.lower() in _SIGNED for name, _ in headers.items())
+
+
+_SIGNED = ("webhook-signature", "openphone-signature")
+
+
 def check_secrets(secrets: Sequence[str]) -> None:
     """Raise ValueError for an unusable secret, naming its position, never its value."""
     if not secrets:

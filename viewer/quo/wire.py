@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from viewer.quo.types import NotUnderstood
@@ -31,10 +31,16 @@ def parse_json(body: bytes) -> Any:
 
 
 def read_moment(value: object) -> datetime | None:
-    """Parse ISO 8601, Unix seconds or milliseconds to UTC; None for anything else."""
+    """Parse a moment to UTC; None for anything else.
+
+    ISO 8601 and what is nearly so, the dates of mail and HTTP, Unix time from seconds to
+    nanoseconds. Without a zone it is UTC; a zone that we do not know is no zone.
+    """
     if isinstance(value, str):
         value = value.strip()
-        return _from_unix(int(value)) if re.fullmatch("-?[0-9]{1,20}", value) else _from_iso(value)
+        if re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{1,9})?", value):
+            return _from_unix(float(value) if "." in value else int(value))
+        return _from_text(value) if len(value) <= _LONGEST_DATE else None
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_unix(value)
     return None
@@ -96,19 +102,91 @@ def _children(value: object) -> Iterable[object]:
 
 
 def _from_unix(number: float) -> datetime | None:
-    is_milliseconds = abs(number) >= 1e11  # as seconds that would be the year 5138
+    # As seconds, 1e11 would be the year 5138; so on for each thousandth.
+    parts = next((1000**step for step in range(3) if abs(number) < 1e11 * 1000**step), 1000**3)
     try:
-        return _EPOCH + timedelta(seconds=number / 1000 if is_milliseconds else number)
+        return _EPOCH + timedelta(seconds=number / parts)
     except (OverflowError, ValueError):
+        return None
+
+
+def _from_text(text: str) -> datetime | None:
+    leap = re.fullmatch(r"(.{8,}:[0-9]{2}):60(?![0-9])(.*)", text)  # 23:59:60 is a real second
+    if leap:
+        text = f"{leap[1]}:59{leap[2]}"
+    try:
+        moment = _from_iso(text) or _with_named_zone(text)
+        if moment is None:
+            return None
+        return moment.astimezone(UTC) + timedelta(seconds=1 if leap else 0)
+    except OverflowError:
         return None
 
 
 def _from_iso(text: str) -> datetime | None:
-    leap = re.fullmatch(r"(.{10,}:[0-9]{2}):60(.*)", text)  # 23:59:60 is a real second
     try:
-        moment = datetime.fromisoformat(f"{leap[1]}:59{leap[2]}" if leap else text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC) + timedelta(seconds=1 if leap else 0)
-    except (OverflowError, ValueError):
+        moment = datetime.fromisoformat(text)
+    except ValueError:
         return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+_LONGEST_DATE = 80  # characters
+# What mail calls the zones: all others are told by more than one name, or by several zones.
+_ZONES = {"z": 0, "ut": 0, "utc": 0, "gmt": 0, "est": -5, "edt": -4, "cst": -6, "cdt": -5,
+          "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}  # fmt: skip
+_DATED = re.compile(
+    r"(?P<day>.*?[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?)(?:\s+(?P<year>[0-9]{4}))?"
+    r"\s*(?P<name>[a-z]{1,4})?\s*(?P<offset>[+-][0-9]{2}(?::?[0-9]{2})?)?"
+    r"\s*(?P<again>[a-z]{1,4})?(?:\s*\([^()]*\))?",
+    re.IGNORECASE,
+)
+_LAYOUTS = (  # of mail and HTTP, of HTTP's first years, of JavaScript, of C
+    "%a, %d %b %Y %H:%M:%S", "%a, %d %b %Y %H:%M", "%d %b %Y %H:%M:%S", "%d %b %Y %H:%M",
+    "%A, %d-%b-%y %H:%M:%S", "%a %b %d %Y %H:%M:%S", "%a %b %d %H:%M:%S %Y",
+)  # fmt: skip
+
+
+def _with_named_zone(text: str) -> datetime | None:
+    """A moment whose zone stands apart, or has a name: 2025-01-15 12:00:00 UTC."""
+    found = _DATED.fullmatch(" ".join(text.split()))
+    if found is None:
+        return None
+    zone = _zone(*found.group("name", "offset", "again"))
+    day = " ".join(filter(None, found.group("day", "year")))
+    if zone is None:
+        return None
+    moment = None if found["year"] else _without_zone(day)
+    for layout in () if moment else _LAYOUTS:
+        try:
+            moment = datetime.strptime(day, layout)  # noqa: DTZ007 - its zone comes next
+        except ValueError:
+            continue
+        break
+    return moment.replace(tzinfo=zone) if moment else None
+
+
+def _without_zone(day: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(day)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is None else None
+
+
+def _zone(name: str | None, offset: str | None, again: str | None) -> timezone | None:
+    """The zone that all of them agree on; None if they contradict, or one is unknown."""
+    hours = [_ZONES.get(one.lower()) for one in (name, again) if one]
+    if None in hours:
+        return None
+    found = {timedelta(hours=one) for one in hours if one is not None}
+    if offset:
+        sign = -1 if offset[0] == "-" else 1
+        digits = offset[1:].replace(":", "").ljust(4, "0")
+        away = sign * timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+        if found - {timedelta(0), away}:
+            return None
+        found = {away}
+    if len(found) > 1 or any(abs(one) >= timedelta(days=1) for one in found):
+        return None
+    return timezone(next(iter(found), timedelta(0)))

@@ -1,6 +1,7 @@
 """Webhook endpoint of the provider: verify, store, commit, respond. Processing is asynchronous."""
 
 import logging
+import threading
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -28,7 +29,12 @@ bp = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 csrf.exempt(bp)  # authenticated by its signature
 log = logging.getLogger(__name__)
 
-MAX_BODY = 1024 * 1024  # bytes
+MIB = 1024 * 1024  # bytes
+MAX_BODY = MIB  # bytes, of the usual delivery, and of one that claims no signature
+# Larger ones, such as transcripts, are few: so many are read at once, in each process. Whoever
+# sends none of ours does not fill our memory with them.
+LARGE_AT_ONCE = 2
+WAIT_FOR_LARGE = 5.0  # seconds
 _PATH = "/webhooks/quo"
 _TROUBLE = "viewer.webhook.trouble"  # in the environ: what the short way met
 
@@ -46,7 +52,8 @@ class NotKept(Exception):
 def receive() -> tuple[str, int]:
     """Store the delivery, then respond 204. Idempotent. A worker ingests it.
 
-    401 for an invalid signature, 413 for a large body, 503 if the database does not take it.
+    401 for an invalid signature, 413 for a large body, 503 if the database does not take it, or
+    too many large ones come at once.
     """
     try:
         if trouble := request.environ.get(_TROUBLE):
@@ -133,12 +140,26 @@ def _commits() -> GroupCommit[_Received, _Kept]:
 
 
 def _read_body() -> bytes:
-    if (request.content_length or 0) > MAX_BODY:
+    length = request.content_length or 0  # in chunks: only the usual size
+    if length <= MAX_BODY:
+        return _read_at_most(MAX_BODY)
+    limit = settings().WEBHOOK_MAX_MB * MIB if quo.claims_signature(request.headers) else MAX_BODY
+    if length > limit:
         abort(413)  # before the body is read
+    room: threading.BoundedSemaphore = current_app.extensions["large_deliveries"]
+    if not room.acquire(timeout=WAIT_FOR_LARGE):
+        abort(503)  # the provider retries
+    try:
+        return _read_at_most(limit)
+    finally:
+        room.release()
+
+
+def _read_at_most(limit: int) -> bytes:
     # One byte more than we accept: werkzeug truncates a chunked body at its limit without an error.
-    request.max_content_length = MAX_BODY + 1
+    request.max_content_length = limit + 1
     body = request.get_data(cache=False)
-    if len(body) > MAX_BODY:
+    if len(body) > limit:
         abort(413)
     if len(body) < (request.content_length or 0):
         abort(400)  # the client has gone: nobody's signature is wrong
@@ -173,6 +194,7 @@ def _write_refusals(_error: BaseException | None) -> None:
 def _prepare(state: BlueprintSetupState) -> None:
     app: Flask = state.app  # type: ignore[assignment]
     app.extensions["refusals"] = Refusals(app)
+    app.extensions["large_deliveries"] = threading.BoundedSemaphore(LARGE_AT_ONCE)
     with app.app_context():
         # Without a session: nothing is mapped here.
         app.extensions["webhook_commits"] = GroupCommit(

@@ -52,7 +52,19 @@ _ONE = {
 _DOCUMENTS = {
     "pdf": "PDF file", "zip": "ZIP archive", "txt": "Text file", "html": "Web page",
     "vcf": "Contact card", "ics": "Calendar entry", "svg": "SVG drawing", "xml": "XML file",
-    "json": "JSON file",
+    "json": "JSON file", "xhtml": "Web page", "smil": "Layout of a message", "csv": "CSV table",
+    "tsv": "Table", "md": "Text file", "rtf": "Rich text file", "eml": "E-mail", "msg": "E-mail",
+    "gpx": "GPX track", "kml": "Map places", "kmz": "Map places", "epub": "E-book",
+    "imy": "Ring tone", "pages": "Pages file", "numbers": "Numbers file", "key": "Keynote file",
+    "pkpass": "Wallet pass", "odt": "OpenDocument text", "ott": "OpenDocument text template",
+    "ods": "OpenDocument spreadsheet", "ots": "OpenDocument spreadsheet template",
+    "odp": "OpenDocument presentation", "odg": "OpenDocument drawing",
+    **dict.fromkeys(("doc", "docx", "docm"), "Word file"),
+    **dict.fromkeys(("dotx", "dotm"), "Word template"),
+    **dict.fromkeys(("xls", "xlsx", "xlsm", "xlsb"), "Excel file"),
+    **dict.fromkeys(("xltx", "xltm"), "Excel template"),
+    **dict.fromkeys(("ppt", "pptx", "pptm", "ppsx", "ppsm"), "PowerPoint file"),
+    **dict.fromkeys(("potx", "potm"), "PowerPoint template"),
     **dict.fromkeys(
         ("dng", "cr2", "cr3", "nef", "arw", "pef", "srw", "orf", "rw2", "raf"), "Camera raw file"
     ),
@@ -143,8 +155,15 @@ def given_name(file_name: str | None) -> str | None:
 
 
 def shown_files(message: Message) -> list[MediaAttachment]:
-    """Return the files of a message in the order sent, without those in the trash."""
-    return [media for media in message.media if media.state is not State.TRASHED]
+    """Return the files of a message in the order sent, without those in the trash.
+
+    Nor what a carrier added to it.
+    """
+    return [
+        media
+        for media in message.media
+        if media.state is not State.TRASHED and not media.is_carrier_part
+    ]
 
 
 def used_in(files: Iterable[MediaAttachment]) -> list[tuple[WorkRecord, str]]:

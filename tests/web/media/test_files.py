@@ -175,6 +175,46 @@ def test_a_range_holds_only_for_the_version_it_was_begun_with(photo, client):
     assert {a.data for a in answers.values()} == {PHOTO, PHOTO[5:10]}
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("ranged", [False, True])
+@pytest.mark.parametrize("copy", ["", "/thumbnail"])
+def test_conditions_are_answered_in_the_order_of_the_standard(copy, ranged, method, photo, client):
+    """Android's download manager resumes with If-Match: another version must not be appended."""
+    address = f"/media/{photo.id}{copy}"
+    first = client.get(address)
+    etag, changed = first.headers["ETag"], photo.downloaded_at
+    before, after = (http_date(changed + timedelta(days=days)) for days in (-1, 1))
+    sent = 206 if ranged and method == "GET" else 200
+    conditions: list[tuple[dict[str, str], int]] = [
+        ({"If-Match": '"another"'}, 412),
+        ({"If-Match": f"W/{etag}"}, 412),
+        ({"If-Match": etag}, sent),
+        ({"If-Match": f'"another", {etag}'}, sent),
+        ({"If-Match": "*"}, sent),
+        ({"If-Unmodified-Since": before}, 412),
+        ({"If-Unmodified-Since": http_date(changed)}, sent),
+        ({"If-Unmodified-Since": after}, sent),
+        ({"If-Unmodified-Since": "some day"}, sent),
+        ({"If-Match": etag, "If-Unmodified-Since": before}, sent),
+        ({"If-Match": '"another"', "If-None-Match": etag}, 412),
+        ({"If-Match": etag, "If-None-Match": etag}, 304),
+        ({"If-None-Match": etag, "If-Modified-Since": before}, 304),
+        ({"If-None-Match": '"another"', "If-Modified-Since": after}, sent),
+        ({"If-Modified-Since": after}, 304),
+        ({"If-Match": '"another"', "If-Range": etag}, 412),
+        ({"If-Match": etag, "If-Range": '"another"'}, 200),
+    ]
+    more = {"Range": "bytes=5-9"} if ranged else {}
+
+    answers = [client.open(address, method=method, headers=one | more) for one, _ in conditions]
+
+    assert [answer.status_code for answer in answers] == [status for _, status in conditions]
+    for answer in answers:
+        assert answer.headers["ETag"] == etag
+        expected = {200: first.data, 206: first.data[5:10]}.get(answer.status_code, b"")
+        assert answer.data == (expected if method == "GET" else b"")
+
+
 def test_a_download_that_broke_off_goes_on_where_it_was(photo, client):
     first = client.get(f"/media/{photo.id}", headers={"Range": "bytes=0-999"})
     etag = first.headers["ETag"]
@@ -379,6 +419,14 @@ def test_a_file_that_is_not_what_we_stored_is_410(photo, client, tmp_path, caplo
 def accelerated(settings: dict[str, Any], request: pytest.FixtureRequest) -> FlaskClient:
     settings["X_ACCEL_PREFIX"] = "/stored/"
     return request.getfixturevalue("client")
+
+
+def test_nginx_does_not_judge_what_only_the_viewer_can(accelerated, photo, client):
+    for condition in ({"If-Match": f'"{photo.sha256}"'}, {"If-Unmodified-Since": http_date()}):
+        answer = client.get(f"/media/{photo.id}", headers={"Range": "bytes=5-9", **condition})
+
+        assert "X-Accel-Redirect" not in answer.headers
+        assert (answer.status_code, answer.data) == (206, PHOTO[5:10])
 
 
 def test_nginx_is_told_the_file_and_every_safe_header(accelerated, photo, client):

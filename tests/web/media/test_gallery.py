@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import subprocess
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import time_machine
 from flask.testing import FlaskClient
 
 from tests.conftest import BOTH
+from tests.payloads import load
 from tests.support.factories import NOW, customer, days, files, photos, quote, text, voicemail
 from tests.support.pages import Page
 from tests.support.pictures import picture
@@ -590,3 +592,29 @@ def test_each_filter_is_answered_from_an_index(page, address):
     assert media
     assert any(re.search(rf"media_attachments USING .*{INDEXED[address]}\b", line) for line in plan)
     assert "USE TEMP B-TREE FOR ORDER BY" not in plan  # only what is of one moment is sorted
+
+
+def test_long_names_in_another_script_unpack_on_linux(
+    deliver, work, message, provider, client, tmp_path
+):
+    """A hundred letters of Chinese are three hundred bytes; Linux takes 255 for a name."""
+    contact = load("d3_contact_updated")
+    contact["data"]["resource"]["firstName"] = "裂" * 100
+    deliver(contact)
+    for number in range(2):
+        sent = message(
+            media=[provider.serve(picture())],
+            sender=f"+1617555012{3 + number}",
+            conversation=f"CNzip{number}",
+        )
+        deliver(sent.payload())
+    work()
+    ids = list(db.session.scalars(sa.select(MediaAttachment.id)))
+
+    archive = tmp_path / "photos.zip"
+    archive.write_bytes(client.post("/photos/zip", data={"media": ids}).data)
+    subprocess.run(["unzip", "-q", archive, "-d", tmp_path / "out"], check=True)
+
+    unpacked = [path for path in (tmp_path / "out").rglob("*.png") if path.is_file()]
+    unpacked += [path for path in (tmp_path / "out").rglob("*.jpg") if path.is_file()]
+    assert [path.read_bytes() for path in unpacked] == [picture()] * 2

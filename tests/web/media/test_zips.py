@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import tracemalloc
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -141,6 +142,21 @@ def test_names_are_safe_everywhere_and_nobody_writes_over_another(keep, unpacked
     for name, made in wanted.items():
         assert (folder / made).read_bytes() == name.encode()
     assert len({name.casefold() for name in files(folder)}) == len(wanted) + 1
+
+
+@pytest.mark.parametrize("letter", ["裂", "é", "e\u0301", "🧱", "g\u0306\u0323", "ক্"])
+def test_names_fit_into_bytes_and_are_cut_at_a_letter(letter, keep, unpacked):
+    long, whole = letter * 150, unicodedata.normalize("NFC", letter)
+    entries = [keep(f"{long}/{long}{n}.jpeg", f"{n}".encode()) for n in range(3)]
+
+    folder = unpacked(entries, "all.zip")
+
+    names = [name for name in files(folder) if name != zips.SUMS]
+    assert {(folder / name).read_bytes() for name in names} == {b"0", b"1", b"2"}
+    for inside, name in (name.split("/") for name in names):
+        assert max(len(inside.encode()), len(name.encode())) <= 255
+        assert inside == whole * (len(inside) // len(whole))
+        assert name.endswith(".jpeg")
 
 
 def test_what_is_missing_is_listed_and_the_rest_comes(keep, unpacked, tmp_path):

@@ -29,6 +29,7 @@ _COUNTS = (
     .where(
         _media.conversation_id.in_(sa.bindparam("ids", expanding=True)),
         _media.state != sa.bindparam("trashed"),
+        MediaAttachment.was_sent(),
     )
     .group_by(*_kinds)
 )

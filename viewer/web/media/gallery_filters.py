@@ -146,7 +146,11 @@ class Narrowing:
 
     def conditions(self) -> list[Condition]:
         """Build the SQL conditions that a file must match."""
-        found = [MediaAttachment.state != State.TRASHED, MediaAttachment.sent_at <= EVER]
+        found = [
+            MediaAttachment.state != State.TRASHED,
+            MediaAttachment.sent_at <= EVER,
+            MediaAttachment.was_sent(),
+        ]
         if self.conversation:
             found.append(MediaAttachment.conversation_id == self.conversation.id)
         if self.kind:

@@ -50,6 +50,7 @@ _LARGE_ON_THE_WAY = 2**30  # bytes; ZIP64 local header: our own threshold, well 
 _UNSAFE = re.compile(r'[<>:"|?*\\/]')  # not allowed in Windows file names
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
 _LONGEST = 100  # characters of a name: a desktop path and some folders still fit into Windows' 260
+_LONGEST_BYTES = 240  # of a name: Linux takes 255, and " (2)" may follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,22 @@ def safe_name(words: str) -> str:
     words = "".join(sign for sign in words if sign.isprintable())
     words = _UNSAFE.sub("-", words).strip(". ")
     words = re.sub("^-", "_", words)  # sha256sum reads "-" as stdin, others "-rf" as an option
-    if len(words) > _LONGEST:
+    if len(words) > _LONGEST or len(words.encode()) > _LONGEST_BYTES:
         suffix = PurePosixPath(words).suffix[:10]
-        words = words[: _LONGEST - len(suffix)].rstrip(". ") + suffix
+        room = _LONGEST_BYTES - len(suffix.encode())
+        words = _cut(words[: _LONGEST - len(suffix)], room).rstrip(". ") + suffix
     return _DEVICES.sub(r"\1_", words) if _DEVICES.match(words) else words or "_"
+
+
+def _cut(words: str, room: int) -> str:
+    """The beginning that fits into so many bytes, without half a letter or one bare of its accents.
+
+    Linux counts a name in bytes: a hundred letters of Chinese are three hundred.
+    """
+    end = len(words.encode()[:room].decode("utf-8", "ignore"))
+    while end < len(words) and end > 0 and unicodedata.category(words[end]).startswith("M"):
+        end -= 1
+    return words[:end]
 
 
 @dataclass(frozen=True, slots=True)
