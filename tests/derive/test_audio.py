@@ -185,6 +185,20 @@ def test_a_recording_that_lacks_its_end_says_so_and_a_whole_one_does_not(
     assert cut.duration_seconds < whole.duration_seconds == pytest.approx(4.0, abs=0.1)
 
 
+def test_an_mp3_that_is_shorter_than_its_index_says_is_cut_and_its_copy_has_its_length(
+    look, tmp_path
+):
+    whole = samples.sound(tmp_path / "whole", "libmp3lame", "mp3", 20.0, 16000).read_bytes()
+
+    recording = look(whole[: len(whole) // 2])
+
+    assert recording.is_incomplete
+    assert recording.duration_seconds == pytest.approx(10, abs=0.5)
+    with av.open(str(recording.playable)) as copy:
+        assert copy.duration / av.time_base == pytest.approx(recording.duration_seconds, abs=0.2)
+    assert not look(whole).is_incomplete
+
+
 def test_junk_behind_the_last_frame_is_no_damage(look, tmp_path):
     mp3 = sounds.bare_mp3(tmp_path)
 

@@ -75,8 +75,9 @@ def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -
         derived = copied
     heard.listen(source, kind)
     derived = heard.describe(derived, source, kind)
-    if plays and heard.changes:
-        # Browsers play on in the rate that it begins with, if they play on at all.
+    if plays and (heard.changes or heard.is_longer_or_shorter_than_told):
+        # Browsers play on in the rate that it begins with, if they play on at all; and they seek
+        # by the length that the header tells.
         derived = replace(derived, is_playable=False)
         yield derived
         derived = _with_copy(derived, source, kind, into, _Heard(budget))
@@ -123,6 +124,7 @@ class _Heard:
         self.changes = 0  # of sample rate or channels on the way
         self._budget = budget
         self._seconds = 0.0
+        self._has_index = False  # of an MP3, which says how many frames there are
         self._reached = 0  # the byte at which the time was up
         self._loudness = Loudness()
         self._is_cut = False
@@ -134,6 +136,7 @@ class _Heard:
         and raise it then: TooLong, or what FFmpeg said. Raises Broken if there is nothing to hear.
         """
         changes_at_first = 0
+        self._has_index = kind.mime_type == "audio/mpeg" and framed.has_index(source)
         with opened(source, kind) as container:
             track = the_sound(container)
             self._told = container.duration / av.time_base if container.duration else None
@@ -191,6 +194,12 @@ class _Heard:
             or lacks_bytes(source),
         )
 
+    @property
+    def is_longer_or_shorter_than_told(self) -> bool:
+        if self._told is None or self._reached:
+            return False
+        return abs(self._told - self._seconds) > max(1.0, self._seconds / 10)
+
     def _extrapolated(self, source: BinaryIO, kind: Kind) -> float:
         """How long all of it is, after a part of it: by its header, if that knows."""
         if self._told is not None and kind.mime_type not in _ESTIMATED:
@@ -201,7 +210,7 @@ class _Heard:
         """Whether there is less than the header says; of a stream that was never finished, it
         says nothing.
         """
-        if kind.mime_type not in _EXACT or self._told is None:
+        if self._told is None or not (kind.mime_type in _EXACT or self._has_index):
             return False
         return self._told - self._seconds > max(0.5, self._told / 50)
 

@@ -5,7 +5,7 @@ the first frame need not stand at byte 0. What follows junk must be a longer cha
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 _JUNK = 4096  # bytes before the first frame: more than the rest of a frame that was cut
 _CHAIN = 3  # frames in a row at the very beginning; one alone is chance
@@ -31,6 +31,18 @@ def begins_plainly(head: bytes, mime_type: str) -> bool:
         return start >= len(head) or (frame is not None and frame.mime_type == mime_type)
     signature = {"audio/wav": b"RIFF", "audio/flac": b"fLaC"}.get(mime_type, b"")
     return head.startswith(signature)
+
+
+def has_index(source: BinaryIO) -> bool:
+    """Whether the first frame of this MP3 is an index of the others, in one of two formats."""
+    source.seek(0)
+    start = behind_tags(source.read(_TAG))
+    source.seek(start)
+    first = source.read(200)
+    return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+_TAG = 64 * 1024  # bytes; tags stand one behind the other in so many
 
 
 def _audio(head: bytes) -> str | None:
