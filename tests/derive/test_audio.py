@@ -260,3 +260,24 @@ def test_a_header_that_points_to_nowhere_kills_nobody(look):
 
     with pytest.raises(Unreadable):
         look(asf + struct.pack("<QI", 2**63 + 5, 3) + b"\1\2" + noise)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(
+    ("codec", "container", "rate"),
+    [("libopencore_amrnb", "amr", 8000), ("libopus", "ogg", 48000)],
+)
+def test_an_hour_gets_its_copy_within_the_limits_of_its_size(
+    look, tmp_path, codec, container, rate
+):
+    path = samples.sound(tmp_path / "hour", codec, container, 60.0, rate)
+    if container == "amr":
+        path.write_bytes(path.read_bytes() + path.read_bytes()[6:] * 59)
+    else:  # one stream after another, as Ogg allows
+        path.write_bytes(path.read_bytes() * 60)
+
+    recording = look(path, limits_of("audio", path.stat().st_size))
+
+    assert recording.duration_seconds == pytest.approx(3600, rel=0.01)
+    assert (recording.is_playable, recording.problem) == (True, None)
+    assert seconds_of(recording.playable) == pytest.approx(recording.duration_seconds, abs=0.2)
