@@ -301,12 +301,13 @@ def index_first(path):
     return moved
 
 
-def test_a_length_that_no_film_has_is_not_believed(look, tmp_path):
+@pytest.mark.parametrize("told", [0x7FFFFFF0, 0xFFFFFFFE, 0])
+def test_a_length_that_no_film_has_is_not_believed(look, tmp_path, told):
     path = samples.film(tmp_path / "film")
     content = bytearray(path.read_bytes())
     for box, offset in ((b"mvhd", 20), (b"tkhd", 24), (b"mdhd", 20)):
         at = content.index(box) + offset
-        content[at : at + 4] = (0x7FFFFFF0).to_bytes(4, "big")
+        content[at : at + 4] = told.to_bytes(4, "big")
 
     film = look(bytes(content))
 

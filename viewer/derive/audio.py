@@ -24,7 +24,7 @@ from viewer.derive.extent import lacks_bytes
 from viewer.derive.loudness import Loudness
 from viewer.derive.resampler import with_layout
 from viewer.derive.sniff import HEAD_SIZE, KINDS, Kind, sniff
-from viewer.derive.streams import opened, the_sound
+from viewer.derive.streams import opened, the_sound, told_length
 from viewer.derive.types import Broken, Derived, Limits
 
 # What browsers play depends on container and codec; whatever is not here gets a copy.
@@ -54,7 +54,7 @@ def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -
     with opened(source, kind) as container:
         track = the_sound(container)
         codec = track.codec_context.name
-        told = container.duration / av.time_base if container.duration else None
+        told = told_length(container)
     source.seek(0)
     plays = codec in _PLAYED.get(kind.mime_type, ()) and framed.begins_plainly(
         source.read(HEAD_SIZE), kind.mime_type
@@ -139,7 +139,7 @@ class _Heard:
         self._has_index = kind.mime_type == "audio/mpeg" and framed.has_index(source)
         with opened(source, kind) as container:
             track = the_sound(container)
-            self._told = container.duration / av.time_base if container.duration else None
+            self._told = told_length(container)
             copy = _Copy(out, track, self._budget) if out is not None else None
             for frame in self._frames(container, track):
                 self._seconds += frame.samples / frame.sample_rate

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.stream import Stream
 
 from viewer.derive.sniff import Kind
-from viewer.derive.streams import film_of, opened, sound_of
+from viewer.derive.streams import film_of, opened, sound_of, told_length
 
 # Kinds whose header is written when all is there; others estimate.
 _EXACT = frozenset({"video/webm", "video/x-matroska", "video/x-msvideo", "video/x-ms-wmv"})
@@ -30,9 +30,9 @@ class Extent:
 
         Reading all packets of a large film takes seconds, and this a millisecond.
         """
-        if not container.format.name.startswith("mov") or container.duration is None:
+        if not container.format.name.startswith("mov"):
             return None
-        size, told = source.seek(0, os.SEEK_END), container.duration / av.time_base
+        size, told = source.seek(0, os.SEEK_END), told_length(container)
         tracks = [track for track in (film_of(container), sound_of(container)) if track]
         ends = [_end_of(track, size) for track in tracks]
         if not ends or None in ends:
@@ -41,8 +41,8 @@ class Extent:
         there = max(end for end, _ in known)
         is_cut = any(is_cut for _, is_cut in known)
         # A little more than the index knows is right: the last picture stands still for a while.
-        is_wrong = is_cut or told - there > max(10.0, there / 2)
-        return cls(there if is_wrong else told, is_cut)
+        is_wrong = is_cut or told is None or told - there > max(10.0, there / 2)
+        return cls(there if told is None or is_wrong else told, is_cut)
 
     @classmethod
     def by_packets(cls, source: BinaryIO, kind: Kind, told: float | None) -> Extent:
@@ -102,4 +102,5 @@ def _end_of(track: Stream, size: int) -> tuple[float, bool] | None:
         return 0.0, True
     last = index[whole - 1].timestamp
     step = last - index[whole - 2].timestamp if whole > 1 else 0
-    return float((last + step) * track.time_base), whole < count
+    before = min(index[0].timestamp, 0)  # where frames refer to later ones, decoding begins early
+    return float((last + step - before) * track.time_base), whole < count

@@ -109,6 +109,15 @@ def opened(source: BinaryIO, kind: Kind) -> Iterator[InputContainer]:
         yield container
 
 
+def told_length(container: InputContainer) -> float | None:
+    """Seconds by the header; None if it does not say, or says what cannot be."""
+    seconds = (container.duration or 0) / av.time_base
+    return seconds if 0 < seconds < _LONGEST else None
+
+
+_LONGEST = 1_000_000.0  # seconds; eleven days
+
+
 def film_of(container: InputContainer) -> VideoStream | None:
     """The moving picture, None if there is only sound. A cover picture does not move."""
     cover = av.stream.Disposition.attached_pic

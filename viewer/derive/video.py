@@ -23,7 +23,7 @@ from viewer.derive.budget import Budget
 from viewer.derive.extent import Extent
 from viewer.derive.photos import save_copies
 from viewer.derive.sniff import Kind
-from viewer.derive.streams import decodable, film_of, opened, sound_of
+from viewer.derive.streams import decodable, film_of, opened, sound_of, told_length
 from viewer.derive.types import Broken, Derived, Limits, Unreadable
 
 PLAYABLE_SIDE = 1280
@@ -45,7 +45,7 @@ def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -
                 if sound is None or not decodable(sound):
                     raise
                 no_picture = broken
-            told = container.duration / av.time_base if container.duration else None
+            told = told_length(container)
             plays = _plays(kind, film, sound)
             extent = Extent.by_index(container, source)
     if film is None or no_picture:
