@@ -16,6 +16,8 @@ const DOINGS = [
   [/^\/read(\/undo)?$/, "Marking as read", true],
   [/\/unread$/, "Marking as unread", true],
   [/\/attempts$/, "Trying again", true],
+  [/\/(closing|reopening)$/, "Closing a file", true],
+  [/\/(acceptance(\/withdrawal)?|refusal)$/, "Judging a file", true],
   [/\/caption$/, "Saving a caption", true],
   [/\/checks$/, "Checking", true],
   [/\/restoration$/, "Restoring", true],

@@ -154,7 +154,7 @@ def test_a_run_that_dies_on_the_way_is_taken_up_again(place, sent, work, monkeyp
     assert hashlib.sha256(bytes_under(dying.file_path)).hexdigest() == dying.sha256
     monkeypatch.delenv(failpoint.VARIABLE)
 
-    later(work, hours=1)
+    later(work, hours=2)
 
     media = row(first.id)
     assert media.availability is MediaAttachment.Availability.HERE
@@ -189,7 +189,7 @@ def test_the_name_of_what_was_cut_is_not_taken_from_another_file(sent, work, mon
     holdings.wanted().place(name, part.path)
     part.discard()
 
-    later(work, hours=1)
+    later(work, hours=2)
 
     assert bytes_under(row(other.id).file_path) == WHOLE
     assert row(first.id).superseded_path is None

@@ -11,7 +11,7 @@ from viewer.quo import rest
 from viewer.upkeep import health, runs
 
 ALL_WELL = {"intake": 1, "copies": 1}
-GREEN = "Everything runs, and every photo that was announced is safe or on its way."
+GREEN = "Everything runs, and every photo that was announced is here or on its way."
 
 
 @pytest.fixture

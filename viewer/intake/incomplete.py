@@ -8,6 +8,7 @@ quarantine. A crash in between leaves both, and the next run goes on.
 import contextlib
 import logging
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from viewer import derive, holdings
 from viewer.extensions import db, now
 from viewer.failpoint import failpoint
-from viewer.intake import collect, derivatives, refetch
+from viewer.intake import collect, refetch
 from viewer.models import MediaAttachment
 from viewer.storage import Missing, Occupied, Part, StorageError, checksum, decoder_workspace, keys
 
@@ -26,7 +27,8 @@ State, Trouble = MediaAttachment.State, MediaAttachment.Trouble
 # After the first time. The provider may not have had all of it itself yet; after a day it will
 # not get more.
 PAUSES = (timedelta(hours=1), timedelta(days=1))
-LEASE = timedelta(minutes=15)  # longer than download and decoding may take
+LEASE = timedelta(hours=1)  # longer than download and decoding may take
+LONGEST_LOOK = 120  # seconds of computing time; what takes longer is asked for by people
 
 NO_MORE = "The phone provider has no more of it."
 GONE = "The phone provider does not have it any more."
@@ -45,7 +47,7 @@ def ask_again(media_id: uuid.UUID) -> bool:
         if not refetch.fetch_again(media, part):
             return _give_back(media, GONE)
         part.seal()
-        receipt = collect.receipt_of(part)
+        receipt = collect.receipt_of(part, media.declared_type)
         if receipt.sha256 == media.sha256 or not _is_whole(media, part, receipt):
             return _give_back(media, NO_MORE)
         failpoint("incomplete.fetched")
@@ -99,19 +101,19 @@ def _write(media: MediaAttachment, **values: object) -> bool:
 
 def _is_whole(media: MediaAttachment, part: Part, receipt: collect.Receipt) -> bool:
     """Whether all of it can be read: another cut file is no better than the one that we have."""
-    if receipt.kind.media_type != media.media_type.value:
-        return False  # an error page, or another file
+    limits = derive.limits_of(receipt.kind.media_type, receipt.size)
+    limits = replace(
+        limits,
+        cpu_seconds=min(limits.cpu_seconds, LONGEST_LOOK),
+        wall_seconds=min(limits.wall_seconds, 2 * LONGEST_LOOK),
+    )
     with decoder_workspace(holdings.spool(), part.path.open("rb")) as (source, folder):
         try:
-            found = derive.derive(
-                source,
-                receipt.kind.mime_type,
-                folder,
-                derivatives.limits_of(media.media_type, receipt.size),
-            )
-        except derive.DeriveError:
+            found = derive.derive(source, receipt.kind.mime_type, folder, limits)
+        except derive.DeriveError:  # an error page too: no document is decoded
             return False
-    return not found.is_incomplete
+    # A voicemail in a film's container shows only now that it is sound.
+    return found.media_type == media.media_type.value and not found.is_incomplete
 
 
 def _replace(media: MediaAttachment, part: Part, receipt: collect.Receipt) -> bool:
