@@ -13,7 +13,7 @@ const DOWN = [502, 503, 504]; // of a proxy: nobody stands behind it
 
 const kept = document.documentElement.dataset.kept; // the page is a copy, of this moment
 let asOf = kept ? Date.parse(kept) : Date.now(); // what is shown was so then
-let heardAt = 0;
+let heardAt = kept ? 0 : Date.now(); // the page itself was an answer
 let failures = 0;
 let isBack = false; // a kept page stays old where the connection is back
 
@@ -27,16 +27,20 @@ export function heard(fresh = false) {
 
 export function silent() {
   failures += 1;
+  heardAt = 0;
   draw();
 }
 
 /** Whether a request now may be in vain. */
 export const isDoubtful = () => !navigator.onLine || (kept !== undefined && !isBack) || failures >= SILENCE;
 
+/** Whether the server answered just now. */
+export const isSure = () => !isDoubtful() && Date.now() - heardAt < RECENT;
+
 /** "" where the server answers, else why it cannot be asked anything. */
 export async function reach() {
   if (!navigator.onLine) return OFFLINE;
-  if (Date.now() - heardAt < RECENT) return "";
+  if (isSure()) return "";
   try {
     const answer = await fetch("/service-worker.js", { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     if (DOWN.includes(answer.status)) {

@@ -94,15 +94,8 @@ export class Frame {
       when.title = known.exact_time;
       parts.from.append(who, " ", when);
     }
-    parts.caption.textContent = [known.problem, known.caption].filter(Boolean).join(" ");
+    parts.caption.replaceChildren(...[known.problem, known.caption && captionOf(known)].filter(Boolean).flatMap((one) => [one, " "]).slice(0, -1));
     parts.caption.hidden = !parts.caption.textContent;
-    if (known.caption && known.page_url) {
-      const edit = document.createElement("a");
-      edit.href = `${known.page_url}#caption`;
-      edit.textContent = "Edit";
-      edit.setAttribute("aria-label", "Edit the caption");
-      parts.caption.append(" ", edit);
-    }
     parts.uses.replaceChildren(
       ...(known.uses ?? []).map(({ label, url }) => {
         const use = document.createElement("a");
@@ -177,4 +170,10 @@ function box(name, tag = "div") {
   const element = document.createElement(tag);
   element.className = `lightbox__${name}`;
   return element;
+}
+
+/** Its caption, which leads to where it is edited. */
+function captionOf({ caption, page_url: page }) {
+  if (!page) return caption;
+  return Object.assign(document.createElement("a"), { href: `${page}#caption`, textContent: caption, title: "Edit the caption" });
 }

@@ -6,8 +6,24 @@ import { pictureIn } from "./lightbox_slides.js";
 import { HASH, thumbnailOf } from "./photo_link.js";
 
 const TURN = 90; // degrees
+const SEEN = 44; // pixels: what is thinner is a line, and no finger hits it
+const STRIP = 4; // times as long as wide
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+function isStrip({ x, y }) {
+  return Math.max(x, y) > STRIP * Math.min(x, y);
+}
+
+/** At first all of a picture; of a strip, or a dot, so much that it can be seen. */
+function seen({ fit, elementSize }) {
+  return Math.max(fit, SEEN / Math.min(elementSize.x, elementSize.y));
+}
+
+/** A strip as wide as the screen: there a page of text can be read. */
+function filled({ fill, elementSize }) {
+  return isStrip(elementSize) ? Math.min(fill, 1) : 0;
+}
 
 export class Lightbox {
   /** `pushed`: whether Back leads to the page without us. */
@@ -41,7 +57,8 @@ export class Lightbox {
       hideAnimationDuration: 180,
       zoomAnimationDuration: calm.matches ? 0 : 250,
       showHideAnimationType: calm.matches ? "none" : "zoom",
-      secondaryZoomLevel: ({ fit }) => Math.min(fit * 3, Math.max(1, fit * 2)),
+      initialZoomLevel: seen,
+      secondaryZoomLevel: (levels) => Math.max(Math.min(levels.fit * 3, Math.max(1, levels.fit * 2)), filled(levels)),
       maxZoomLevel: ({ fit }) => Math.max(fit * 4, 3 / devicePixelRatio, 1),
       paddingFn: () => ({ top: this.headRoom, bottom: this.footRoom, left: 0, right: 0 }),
     });
@@ -82,7 +99,9 @@ export class Lightbox {
     pswp.addFilter("numItems", () => this.reel.total);
     pswp.addFilter("itemData", (_, index) => this.turned(this.reel.slides[index]));
     pswp.addFilter("isContentZoomable", (_, content) => content.type === "photo");
-    pswp.addFilter("useContentPlaceholder", (_, content) => content.type === "photo" && !this.turns.get(content.data.id));
+    // Of a strip the thumbnail is the middle: drawn as all of it, it would fill the screen.
+    pswp.addFilter("useContentPlaceholder", (_, { type, data }) =>
+      type === "photo" && !this.turns.get(data.id) && !isStrip({ x: data.w, y: data.h }));
     pswp.addFilter("placeholderSrc", (_, content) =>
       (content.slide?.isFirstSlide && content.data.thumbnail) || content.data.placeholder || false);
     pswp.addFilter("thumbEl", (_, data) => pictureIn(thumbnailOf(data.id)));

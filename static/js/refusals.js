@@ -5,7 +5,7 @@
 // and so nothing was changed. Where a request went out and no answer came, nobody knows: that is
 // said, too. What may be done twice without harm is sent so that the page can stay.
 
-import { isDoubtful, OFFLINE, reach, silent } from "./connection.js";
+import { isDoubtful, isSure, OFFLINE, reach, silent } from "./connection.js";
 
 const SENDING = 30_000; // ms for the answer to a form
 const DOWN = [502, 503, 504];
@@ -65,7 +65,7 @@ addEventListener("submit", async (event) => {
   if (form.matches("[data-logout]")) return; // js/offline.js
   const isPost = methodOf(form, submitter) === "post";
   if (asked.delete(form)) return;
-  if (!isPost && !isDoubtful()) return;
+  if (isPost ? isSure() : !isDoubtful()) return;
   event.preventDefault();
   event.stopImmediatePropagation();
   if (busy.has(form)) return;

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import struct
 import wave
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESK, PHONE, cramped, violations
 from tests.browser.fingers import until
-from tests.support import call_events
+from tests.support import call_events, samples, sounds
 from tests.support.stored_files import twin
 from viewer.extensions import db
 from viewer.models import Conversation, MediaAttachment, User
@@ -610,3 +611,62 @@ def test_without_scripts_the_browsers_own_player_is_there(called, open_page):
 
     assert page.locator("audio[controls]").count() == 3
     expect(page.locator("audio[controls]").first).to_be_visible()
+
+
+# --- Odd and damaged sounds ------------------------------------------------------------------
+
+
+@pytest.fixture
+def left(deliver, work, provider):
+    """Leave these bytes as a voicemail; its row, and its page."""
+
+    def leave(content: bytes) -> tuple[MediaAttachment, str]:
+        for event in call_events.voicemail(provider.serve(content, content_type="audio/mpeg")):
+            deliver(event)
+        work()
+        media = db.session.scalars(sa.select(MediaAttachment)).one()
+        return media, f"/conversations/{media.conversation_id}"
+
+    return leave
+
+
+@pytest.mark.parametrize(
+    "name", ["layer II", "AIFF", "zeros before MP3", "changes its rate", "AMR in 3GP", "GSM"]
+)
+def test_the_copy_of_an_odd_voicemail_really_plays(name, left, page, tmp_path):
+    media, address = left(sounds.ODD[name][0](tmp_path))
+
+    page.goto(address)
+    players(page).first.get_by_role("button", name="Play voicemail").click()
+
+    playing(page, 0.5)
+    lasts = page.evaluate(f"() => {SOUND}.duration")
+    assert lasts == pytest.approx(media.duration_seconds, abs=0.2)
+    until(page, f"{SOUND}.ended || {SOUND}.currentTime > {lasts - 0.3}")
+
+
+def test_a_voicemail_that_does_not_play_has_no_player_but_its_reason(left, page):
+    _, address = left(b"ID3\x03\0\0\0\0\0\x0a" + bytes(10) + b"\x01\x02garbage" * 500)
+
+    page.goto(address)
+
+    assert page.locator(".player").count() == 0
+    expect(page.get_by_text("nothing in it plays")).to_be_visible()
+    with page.expect_download() as download:
+        page.locator("a.file").click()
+    assert download.value.suggested_filename.endswith("_voicemail.mp3")
+
+
+def test_a_film_that_does_not_play_has_no_player_but_its_reason(
+    deliver, work, provider, message, page, tmp_path
+):
+    film = samples.film(tmp_path / "film").read_bytes()[:1500]  # without its index
+    url = provider.serve(film, content_type="video/mp4")
+    deliver(message(media=[url]).payload())
+    work()
+
+    page.goto(f"/conversations/{db.session.scalar(sa.select(Conversation.id))}")
+
+    assert page.locator("video").count() == 0
+    expect(page.get_by_text("nothing in it plays")).to_be_visible()
+    expect(page.locator("a.file")).to_have_attribute("href", re.compile("download=1"))

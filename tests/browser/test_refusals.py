@@ -135,8 +135,10 @@ def test_the_age_of_a_page_is_that_of_its_last_answer(open_page, dana):
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_proxy_without_a_server_is_asked_nothing(open_page, dana, status):
     page = open_page()
+    page.clock.install(time=now().timestamp())
     page.goto("/unfiled")
     page.expected_errors.append(str(status))
+    page.clock.run_for(6_000)  # that the page came proves nothing any more
     page.context.route("**/service-worker.js", lambda route: route.fulfill(status=status))
 
     page.get_by_role("button", name="Not needed").first.click()

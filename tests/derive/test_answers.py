@@ -61,6 +61,7 @@ def test_a_right_answer_is_taken_as_it_is(into):
         {"peaks": ["a"]},
         {"peaks": [0] * 100_000},
         {"is_incomplete": "no"},
+        {"is_playable": None},
         {"problem": "x" * 10_000},
         {"problem": "a\nb"},
         {"problem": {"a": 1}},

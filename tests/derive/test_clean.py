@@ -11,7 +11,7 @@ from pathlib import Path
 
 import av
 import pytest
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageStat, PngImagePlugin
 
 from tests.support import samples
 from tests.support.metadata import (
@@ -25,7 +25,6 @@ from tests.support.metadata import (
     WORDS,
     XMP,
     exif,
-    segment,
     tagged,
     telling_jpeg,
     told,
@@ -156,33 +155,46 @@ def test_a_png_keeps_its_pixels_and_loses_its_words(turned, cleaned):
     original = samples.packed(picture, "PNG", pnginfo=words, exif=exif(turned)) + STREET.encode()
     assert {PERSON, WORDS, STREET, CAMERA} <= set(told(original))
 
-    after = cleaned(original).file.read_bytes()
+    found = cleaned(original)
 
+    after = found.file.read_bytes()
     assert told(after) == []
+    # Not every browser turns a PNG, so this one is turned already.
+    upright = picture if turned == 1 else picture.transpose(Image.Transpose.ROTATE_270)
     with Image.open(io.BytesIO(after)) as other:
         other.load()
-        assert other.tobytes() == picture.tobytes()
-        tags = dict(other.getexif())
-    assert tags == ({} if turned == 1 else {ExifTags.Base.Orientation: turned})
+        assert (other.size, other.tobytes()) == (upright.size, upright.tobytes())
+        assert dict(other.getexif()) == {}
+    assert (found.mime_type, found.is_remade) == ("image/png", turned != 1)
 
 
+@pytest.mark.parametrize("turned", [1, 8])
 @pytest.mark.parametrize("lossless", [True, False])
 @pytest.mark.parametrize("alpha", [True, False])
-def test_a_webp_keeps_its_pixels_and_loses_its_words(lossless, alpha, cleaned):
+def test_a_webp_keeps_its_pixels_and_loses_its_words(lossless, alpha, turned, cleaned):
     picture = samples.corner_picture().convert("RGBA" if alpha else "RGB")
     picture.putpixel((0, 0), (1, 2, 3, 4) if alpha else (1, 2, 3))
     original = samples.packed(
-        picture, "WEBP", lossless=lossless, exif=exif(8), xmp=XMP.encode()
+        picture, "WEBP", lossless=lossless, exif=exif(turned), xmp=XMP.encode()
     ) + WORDS.encode()  # fmt: skip
     assert {PERSON, CAMERA, WORDS} <= set(told(original))
 
-    after = cleaned(original).file.read_bytes()
+    found = cleaned(original)
 
+    after = found.file.read_bytes()
     assert told(after) == []
     with Image.open(io.BytesIO(original)) as one, Image.open(io.BytesIO(after)) as other:
-        assert one.tobytes() == other.tobytes()
-        assert dict(other.getexif()) == {ExifTags.Base.Orientation: 8}
+        # No browser but Safari turns a WebP, so this one is turned already.
+        upright = one if turned == 1 else one.transpose(Image.Transpose.ROTATE_90)
+        assert other.size == upright.size
+        if lossless or turned == 1:
+            assert upright.tobytes() == other.tobytes()
+        else:
+            difference = ImageChops.difference(upright.convert("RGB"), other.convert("RGB"))
+            assert max(ImageStat.Stat(difference).mean) < 1
+        assert dict(other.getexif()) == {}
         assert "xmp" not in other.info
+    assert (found.mime_type, found.is_remade) == ("image/webp", turned != 1)
 
 
 def test_a_moving_webp_still_moves(cleaned):
@@ -198,9 +210,9 @@ def test_a_moving_webp_still_moves(cleaned):
         assert image.n_frames == 3
 
 
-@pytest.mark.parametrize("format_", ["HEIF", "TIFF", "GIF", "AVIF"])
+@pytest.mark.parametrize("format_", ["HEIF", "TIFF", "AVIF"])
 def test_what_we_cannot_take_apart_is_encoded_anew_at_full_size(format_, cleaned, tmp_path):
-    words = {"comment": PERSON.encode()} if format_ == "GIF" else {"exif": exif(6)}
+    words = {"exif": exif(6)}
     if format_ in ("HEIF", "AVIF"):
         words["xmp"] = XMP.encode()
     original = samples.packed(samples.corner_picture(), format_, **words)
@@ -214,15 +226,13 @@ def test_what_we_cannot_take_apart_is_encoded_anew_at_full_size(format_, cleaned
         assert sorted(image.size) == [480, 640]
         assert dict(image.getexif()) == {}
     turned = samples.red_corner(found.file)
-    assert turned == ("top left" if format_ == "GIF" else "top right")
+    assert turned == "top right"
 
 
 def test_what_is_behind_the_end_or_no_picture_at_all_is_never_given_away(cleaned):
-    photo = samples.packed(samples.corner_picture(), "JPEG")
     broken = (
         b"\xff\xd8\xff\xe1" + struct.pack(">H", 40) + WORDS.encode(),  # talk and no picture
         b"\xff\xd8\xff" + WORDS.encode(),
-        photo[:2] + segment(0xDC, b"\0\x10") + photo[2:],  # a marker that no phone writes
         b"\x89PNG\r\n\x1a\n" + WORDS.encode(),
         b"RIFF\xff\0\0\0WEBPEXIF" + WORDS.encode(),
         b"RIFF\x10\0\0\0WEBP",

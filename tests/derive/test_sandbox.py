@@ -106,7 +106,20 @@ def test_after_a_killed_child_the_next_photo_is_fine(look):
     assert look(PHOTO).width == 3000
 
 
-def test_what_was_known_before_the_child_was_killed_is_kept(endless, tmp_path):
+def test_a_child_that_watches_its_time_ends_before_it_is_killed(endless, tmp_path, caplog):
+    recording = derive.derive(
+        endless, "audio/wav", tmp_path, replace(DEFAULT_LIMITS, cpu_seconds=1)
+    )
+
+    assert recording.duration_seconds == pytest.approx(125_000, rel=0.001)
+    assert recording.problem == "It is too long for us to draw its waveform."
+    assert caplog.text == ""
+
+
+def test_what_was_known_before_the_child_was_killed_is_kept(endless, tmp_path, monkeypatch):
+    blind = "from viewer.derive.budget import Budget\nBudget.is_spent = lambda *_: False\n"
+    monkeypatch.setattr(derive, "_BOOT", derive._PACKAGES + blind + derive._BOOT)
+
     recording = derive.derive(
         endless, "audio/wav", tmp_path, replace(DEFAULT_LIMITS, cpu_seconds=1)
     )
@@ -328,10 +341,13 @@ def test_how_a_child_died_is_said(look, hostile, number):
     }.get(number, f"The decoder crashed ({number.name}).")
 
 
-def test_a_child_that_breaks_says_why(look, hostile):
+def test_a_child_that_breaks_says_why_in_the_log_and_not_to_staff(look, hostile, caplog):
     hostile("raise RuntimeError('what it was')")
 
     with pytest.raises(Killed) as killed:
         look(PHOTO)
 
-    assert killed.value.reason == "The decoder stopped: RuntimeError: what it was"
+    assert killed.value.reason == (
+        "The decoder stopped at something in the file that it does not expect."
+    )
+    assert "decoder of image/png, exit status 1: RuntimeError: what it was" in caplog.text

@@ -5,7 +5,7 @@ import math
 import struct
 import zlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -115,26 +115,30 @@ def film(
     draw: Callable[[int], Image.Image] | None = None,
     voice: str | None = None,
     voice_rate: int = 44100,
+    rate: int = 10,
+    pixels: str = "yuv420p",
+    moments: Sequence[int] | None = None,
+    voice_seconds: float | None = None,
 ) -> Path:
-    """A film of ten frames a second of the corner picture."""
+    """A film of ten frames a second of the corner picture; of others, at `moments` of them."""
     with av.open(str(path), "w", format=container) as out:
-        stream = out.add_stream(codec, rate=10)
+        stream = out.add_stream(codec, rate=rate)
         stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixels
         if codec == "libx265":
             stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
         if turned:
             stream.set_display_rotation(turned)
         talk = out.add_stream(voice, rate=voice_rate, layout="mono") if voice else None
-        corner = av.VideoFrame.from_image(corner_picture(*size)).reformat(format="yuv420p")
+        corner = av.VideoFrame.from_image(corner_picture(*size)).reformat(format=pixels)
         for n in range(frames):
             frame = av.VideoFrame.from_image(draw(n)) if draw else corner
-            frame.pts = n
-            frame.time_base = Fraction(1, 10)
+            frame.pts = moments[n] if moments else n
+            frame.time_base = Fraction(1, rate)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
         if talk is not None:
-            _feed_tone(out, talk, frames / 10, voice_rate)
+            _feed_tone(out, talk, voice_seconds or frames / rate, voice_rate)
     return path
 
 
@@ -156,3 +160,64 @@ def _feed_tone(out, stream, seconds: float, rate: int) -> None:
     for piece in [*resampler.resample(frame), *resampler.resample(None)]:
         out.mux(stream.encode(piece))
     out.mux(stream.encode(None))
+
+
+def high_range_film(path: Path, curve: str = "pq", frames: int = 5) -> Path:
+    """The corner picture as phones film it in HDR: ten bits, BT.2020, and PQ or HLG."""
+    codes = {colour: _high_range_code(colour, curve) for colour in (RED, BLUE)}
+    width, height = 320, 240
+    with av.open(str(path), "w", format="mov") as out:
+        stream = out.add_stream("libx265", rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p10le"
+        stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
+        context = stream.codec_context
+        context.color_primaries, context.colorspace, context.color_range = 9, 9, 1
+        context.color_trc = 16 if curve == "pq" else 18
+        frame = av.VideoFrame(width, height, "yuv420p10le")
+        for number, plane in enumerate(frame.planes):
+            across, high = (width, height) if number == 0 else (width // 2, height // 2)
+            rows = b""
+            for y in range(high):
+                colours = [RED if x < across // 2 and y < high // 2 else BLUE for x in (0, across)]
+                line = b"".join(
+                    struct.pack("<H", codes[c][number]) * (across // 2) for c in colours
+                )
+                rows += line.ljust(plane.line_size, b"\0")
+            plane.update(rows)
+        for n in range(frames):
+            frame.pts, frame.time_base = n, Fraction(1, 10)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def _high_range_code(colour: tuple[int, int, int], curve: str) -> tuple[int, int, int]:
+    """Y, Cb and Cr of this sRGB colour, in ten bits; white is 203 candela, as of paper."""
+    r, g, b = (
+        v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
+        for v in (one / 255 for one in colour)
+    )
+    wide = (
+        0.6274 * r + 0.3293 * g + 0.0433 * b,
+        0.0691 * r + 0.9195 * g + 0.0114 * b,
+        0.0164 * r + 0.0880 * g + 0.8956 * b,
+    )
+    red, green, blue = (_pq(one) if curve == "pq" else _hlg(one) for one in wide)
+    luma = 0.2627 * red + 0.6780 * green + 0.0593 * blue
+    return (
+        round(64 + 876 * luma),
+        round(512 + 896 * (blue - luma) / 1.8814),
+        round(512 + 896 * (red - luma) / 1.4746),
+    )
+
+
+def _pq(linear: float) -> float:
+    y = (max(linear, 0) * 203 / 10000) ** 0.1593017578125
+    return ((0.8359375 + 18.8515625 * y) / (1 + 18.6875 * y)) ** 78.84375
+
+
+def _hlg(linear: float) -> float:
+    scene = (max(linear, 0) * 0.203) ** (1 / 1.2)  # of a screen of 1000 candela, without its gamma
+    if scene <= 1 / 12:
+        return math.sqrt(3 * scene)
+    return 0.17883277 * math.log(12 * scene - 0.28466892) + 0.55991073

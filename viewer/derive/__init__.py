@@ -16,6 +16,7 @@ decoders and nothing else; limits, answers and errors are the same.
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -28,9 +29,12 @@ from typing import IO, Any
 
 from viewer.derive import answers
 from viewer.derive.decoder import ENVIRONMENT, Decoder, NotStarted
+from viewer.derive.limits import LONGEST_SECONDS, limits_of
+from viewer.derive.shapes import preview_box, thumbnail_crop
 from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, is_carrier_part, sniff
 from viewer.derive.texts import decoded
 from viewer.derive.types import (
+    OUT_OF_MEMORY,
     PREVIEW_SIDE,
     Broken,
     Cleaned,
@@ -47,6 +51,7 @@ __all__ = [
     "HEAD_SIZE",
     "INLINE_TYPES",
     "KINDS",
+    "LONGEST_SECONDS",
     "PREVIEW_SIDE",
     "Broken",
     "Cleaned",
@@ -63,9 +68,14 @@ __all__ = [
     "derive",
     "describe",
     "is_carrier_part",
+    "limits_of",
+    "preview_box",
     "sniff",
+    "thumbnail_crop",
     "warm",
 ]
+
+log = logging.getLogger(__name__)
 
 DEFAULT_LIMITS = Limits()
 LONGEST_ANSWERS = 1024 * 1024  # bytes
@@ -164,7 +174,8 @@ def _ask(
         finally:
             for unfinished in into.glob("*.part"):
                 unfinished.unlink()
-        death = _last_words(status, errors)
+        _log_errors(status, kind_mime, errors)
+        death = _last_words(status)
         written.seek(0)
         return answers.last_answer(written.read(LONGEST_ANSWERS), death), death
 
@@ -201,15 +212,22 @@ def _command(boot: str) -> list[str]:
     return [sys.executable, "-I", "-X", "utf8", "-c", boot]
 
 
-def _last_words(status: int | None, errors: IO[bytes]) -> str | None:
+def _last_words(status: int | None) -> str | None:
     if status is None:
         return "It took longer than it may."
     if status == 0:
         return None
-    if status in {-signal.SIGXCPU, -signal.SIGKILL}:
+    if status in {-signal.SIGXCPU, -signal.SIGKILL, OUT_OF_MEMORY}:
         return "It needed more computing time or memory than it may."
     if status < 0:
         return f"The decoder crashed ({signal.Signals(-status).name})."
+    return "The decoder stopped at something in the file that it does not expect."
+
+
+def _log_errors(status: int | None, kind_mime: str, errors: IO[bytes]) -> None:
+    """What a decoder says in its own words belongs here, and in no sentence for staff."""
     errors.seek(max(0, errors.seek(0, os.SEEK_END) - 400))
     lines = errors.read().decode(errors="replace").strip().splitlines()
-    return f"The decoder stopped: {lines[-1] if lines else f'exit status {status}'}"
+    if lines or status:
+        words = lines[-1] if lines else ""
+        log.warning("decoder of %s, exit status %s: %s", kind_mime, status, words)

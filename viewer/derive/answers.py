@@ -57,8 +57,9 @@ def derived(answer: dict[str, Any], into: Path, kind_mime: str) -> Derived:
     """Raises Killed for an answer that cannot be, of an original of this kind."""
     found = Derived(**_checked(answer, into, _DERIVED))
     kind, said = KINDS.get(kind_mime), KINDS[found.mime_type]
-    is_sound_alone = kind is not None and (kind.media_type, said.media_type) == ("video", "audio")
-    if not (said is kind or is_sound_alone) or found.media_type != said.media_type:
+    # Decoding may find that a film is sound alone, or which sound is behind a large tag.
+    is_sound = said.media_type == "audio" and kind is not None and kind.media_type in _HEARD
+    if not (said is kind or is_sound) or found.media_type != said.media_type:
         raise Killed(_NONSENSE)
     return found
 
@@ -66,7 +67,7 @@ def derived(answer: dict[str, Any], into: Path, kind_mime: str) -> Derived:
 def cleaned(answer: dict[str, Any], into: Path) -> Cleaned:
     """Raises Killed for an answer that cannot be."""
     found = _checked(answer, into, _CLEANED)
-    if found["file"] is None:
+    if found["file"] is None:  # it said null
         raise Killed(_NONSENSE)
     return Cleaned(**found)
 
@@ -80,16 +81,16 @@ def _checked(
     answer: dict[str, Any], into: Path, checks: dict[str, Check | tuple[str, ...]]
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if answer.keys() - checks.keys():
+    if answer.keys() - checks.keys() or _NEEDED & checks.keys() - answer.keys():
         raise Killed(_NONSENSE)
-    for name, check in checks.items():
-        value = answer.get(name)
+    for name, value in answer.items():
+        check = checks[name]
         if isinstance(check, tuple):
             found[name] = None if value is None else _file(value, into, check)
-        elif not check(value):
-            raise Killed(_NONSENSE)
-        elif name in answer:
+        elif check(value):
             found[name] = value
+        else:
+            raise Killed(_NONSENSE)
     return found
 
 
@@ -129,7 +130,7 @@ def _is_duration(value: object) -> bool:
 
 
 def _is_flag(value: object) -> bool:
-    return value is None or isinstance(value, bool)
+    return isinstance(value, bool)
 
 
 def _is_kind(value: object) -> bool:
@@ -157,6 +158,8 @@ def _are_peaks(value: object) -> bool:
     )
 
 
+_HEARD = ("video", "audio")
+_NEEDED = {"mime_type", "media_type", "file"}
 _DERIVED: dict[str, Check | tuple[str, ...]] = {
     "mime_type": _is_kind,
     "media_type": lambda value: value in ("photo", "video", "audio", "document"),
@@ -170,6 +173,7 @@ _DERIVED: dict[str, Check | tuple[str, ...]] = {
     "playable_type": lambda value: value is None or _is_kind(value),
     "placeholder": _is_placeholder,
     "peaks": _are_peaks,
+    "is_playable": _is_flag,
     "is_incomplete": _is_flag,
     "problem": _words,
 }

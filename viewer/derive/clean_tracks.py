@@ -81,7 +81,10 @@ def clean(source: BinaryIO, kind: Kind, into: Path, _limits: Limits) -> Iterator
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError) as failed:
-        raise Unreadable(f"The file could not be cleaned: {failed}") from failed
+        transcode.note(failed)
+        raise Unreadable("The file could not be cleaned.") from failed
+    if not part.exists():  # nothing at all came to be written
+        raise Unreadable("There is no sound or picture in the file.")
     part.rename(file)
     yield Cleaned(file, kind.mime_type)
 
@@ -116,7 +119,11 @@ class _WithoutAsides:
 
     def feed(self, packet: Packet[Stream]) -> None:
         if packet.size and packet.dts is not None:
-            self._mux(self._filter.filter(packet))
+            try:
+                filtered = self._filter.filter(packet)
+            except av.error.InvalidDataError:  # cut in the middle: no player shows it either
+                return
+            self._mux(filtered)
 
     def end(self) -> None:
         self._mux(self._filter.filter(None))

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import ExifTags
+from PIL import ExifTags, Image
 
-from viewer.derive.photos import opened
+from viewer.derive.decoding import BROKEN, opened
 from viewer.derive.sniff import Kind
 from viewer.derive.types import Described, Limits
 
@@ -15,10 +15,9 @@ _MOST = 120  # characters of what a stranger's file says
 
 
 def describe(source: BinaryIO, kind: Kind, _into: Path, limits: Limits) -> Iterator[Described]:
-    """One answer. Raises Unreadable."""
+    """One answer, however broken what the camera wrote. Raises Unreadable for no picture."""
     with opened(source, kind, limits) as image:
-        tags = image.getexif()
-        more, gps = tags.get_ifd(ExifTags.IFD.Exif), tags.get_ifd(ExifTags.IFD.GPSInfo)
+        tags, more, gps = _read(image)
     maker, model = _text(tags, ExifTags.Base.Make), _text(tags, ExifTags.Base.Model)
     if maker and model and model.lower().startswith(maker.lower()):
         maker = None  # "Canon Canon EOS"
@@ -31,6 +30,21 @@ def describe(source: BinaryIO, kind: Kind, _into: Path, limits: Limits) -> Itera
         ),
         place=_position(gps),
     )
+
+
+def _read(image: Image.Image) -> tuple[Mapping[int, Any], Mapping[int, Any], Mapping[int, Any]]:
+    """The first folder, the camera's, and that of the place; empty where it cannot be read."""
+    try:
+        tags = image.getexif()
+    except BROKEN:
+        return {}, {}, {}
+    folders = []
+    for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        try:
+            folders.append(tags.get_ifd(folder))
+        except BROKEN:
+            folders.append({})
+    return tags, folders[0], folders[1]
 
 
 def _text(tags: Mapping[int, Any], tag: int) -> str | None:

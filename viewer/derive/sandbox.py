@@ -20,7 +20,15 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from viewer.derive.sniff import KINDS
-from viewer.derive.types import Broken, Cleaned, Derived, Described, Limits, Unreadable
+from viewer.derive.types import (
+    OUT_OF_MEMORY,
+    Broken,
+    Cleaned,
+    Derived,
+    Described,
+    Limits,
+    Unreadable,
+)
 
 NICENESS = 10  # of the process, whatever its parent's is
 
@@ -49,7 +57,7 @@ def main(order: str) -> None:
             raise
         _say({"no_room": "The disk for photos is full."})
     except MemoryError:
-        sys.exit("more memory needed than allowed")
+        sys.exit(OUT_OF_MEMORY)
 
 
 def die_with(parent: int) -> None:

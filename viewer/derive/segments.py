@@ -2,7 +2,8 @@
 
 An allow-list: what is not known to be needed to show the picture goes. So go EXIF and the thumbnail
 within it, XMP, IPTC, comments, makers' notes, second pictures and whatever hangs on behind the end.
-The orientation stays, alone in an EXIF block of ours, and the colours stay (`profiles`).
+The orientation, as it was judged (`orientation`), is stated in an EXIF block of ours, and the
+colours stay (`icc`).
 """
 
 import re
@@ -11,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 
 from viewer.derive import icc
+from viewer.derive.orientation import exif_with
 from viewer.derive.types import Unreadable
 
 _STRANGE = "The picture is built in a way that we cannot clean."
@@ -18,6 +20,7 @@ _STRANGE = "The picture is built in a way that we cannot clean."
 # --- JPEG ----------------------------------------------------------------------------------
 
 _SOI, _EOI, _SOS, _COM = b"\xff\xd8", b"\xff\xd9", 0xDA, 0xFE
+_DNL = 0xDC  # the number of lines once more, which decoders skip
 # Frames, tables and restart intervals: what decoding takes.
 _NEEDED = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD} - {0xC8})
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -27,13 +30,13 @@ _EXIF, _ICC, _ADOBE, _JFIF = b"Exif\0\0", b"ICC_PROFILE\0", b"Adobe", b"JFIF\0"
 _END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
-def jpeg(photo: bytes) -> list[bytes]:
-    """The pieces of the clean file. Raises Unreadable."""
+def jpeg(photo: bytes, turned: int = 1) -> list[bytes]:
+    """The pieces of the clean file, for an orientation as EXIF numbers it. Raises Unreadable."""
     jfif, adobe = b"", b""
     body: list[bytes] = []
     profile: dict[bytes, bytes] = {}
-    turned, has_scan = 1, False
-    for marker, segment, scan in _segments(photo):
+    has_scan = False
+    for marker, segment, scan in walk_jpeg(photo):
         if marker in _NEEDED or marker == _SOS:
             body += [_segment(marker, segment), scan]
             has_scan = has_scan or marker == _SOS
@@ -43,27 +46,26 @@ def jpeg(photo: bytes) -> list[bytes]:
             adobe = _segment(0xEE, segment[:12])  # how the colours are mixed
         elif segment.startswith(_ICC) and marker == 0xE2:
             profile[segment[12:13]] = segment[14:]
-        elif segment.startswith(_EXIF) and marker == 0xE1:
-            turned = orientation(segment[6:])
-        elif marker not in _APP and marker != _COM:
+        elif marker not in _APP and marker not in (_COM, _DNL):
             raise Unreadable(_STRANGE)
     if not has_scan:
         raise Unreadable(_STRANGE)
-    turn = _segment(0xE1, _EXIF + _upright(turned)) if turned != 1 else b""
+    turn = _segment(0xE1, _EXIF + exif_with(turned)) if turned != 1 else b""
     colours = icc.cleaned(b"".join(part for _, part in sorted(profile.items())))
     return [_SOI, jfif, turn, *_icc_segments(colours), adobe, *body, _EOI]
 
 
-def _segments(photo: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Marker, content, and the scan that follows it; up to the end of the first picture."""
+def walk_jpeg(photo: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Marker, content, and the scan that follows it; up to the end of the first picture.
+
+    What stands between segments is skipped, as decoders do. Raises Unreadable.
+    """
     at = 2
-    while at + 4 <= len(photo):
-        if photo[at] != 0xFF:
-            raise Unreadable(_STRANGE)
+    while (at := photo.find(b"\xff", at)) >= 0 and at + 4 <= len(photo):
         marker = photo[at + 1]
         if marker == 0xFF:  # may be repeated
             at += 1
-        elif marker in _STANDALONE:
+        elif marker == 0 or marker in _STANDALONE:
             at += 2
         elif marker == _EOI[1]:
             return
@@ -102,9 +104,9 @@ _PNG_NEEDED = frozenset(
 )  # fmt: skip
 
 
-def png(picture: bytes) -> list[bytes]:
+def png(picture: bytes, turned: int = 1) -> list[bytes]:
     """The pieces of the clean file. Raises Unreadable."""
-    before, turned = [_PNG], 1
+    before = [_PNG]
     body: list[bytes] = []
     for name, content in _chunks(picture):
         if name in _PNG_NEEDED:
@@ -112,13 +114,11 @@ def png(picture: bytes) -> list[bytes]:
         elif name == b"iCCP" and not body:
             if profile := icc.cleaned(_inflated(content.partition(b"\0")[2][1:])):
                 before.append(_chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile)))
-        elif name == b"eXIf":
-            turned = orientation(content)
         elif name[:1].isupper() and name != b"IEND":  # needed, and unknown to us
             raise Unreadable(_STRANGE)
     if not body:
         raise Unreadable(_STRANGE)
-    turn = _chunk(b"eXIf", _upright(turned)) if turned != 1 else b""
+    turn = _chunk(b"eXIf", exif_with(turned)) if turned != 1 else b""
     return [*before, turn, *body, _chunk(b"IEND", b"")]
 
 
@@ -149,17 +149,15 @@ def _inflated(packed: bytes) -> bytes:
 _ICC_FLAG, _EXIF_FLAG, _XMP_FLAG = 0x20, 0x08, 0x04  # of VP8X: what the file says it holds
 
 
-def webp(picture: bytes) -> list[bytes]:
+def webp(picture: bytes, turned: int = 1) -> list[bytes]:
     """The pieces of the clean file. Raises Unreadable."""
-    extended, profile, turned = b"", b"", 1
+    extended, profile = b"", b""
     body: list[bytes] = []
-    for name, content in _riff(picture[12 : 8 + int.from_bytes(picture[4:8], "little")]):
+    for name, content in _riff(picture[12:]):
         if name == b"VP8X" and len(content) >= 10:
             extended = content[:10]
         elif name == b"ICCP":
             profile = icc.cleaned(content) or b""
-        elif name == b"EXIF":
-            turned = orientation(content.removeprefix(_EXIF))
         elif name in (b"VP8 ", b"VP8L", b"ALPH", b"ANIM"):
             body.append(_riff_chunk(name, content))
         elif name == b"ANMF":  # one picture of those that move, with chunks of its own
@@ -178,7 +176,7 @@ def webp(picture: bytes) -> list[bytes]:
         pieces = [_riff_chunk(b"VP8X", bytes([flags]) + extended[1:])]
         pieces += [_riff_chunk(b"ICCP", profile)] if profile else []
         pieces += body
-        pieces += [_riff_chunk(b"EXIF", _upright(turned))] if turned != 1 else []
+        pieces += [_riff_chunk(b"EXIF", exif_with(turned))] if turned != 1 else []
     size = 4 + sum(len(piece) for piece in pieces)
     return [b"RIFF" + struct.pack("<I", size) + b"WEBP", *pieces]
 
@@ -193,31 +191,3 @@ def _riff(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _riff_chunk(name: bytes, content: bytes) -> bytes:
     return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
-
-
-# --- Which way up --------------------------------------------------------------------------
-
-_ORIENTATION = 0x0112
-
-
-def orientation(tiff: bytes) -> int:
-    """What an EXIF block says of where the top is; 1, upright, where it says nothing we know."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None or len(tiff) < 8:
-        return 1
-    at = struct.unpack_from(f"{order}I", tiff, 4)[0]
-    if at + 2 > len(tiff):
-        return 1
-    for entry in range(struct.unpack_from(f"{order}H", tiff, at)[0]):
-        place = at + 2 + 12 * entry
-        if place + 12 > len(tiff):
-            return 1
-        tag, kind, _count, value = struct.unpack_from(f"{order}HHIH", tiff, place)
-        if (tag, kind) == (_ORIENTATION, 3):
-            return value if 1 <= value <= 8 else 1
-    return 1
-
-
-def _upright(turned: int) -> bytes:
-    """An EXIF block that says where the top is, and nothing else."""
-    return b"MM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, _ORIENTATION, 3, 1, turned, 0, 0)

@@ -4,11 +4,10 @@ Only the types that phones really send. Nothing is decoded here: what an image o
 holds is the business of the derive child, which is told by us which decoder to use.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from viewer.derive import documents, texts
+from viewer.derive import documents, framed, texts
 
 MediaType = Literal["photo", "video", "audio", "document"]
 
@@ -64,6 +63,10 @@ KINDS = {
         Kind("video/x-matroska", "video", "mkv"),
         Kind("video/x-msvideo", "video", "avi"),
         Kind("video/x-ms-wmv", "video", "wmv"),
+        Kind("video/mp2t", "video", "ts"),  # camcorders (.mts), television, screen recorders
+        Kind("video/mpeg", "video", "mpg"),
+        Kind("video/x-flv", "video", "flv"),
+        Kind("video/ogg", "video", "ogv"),
         Kind("audio/mpeg", "audio", "mp3", browser_plays=True),
         Kind("audio/mp4", "audio", "m4a", browser_plays=True),
         Kind("audio/wav", "audio", "wav", browser_plays=True),
@@ -74,10 +77,32 @@ KINDS = {
         Kind("audio/amr-wb", "audio", "awb"),
         Kind("audio/x-caf", "audio", "caf"),
         Kind("audio/x-ms-wma", "audio", "wma"),
+        Kind("audio/mp2", "audio", "mp2"),  # MPEG audio of layers I and II
+        Kind("audio/aiff", "audio", "aiff"),
+        Kind("audio/basic", "audio", "au"),
+        Kind("audio/x-w64", "audio", "w64"),
+        Kind("audio/x-gsm", "audio", "gsm"),  # telephone systems; no header at all
+        Kind("audio/qcelp", "audio", "qcp"),
         # Video containers in which derive() found only sound; sniff() never answers these.
         Kind("audio/webm", "audio", "weba"),
         Kind("audio/3gpp", "audio", "3gp"),
         Kind("audio/3gpp2", "audio", "3g2"),
+        Kind("audio/x-matroska", "audio", "mka"),
+        Kind("audio/x-msvideo", "audio", "avi"),
+        Kind("audio/mp2t", "audio", "ts"),
+        Kind("audio/x-mpeg-ps", "audio", "mpg"),
+        Kind("audio/x-flv", "audio", "flv"),
+        # Cameras' raw files: what they show without a program of their own is a small picture.
+        Kind("image/x-adobe-dng", "document", "dng"),
+        Kind("image/x-canon-cr2", "document", "cr2"),
+        Kind("image/x-canon-cr3", "document", "cr3"),
+        Kind("image/x-nikon-nef", "document", "nef"),
+        Kind("image/x-sony-arw", "document", "arw"),
+        Kind("image/x-pentax-pef", "document", "pef"),
+        Kind("image/x-samsung-srw", "document", "srw"),
+        Kind("image/x-olympus-orf", "document", "orf"),
+        Kind("image/x-panasonic-rw2", "document", "rw2"),
+        Kind("image/x-fuji-raf", "document", "raf"),
         Kind("application/octet-stream", "document", "bin"),
         *(Kind(mime, "document", ending) for mime, ending in documents.ENDINGS.items()),
     )
@@ -106,13 +131,14 @@ def _mime_type(head: bytes, hints: documents.Hints) -> str:
     return (
         _by_signature(head)
         or documents.by_signature(head, hints)
-        or _riff(head)
+        or _chunked(head)
+        or _tiff(head)
         or _iso_media(head)
         or _matroska(head)
         or _ogg(head)
         or _windows_media(head)
         or _bitmap(head)
-        or _framed_audio(head)
+        or framed.mime_type(head)
         or documents.late_pdf(head, hints)
         or texts.recognise(head, hints)
         or documents.carrier_part(head, hints)
@@ -125,12 +151,17 @@ _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
-    (b"II*\x00", "image/tiff"),
-    (b"MM\x00*", "image/tiff"),
+    (b"IIRO", "image/x-olympus-orf"),
+    (b"IIRS", "image/x-olympus-orf"),
+    (b"MMOR", "image/x-olympus-orf"),
+    (b"IIU\x00", "image/x-panasonic-rw2"),
+    (b"FUJIFILMCCD-RAW ", "image/x-fuji-raf"),
     (b"#!AMR-WB\n", "audio/amr-wb"),
     (b"#!AMR\n", "audio/amr"),
     (b"fLaC", "audio/flac"),
     (b"caff\x00\x01", "audio/x-caf"),
+    (b"FLV\x01", "video/x-flv"),
+    (b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00", "audio/x-w64"),
 )
 
 
@@ -138,10 +169,58 @@ def _by_signature(head: bytes) -> str | None:
     return next((mime for start, mime in _SIGNATURES if head.startswith(start)), None)
 
 
-def _riff(head: bytes) -> str | None:
-    if head[:4] != b"RIFF":
+_CHUNKED = {
+    (b"RIFF", b"WEBP"): "image/webp",
+    (b"RIFF", b"WAVE"): "audio/wav",
+    (b"RIFX", b"WAVE"): "audio/wav",  # its numbers the other way round
+    (b"RF64", b"WAVE"): "audio/wav",  # for more than four gigabytes
+    (b"BW64", b"WAVE"): "audio/wav",
+    (b"RIFF", b"AVI "): "video/x-msvideo",
+    (b"RIFF", b"QLCM"): "audio/qcelp",
+    (b"FORM", b"AIFF"): "audio/aiff",
+    (b"FORM", b"AIFC"): "audio/aiff",
+}
+
+
+def _chunked(head: bytes) -> str | None:
+    """RIFF and its relatives."""
+    if head[:4] == b".snd" and 24 <= int.from_bytes(head[4:8], "big") <= HEAD_SIZE:
+        return "audio/basic"
+    return _CHUNKED.get((head[:4], head[8:12]))
+
+
+_MAKERS_OF_RAW = (
+    (b"NIKON", "image/x-nikon-nef"),
+    (b"SONY", "image/x-sony-arw"),
+    (b"PENTAX", "image/x-pentax-pef"),
+    (b"RICOH", "image/x-pentax-pef"),
+    (b"SAMSUNG", "image/x-samsung-srw"),
+    (b"Canon", "image/x-canon-cr2"),
+)
+_REDUCED, _MAKER, _MORE_FOLDERS, _DNG_VERSION = 254, 271, 330, 50706  # tags
+
+
+def _tiff(head: bytes) -> str | None:
+    """A TIFF, or a camera's raw file: that is one too, whose first picture is a small copy."""
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    if head[:4] not in (b"II*\x00", b"MM\x00*"):
         return None
-    return {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}.get(head[8:12])
+    if head[8:10] == b"CR":
+        return "image/x-canon-cr2"
+    folder = int.from_bytes(head[4:8], order)
+    count = int.from_bytes(head[folder : folder + 2], order)
+    found = {}
+    for at in range(folder + 2, min(folder + 2 + 12 * count, len(head) - 11), 12):
+        kind, entry = int.from_bytes(head[at + 2 : at + 4], order), head[at + 8 : at + 12]
+        found[int.from_bytes(head[at : at + 2], order)] = int.from_bytes(
+            entry[:2] if kind == 3 else entry, order
+        )
+    if _DNG_VERSION in found:
+        return "image/x-adobe-dng"
+    if _MORE_FOLDERS in found and found.get(_REDUCED, 0) & 1:
+        maker = head[found.get(_MAKER, len(head)) :][:16]
+        return next((mime for name, mime in _MAKERS_OF_RAW if maker.startswith(name)), "image/tiff")
+    return "image/tiff"
 
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
@@ -166,6 +245,8 @@ def _iso_media(head: bytes) -> str | None:
         return "image/heic"
     if major in {b"avif", b"avis"}:
         return "image/avif"
+    if major == b"crx ":
+        return "image/x-canon-cr3"
     if major == b"qt  ":
         return "video/quicktime"
     if major in {b"M4A ", b"M4B ", b"M4P "}:
@@ -187,6 +268,8 @@ def _ogg(head: bytes) -> str | None:
     if not head.startswith(b"OggS"):
         return None
     sound = (b"OpusHead", b"\x01vorbis", b"Speex   ", b"\x7fFLAC")
+    if b"\x80theora" in head[:4096]:
+        return "video/ogg"
     return "audio/ogg" if any(mark in head[:4096] for mark in sound) else None
 
 
@@ -205,61 +288,3 @@ def _bitmap(head: bytes) -> str | None:
     known = {12, 40, 52, 56, 64, 108, 124}
     is_bitmap = head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in known
     return "image/bmp" if is_bitmap else None
-
-
-def _framed_audio(head: bytes) -> str | None:
-    """MP3 and AAC have no signature, only frames that each tell where the next begins."""
-    tag = 0
-    if head.startswith(b"ID3") and len(head) >= 10:
-        # Seven bits a byte, so that no size looks like a frame.
-        tag = 10 + sum(
-            (byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
-        )
-        if tag >= len(head):
-            return "audio/mpeg"  # a tag with a large cover: the frames are beyond our sight
-    for mime, length in (("audio/mpeg", _mp3_frame), ("audio/aac", _adts_frame)):
-        if _frames_follow(head, tag, length):
-            return mime
-    return "audio/mpeg" if tag else None
-
-
-def _frames_follow(head: bytes, at: int, length: Callable[[bytes], int | None]) -> bool:
-    """Three frames in a row, or fewer that end exactly with the file; one alone is chance."""
-    for seen in range(3):
-        if seen and at == len(head):
-            return True
-        size = length(head[at : at + 6])
-        if size is None:
-            return False
-        at += size
-    return True
-
-
-_MP3_KILOBITS = {
-    True: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG 1
-    False: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),  # MPEG 2 and 2.5
-}
-_MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-
-
-def _mp3_frame(header: bytes) -> int | None:
-    """Bytes of the layer III frame with this header, None if it is not one."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
-        return None
-    version, bit_rate, sample_rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
-    if version not in _MP3_RATES or not 0 < bit_rate < 15 or sample_rate == 3:
-        return None
-    first = version == 3
-    bits = _MP3_KILOBITS[first][bit_rate - 1] * 1000
-    padding = header[2] >> 1 & 1
-    return (144 if first else 72) * bits // _MP3_RATES[version][sample_rate] + padding
-
-
-def _adts_frame(header: bytes) -> int | None:
-    """Bytes of the AAC frame with this header, None if it is not one."""
-    if len(header) < 6 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0:
-        return None
-    if header[2] >> 2 & 15 > 12:  # no such sampling rate
-        return None
-    size = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
-    return size if size > 7 else None

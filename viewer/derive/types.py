@@ -14,6 +14,7 @@ from viewer.derive.sniff import MediaType
 THUMBNAIL_SIDE = 480  # pixels, the longer one
 PREVIEW_SIDE = 2048
 
+OUT_OF_MEMORY = 3  # exit status of a child
 STARTED = b"started"  # what a zygote says to the worker once it has forked
 
 
@@ -50,7 +51,7 @@ class Limits:
     wall_seconds: float = 60
     file_bytes: int = 256 * 1024**2  # of each file the child writes
     open_files: int = 64
-    pixels: int = 100_000_000
+    pixels: int = 100_000_000  # decoded; a JPEG, decoded at a fraction, may claim four times that
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,14 @@ class Derived:
     width: int | None = None  # as shown, after rotation
     height: int | None = None
     duration_seconds: float | None = None
-    thumbnail: Path | None = None  # JPEG, longest side 480
-    preview: Path | None = None  # JPEG, longest side 2048
-    full: Path | None = None  # JPEG of every pixel, where browsers do not show the original
+    thumbnail: Path | None = None  # JPEG, longest side 480; of a strip the middle
+    preview: Path | None = None  # JPEG, longest side 2048; longer if it is a strip
+    full: Path | None = None  # JPEG of every pixel, where browsers do not show the original so
     playable: Path | None = None  # None too where the original plays everywhere
     playable_type: str | None = None
     placeholder: str | None = None  # a blur as data: URI (the page's policy needs img-src data:)
     peaks: list[int] | None = None  # 200 loudnesses, 0 to 100
+    is_playable: bool = True  # in browsers: the original is, or the copy; photos always
     is_incomplete: bool = False  # shown as far as it goes; the file as sent is cut or broken
     problem: str | None = None  # for the staff: what could not be made although the rest was
 

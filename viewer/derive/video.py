@@ -18,7 +18,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image, ImageStat
 
-from viewer.derive import audio, transcode
+from viewer.derive import audio, high_range, transcode
+from viewer.derive.budget import Budget
+from viewer.derive.extent import Extent
 from viewer.derive.photos import save_copies
 from viewer.derive.sniff import Kind
 from viewer.derive.streams import decodable, film_of, opened, sound_of
@@ -32,32 +34,57 @@ _ENOUGH_CONTRAST = 12  # standard deviation of brightness; black with noise has 
 
 def make_derivatives(source: BinaryIO, kind: Kind, into: Path, limits: Limits) -> Iterator[Derived]:
     """Yield two answers: its facts and poster; then the playable copy, if one is needed."""
+    budget = Budget(limits)
+    no_picture: Broken | None = None
     with opened(source, kind) as container:
         film, sound = film_of(container), sound_of(container)
         if film is not None:
-            derived, turned = _with_poster(container, film, kind, into, limits)
+            try:
+                derived, turned = _with_poster(container, film, kind, into, limits)
+            except Broken as broken:
+                if sound is None or not decodable(sound):
+                    raise
+                no_picture = broken
             told = container.duration / av.time_base if container.duration else None
             plays = _plays(kind, film, sound)
-    if film is None:
+            extent = Extent.by_index(container, source)
+    if film is None or no_picture:
         # A voicemail in a film's container: phones send such as 3GP.
-        yield from audio.make_derivatives(source, audio.without_picture(kind), into, limits)
+        recording = audio.make_derivatives(source, audio.without_picture(kind), into, limits)
+        yield from (_without_picture(one, no_picture) for one in recording)
         return
 
-    derived = replace(derived, duration_seconds=round(told or _counted(source, kind), 3) or None)
+    extent = extent or Extent.by_packets(source, kind, told)
+    derived = replace(
+        derived,
+        duration_seconds=round(extent.seconds, 3) or None,
+        is_incomplete=derived.is_incomplete or extent.is_cut,
+        is_playable=plays,
+    )
     yield derived
     if not plays:
-        yield _with_copy(derived, source, kind, into, turned)
+        yield _with_copy(derived, source, kind, into, turned, budget)
+
+
+def _without_picture(recording: Derived, reason: Broken | None) -> Derived:
+    """What is left of a film of which only the sound plays."""
+    if reason is None:
+        return recording
+    problem = " ".join(filter(None, (reason.reason, recording.problem)))
+    return replace(recording, is_incomplete=True, problem=problem)
 
 
 def _with_poster(
     container: InputContainer, film: VideoStream, kind: Kind, into: Path, limits: Limits
 ) -> tuple[Derived, int]:
     if not decodable(film):
-        raise Unreadable("The film is coded in a way that we cannot read.")
+        raise Unreadable("The film is coded in a way that no browser plays.")
     if film.width * film.height > limits.pixels:
         raise Unreadable(f"The film is larger than {limits.pixels // 1_000_000} megapixels.")
     frame, is_incomplete = _telling_frame(container, film)
     turned = frame.rotation
+    if target := high_range.for_pictures(frame):
+        frame = frame.reformat(format="rgb24", **target)
     poster = _picture(frame).resize(_square_pixels(film, frame.width, frame.height))
     poster = poster.rotate(turned, expand=True) if turned else poster
     width, height = poster.size
@@ -108,26 +135,13 @@ def _square_pixels(film: VideoStream, width: int, height: int) -> tuple[int, int
     return width, height
 
 
-def _counted(source: BinaryIO, kind: Kind) -> float:
-    """When the last packet ends. A browser that records never goes back to write the length."""
-    ends = 0.0
-    with opened(source, kind) as container:
-        try:
-            for packet in container.demux():
-                if packet.pts is not None and packet.time_base is not None:
-                    end = (packet.pts + (packet.duration or 0)) * packet.time_base
-                    ends = max(ends, float(end))
-        except MemoryError:
-            raise
-        except av.FFmpegError:
-            return ends  # as far as it goes
-    return ends
-
-
 def _plays(kind: Kind, film: VideoStream, sound: AudioStream | None) -> bool:
     if kind.mime_type == "video/mp4":
         return _is_plain_h264(film) and _is_plain_sound(sound)
-    return kind.mime_type == "video/webm"
+    if kind.mime_type == "video/webm":
+        codec = film.codec_context.name
+        return codec in {"vp8", "libvpx", "vp9", "libvpx-vp9"} and _is_webm_sound(sound)
+    return False
 
 
 def _is_plain_h264(film: VideoStream) -> bool:
@@ -139,31 +153,58 @@ def _is_plain_sound(sound: AudioStream | None) -> bool:
     return sound is None or sound.codec_context.name in {"aac", "mp3", "mp3float"}
 
 
-def _with_copy(derived: Derived, source: BinaryIO, kind: Kind, into: Path, turned: int) -> Derived:
-    return transcode.write_playable(
-        derived,
-        into,
-        ("mp4", "video/mp4"),
-        lambda: opened(source, kind),
-        lambda container, out: _rewrite(container, out, turned),
-    )
+def _is_webm_sound(sound: AudioStream | None) -> bool:
+    return sound is None or sound.codec_context.name in {"opus", "libopus", "vorbis"}
 
 
-def _rewrite(container: InputContainer, out: OutputContainer, turned: int) -> None:
-    film, sound = film_of(container), sound_of(container)
-    if film is None:
-        raise ValueError("no film")  # there was one when we looked
-    tracks: dict[Stream, transcode.Track] = {}
-    if _is_plain_h264(film):
-        tracks[film] = transcode.Copied(out, film)
-    else:
-        tracks[film] = transcode.Film(out, film, _playable_size(film), turned)
-    if sound is not None and decodable(sound):
-        plain = _is_plain_sound(sound)
-        tracks[sound] = (
-            transcode.Copied(out, sound) if plain else transcode.Sound(out, "aac", sound)
-        )
-    transcode.write(container, tracks)
+def _with_copy(
+    derived: Derived, source: BinaryIO, kind: Kind, into: Path, turned: int, budget: Budget
+) -> Derived:
+    copied = derived
+    for is_anew in (False, True):  # packets that no muxer takes are encoded anew
+        with opened(source, kind) as container:
+            rewrite = _Rewrite(container, turned, budget, is_anew=is_anew)
+            copied = transcode.write_playable(derived, into, ("mp4", "video/mp4"), rewrite.write)
+        if copied.playable or not rewrite.has_copied or budget.is_spent(0.5):
+            break
+    if copied.playable and rewrite.lost_sound:
+        return replace(copied, problem="Its sound is coded in a way that we cannot play.")
+    return copied
+
+
+class _Rewrite:
+    """One try to bring a film into an MP4."""
+
+    def __init__(
+        self, container: InputContainer, turned: int, budget: Budget, *, is_anew: bool
+    ) -> None:
+        self._container, self._turned, self._budget = container, turned, budget
+        self._is_anew = is_anew
+        self.has_copied = False  # a track as it was
+        self.lost_sound = False
+
+    def write(self, out: OutputContainer) -> None:
+        film, sound = film_of(self._container), sound_of(self._container)
+        if film is None:
+            raise ValueError("no film")  # there was one when we looked
+        tracks: dict[Stream, transcode.Track] = {}
+        if _is_plain_h264(film) and not self._is_anew:
+            tracks[film] = self._copied(out, film)
+        else:
+            tracks[film] = transcode.Film(out, film, _playable_size(film), self._turned)
+        if sound is not None and not decodable(sound):
+            self.lost_sound = True
+        elif sound is not None and _is_plain_sound(sound) and not self._is_anew:
+            tracks[sound] = self._copied(out, sound)
+        elif sound is not None:
+            tracks[sound] = transcode.Sound(out, "aac", sound)
+        # Transport streams begin at any time of the day.
+        start = max(0, self._container.start_time or 0) / av.time_base
+        transcode.write(self._container, tracks, self._budget, start)
+
+    def _copied(self, out: OutputContainer, track: Stream) -> transcode.Track:
+        self.has_copied = True
+        return transcode.Copied(out, track)
 
 
 def _playable_size(film: VideoStream) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from PIL import Image
 
-from viewer.derive import display_p3, photos, sandbox
+from viewer.derive import decoding, display_p3, sandbox
 from viewer.derive.sniff import KINDS
 from viewer.derive.types import STARTED
 
@@ -102,7 +102,7 @@ class _Zygote:
         if (task, mime_type) in self._loaded:
             return
         if sandbox.load(task, mime_type) and KINDS[mime_type].media_type == "photo":
-            photos.load_decoder(KINDS[mime_type])
+            decoding.load_decoder(KINDS[mime_type])
         self._loaded.add((task, mime_type))
         gc.collect()
         gc.freeze()  # a child's collector then leaves these pages shared

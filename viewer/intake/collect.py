@@ -67,6 +67,7 @@ LATER_PAUSES = (  # since the first failure, at most this far apart
 PATIENCE = timedelta(minutes=15)  # then a person should know
 STORAGE_PAUSE = timedelta(seconds=30)  # the disk's trouble is not the source's
 
+NO_SOUND = "It is no kind of sound that we know."  # of a voicemail or recording
 _TELLING = ("image/", "video/", "audio/")  # declared types that say what a file shows
 
 State = MediaAttachment.State
@@ -472,6 +473,11 @@ def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID, **more: obj
         more["is_unfiled"] = False  # nobody sent it, so nobody files it
     nothing_to_copy = kind.media_type == MediaAttachment.MediaType.DOCUMENT.value
     copy_state, moment = MediaAttachment.CopyState, now()
+    copies: dict[str, object] = {"copy_state": copy_state.DUE, "copy_due_at": moment}
+    if nothing_to_copy:
+        copies = {"copy_state": copy_state.MADE, "copy_due_at": None}
+        if claim.role is not MediaAttachment.Role.ATTACHMENT:
+            copies |= {"copy_state": copy_state.IMPOSSIBLE, "copy_problem": NO_SOUND}
     return _write(
         claim,
         state=State.STORED,
@@ -485,8 +491,7 @@ def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID, **more: obj
         trouble=None,
         failures=0,
         first_failed_at=None,
-        copy_state=copy_state.MADE if nothing_to_copy else copy_state.DUE,
-        copy_due_at=None if nothing_to_copy else moment,
+        **copies,
         **more,
     )
 

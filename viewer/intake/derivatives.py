@@ -30,9 +30,6 @@ log = logging.getLogger(__name__)
 TRIES = 3  # a file that kills its decoder three times will do so again
 # The second pause is longer: it may have been the machine that was short of memory just then.
 PAUSES = (timedelta(seconds=5), timedelta(minutes=2))
-# A film takes its time; a picture that takes long is an attack.
-LIMITS = derive.Limits()
-FILM_LIMITS = derive.Limits(cpu_seconds=120, wall_seconds=180)
 SLOW_DOWN = timedelta(seconds=30)
 WITHOUT_ORIGINAL = timedelta(hours=1)
 # Then the provider is asked for the rest of a file that came cut off (`incomplete`).
@@ -53,7 +50,7 @@ def make_copies(media_id: uuid.UUID) -> bool:
         original = holdings.open_file(media, media.file_path)
         with decoder_workspace(holdings.spool(), original) as (source, folder):
             derived = derive.derive(
-                source, media.mime_type or "", folder, limits_of(media.media_type)
+                source, media.mime_type or "", folder, limits_of(media.media_type, media.file_size)
             )
             failpoint("copies.derived")
             values = _place_derivatives(holdings.store_of(media), media, derived)
@@ -87,7 +84,9 @@ def make_copies(media_id: uuid.UUID) -> bool:
             copy_due_at=now() + SLOW_DOWN,
         )
     failpoint("copies.placed")
-    return _write(media, copy_state=CopyState.MADE, copy_due_at=None, **values)
+    # What is known not to play has its facts and its poster, and says why there is no player.
+    state = CopyState.MADE if derived.is_playable else CopyState.IMPOSSIBLE
+    return _write(media, copy_state=state, copy_due_at=None, **values)
 
 
 def retry(media: MediaAttachment) -> None:
@@ -104,16 +103,12 @@ def make_again(media_id: uuid.UUID) -> bool:
         .where(
             MediaAttachment.id == media_id,
             MediaAttachment.state == MediaAttachment.State.STORED,
-            MediaAttachment.copy_state == CopyState.MADE,
+            MediaAttachment.copy_state.in_((CopyState.MADE, CopyState.IMPOSSIBLE)),
         )
         .values(copy_state=CopyState.DUE, copy_due_at=now(), copy_attempts=0, copy_problem=None)
         .execution_options(synchronize_session=False)
     )
     return bool(done.rowcount)  # type: ignore[attr-defined]
-
-
-def limits_of(media_type: MediaAttachment.MediaType) -> derive.Limits:
-    return FILM_LIMITS if media_type is MediaAttachment.MediaType.VIDEO else LIMITS
 
 
 def _completeness(media: MediaAttachment, *, is_incomplete: bool) -> dict[str, object]:
@@ -127,7 +122,14 @@ def _completeness(media: MediaAttachment, *, is_incomplete: bool) -> dict[str, o
     return {"trouble": trouble.INCOMPLETE, **asks}
 
 
-def _lease(limits: derive.Limits) -> timedelta:
+def limits_of(media_type: MediaAttachment.MediaType, size: int | None) -> derive.Limits:
+    return derive.limits_of(media_type.value, size)
+
+
+def _lease(media_id: uuid.UUID) -> timedelta:
+    of_file = sa.select(MediaAttachment.media_type, MediaAttachment.file_size)
+    row = db.session.execute(of_file.where(MediaAttachment.id == media_id)).first()
+    limits = limits_of(row.media_type, row.file_size) if row else derive.Limits()
     return timedelta(seconds=limits.wall_seconds + 15)
 
 
@@ -152,10 +154,7 @@ def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
         due.values(
             copy_attempts=media.copy_attempts + 1,
             # A lease, a little longer than the child may live: then somebody else may try.
-            copy_due_at=sa.case(
-                (media.media_type == media.MediaType.VIDEO, moment + _lease(FILM_LIMITS)),
-                else_=moment + _lease(LIMITS),
-            ),
+            copy_due_at=moment + _lease(media_id),
         )
     )
     if gave_up.rowcount:  # type: ignore[attr-defined]
@@ -213,7 +212,12 @@ def _place_derivatives(
         "peaks": derived.peaks,
         "mime_type": derived.mime_type,
         "media_type": MediaAttachment.MediaType(derived.media_type),
-        "copy_problem": "The file is incomplete: it ends early."
-        if derived.is_incomplete
-        else derived.problem,
+        "copy_problem": " ".join(filter(None, (_incomplete(derived), derived.problem))) or None,
     }
+
+
+def _incomplete(derived: derive.Derived) -> str:
+    if not derived.is_incomplete:
+        return ""
+    plays = derived.media_type in ("audio", "video") and derived.is_playable
+    return f"The file is incomplete: {'it plays as far as it goes' if plays else 'it ends early'}."

@@ -104,7 +104,10 @@ def _is_whole(media: MediaAttachment, part: Part, receipt: collect.Receipt) -> b
     with decoder_workspace(holdings.spool(), part.path.open("rb")) as (source, folder):
         try:
             found = derive.derive(
-                source, receipt.kind.mime_type, folder, derivatives.limits_of(media.media_type)
+                source,
+                receipt.kind.mime_type,
+                folder,
+                derivatives.limits_of(media.media_type, receipt.size),
             )
         except derive.DeriveError:
             return False

@@ -22,9 +22,10 @@ import redis
 from flask import Flask
 from sqlalchemy.exc import OperationalError
 
+from viewer import derive
 from viewer.config import settings
 from viewer.extensions import db
-from viewer.intake import collect, derivatives, sweep
+from viewer.intake import collect, sweep
 from viewer.jobs import queues, units
 from viewer.models import WebhookEvent
 from viewer.watchdog import Watchdog
@@ -78,7 +79,8 @@ class Drain:
             self._threads = DOWNLOADS
         else:
             self._events = _LookAhead(list)
-            self._unit = _Unit(units.derive_media, derivatives.FILM_LIMITS.wall_seconds * 2)
+            longest = derive.LONGEST_SECONDS + settings().TRANSFER_SECONDS + 120
+            self._unit = _Unit(units.derive_media, longest)
             self._files = _LookAhead(lambda: sweep.due_copies(BATCH))
             self._threads = DECODERS
 

@@ -176,7 +176,9 @@ class MediaAttachment(LastWriteWins, Model):
     copy_problem: Mapped[str | None] = mapped_column(String(500))
     thumbnail_path: Mapped[str | None] = mapped_column(String(500))
     preview_path: Mapped[str | None] = mapped_column(String(500))
-    full_path: Mapped[str | None] = mapped_column(String(500))  # where browsers show no original
+    full_path: Mapped[str | None] = mapped_column(
+        String(500)
+    )  # where browsers show no original, or not alike
     playable_path: Mapped[str | None] = mapped_column(String(500))
     placeholder: Mapped[str | None] = mapped_column(sa.Text)  # a data: URI of a few pixels
     peaks: Mapped[list[Any] | None]  # loudness, 0 to 100
@@ -364,6 +366,13 @@ class MediaAttachment(LastWriteWins, Model):
     def has_picture(self) -> bool:
         """Whether its thumbnail is shown: also if the original is damaged."""
         return self.has_thumbnail and (self.is_stored or self.is_damaged)
+
+    @property
+    def is_known_not_to_play(self) -> bool:
+        """Whether decoding found that nothing can be seen or heard of this sound or film."""
+        is_track = self.media_type in (self.MediaType.AUDIO, self.MediaType.VIDEO)
+        has_none = not (self.thumbnail_path or self.playable_path or self.peaks)
+        return is_track and has_none and self.copy_state is self.CopyState.IMPOSSIBLE
 
     @property
     def has_playable(self) -> bool:

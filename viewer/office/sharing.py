@@ -9,6 +9,7 @@ served at full size.
 import contextlib
 import logging
 import threading
+import time
 import unicodedata
 import uuid
 from collections.abc import Sequence
@@ -35,7 +36,14 @@ from viewer.models import (
 from viewer.models.media import MOST_FILES
 from viewer.office import accounts, audit, filing
 from viewer.plurals import counted
-from viewer.storage import Missing, Occupied, decoder_workspace, keys, make_durable
+from viewer.storage import (
+    Missing,
+    Occupied,
+    StorageError,
+    decoder_workspace,
+    keys,
+    make_durable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +65,8 @@ def why_not(media: MediaAttachment) -> str | None:
         return "It is in the trash."
     if not media.is_stored:
         return "It is not safely here."
+    if media.is_known_not_to_play:
+        return "Nothing in it plays, so there is nothing of it that others could look at or hear."
     if media.media_type is MediaType.DOCUMENT:
         return "Documents carry details that we cannot take out: names, places, earlier versions."
     return None
@@ -277,10 +287,9 @@ def _forget_old_uses(moment: datetime) -> None:
 
 # --- Clean copies --------------------------------------------------------------------------
 
-LIMITS = derive.Limits()
-FILM_LIMITS = derive.Limits(cpu_seconds=120, wall_seconds=180)
 AT_ONCE = 2  # concurrent copies per web process
 PATIENCE = 15.0  # seconds a request waits for a free slot
+LOOKING = 10.0  # seconds for finding out, before sharing, what goes out smaller
 
 _turns = threading.BoundedSemaphore(AT_ONCE)
 
@@ -299,6 +308,7 @@ class CleanCopy:
 
     key: str
     mime_type: str
+    is_smaller: bool = False  # than the original: that could not be stripped
 
 
 def clean_copy(media: MediaAttachment, *, to_play: bool = False) -> CleanCopy:
@@ -318,6 +328,53 @@ def clean_copy(media: MediaAttachment, *, to_play: bool = False) -> CleanCopy:
         _turns.release()
 
 
+SMALLER = (
+    "Goes out smaller than it is: place, time and device could not be taken out of the original, "
+    "so the link gives the copy made for screens."
+)
+NOT_SAVED = "Can be looked at, but not saved: place, time and device could not be taken out of it."
+
+
+def less_than_whole(files: Sequence[MediaAttachment]) -> dict[uuid.UUID, str]:
+    """Which of these photos a link would not give in every pixel, and what it gives instead.
+
+    Only those are tried whose copies met trouble, or whose size may: the others have been decoded
+    whole, which is all that cleaning takes. Hold no transaction open. Raises no StorageError: what
+    cannot be tried now is not on the list.
+    """
+    found = {}
+    until = time.monotonic() + LOOKING
+    for media in filter(_may_be_less, files):
+        if time.monotonic() > until:
+            break
+        with contextlib.suppress(StorageError, Busy):
+            if words := _less(media):
+                found[media.id] = words
+    return found
+
+
+def known_as_less(media: MediaAttachment) -> str | None:
+    """What the link gives in place of the whole file; None if that, or nothing yet, was made."""
+    copy = _kept(media, to_play=False)
+    return SMALLER if copy is not None and copy.is_smaller else None
+
+
+def _may_be_less(media: MediaAttachment) -> bool:
+    pixels = (media.width or 0) * (media.height or 0)
+    return media.media_type is MediaType.PHOTO and (
+        media.copy_problem is not None
+        or media.copy_state is MediaAttachment.CopyState.IMPOSSIBLE
+        or pixels > derive.limits_of("photo", None).pixels
+    )
+
+
+def _less(media: MediaAttachment) -> str | None:
+    try:
+        return SMALLER if clean_copy(media).is_smaller else None
+    except NotClean:
+        return NOT_SAVED
+
+
 def clean_keys(media: MediaAttachment) -> list[str]:
     """Every key at which a clean copy of the file may be stored."""
     return [copy.key for to_play in (False, True) for copy in _places(media, to_play=to_play)]
@@ -325,20 +382,27 @@ def clean_keys(media: MediaAttachment) -> list[str]:
 
 def _places(media: MediaAttachment, *, to_play: bool) -> list[CleanCopy]:
     """The possible types and keys of a clean copy, best first."""
-    types = [media.mime_type or ""]
+    whole, less = [media.mime_type or ""], []
     if media.media_type is MediaType.PHOTO:
-        types.append("image/jpeg")
+        whole.append("image/jpeg")
+        less.append("image/jpeg")
     if media.playable_path:
-        playable = {"mp4": "video/mp4", "mp3": "audio/mpeg", "m4a": "audio/mp4"}[
-            media.playable_path.rpartition(".")[2]
-        ]
-        types = [playable] if to_play else [*types, playable]
-    use = "plays" if to_play else "whole"
+        less.append(_PLAYABLE[media.playable_path.rpartition(".")[2]])
+        if to_play:
+            whole, less = less, []
     return [
-        CleanCopy(keys.shared(media.id, media.sha256 or "", use, derive.KINDS[one].extension), one)
+        CleanCopy(
+            keys.shared(media.id, media.sha256 or "", use, derive.KINDS[one].extension),
+            one,
+            use == "small",
+        )
+        for use, types in (("plays" if to_play else "whole", whole), ("small", less))
         for one in dict.fromkeys(types)
         if one in derive.INLINE_TYPES
     ]
+
+
+_PLAYABLE = {"mp4": "video/mp4", "mp3": "audio/mpeg", "m4a": "audio/mp4"}
 
 
 def _kept(media: MediaAttachment, *, to_play: bool) -> CleanCopy | None:
@@ -352,34 +416,40 @@ def _kept(media: MediaAttachment, *, to_play: bool) -> CleanCopy | None:
 
 def _make(media: MediaAttachment, *, to_play: bool) -> CleanCopy:
     """Clean the first of several sources that can be cleaned."""
-    mime_type = media.mime_type or ""
-    sources = [] if to_play and media.playable_path else [(media.file_path, mime_type)]
+    places = _places(media, to_play=to_play)
+    whole = [one for one in places if not one.is_smaller]
+    less = [one for one in places if one.is_smaller]
+    sources = [(media.file_path, media.mime_type or "", whole)]
     if media.playable_path:
-        sources.append((media.playable_path, _places(media, to_play=True)[0].mime_type))
+        playable = _PLAYABLE[media.playable_path.rpartition(".")[2]]
+        if to_play:
+            sources = [(media.playable_path, playable, whole)]
+        else:
+            sources.append((media.playable_path, playable, less))
     elif media.media_type is MediaType.PHOTO and media.preview_path:
-        sources.append((media.preview_path, "image/jpeg"))
-    for key, kind in sources:
+        sources.append((media.preview_path, "image/jpeg", less))
+    for key, kind, into in sources:
         try:
-            return _cleaned(media, key, kind, to_play=to_play)
+            return _cleaned(media, key, kind, into)
         except derive.Unreadable as reason:
             log.warning("media=%s cannot be cleaned: %s", media.id, reason)
         except derive.Killed as reason:
             # Perhaps transient (memory, time): do not store the fallback as the clean copy.
             log.warning("media=%s was not cleaned: %s", media.id, reason)
             if media.media_type is MediaType.PHOTO and media.preview_path:
-                return CleanCopy(media.preview_path, "image/jpeg")
+                return CleanCopy(media.preview_path, "image/jpeg", is_smaller=True)
             raise Busy from reason
     raise NotClean
 
 
-def _cleaned(media: MediaAttachment, key: str, mime_type: str, *, to_play: bool) -> CleanCopy:
-    is_film = media.media_type is MediaType.VIDEO
+def _cleaned(
+    media: MediaAttachment, key: str, mime_type: str, places: Sequence[CleanCopy]
+) -> CleanCopy:
+    limits = derive.limits_of(media.media_type.value, media.file_size)
     original = holdings.open_file(media, key)
     with decoder_workspace(holdings.spool(), original) as (source, folder):
-        made = derive.clean(source, mime_type, folder, FILM_LIMITS if is_film else LIMITS)
-        place = next(
-            one for one in _places(media, to_play=to_play) if one.mime_type == made.mime_type
-        )
+        made = derive.clean(source, mime_type, folder, limits)
+        place = next(one for one in places if one.mime_type == made.mime_type)
         make_durable(made.file)
         with contextlib.suppress(Occupied):  # another process was quicker
             holdings.wanted().place(place.key, made.file)

@@ -86,7 +86,10 @@ def is_media(key: str) -> bool:
 
 
 def shared(media_id: uuid.UUID, sha256: str, use: str, extension: str) -> str:
-    """`use` is whole (the file as a download) or plays; `sha256` the original's."""
+    """`use` is whole (the file as a download), small (what goes out in its place) or plays.
+
+    `sha256` is the original's.
+    """
     return f"shared/{_CLEANING}/{media_id}-{sha256[:16]}-{use}.{extension}"
 
 

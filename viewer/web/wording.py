@@ -65,6 +65,9 @@ _DOCUMENTS = {
     **dict.fromkeys(("xltx", "xltm"), "Excel template"),
     **dict.fromkeys(("ppt", "pptx", "pptm", "ppsx", "ppsm"), "PowerPoint file"),
     **dict.fromkeys(("potx", "potm"), "PowerPoint template"),
+    **dict.fromkeys(
+        ("dng", "cr2", "cr3", "nef", "arw", "pef", "srw", "orf", "rw2", "raf"), "Camera raw file"
+    ),
 }  # fmt: skip
 # The provider names files by hash, phones by UUID: neither name means anything to people.
 _NUMBER_OF_A_FILE = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
@@ -72,6 +75,7 @@ _FAILED = {"failed": "Not sent", "undelivered": "Not delivered"}
 _SENT = {"delivered": "Delivered", "read": "Read", "sent": "Sent", "queued": "Sending…",
          "sending": "Sending…", "scheduled": "Scheduled", "canceled": "Canceled",
          "partially_delivered": "Delivered to some"}  # fmt: skip
+SMALLEST = 44  # CSS pixels that a finger hits
 _IN_SHORT = 160  # characters of a text shown in the inbox
 
 
@@ -85,7 +89,7 @@ class Receipt:
 
 def init_app(app: Flask) -> None:
     for show in (what, kind, named, availability, explanation, delivery, has_failed, call_title,
-                 plays, is_tile, columns, brings, fitted, used_in,
+                 plays, is_tile, columns, brings, fitted, is_strip, used_in,
                  picture_to_open):  # fmt: skip
         app.add_template_filter(show, show.__name__)
     app.jinja_env.globals["longest_caption"] = LONGEST_CAPTION
@@ -131,8 +135,10 @@ def kind(media: MediaAttachment) -> str:
 def file_kind(
     role: MediaAttachment.Role, media_type: MediaAttachment.MediaType, mime_type: str | None
 ) -> str:
-    """PDF file, HEIC photo, AMR voicemail; "File" for an unknown type."""
+    """PDF file, HEIC photo, AMR voicemail; "File" or "Voicemail" for an unknown type."""
     extension = derive.KINDS[mime_type].extension if mime_type else ""
+    if media_type is MediaType.DOCUMENT and role is not Role.ATTACHMENT:
+        return what_is(role, media_type).capitalize()
     if media_type is MediaType.DOCUMENT:
         return _DOCUMENTS.get(extension, "File")
     return f"{extension.upper()} {what_is(role, media_type)}".strip()
@@ -181,10 +187,20 @@ def columns(media: Sequence[MediaAttachment]) -> int:
 
 
 def fitted(media: MediaAttachment, across: int = 480, high: int = 384) -> tuple[int, int]:
-    """Width and height of a single photo in CSS pixels: space is reserved, so no layout shift."""
+    """Width and height of a single photo in CSS pixels: space is reserved, so no layout shift.
+
+    Of a strip that of its middle, as its thumbnail is, and never too small for a thumb.
+    """
     width, height = media.width or across, media.height or high
+    if crop := derive.thumbnail_crop(width, height):
+        width, height = crop[2] - crop[0], crop[3] - crop[1]
     scale = min(across / width, high / height, 1)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    return max(SMALLEST, round(width * scale)), max(SMALLEST, round(height * scale))
+
+
+def is_strip(media: MediaAttachment) -> bool:
+    """Whether the picture is so long or so wide that on a screen it would be a line."""
+    return derive.thumbnail_crop(media.width or 1, media.height or 1) is not None
 
 
 def picture_to_open(media: MediaAttachment) -> str:
@@ -199,12 +215,17 @@ def picture_behind(state: MediaAttachment.State, preview_path: str | None) -> st
 
 
 def plays(media: MediaAttachment) -> bool:
-    return can_play(media.playable_path, media.mime_type)
+    return can_play(media.playable_path, media.mime_type, media.copy_state)
 
 
-def can_play(playable_path: str | None, mime_type: str | None) -> bool:
-    """Whether a browser can play the file or its playable copy."""
-    return playable_path is not None or derive.KINDS[mime_type or ""].browser_plays
+def can_play(
+    playable_path: str | None, mime_type: str | None, copy_state: MediaAttachment.CopyState
+) -> bool:
+    """Whether a browser can play the playable copy or, as far as we know yet, the file itself."""
+    if playable_path is not None:
+        return True
+    is_known_not_to = copy_state is MediaAttachment.CopyState.IMPOSSIBLE
+    return derive.KINDS[mime_type or ""].browser_plays and not is_known_not_to
 
 
 def in_short(message: Message) -> str:

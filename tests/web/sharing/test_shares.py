@@ -21,7 +21,7 @@ from tests.support.metadata import MARKERS, PERSON, exif, tagged, telling_jpeg, 
 from tests.support.pages import Page, counted
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, place, stored_bytes
-from viewer import holdings
+from viewer import derive, holdings
 from viewer.extensions import db, now
 from viewer.models import AuditEntry, MediaAttachment, Share, Throttle
 from viewer.office import filing, sharing
@@ -657,3 +657,72 @@ def test_a_title_of_a_stranger_is_only_words(share, anonymous, log_in):
     ):
         assert nasty in page.text
         assert [one for one in page.all("script") if not one.get("src")] == []
+
+
+# --- What does not go out whole ----------------------------------------------------------------
+
+
+@pytest.fixture
+def cut_short(monkeypatch):
+    """Cleaning may use so little memory that nothing large can be encoded anew."""
+    monkeypatch.setattr(derive, "limits_of", lambda *_: derive.Limits(pixels=10_000))
+
+
+def troubled(content: bytes, preview: bytes) -> MediaAttachment:
+    """A photo whose copies met trouble."""
+    media = small(keep(content), preview)
+    media.copy_problem = "The full-size picture could not be made."
+    db.session.commit()
+    return media
+
+
+def test_who_shares_is_told_before_what_goes_out_smaller(log_in, cut_short):
+    tiff = troubled(picture(300, 200, kind="TIFF"), picture(90, 60))
+    whole = small(keep(telling_jpeg(1)), picture())
+    office = log_in("office")
+    form = {**FORM, "media": [str(tiff.id), str(whole.id)]}
+
+    refused = office.post("/shares", data=form)
+    asked = Page(refused.text)
+    made = office.post("/shares", data={**form, "less": str(tiff.id)})
+    shown = Page(office.get(made.headers["Location"]).text)
+
+    assert refused.status_code == 422
+    assert "1 file would not go out whole" in asked.text
+    assert asked.text.count("Goes out smaller than it is") == 1
+    assert [field["value"] for field in asked.all("input", name="less")] == [str(tiff.id)]
+    assert made.status_code == 303
+    assert shown.text.count("Goes out smaller than it is") == 1
+    assert db.session.scalar(sa.select(sa.func.count()).select_from(Share)) == 1
+
+
+def test_who_shares_is_told_before_what_cannot_be_saved_at_all(log_in):
+    media = keep(b"\xff\xd8\xff" + b"nothing" * 40)
+    media.copy_state, media.copy_problem = CopyState.IMPOSSIBLE, "The picture is damaged."
+    db.session.commit()
+
+    refused = log_in("office").post("/shares", data={**FORM, "media": str(media.id)})
+
+    assert refused.status_code == 422
+    assert "Can be looked at, but not saved" in Page(refused.text).text
+
+
+def test_a_file_that_goes_out_whole_is_shared_without_a_question(log_in, share, anonymous):
+    original = telling_jpeg(1)
+    media = troubled(original[:-900], picture())  # cut, and clean as far as it goes
+
+    address = share(media)
+
+    assert len(anonymous.get(f"{address}/1/download").data) > 1000
+    shown = log_in("office").get(f"/shares/{db.session.scalar(sa.select(Share.id))}")
+    assert "Goes out smaller" not in shown.text
+
+
+def test_what_went_out_smaller_is_known_and_goes_with_the_file(app, cut_short):
+    media = small(keep(picture(300, 200, kind="TIFF")), picture(90, 60))
+
+    smaller = sharing.clean_copy(media)
+
+    assert smaller.is_smaller
+    assert sharing.known_as_less(media) == sharing.SMALLER
+    assert smaller.key in sharing.clean_keys(media)

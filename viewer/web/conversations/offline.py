@@ -154,7 +154,8 @@ def _copies(media: MediaAttachment) -> Iterator[tuple[str, int]]:
 
 def _about(media: MediaAttachment) -> int:
     width, height = media.width or 0, media.height or 0
-    shrunk = min(1.0, derive.PREVIEW_SIDE / max(width, height, 1))
+    longest = max(width, height, 1)
+    shrunk = min(1.0, derive.preview_box(max(width, 1), max(height, 1))[0] / longest)
     return int(width * height * shrunk**2 * PER_PIXEL)
 
 

@@ -5,7 +5,6 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
-from markupsafe import Markup
 from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import holdings, jobs
@@ -19,6 +18,7 @@ from viewer.web.access import Role, local_path, needs
 from viewer.web.formatting import local, short_day
 from viewer.web.media import files
 from viewer.web.media.details import find_file
+from viewer.web.undo import flash_with_undo
 from viewer.web.wording import availability, what
 
 bp = Blueprint("closing", __name__, url_prefix="/media")
@@ -189,14 +189,7 @@ def _name(media: MediaAttachment) -> str:
 
 
 def _flash_with_undo(words: str, media: MediaAttachment, undo: str) -> None:
-    page = render_template(
-        "work/_undo.html",
-        words=words,
-        undo=url_for(undo, media_id=media.id),
-        record=None,
-        fields={"next": request.form.get("next")},
-    )
-    flash(Markup(page))  # noqa: S704 - our own template, which escapes
+    flash_with_undo(words, url_for(undo, media_id=media.id), next=request.form.get("next"))
 
 
 def _back(media: MediaAttachment) -> BaseResponse:

@@ -28,7 +28,7 @@ from viewer.models import MediaAttachment
 from viewer.office import audit, findings
 from viewer.storage import Missing, Opened, Unavailable
 from viewer.web.access import Role, local_path, needs
-from viewer.web.wording import AVAILABILITY
+from viewer.web.wording import AVAILABILITY, plays
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -71,7 +71,7 @@ def preview(media_id: uuid.UUID) -> Response:
 def full(media_id: uuid.UUID) -> Response:
     """Serve the full-size picture for browsers: the original, or a JPEG of the same size."""
     media = _find_media(media_id)
-    if derive.KINDS[media.mime_type or ""].browser_plays:
+    if media.full_path is None and derive.KINDS[media.mime_type or ""].browser_plays:
         return original(media_id)
     if (
         media.full_path is None
@@ -89,7 +89,7 @@ def playable(media_id: uuid.UUID) -> Response:
     media = _find_media(media_id, may_be_damaged=True)
     if media.is_damaged and not media.has_playable:
         abort(410, _damaged(media))
-    if not media.has_playable and derive.KINDS[media.mime_type or ""].browser_plays:
+    if not media.has_playable and plays(media):
         return original(media_id)
     return _send_copy(media, "playable")
 

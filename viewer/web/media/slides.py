@@ -182,7 +182,9 @@ def _describe(
         "preview": url_for(f"media.files.{_screen_sized(media)}", media_id=media.id),
         "full": _full(media),
         "video": url_for("media.files.playable", media_id=media.id)
-        if kind == "video" and media.is_stored and can_play(media.playable_path, media.mime_type)
+        if kind == "video"
+        and media.is_stored
+        and can_play(media.playable_path, media.mime_type, media.copy_state)
         else None,
         "width": media.width,
         "height": media.height,
@@ -247,7 +249,7 @@ def _full(media: Slide) -> str | None:
         return None
     if max(media.width or 0, media.height or 0) <= derive.PREVIEW_SIDE:
         return None
-    if derive.KINDS[media.mime_type or ""].browser_plays:
+    if media.full_path is None and derive.KINDS[media.mime_type or ""].browser_plays:
         return url_for("media.files.original", media_id=media.id)
     is_coming = media.copy_state is Media.CopyState.DUE
     if media.full_path is None and not is_coming:

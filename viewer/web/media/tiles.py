@@ -21,6 +21,7 @@ from viewer.web.urls import url_for
 from viewer.web.wording import (
     AVAILABILITY,
     Availability,
+    can_play,
     file_kind,
     given_name,
     picture_behind,
@@ -28,6 +29,8 @@ from viewer.web.wording import (
 )
 
 State, MediaType = MediaAttachment.State, MediaAttachment.MediaType
+
+_PLAYED = (MediaType.AUDIO, MediaType.VIDEO)
 
 
 class File(NamedTuple):
@@ -53,6 +56,7 @@ class File(NamedTuple):
     copy_state: MediaAttachment.CopyState
     thumbnail_path: str | None
     preview_path: str | None
+    playable_path: str | None
     placeholder: str | None
     linked_at: datetime | None
     caption: str | None
@@ -67,6 +71,17 @@ class File(NamedTuple):
     @property
     def is_stored(self) -> bool:
         return self.state is State.STORED
+
+    @property
+    def plays(self) -> bool:
+        plays = can_play(self.playable_path, self.mime_type, self.copy_state)
+        return self.is_stored and plays
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is a sound or film that is known not to play."""
+        is_known = self.copy_state is MediaAttachment.CopyState.IMPOSSIBLE
+        return is_known and self.media_type in _PLAYED and not self.plays
 
     @property
     def has_picture(self) -> bool:
@@ -241,18 +256,21 @@ def _tile(
 def _face(file: File, what: str, message: str) -> tuple[str, str, str, str]:
     """Return its look, the URL behind it, its title, and a note."""
     if file.has_picture:
-        if file.media_type is MediaType.VIDEO:
+        if file.media_type is MediaType.VIDEO and not file.is_dead:
             length = formatting.duration(file.duration_seconds)
-            return "video", _url_of(file, "playable" if file.is_stored else ""), "", length
+            return "video", _url_of(file, "playable" if file.plays else ""), "", length
         return "picture", _url_of(file), "", ""
     if not file.is_stored:
         return "missing", message, f"{what}: {AVAILABILITY[file.availability].lower()}", ""
-    if file.media_type is MediaType.AUDIO:
+    if file.media_type is MediaType.AUDIO and file.plays:
         return "sound", message, what, formatting.duration(file.duration_seconds)
     download = url_for("media.files.original", media_id=file.id, download=1)
     title = given_name(file.file_name) or file_kind(file.role, file.media_type, file.mime_type)
     is_due = file.copy_state is MediaAttachment.CopyState.DUE
-    note = "Here. The picture is being made…" if is_due else formatting.size(file.file_size)
+    coming = "A copy that plays" if file.media_type is MediaType.AUDIO else "The picture"
+    note = f"Here. {coming} is being made…" if is_due else formatting.size(file.file_size)
+    if file.is_dead:
+        note = "Cannot be played"
     return "document", download, title, note
 
 

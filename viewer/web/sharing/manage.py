@@ -39,6 +39,7 @@ class Wish:
     until: str = ""
     passphrase: str = ""
     errors: dict[str, str] = field(default_factory=dict)
+    less: dict[uuid.UUID, str] = field(default_factory=dict)  # what does not go out whole
 
     def expires_at(self) -> datetime | None:
         """Return the time of expiry; None, and an entry in `errors`, if it is invalid."""
@@ -136,7 +137,11 @@ def create() -> Response | tuple[str, int]:
     if wish.errors or expires_at is None:
         return _form(wish, offered, list(chosen), record), 422
     user = the_user()
-    db.session.commit()  # release the transaction before the slow hash
+    db.session.commit()  # release the transaction before what is slow: copies, the hash
+    wish.less = sharing.less_than_whole(files)
+    if set(wish.less) - set(_ids(request.form.getlist("less"))):
+        wish.errors["less"] = "Some files do not go out whole."
+        return _form(wish, offered, list(chosen), record), 422
     passphrase_hash = sharing.hash_passphrase(wish.passphrase) if wish.passphrase else None
     share, token = sharing.create(
         wish.title, files, expires_at, user, passphrase_hash=passphrase_hash, record=record
@@ -166,7 +171,12 @@ def show(share_id: uuid.UUID) -> Response:
     if kept_id == str(share.id):
         session.pop("share")
         address = absolute_url("sharing.public.page", token=token)
-    page = render_template("sharing/show.html", share=share, address=address)
+    less = {
+        item.media_id: words
+        for item in share.items
+        if item.media.is_stored and (words := sharing.known_as_less(item.media))
+    }
+    page = render_template("sharing/show.html", share=share, address=address, less=less)
     response = Response(page, content_type="text/html; charset=utf-8")
     if address:
         response.headers["Cache-Control"] = "no-store"  # shown only once, also with the back button
