@@ -161,6 +161,7 @@ _MAIN_PARTS = (  # of Office Open XML: the folder says the program
     ("ppt/", f"{_OPEN}presentationml.presentation"),
 )
 _ZIP = "application/zip"
+_TELLING = frozenset({"mimetype", "[content_types].xml"})
 _LONGEST_LISTING = 256 * 1024  # bytes of [Content_Types].xml, unpacked
 
 
@@ -182,7 +183,10 @@ def _zip(head: bytes, hints: Hints) -> str:
 
 
 def _zip_parts(head: bytes) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each part in the head, as far as they are there."""
+    """Name and content of each part in the head, as far as they are there.
+
+    Only what says the type is unpacked.
+    """
     at = 0
     while head[at : at + 4] == b"PK\x03\x04" and len(head) >= at + 30:
         flags = int.from_bytes(head[at + 6 : at + 8], "little")
@@ -193,7 +197,8 @@ def _zip_parts(head: bytes) -> Iterator[tuple[str, bytes]]:
         name = head[at + 30 : at + 30 + name_size].decode("utf-8", "replace")
         is_stream = flags & 8 and not size  # then its size stands behind it
         end = head.find(b"PK\x03\x04", start) if is_stream else start + size
-        yield name, _unpacked(head[start : end if end >= 0 else None], packed=packed)
+        content = head[start : end if end >= 0 else None] if name.lower() in _TELLING else b""
+        yield name, _unpacked(content, packed=packed)
         if end < 0:
             return
         at = end

@@ -92,7 +92,6 @@ KINDS = {
         Kind("audio/mp2t", "audio", "ts"),
         Kind("audio/x-mpeg-ps", "audio", "mpg"),
         Kind("audio/x-flv", "audio", "flv"),
-        Kind("application/octet-stream", "document", "bin"),
         # Cameras' raw files: what they show without a program of their own is a small picture.
         Kind("image/x-adobe-dng", "document", "dng"),
         Kind("image/x-canon-cr2", "document", "cr2"),
@@ -104,6 +103,7 @@ KINDS = {
         Kind("image/x-olympus-orf", "document", "orf"),
         Kind("image/x-panasonic-rw2", "document", "rw2"),
         Kind("image/x-fuji-raf", "document", "raf"),
+        Kind("application/octet-stream", "document", "bin"),
         *(Kind(mime, "document", ending) for mime, ending in documents.ENDINGS.items()),
     )
 }

@@ -129,8 +129,8 @@ _ERROR_WORDS = re.compile(
     r"|(sign|log) ?(in|on)|captcha|just a moment)\b",
     re.IGNORECASE,
 )
-_TITLES = re.compile(r"<(title|h1)\b[^>]*>(.{0,300}?)</\1", re.IGNORECASE | re.DOTALL)
-_PASSWORD = re.compile(r"""<input\b[^>]*\btype\s*=\s*["']?password""", re.IGNORECASE)
+_TITLES = re.compile(r"<(title|h1)\b[^>]{0,200}>(.{0,300}?)</\1", re.IGNORECASE | re.DOTALL)
+_PASSWORD = re.compile(r"""<input\b[^>]{0,500}\btype\s*=\s*["']?password""", re.IGNORECASE)
 _SHORT = 300  # characters; a longer text that speaks of errors is about them
 _ERROR_KEYS = frozenset({"error", "errors", "fault", "error_description", "errorcode"})
 
