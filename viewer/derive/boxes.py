@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 _MOST = 4 * 1024 * 1024  # bytes of a description that we read; those of phones have some thousands
+_LARGEST = 2**40  # bytes of a box; a longer one is a lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def _description(source: BinaryIO) -> bytes:
         if name == b"meta":
             source.seek(at + start)
             return source.read(min(size - start, _MOST) if size else _MOST)[4:]
-        if size < start:
+        if not start <= size < _LARGEST:
             break
         at = source.seek(at + size)
     return b""

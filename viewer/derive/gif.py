@@ -30,6 +30,8 @@ def cleaned(picture: bytes) -> list[bytes]:
                 times = b""
         elif kind == _IMAGE and at + 11 <= len(picture):
             data = at + 10 + _colours(picture[at + 9]) + 1
+            if data > len(picture):
+                break  # cut off within its colours: nothing of it can be shown
             blocks, at = _blocks(picture, data)
             pieces += [times, picture[start:data], blocks]
             times, has_image = b"", True

@@ -149,7 +149,9 @@ def _e164(text: str) -> str | None:
     possible = phonenumbers.is_possible_number_with_reason(number)
     if possible != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    found = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    # A zero too many is taken off once at a time: what is kept must stay what it is.
+    return found if found == text else _e164(found)
 
 
 def _international(number: str) -> str:
