@@ -1,6 +1,6 @@
 """Try every picture of a folder through derive and clean, and set it beside other readers' word.
 
-    python -m scripts.corpus FOLDER
+    python -m scripts.corpus_pictures FOLDER
 
 Prints Markdown: a table of outcomes, then each picture on which the readers disagree. The others
 are Pillow's own full load and, where it is installed, libvips.
