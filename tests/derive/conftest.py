@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from viewer.derive import DEFAULT_LIMITS, Derived, Limits, derive, sniff
+from viewer.derive import DEFAULT_LIMITS, Derived, Limits, derive
+from viewer.derive.kinds import sniff
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.support.pictures import picture
 from tests.support.sounds import tone
 from viewer import derive, quo
 from viewer.derive import answers as parent
-from viewer.derive import boxes, gif, icc, mend, orientation, segments
+from viewer.derive.pictures import boxes, gif, icc, mend, orientation, segments
 from viewer.derive.types import Unreadable
 from viewer.intake import error_pages
 from viewer.quo.wire import read_moment

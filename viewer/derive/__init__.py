@@ -29,10 +29,10 @@ from typing import IO, Any
 
 from viewer.derive import answers
 from viewer.derive.decoder import ENVIRONMENT, Decoder, NotStarted
+from viewer.derive.kinds.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, is_carrier_part, sniff
+from viewer.derive.kinds.texts import decoded
 from viewer.derive.limits import LONGEST_SECONDS, limits_of
-from viewer.derive.shapes import preview_box, thumbnail_crop
-from viewer.derive.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, is_carrier_part, sniff
-from viewer.derive.texts import decoded
+from viewer.derive.pictures.shapes import preview_box, thumbnail_crop
 from viewer.derive.types import (
     OUT_OF_MEMORY,
     PREVIEW_SIDE,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from viewer.derive.sniff import KINDS
+from viewer.derive.kinds.sniff import KINDS
 from viewer.derive.types import (
     Broken,
     Cleaned,

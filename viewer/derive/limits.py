@@ -7,7 +7,7 @@ little. A file that is longer yet has its duration and what else was made by the
 
 from dataclasses import dataclass
 
-from viewer.derive.sniff import MediaType
+from viewer.derive.kinds.sniff import MediaType
 from viewer.derive.types import Limits
 
 _MEGABYTE = 1_000_000

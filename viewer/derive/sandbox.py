@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from viewer.derive.sniff import KINDS
+from viewer.derive.kinds.sniff import KINDS
 from viewer.derive.types import (
     OUT_OF_MEMORY,
     Broken,
@@ -33,10 +33,18 @@ from viewer.derive.types import (
 NICENESS = 10  # of the process, whatever its parent's is
 
 # Imported by name when needed: a photo needs neither FFmpeg nor 70 ms to load it.
-_ROOMS = {
-    "make_derivatives": {"photo": "photos", "video": "video", "audio": "audio"},
-    "clean": {"photo": "clean_photos", "video": "clean_tracks", "audio": "clean_tracks"},
-    "describe": {"photo": "exif"},
+_DOES = {
+    "make_derivatives": {
+        "photo": "pictures.photos",
+        "video": "tracks.video",
+        "audio": "tracks.audio",
+    },
+    "clean": {
+        "photo": "pictures.clean_photos",
+        "video": "tracks.clean_tracks",
+        "audio": "tracks.clean_tracks",
+    },
+    "describe": {"photo": "pictures.exif"},
 }
 
 
@@ -99,7 +107,7 @@ def _do(
 
 def load(task: str, mime_type: str) -> ModuleType | None:
     """Import what does this to such a file; None if nothing does."""
-    kind, rooms = KINDS.get(mime_type), _ROOMS[task]
+    kind, rooms = KINDS.get(mime_type), _DOES[task]
     if kind is None or kind.media_type not in rooms:
         return None
     return importlib.import_module(f"viewer.derive.{rooms[kind.media_type]}")

@@ -9,7 +9,7 @@ DeriveError
 from dataclasses import dataclass
 from pathlib import Path
 
-from viewer.derive.sniff import MediaType
+from viewer.derive.kinds.sniff import MediaType
 
 THUMBNAIL_SIDE = 480  # pixels, the longer one
 PREVIEW_SIDE = 2048

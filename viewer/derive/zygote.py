@@ -23,8 +23,9 @@ from typing import Any
 
 from PIL import Image
 
-from viewer.derive import decoding, display_p3, sandbox
-from viewer.derive.sniff import KINDS
+from viewer.derive import sandbox
+from viewer.derive.kinds.sniff import KINDS
+from viewer.derive.pictures import decoding, display_p3
 from viewer.derive.types import STARTED
 
 ORDER_SIZE = 64 * 1024  # bytes

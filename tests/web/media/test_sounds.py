@@ -15,7 +15,7 @@ from tests.support.pictures import picture
 from tests.support.sounds import ODD, packed, tone
 from tests.support.stored_files import keep, place
 from viewer import holdings
-from viewer.derive import transcode
+from viewer.derive.tracks import transcode
 from viewer.extensions import db, now
 from viewer.intake import derivatives
 from viewer.models import ApiToken, MediaAttachment, User, fingerprint

@@ -7,7 +7,7 @@ holds is the business of the derive child, which is told by us which decoder to 
 from dataclasses import dataclass
 from typing import Literal
 
-from viewer.derive import documents, framed, texts
+from viewer.derive.kinds import documents, framed, texts
 
 MediaType = Literal["photo", "video", "audio", "document"]
 

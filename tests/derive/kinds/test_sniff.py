@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import samples
-from viewer.derive import INLINE_TYPES, sniff
+from viewer.derive import INLINE_TYPES
+from viewer.derive.kinds import sniff
 
 PICTURE = samples.corner_picture(64, 48)
 

@@ -29,7 +29,8 @@ from tests.support.metadata import (
     telling_jpeg,
     told,
 )
-from viewer.derive import Cleaned, Unreadable, clean, describe, sniff
+from viewer.derive import Cleaned, Unreadable, clean, describe
+from viewer.derive.kinds import sniff
 
 
 @pytest.fixture

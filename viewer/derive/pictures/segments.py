@@ -11,8 +11,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from viewer.derive import icc
-from viewer.derive.orientation import exif_with
+from viewer.derive.pictures import icc
+from viewer.derive.pictures.orientation import exif_with
 from viewer.derive.types import Unreadable
 
 _STRANGE = "The picture is built in a way that we cannot clean."

@@ -8,7 +8,7 @@ import functools
 
 from PIL import ImageFilter
 
-from viewer.derive import icc
+from viewer.derive.pictures import icc
 
 _DISPLAY_P3 = {  # the primaries as an ICC profile holds them
     b"rXYZ": (0.5151, 0.2412, -0.0011),

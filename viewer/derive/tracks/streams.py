@@ -14,7 +14,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from viewer.derive.sniff import Kind
+from viewer.derive.kinds.sniff import Kind
 from viewer.derive.types import Broken, Unreadable
 
 _DEMUXERS = {

@@ -20,9 +20,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from viewer.derive import high_range
 from viewer.derive.budget import Budget, TooLong
-from viewer.derive.resampler import Resampler
+from viewer.derive.pictures import high_range
+from viewer.derive.tracks.resampler import Resampler
 from viewer.derive.types import Derived
 
 Frame = TypeVar("Frame", VideoFrame, AudioFrame)

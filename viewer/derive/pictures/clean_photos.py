@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from viewer.derive import gif, segments
-from viewer.derive.orientation import Orientation, read_orientation
-from viewer.derive.sniff import KINDS, Kind
+from viewer.derive.kinds.sniff import KINDS, Kind
+from viewer.derive.pictures import gif, segments
+from viewer.derive.pictures.orientation import Orientation, read_orientation
 from viewer.derive.types import Cleaned, Limits, Unreadable
 
 _QUALITY = 92
@@ -65,7 +65,7 @@ def _is_hdr_png(content: bytes) -> bool:
 
 def _remade(source: BinaryIO, content: bytes, kind: Kind, into: Path, limits: Limits) -> Cleaned:
     """At full size, upright, encoded anew. Raises Unreadable."""
-    from viewer.derive import photos  # here, because most photos need no Pillow
+    from viewer.derive.pictures import photos  # here, because most photos need no Pillow
 
     packed = io.BytesIO()
     if kind.mime_type == "image/png" and not _is_hdr_png(content):

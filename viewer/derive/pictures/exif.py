@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image
 
-from viewer.derive.decoding import BROKEN, opened
-from viewer.derive.sniff import Kind
+from viewer.derive.kinds.sniff import Kind
+from viewer.derive.pictures.decoding import BROKEN, opened
 from viewer.derive.types import Described, Limits
 
 _MOST = 120  # characters of what a stranger's file says

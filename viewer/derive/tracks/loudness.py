@@ -4,7 +4,7 @@ from array import array
 
 from av.audio.frame import AudioFrame
 
-from viewer.derive.resampler import Resampler
+from viewer.derive.tracks.resampler import Resampler
 
 PEAKS = 200
 

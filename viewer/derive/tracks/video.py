@@ -18,12 +18,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image, ImageStat
 
-from viewer.derive import audio, high_range, transcode
 from viewer.derive.budget import Budget
-from viewer.derive.extent import Extent
-from viewer.derive.photos import save_copies
-from viewer.derive.sniff import Kind
-from viewer.derive.streams import decodable, film_of, opened, sound_of, told_length
+from viewer.derive.kinds.sniff import Kind
+from viewer.derive.pictures import high_range
+from viewer.derive.pictures.photos import save_copies
+from viewer.derive.tracks import audio, transcode
+from viewer.derive.tracks.extent import Extent
+from viewer.derive.tracks.streams import decodable, film_of, opened, sound_of, told_length
 from viewer.derive.types import Broken, Derived, Limits, Unreadable
 
 PLAYABLE_SIDE = 1280

@@ -18,9 +18,9 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from viewer.derive import transcode
-from viewer.derive.sniff import Kind
-from viewer.derive.streams import film_of, opened, sound_of
+from viewer.derive.kinds.sniff import Kind
+from viewer.derive.tracks import transcode
+from viewer.derive.tracks.streams import film_of, opened, sound_of
 from viewer.derive.types import Cleaned, Limits, Unreadable
 
 _MUXERS = {

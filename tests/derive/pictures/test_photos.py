@@ -16,8 +16,8 @@ from viewer.derive import Unreadable, derive
 LOOK = """
 import sys
 from pathlib import Path
-from viewer.derive import photos
-from viewer.derive.sniff import KINDS
+from viewer.derive.pictures import photos
+from viewer.derive.kinds.sniff import KINDS
 from viewer.derive.types import Limits
 list(photos.make_derivatives(sys.stdin.buffer.raw, KINDS[sys.argv[1]], Path(sys.argv[2]), Limits()))
 print(*sorted(name for name in sys.modules if name.endswith("ImagePlugin")))

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from viewer.derive.documents import Hints
+from viewer.derive.kinds.documents import Hints
 
 _NOT_TEXT = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _NOT_OLD_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")

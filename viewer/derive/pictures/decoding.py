@@ -11,11 +11,11 @@ from typing import BinaryIO, cast
 
 from PIL import Image, ImageFile
 
-from viewer.derive import mend
-from viewer.derive.colours import Colours, read_colours
-from viewer.derive.orientation import Orientation, read_orientation
-from viewer.derive.shapes import preview_box, thumbnail_crop
-from viewer.derive.sniff import Kind
+from viewer.derive.kinds.sniff import Kind
+from viewer.derive.pictures import mend
+from viewer.derive.pictures.colours import Colours, read_colours
+from viewer.derive.pictures.orientation import Orientation, read_orientation
+from viewer.derive.pictures.shapes import preview_box, thumbnail_crop
 from viewer.derive.types import PREVIEW_SIDE, Broken, Limits, Unreadable
 
 # What sniff() saw decides the one decoder that is tried; Pillow knows forty more.

@@ -7,8 +7,8 @@ What is missing of the pixels themselves stays missing, and is_whole_jpeg() tell
 import struct
 from collections.abc import Callable
 
-from viewer.derive import boxes, gif, segments
-from viewer.derive.sniff import Kind
+from viewer.derive.kinds.sniff import Kind
+from viewer.derive.pictures import boxes, gif, segments
 from viewer.derive.types import Unreadable
 
 _EOI = b"\xff\xd9"

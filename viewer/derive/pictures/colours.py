@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 from PIL import Image, ImageCms, ImageFilter
 
-from viewer.derive import boxes, icc
-from viewer.derive.display_p3 import is_display_p3, p3_to_srgb
-from viewer.derive.sniff import Kind
+from viewer.derive.kinds.sniff import Kind
+from viewer.derive.pictures import boxes, icc
+from viewer.derive.pictures.display_p3 import is_display_p3, p3_to_srgb
 
 _BAND = 256  # rows converted at a time: a second copy of 100 megapixels would burst the child
 

@@ -12,11 +12,11 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from viewer.derive import icc
-from viewer.derive.decoding import BROKEN, decode, know, opened, turn
-from viewer.derive.orientation import read_orientation
-from viewer.derive.shapes import THUMBNAIL_BOX, preview_box, thumbnail_crop
-from viewer.derive.sniff import Kind
+from viewer.derive.kinds.sniff import Kind
+from viewer.derive.pictures import icc
+from viewer.derive.pictures.decoding import BROKEN, decode, know, opened, turn
+from viewer.derive.pictures.orientation import read_orientation
+from viewer.derive.pictures.shapes import THUMBNAIL_BOX, preview_box, thumbnail_crop
 from viewer.derive.types import PREVIEW_SIDE, Derived, Limits, Unreadable
 
 

@@ -18,13 +18,14 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 
-from viewer.derive import framed, transcode
 from viewer.derive.budget import Budget, TooLong
-from viewer.derive.extent import lacks_bytes
-from viewer.derive.loudness import Loudness
-from viewer.derive.resampler import with_layout
-from viewer.derive.sniff import HEAD_SIZE, KINDS, Kind, sniff
-from viewer.derive.streams import opened, the_sound, told_length
+from viewer.derive.kinds import framed
+from viewer.derive.kinds.sniff import HEAD_SIZE, KINDS, Kind, sniff
+from viewer.derive.tracks import transcode
+from viewer.derive.tracks.extent import lacks_bytes
+from viewer.derive.tracks.loudness import Loudness
+from viewer.derive.tracks.resampler import with_layout
+from viewer.derive.tracks.streams import opened, the_sound, told_length
 from viewer.derive.types import Broken, Derived, Limits
 
 # What browsers play depends on container and codec; whatever is not here gets a copy.

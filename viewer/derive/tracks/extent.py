@@ -11,8 +11,8 @@ import av
 from av.container import InputContainer
 from av.stream import Stream
 
-from viewer.derive.sniff import Kind
-from viewer.derive.streams import film_of, opened, sound_of, told_length
+from viewer.derive.kinds.sniff import Kind
+from viewer.derive.tracks.streams import film_of, opened, sound_of, told_length
 
 # Kinds whose header is written when all is there; others estimate.
 _EXACT = frozenset({"video/webm", "video/x-matroska", "video/x-msvideo", "video/x-ms-wmv"})

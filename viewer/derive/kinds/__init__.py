@@ -1,0 +1,1 @@
+"""Tell what a file is from its first bytes. Nothing here decodes."""

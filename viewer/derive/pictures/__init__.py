@@ -1,0 +1,1 @@
+"""Photos: decode, turn, convert, clean. Runs in the sandboxed child."""

@@ -1,0 +1,1 @@
+"""Sounds and films: decode, measure, transcode, clean. Runs in the sandboxed child."""
