@@ -23,7 +23,9 @@ def main() -> int:
     for target in chosen:
         start = time.monotonic()
         count = fuzz(target, given.seconds / len(chosen))
-        print(f"{target.name:<12} {count:>9,} inputs in {time.monotonic() - start:.0f} s\n")
+        print(
+            f"{target.name:<12} {count:>9,} inputs in {time.monotonic() - start:.0f} s", flush=True
+        )
     return 0
 
 
