@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from viewer.derive import DEFAULT_LIMITS, Derived, Limits, derive
-from viewer.derive.kinds import sniff
+from viewer.derive import DEFAULT_LIMITS, Derived, Limits, derive, sniff
 
 
 @pytest.fixture

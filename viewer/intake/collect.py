@@ -50,9 +50,9 @@ from viewer.storage import (
 
 log = logging.getLogger(__name__)
 
-# A lease outlives its holder by no more than this; the holder renews it while it works.
 CHUNK = 1024 * 1024  # bytes
 LONGEST_TRANSFER = 6  # times TRANSFER_SECONDS, of a slow download that goes on
+# A lease outlives its holder by no more than this; the holder renews it while it works.
 LEASE = timedelta(seconds=25)
 RENEW_EVERY = 8.0  # seconds
 
@@ -322,7 +322,7 @@ def _take_up(claim: Claim) -> bool:
 
 
 def receipt_of(part: Part, declared: str | None = None, name: str | None = None) -> Receipt:
-    """What a sealed part holds, which others call this."""
+    """What a sealed part holds; `declared` and `name` are what others say of it."""
     return _receipt(checksum(part.path.open("rb"), derive.HEAD_SIZE), declared, name)
 
 

@@ -339,7 +339,9 @@ class _Deadline:
     def _ring(self) -> None:
         with self._lock:
             left = self._end - time.monotonic()
-            if left > 0 and not self._is_over:
+            if self._is_over:
+                return
+            if left > 0:
                 self._timer = self._new_timer(left)
                 self._timer.start()
                 return

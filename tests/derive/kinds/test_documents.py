@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from tests.support import documents
 from tests.support.documents import CARD, GPX, KML, MAIL, NOTE, ODF, OPEN, PAGE, TABLE, XHTML
-from viewer.derive import INLINE_TYPES, KINDS
-from viewer.derive.kinds import sniff
+from viewer.derive import INLINE_TYPES, KINDS, sniff
 
 MACROS = "application/vnd.ms-{}.macroEnabled.12"
 IWORK = {"Index/Document.iwa": "x", "Metadata/Properties.plist": "x"}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import samples
 from tests.support.sounds import ODD, bare_mp3, gsm, packed
-from viewer.derive.kinds import sniff
+from viewer.derive import sniff
 
 PICTURES = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "HEIF", "TIFF", "BMP")
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import samples
-from viewer.derive import INLINE_TYPES
-from viewer.derive.kinds import sniff
+from viewer.derive import INLINE_TYPES, sniff
 
 PICTURE = samples.corner_picture(64, 48)
 

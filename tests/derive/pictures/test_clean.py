@@ -29,8 +29,7 @@ from tests.support.metadata import (
     telling_jpeg,
     told,
 )
-from viewer.derive import Cleaned, Unreadable, clean, describe
-from viewer.derive.kinds import sniff
+from viewer.derive import Cleaned, Unreadable, clean, describe, sniff
 
 
 @pytest.fixture

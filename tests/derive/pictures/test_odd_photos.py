@@ -30,8 +30,7 @@ from tests.support.odd_photos import (
     xmp_segment,
 )
 from tests.support.samples import packed
-from viewer.derive import Broken, Cleaned, Limits, Unreadable, clean, derive, describe
-from viewer.derive.kinds import sniff
+from viewer.derive import Broken, Cleaned, Limits, Unreadable, clean, derive, describe, sniff
 
 NOTE = bytes(range(256)) * 300  # a maker's, so long that EXIF takes two segments
 IN_TWO = exif((0x0112, 3, 1, 6), (0x927C, 7, len(NOTE), 38)) + NOTE

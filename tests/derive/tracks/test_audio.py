@@ -154,7 +154,8 @@ def test_what_lasts_too_long_even_to_be_heard_has_its_length(look, tmp_path):
 
     recording = look(many, replace(DEFAULT_LIMITS, cpu_seconds=2))
 
-    assert recording.duration_seconds == pytest.approx(6000, rel=0.01)
+    # By its bit rate, where the time did not suffice to count the packets either.
+    assert recording.duration_seconds == pytest.approx(6000, rel=0.05)
     assert recording.peaks is None
     assert "so long that a copy" in recording.problem
 
