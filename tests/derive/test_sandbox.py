@@ -106,6 +106,7 @@ def test_after_a_killed_child_the_next_photo_is_fine(look):
     assert look(PHOTO).width == 3000
 
 
+@pytest.mark.proof
 def test_a_child_that_watches_its_time_ends_before_it_is_killed(endless, tmp_path, caplog):
     recording = derive.derive(
         endless, "audio/wav", tmp_path, replace(DEFAULT_LIMITS, cpu_seconds=4)

@@ -135,6 +135,7 @@ def test_a_cover_as_large_as_you_like_hides_no_sound(look, tmp_path):
     assert of_aac.duration_seconds == pytest.approx(2.0, abs=0.15)
 
 
+@pytest.mark.proof
 def test_what_lasts_too_long_for_a_copy_is_heard_to_its_end(look, tmp_path):
     path = samples.sound(tmp_path / "voicemail", "libopencore_amrnb", "amr", 60.0, 8000)
     many = path.read_bytes() + path.read_bytes()[6:] * 19
@@ -148,6 +149,7 @@ def test_what_lasts_too_long_for_a_copy_is_heard_to_its_end(look, tmp_path):
     assert recording.problem == "It is so long that a copy for playing could not be made."
 
 
+@pytest.mark.proof
 def test_what_lasts_too_long_even_to_be_heard_has_its_length(look, tmp_path):
     path = samples.sound(tmp_path / "voicemail", "libopencore_amrnb", "amr", 60.0, 8000)
     many = path.read_bytes() + path.read_bytes()[6:] * 99

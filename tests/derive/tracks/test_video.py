@@ -315,6 +315,7 @@ def test_a_length_that_no_film_has_is_not_believed(look, tmp_path, told):
     assert not film.is_incomplete
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("curve", ["pq", "hlg"])
 def test_a_film_in_hdr_is_not_grey(look, tmp_path, curve):
     film = look(samples.high_range_film(tmp_path / "film", curve), Limits(cpu_seconds=60))
@@ -330,6 +331,7 @@ def test_a_film_in_hdr_is_not_grey(look, tmp_path, curve):
                 )
 
 
+@pytest.mark.proof
 def test_a_film_too_long_for_a_copy_has_its_poster_and_says_so(look, tmp_path):
     path = samples.film(tmp_path / "film", "libx265", "mov", (1280, 720), frames=300)
 
