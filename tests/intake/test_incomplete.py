@@ -14,8 +14,9 @@ from tests.support.stored_files import row
 from viewer import failpoint, holdings
 from viewer.extensions import db, now
 from viewer.failpoint import Failpoint
-from viewer.intake import incomplete, sweep
+from viewer.intake import derivatives, incomplete, refetch, sweep
 from viewer.models import AuditEntry, MediaAttachment
+from viewer.office import closing
 from viewer.storage import keys
 
 State, Trouble, CopyState = (
@@ -193,6 +194,46 @@ def test_the_name_of_what_was_cut_is_not_taken_from_another_file(sent, work, mon
 
     assert bytes_under(row(other.id).file_path) == WHOLE
     assert row(first.id).superseded_path is None
+
+
+def test_nobody_asks_for_the_rest_of_what_better_code_finds_whole(sent, work, provider):
+    media = sent(Source(CUT))
+    asked = provider.gets(media.openphone_url)
+    part = holdings.spool().new_part()
+    part.write(WHOLE)
+    part.seal()
+    holdings.wanted().remove(media.file_path)
+    holdings.wanted().place(media.file_path, part.path)  # as if it had been readable all along
+    part.discard()
+    digest = hashlib.sha256(WHOLE).hexdigest()
+    MediaAttachment.change_if(media.id, sha256=digest, file_size=len(WHOLE))
+    assert derivatives.make_again(media.id)
+    db.session.commit()
+
+    work()
+    later(work, days=2)
+
+    kept = row(media.id)
+    assert kept.availability is MediaAttachment.Availability.HERE
+    assert (kept.next_attempt_at, kept.problem) == (None, None)
+    assert provider.gets(kept.openphone_url) == asked
+
+
+def test_a_person_who_accepts_it_while_it_is_asked_for_has_the_last_word(
+    sent, provider, monkeypatch
+):
+    media = sent(Source(CUT))
+
+    def accept(*_: object) -> bool:
+        assert closing.accept_incomplete(row(media.id))
+        db.session.commit()
+        return False  # the provider has it no more
+
+    monkeypatch.setattr(refetch, "fetch_again", accept)
+    with time_machine.travel(now() + timedelta(minutes=2)):
+        incomplete.ask_again(media.id)
+
+    assert row(media.id).next_attempt_at is None
 
 
 def test_a_person_who_says_that_it_is_all_there_is_ends_the_asking(sent, work, provider, client):

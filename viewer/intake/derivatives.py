@@ -98,25 +98,26 @@ def retry(media: MediaAttachment) -> None:
 
 def make_again(media_id: uuid.UUID) -> bool:
     """Make derivatives due that are missing from the store. Whether it did. Does not commit."""
-    done = db.session.execute(
-        sa.update(MediaAttachment)
-        .where(
-            MediaAttachment.id == media_id,
-            MediaAttachment.state == MediaAttachment.State.STORED,
-            MediaAttachment.copy_state.in_((CopyState.MADE, CopyState.IMPOSSIBLE)),
-        )
-        .values(copy_state=CopyState.DUE, copy_due_at=now(), copy_attempts=0, copy_problem=None)
-        .execution_options(synchronize_session=False)
+    return MediaAttachment.change_if(
+        media_id,
+        MediaAttachment.state == MediaAttachment.State.STORED,
+        MediaAttachment.copy_state.in_((CopyState.MADE, CopyState.IMPOSSIBLE)),
+        copy_state=CopyState.DUE,
+        copy_due_at=now(),
+        copy_attempts=0,
+        copy_problem=None,
     )
-    return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
 def _completeness(media: MediaAttachment, *, is_incomplete: bool) -> dict[str, object]:
     """The column values that say whether the file came whole, and when to ask for the rest."""
     trouble = MediaAttachment.Trouble
+    is_known = media.trouble is trouble.INCOMPLETE
     if not is_incomplete:
-        return {"trouble": None}
-    if media.trouble is trouble.INCOMPLETE:  # known: the asking goes on as it is
+        # Better code may find whole what seemed cut: then nobody asks for the rest any more.
+        ends = {"next_attempt_at": None, "problem": None} if is_known else {}
+        return {"trouble": None, **ends}
+    if is_known:  # the asking goes on as it is
         return {}
     asks = {"next_attempt_at": now() + FIRST_ASK, "failures": 0} if media.openphone_url else {}
     return {"trouble": trouble.INCOMPLETE, **asks}
@@ -165,18 +166,14 @@ def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
 
 
 def _write(media: MediaAttachment, **values: object) -> bool:
-    done = db.session.execute(
-        sa.update(MediaAttachment)
-        .where(
-            MediaAttachment.id == media.id,
-            MediaAttachment.copy_attempts == media.copy_attempts,
-            MediaAttachment.copy_state == CopyState.DUE,
-        )
-        .values(**values)
-        .execution_options(synchronize_session=False)
+    done = MediaAttachment.change_if(
+        media.id,
+        MediaAttachment.copy_attempts == media.copy_attempts,
+        MediaAttachment.copy_state == CopyState.DUE,
+        **values,
     )
     db.session.commit()
-    return bool(done.rowcount) and values.get("copy_state") is CopyState.MADE  # type: ignore[attr-defined]
+    return done and values.get("copy_state") is CopyState.MADE
 
 
 def _place_derivatives(

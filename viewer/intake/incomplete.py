@@ -65,13 +65,10 @@ def ask_again(media_id: uuid.UUID) -> bool:
 
 def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
     media, moment = MediaAttachment, now()
-    done = db.session.execute(
-        sa.update(media)
-        .where(media.id == media_id, media.is_due_to_ask_again(moment))
-        .values(next_attempt_at=moment + LEASE)
-        .execution_options(synchronize_session=False)
+    is_ours = media.change_if(
+        media_id, media.is_due_to_ask_again(moment), next_attempt_at=moment + LEASE
     )
-    row = db.session.get(media, media_id, populate_existing=True) if done.rowcount else None  # type: ignore[attr-defined]
+    row = db.session.get(media, media_id, populate_existing=True) if is_ours else None
     db.session.commit()
     return row
 
@@ -79,24 +76,27 @@ def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
 def _give_back(media: MediaAttachment, reason: str) -> bool:
     """Say what the provider answered, and ask once more later, or no more."""
     later = now() + PAUSES[media.failures] if media.failures < len(PAUSES) else None
-    _write(media, failures=media.failures + 1, problem=reason, next_attempt_at=later)
+    _write(
+        media,
+        MediaAttachment.next_attempt_at.is_not(None),  # a person may have accepted it meanwhile
+        failures=media.failures + 1,
+        problem=reason,
+        next_attempt_at=later,
+    )
     return False
 
 
-def _write(media: MediaAttachment, **values: object) -> bool:
+def _write(media: MediaAttachment, *conditions: sa.ColumnElement[bool], **values: object) -> bool:
     """Update the row if it still names the bytes that we saw. Commits."""
-    done = db.session.execute(
-        sa.update(MediaAttachment)
-        .where(
-            MediaAttachment.id == media.id,
-            MediaAttachment.state == State.STORED,
-            MediaAttachment.sha256 == media.sha256,
-        )
-        .values(**values)
-        .execution_options(synchronize_session=False)
+    done = MediaAttachment.change_if(
+        media.id,
+        MediaAttachment.state == State.STORED,
+        MediaAttachment.sha256 == media.sha256,
+        *conditions,
+        **values,
     )
     db.session.commit()
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    return done
 
 
 def _is_whole(media: MediaAttachment, part: Part, receipt: collect.Receipt) -> bool:

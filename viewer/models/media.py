@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from viewer import derive
-from viewer.extensions import Model, now
+from viewer.extensions import Model, db, now
 from viewer.models.indexes import condition_on, partial_index
 from viewer.models.merging import LastWriteWins
 
@@ -313,6 +313,23 @@ class MediaAttachment(LastWriteWins, Model):
     def is_carrier_part(self) -> bool:
         """Whether a carrier added it to the message, as the layout of its parts: nobody sent it."""
         return derive.is_carrier_part(self.mime_type or self.declared_type)
+
+    @classmethod
+    def change_if(
+        cls, media_id: uuid.UUID, *conditions: sa.ColumnElement[bool], **values: object
+    ) -> bool:
+        """Update this row if it meets all conditions. Whether it did. Does not commit.
+
+        One statement, so that nobody comes between the look and the change. Loaded objects keep
+        their old values.
+        """
+        done = db.session.execute(
+            sa.update(cls)
+            .where(cls.id == media_id, *conditions)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+        return bool(done.rowcount)  # type: ignore[attr-defined]
 
     def reopen(self, next_attempt_at: datetime | None) -> None:
         """Wait for a closed file again."""

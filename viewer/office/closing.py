@@ -94,14 +94,9 @@ def refuse(media: MediaAttachment) -> bool:
 
 
 def _change(media: MediaAttachment, condition: sa.ColumnElement[bool], **values: object) -> bool:
-    done = db.session.execute(
-        sa.update(MediaAttachment)
-        .where(MediaAttachment.id == media.id, condition)
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    )
+    done = MediaAttachment.change_if(media.id, condition, **values)
     db.session.refresh(media)
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    return done
 
 
 def _of(media: MediaAttachment) -> tuple[str, uuid.UUID]:
