@@ -50,8 +50,8 @@ def begin(tmp_path):
 
 
 def children_of(zygote: psutil.Process, count: int) -> list[psutil.Process]:
-    """As soon as there are so many."""
-    while len(found := zygote.children()) < count:
+    """As soon as there are so many, and the zygote has said so and waits for more."""
+    while len(found := zygote.children()) < count or zygote.status() != psutil.STATUS_SLEEPING:
         time.sleep(0.002)
     return found
 
