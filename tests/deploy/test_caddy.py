@@ -1,5 +1,6 @@
 """deploy/caddy/Caddyfile, in a real Caddy with TLS before a real `viewer web`."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -89,9 +90,15 @@ def test_photos_pages_and_webhooks_pass_through_it(site, photo, message):
     body, passed = signed(message(text="more").payload(), "standard", SECRET)
     delivery = requests.post(f"{site.url}/webhooks/quo", data=body, headers=passed, timeout=60)
     large, headers = signed(body.ljust(8 * MIB + 1), "standard", SECRET)
-    with requests.post(  # streamed: the end of a refusal may be cut off
-        f"{site.url}/webhooks/quo", data=large, headers=headers, timeout=60, stream=True
-    ) as too_large:
+    # The viewer refuses it by its length while Caddy still sends, and Caddy while we do: who
+    # notices first decides whether there is an answer, or the connection is closed.
+    refused = None
+    with (
+        contextlib.suppress(requests.ConnectionError),
+        requests.post(  # streamed: the end of a refusal may be cut off
+            f"{site.url}/webhooks/quo", data=large, headers=headers, timeout=60, stream=True
+        ) as too_large,
+    ):
         refused = too_large.status_code
 
     assert (thumbnail.status_code, thumbnail.headers["Content-Type"]) == (200, "image/jpeg")
@@ -101,8 +108,7 @@ def test_photos_pages_and_webhooks_pass_through_it(site, photo, message):
     assert known.status_code == 304
     assert (inbox.status_code, delivery.status_code) == (200, 204)
     assert inbox.headers["Strict-Transport-Security"]  # it knows that it is reached over https
-    # The viewer refuses it by its length while Caddy still sends: whichever Caddy notices first.
-    assert refused in (413, 502)
+    assert refused in (413, 502, None)
     kept = {row.delivery_id for row in db.session.scalars(db.select(WebhookEvent))}
     assert passed["webhook-id"] in kept
     assert headers["webhook-id"] not in kept

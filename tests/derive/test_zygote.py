@@ -82,13 +82,13 @@ def test_hundreds_of_orders_leave_nothing_behind(look):
         zygote = the_zygote()
         while [f for f in open_sockets(zygote) if f != control]:  # it closes an order's just now
             time.sleep(0.01)
-        return (
-            psutil.Process().num_fds(),
-            threading.active_count(),
-            zygote.num_fds(),
-            zygote.children(),
-            zygote.num_threads(),
-        )
+        return {
+            "our descriptors": psutil.Process().num_fds(),
+            "our threads": threading.active_count(),
+            "its descriptors": zygote.num_fds(),
+            "its children": len(zygote.children()),
+            "its threads": zygote.num_threads(),
+        }
 
     look(SMALL)
     zygote = the_zygote()
@@ -104,7 +104,8 @@ def test_hundreds_of_orders_leave_nothing_behind(look):
                 look(b"%PDF-1.7\n")
 
     assert the_zygote().pid == zygote.pid
-    assert held() == before
+    after = held()  # less, where a thread of an earlier test ended meanwhile
+    assert {name: after[name] - before[name] for name in after if after[name] > before[name]} == {}
     assert zygote.memory_full_info().uss < memory + 1024**2
 
 
