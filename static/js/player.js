@@ -109,9 +109,8 @@ for (const event of ["play", "playing", "pause", "ended", "ratechange", "duratio
   sound.addEventListener(event, show);
 }
 sound.addEventListener("timeupdate", () => {
-  if (now && !sound.error && sound.readyState) places.set(now.id, sound.currentTime);
-  show();
   keep();
+  show();
 });
 sound.addEventListener("error", () => now && sound.error && explain());
 sound.addEventListener("play", () => {
@@ -513,6 +512,8 @@ document.addEventListener("player:toggle", toggle);
 // ---- from page to page ---------------------------------------------------------------------------
 
 function keep() {
+  // Not as of the last `timeupdate`: a busy phone has them late, and somebody may leave before the first.
+  if (now && !sound.error && sound.readyState) places.set(now.id, sound.currentTime);
   try {
     if (!now) sessionStorage.removeItem(KEPT);
     else sessionStorage.setItem(KEPT, JSON.stringify({ now, rate, at: Date.now(), plays: !sound.paused, places: [...places].slice(-50) }));

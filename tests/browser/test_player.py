@@ -375,6 +375,19 @@ def test_the_speed_holds_on_a_page_without_a_recording(called, page):
     assert db.session.scalars(sa.select(User.playback_rate)).all() == [1]  # after 2 comes 1
 
 
+def test_a_player_goes_on_where_the_page_was_left_however_late_its_events_come(called, page):
+    page.add_init_script("addEventListener('timeupdate', e => e.stopImmediatePropagation(), true)")
+    address = called()
+    page.goto(address)
+    players(page).first.get_by_role("button", name="Play").click()
+    playing(page, 0.5)
+
+    page.goto(f"{address}/photos")
+
+    expect(page.get_by_role("region", name="Player")).to_be_visible()
+    playing(page, 0.4)
+
+
 def test_a_speed_that_the_account_has_not_heard_of_holds_on_the_next_page(called, page):
     page.expected_errors.append("ERR_FAILED")
     page.route("**/account/playback-rate", lambda route: route.abort())
