@@ -1,5 +1,6 @@
 """A start that cannot go well is refused, in one sentence, before anything runs."""
 
+import shutil
 import socket
 from collections.abc import Iterator
 
@@ -58,9 +59,10 @@ COMMANDS = [
 
 @pytest.mark.proof
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_says_it_in_one_sentence(command, console, port, tmp_path):
+def test_every_command_says_it_in_one_sentence(command, console, port, tmp_path, migrated):
     command = (*command[:-1], port) if command[0] == "up" else command
-    console("db", "upgrade")
+    (tmp_path / "var").mkdir(exist_ok=True)
+    shutil.copy(migrated("sqlite"), tmp_path / "var" / "viewer.db")
     (tmp_path / "file").write_text("in the way")
 
     assert_refused(console(*command, MEDIA_ROOT=f"{tmp_path}/file"), "MEDIA_ROOT:", "/file")

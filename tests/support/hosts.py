@@ -45,9 +45,13 @@ class Up:
         self._browser: requests.Session | None = None
 
     def wait(self) -> "Up":
-        """Until it answers. It takes 5 s alone, and many times that beside other tests."""
+        """Until it answers. It takes 5 s alone, and many times that beside other tests.
+
+        For some seconds the web part of one that was killed may still answer on the same port: so
+        this one must have parts of its own, too. It understands signals from before the first.
+        """
         try:
-            wait_until(self.answers, 120)
+            wait_until(lambda: self.answers() and len(self.family()) > 1, 120)
         except TimeoutError:
             raise TimeoutError((self.data_dir / "log").read_text()) from None
         return self
