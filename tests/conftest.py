@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -402,7 +403,8 @@ def work(app: Flask) -> Callable[[], None]:
             jobs.work(jobs.QUEUES, burst=True)
             db.session.rollback()
             db.session.expire_all()
-            due = sweep.due()
+            # Also what came a moment ago: its reminder may not have reached a busy Valkey.
+            due = replace(sweep.due(), events=sweep.due_events(sweep.AT_ONCE))
             db.session.rollback()
             if not (due.events or due.media or due.copies):
                 return
