@@ -1,10 +1,9 @@
 """Write docs/licenses.md: whose work runs with the viewer, and under which licence.
 
 It reads the metadata of what requirements.txt locks, so run it in the development environment:
-python -m scripts.licenses
+python -m scripts.licenses. Rows of packages that only other platforms install stay as they are.
 """
 
-import contextlib
 import re
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "licenses.md"
 LOCK = ROOT / "requirements.txt"
 PACKAGE = re.compile(r"^([a-z0-9-]+)(?:\[\w+\])?==([^ ;\\]+)", re.MULTILINE)
+ROW = re.compile(r"^\| ([a-z0-9-]+) \| (\S+) \| (.+) \|$", re.MULTILINE)  # of the page
 # Where the metadata names none, with the place where it is said instead.
 SAID_ELSEWHERE = {"pysqlite3": "Zlib (LICENSE in its repository); SQLite: public domain"}
 
@@ -49,9 +49,13 @@ def render() -> str:
 
 
 def _packages() -> Iterator[tuple[str, str, str]]:
+    known = {name: (version, licence) for name, version, licence in ROW.findall(PAGE.read_text())}
     for name, version in PACKAGE.findall(LOCK.read_text()):
-        with contextlib.suppress(PackageNotFoundError):  # of another platform
+        try:
             yield name, version, _licence(name, metadata(name))
+        except PackageNotFoundError:  # of another platform or Python: as it was written there
+            if name in known and known[name][0] == version:
+                yield name, *known[name]
 
 
 def _licence(name: str, found: PackageMetadata) -> str:

@@ -33,9 +33,13 @@ function duration() {
   return now?.duration || (Number.isFinite(sound.duration) ? sound.duration : 0);
 }
 
+function notePlace() {
+  if (now && !sound.error && sound.readyState) places.set(now.id, sound.currentTime);
+}
+
 function load(track) {
   if (now?.id === track.id) return;
-  if (now) places.set(now.id, sound.currentTime);
+  notePlace();
   now = track;
   problem = "";
   sound.src = track.source;
@@ -80,7 +84,7 @@ function seek(seconds) {
 
 function stop() {
   sound.pause();
-  if (now) places.set(now.id, sound.currentTime);
+  notePlace();
   now = null;
   sound.removeAttribute("src");
   sound.load();
@@ -512,8 +516,7 @@ document.addEventListener("player:toggle", toggle);
 // ---- from page to page ---------------------------------------------------------------------------
 
 function keep() {
-  // Not as of the last `timeupdate`: a busy phone has them late, and somebody may leave before the first.
-  if (now && !sound.error && sound.readyState) places.set(now.id, sound.currentTime);
+  notePlace(); // not as of the last `timeupdate`: a busy phone is late with it, and a page may be left before the first
   try {
     if (!now) sessionStorage.removeItem(KEPT);
     else sessionStorage.setItem(KEPT, JSON.stringify({ now, rate, at: Date.now(), plays: !sound.paused, places: [...places].slice(-50) }));

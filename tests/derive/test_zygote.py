@@ -68,32 +68,32 @@ def test_two_threads_have_a_child_each_at_the_same_time(look, begin):
     assert all(derived.preview.exists() for derived in made)
 
 
-def open_sockets(process: psutil.Process) -> list[Path]:
-    found = []
+def open_files(process: psutil.Process) -> set[tuple[str, str]]:
+    """The number of each descriptor, and what it stands for."""
+    found = set()
     for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            found.append(descriptor.readlink())
-    return [path for path in found if str(path).startswith("socket:")]
+            found.add((descriptor.name, str(descriptor.readlink())))
+    return found
 
 
 @pytest.mark.proof
 def test_hundreds_of_orders_leave_nothing_behind(look):
     def held():
         zygote = the_zygote()
-        while [f for f in open_sockets(zygote) if f != control]:  # it closes an order's just now
+        while any(  # it closes an order's just now
+            file.startswith("socket:") and file != control for _, file in open_files(zygote)
+        ):
             time.sleep(0.01)
-        return {
-            "our descriptors": psutil.Process().num_fds(),
-            "our threads": threading.active_count(),
-            "its descriptors": zygote.num_fds(),
-            "its children": len(zygote.children()),
-            "its threads": zygote.num_threads(),
-        }
+        return zygote.num_fds(), zygote.children(), zygote.num_threads()
+
+    def ours():
+        return open_files(psutil.Process()) | set(threading.enumerate())
 
     look(SMALL)
     zygote = the_zygote()
-    control = Path(f"/proc/{zygote.pid}/fd/0").readlink()
-    before = held()
+    control = str(Path(f"/proc/{zygote.pid}/fd/0").readlink())
+    before, ours_before = held(), ours()
     memory = zygote.memory_full_info().uss
 
     for number in range(300):
@@ -104,8 +104,8 @@ def test_hundreds_of_orders_leave_nothing_behind(look):
                 look(b"%PDF-1.7\n")
 
     assert the_zygote().pid == zygote.pid
-    after = held()  # less, where a thread of an earlier test ended meanwhile
-    assert {name: after[name] - before[name] for name in after if after[name] > before[name]} == {}
+    assert held() == before
+    assert ours() - ours_before == set()  # a thread of an earlier test may have ended meanwhile
     assert zygote.memory_full_info().uss < memory + 1024**2
 
 

@@ -135,6 +135,7 @@ def _compress_file(response: Response) -> Response:
     """Compress a static file at the highest level, once, and cache the result.
 
     Static files are immutable, so the effort pays: a sixth smaller than at the level for pages.
+    Our scripts also lose their comments on the way: another tenth.
     """
     if request.endpoint not in ("static", "sheets") or response.status_code != 200:
         return response
@@ -142,7 +143,8 @@ def _compress_file(response: Response) -> Response:
     if coding is None or response.mimetype not in COMPRESSED:
         return response
     response.direct_passthrough = False
-    response.set_data(_compressed(coding, response.get_data()))
+    is_script = response.mimetype == "text/javascript"
+    response.set_data(_compressed(coding, response.get_data(), is_script))
     response.headers["Content-Encoding"] = coding
     etag, is_weak = response.get_etag()
     if etag:
@@ -151,6 +153,8 @@ def _compress_file(response: Response) -> Response:
     return response
 
 
+# Whole lines only: those are in no string, and in no template of ours (a test looks).
+_COMMENTS = re.compile(rb"^[ \t]*//.*\n", re.MULTILINE)
 _CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "br": brotli.compress,
     "gzip": functools.partial(gzip.compress, mtime=0),
@@ -158,8 +162,8 @@ _CODINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @functools.lru_cache(maxsize=64)
-def _compressed(coding: str, content: bytes) -> bytes:
-    return _CODINGS[coding](content)
+def _compressed(coding: str, content: bytes, is_script: bool) -> bytes:
+    return _CODINGS[coding](_COMMENTS.sub(b"", content) if is_script else content)
 
 
 def _safe_headers(response: Response) -> Response:

@@ -1,10 +1,13 @@
 """A conversation's page: what can be tapped, who wrote, what is new, and the way to any message."""
 
+import re
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import unquote
 
+import brotli
 import pytest
 import time_machine
 
@@ -350,6 +353,25 @@ def test_words_travel_compressed_and_pictures_as_they_are(client, talk):
                     assert kept.headers["ETag"] == etag
                 if not etag.startswith("W/"):  # a strong one is of these bytes, and of no others
                     assert plain.headers["ETag"] != etag
+
+
+def test_our_scripts_travel_without_their_comments(client, talk):
+    page = client.get(f"/conversations/{talk(messages=1).id}").text
+    folder = re.search(r"/static/\w+/", page)[0]
+
+    scripts = sorted(Path(client.application.static_folder, "js").glob("*.js"))
+    assert len(scripts) > 20
+    for script in scripts:
+        address, code = f"{folder}js/{script.name}", ""
+        for line in script.read_text().splitlines(keepends=True):
+            if not line.lstrip().startswith("//"):
+                code += line
+            else:
+                assert code.count("`") % 2 == 0, f"{script.name}: {line} is in a template"
+        with client.get(address, headers={"Accept-Encoding": "br"}) as compressed:
+            assert brotli.decompress(compressed.data).decode() == code
+        with client.get(address) as plain:
+            assert plain.text == script.read_text()
 
 
 def test_sheets_that_are_not_there_are_404(client):
