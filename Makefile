@@ -26,7 +26,7 @@ browser: $(VENV)/.dev ## every page in a real Chromium, on a phone and on a desk
 	$(BIN)/python -m pytest -n 0 tests/browser/test_speed.py  # alone: it measures
 
 proof: $(VENV)/.dev ## crashes, power cuts, faults, attacks, long walks, PostgreSQL; as root, with strace and e2fsprogs
-	$(BIN)/python -m pytest -n 4 -m proof
+	$(BIN)/python -m pytest -n 5 -m proof
 
 check: $(VENV)/.dev ## style, types, who imports whom, known vulnerabilities
 	$(BIN)/ruff check .

@@ -236,8 +236,14 @@ def children(home: Path) -> list[str]:
 
 
 @pytest.mark.proof
-@BOTH
-@pytest.mark.parametrize("step", ["drill.begun", "drill.restored", "drill.served", "drill.fetched"])
+@pytest.mark.parametrize(
+    ("step", "database"),
+    [
+        *((step, "sqlite") for step in ("drill.begun", "drill.restored", "drill.fetched")),
+        ("drill.served", "postgresql"),  # the step that leaves most: server, folder and database
+    ],
+    indirect=["database"],
+)
 def test_k61_what_a_killed_drill_left_is_gone_with_the_next_one(
     step, keep, back_up, drill, tmp_path, monkeypatch
 ):
