@@ -135,7 +135,7 @@ def _compress_file(response: Response) -> Response:
     """Compress a static file at the highest level, once, and cache the result.
 
     Static files are immutable, so the effort pays: a sixth smaller than at the level for pages.
-    Our scripts also lose their comments on the way: another tenth.
+    Scripts also lose their comments on the way: another tenth.
     """
     if request.endpoint not in ("static", "sheets") or response.status_code != 200:
         return response
@@ -153,7 +153,7 @@ def _compress_file(response: Response) -> Response:
     return response
 
 
-# Whole lines only: those are in no string, and in no template of ours (a test looks).
+# Whole lines only: those are in no string, and in no template (a test looks).
 _COMMENTS = re.compile(rb"^[ \t]*//.*\n", re.MULTILINE)
 _CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "br": brotli.compress,
