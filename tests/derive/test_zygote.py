@@ -145,7 +145,16 @@ def test_an_order_whose_zygote_died_says_what_a_dead_child_says(look, begin):
 def test_a_zygote_that_hangs_before_an_order_is_replaced(look, monkeypatch, caplog):
     look(SMALL)
     hanging = the_zygote()
-    monkeypatch.setattr(decoder, "START_PATIENCE", 0.3)
+    follow = decoder._Zygote._follow
+
+    def follow_with_less_patience(zygote, *words):
+        process = zygote._process  # None: the successor, which may take its time to start
+        with monkeypatch.context() as changed:
+            if process is not None and process.pid == hanging.pid:
+                changed.setattr(decoder, "START_PATIENCE", 0.3)
+            return follow(zygote, *words)
+
+    monkeypatch.setattr(decoder._Zygote, "_follow", follow_with_less_patience)
     monkeypatch.setattr(decoder, "KILL_PATIENCE", 0.3)
     hanging.suspend()
 
