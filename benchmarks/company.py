@@ -139,7 +139,7 @@ def make(folder: Path, url: str, messages: int) -> Flask:
                 user = accounts.add(f"{role}@bench.example", role, role.capitalize())
                 user.created_at = NOW - 2 * YEARS
                 company.users.append(user.id)
-            company.storage = holdings.wanted_id()
+            company.storage = holdings.own_id()
             db.session.commit()
             db.session.remove()
             db.engine.dispose()
@@ -178,7 +178,7 @@ def place_files() -> None:
         media.file_stem = f"2026/09/21/617-555-0123/messages/{media.id}"
         media.file_path, media.thumbnail_path = f"{media.file_stem}.jpg", f"{media.file_stem}_t.jpg"
         for key in (media.file_path, media.thumbnail_path):
-            place(content, key, holdings.spool(), holdings.wanted())
+            place(content, key, holdings.spool(), holdings.own())
 
 
 def _know_tables(url: str) -> None:

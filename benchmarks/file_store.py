@@ -80,13 +80,13 @@ def add(message: Message, number: int, thumbnail: bytes, original: bytes) -> Sto
         id=uuid.uuid4(), conversation_id=message.conversation_id, message_id=message.id,
         position=number, source_key=str(number), media_type="photo", said={}, sent_at=moment,
         file_path=f"{stem}.jpg", file_stem=stem, file_size=len(original), mime_type="image/jpeg",
-        sha256=sha256(original).hexdigest(), storage=holdings.wanted_id(), verified_at=moment,
+        sha256=sha256(original).hexdigest(), storage=holdings.own_id(), verified_at=moment,
         downloaded_at=moment, state=state, copy_state=MediaAttachment.CopyState.MADE,
         thumbnail_path=f"{stem}_thumb.jpg", width=1600, height=1200,
     )  # fmt: skip
     db.session.add(media)
     for key, content in ((f"{stem}.jpg", original), (f"{stem}_thumb.jpg", thumbnail)):
-        place(content, key, holdings.spool(), holdings.wanted())
+        place(content, key, holdings.spool(), holdings.own())
     return Stored(str(media.id), f"{stem}.jpg", f"{stem}_thumb.jpg")
 
 

@@ -94,7 +94,7 @@ def _measure(files: int, folder: Path) -> None:
         target = targets.open_target(url)
         nothing, _ = timed(lambda: missing.bring_back(target))
         print(f"--only-missing, all are there {nothing:6.1f} s")
-        shutil.rmtree(holdings.wanted().root / "2026")  # type: ignore[attr-defined]
+        shutil.rmtree(holdings.own().root / "2026")  # type: ignore[attr-defined]
         everything, _ = timed(lambda: missing.bring_back(target))
         print(f"--only-missing, none is there {everything:6.1f} s")
         drill, _ = timed(lambda: drills.drill(url))

@@ -55,7 +55,7 @@ def columns() -> dict[str, Any]:
     db.session.flush()
     return {
         "conversation_id": conversation.id, "message_id": message.id,
-        "storage": holdings.wanted_id(),
+        "storage": holdings.own_id(),
         "state": MediaAttachment.State.STORED, "downloaded_at": NOW, "verified_at": NOW,
         "media_type": MediaAttachment.MediaType.PHOTO, "mime_type": "image/jpeg",
         "copy_state": MediaAttachment.CopyState.MADE,
@@ -127,7 +127,7 @@ def _presence(originals: int, root: Path) -> None:
     asked: list[str] = []
     sa.event.listen(db.engine, "before_cursor_execute", lambda *words: asked.append(words[2]))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    store, storage = holdings.wanted(), holdings.wanted_id()
+    store, storage = holdings.own(), holdings.own_id()
     seconds, found = timed(
         lambda: presence.compare(store, storage, datetime.now(UTC), originals, lambda _: None)
     )
@@ -144,7 +144,7 @@ def _presence(originals: int, root: Path) -> None:
 
 
 def _reading(root: Path) -> None:
-    store, rows = holdings.wanted(), []
+    store, rows = holdings.own(), []
     for number in range(READ):
         content = os.urandom(READ_SIZE)
         name = f"read/{number}.jpg"

@@ -42,14 +42,14 @@ def test_the_former_store_serves_where_the_rows_own_fails(harm, app, elsewhere, 
     content = picture()
     identity, second = elsewhere
     media = keep(content)
-    media.storage, media.former_storage = identity, holdings.wanted_id()
+    media.storage, media.former_storage = identity, holdings.own_id()
     db.session.commit()
     if harm == "cut":
         place(content[:-1], media.file_path, holdings.spool(), second)
 
     with holdings.open_file(media, media.file_path) as file:
         assert file.read() == content
-    assert holdings.find_original(media) is holdings.wanted()
+    assert holdings.find_original(media) is holdings.own()
     assert f"media={media.id} is read from its former store" in caplog.text
 
 
@@ -58,7 +58,7 @@ def test_while_one_store_does_not_answer_nobody_calls_the_file_missing(
 ) -> None:
     identity, _ = elsewhere
     media = keep()
-    media.storage, media.former_storage = identity, holdings.wanted_id()
+    media.storage, media.former_storage = identity, holdings.own_id()
     db.session.commit()
     (tmp_path / "second" / ".viewer-store").unlink()
     path_of(media).unlink()

@@ -188,7 +188,7 @@ def test_a_worker_process_learns_whose_store_it_is_at_its_first_use(app, setting
     shutil.rmtree(tmp_path / "media")
 
     with early.app_context():
-        assert holdings.wanted().why_away() == "The disk for photos is not there: is it mounted?"
+        assert holdings.own().why_away() == "The disk for photos is not there: is it mounted?"
         db.session.remove()
         db.engine.dispose()
     assert media.is_stored

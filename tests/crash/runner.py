@@ -181,7 +181,7 @@ def _restore(_app: Flask, orders: Orders, say: Say) -> None:
 
 def _verify(_app: Flask, _orders: Orders, say: Say) -> None:
     """Check the folder of this host, and repair what is damaged in it."""
-    result = verify.verify(holdings.wanted_id())
+    result = verify.verify(holdings.own_id())
     say((str(result.outcome), result.repaired))
 
 
@@ -286,7 +286,7 @@ def _row_before_link() -> None:
 
     def intend_and_say_so(claim: Any, path: str, receipt: Any) -> bool:
         is_free = intend(claim, path, receipt)
-        collect._mark_stored(claim, receipt, holdings.wanted_id())
+        collect._mark_stored(claim, receipt, holdings.own_id())
         return is_free
 
     collect._intend = intend_and_say_so

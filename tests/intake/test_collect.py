@@ -57,7 +57,7 @@ def announced(app, deliver, message) -> Callable[..., list[Any]]:
 
 
 def stored_bytes(media: MediaAttachment) -> bytes:
-    with holdings.wanted().open(media.file_path) as file:
+    with holdings.own().open(media.file_path) as file:
         return file.read()
 
 
@@ -127,7 +127,7 @@ def test_the_same_photo_in_two_messages_is_two_files(announced, provider):
     one, other = row(first), row(second)
     assert one.sha256 == other.sha256
     assert one.file_path != other.file_path
-    holdings.wanted().remove(one.file_path)
+    holdings.own().remove(one.file_path)
     assert stored_bytes(other) == tiny()
 
 
@@ -220,7 +220,7 @@ def test_a_run_that_lost_its_lease_has_no_effect(announced, provider):
     before = {name: getattr(stored, name) for name in ("state", "sha256", "file_path", "attempts")}
 
     receipt = collect.Receipt(1, "0" * 64, collect.derive.sniff(b"GIF89a"))
-    assert collect._mark_stored(slow, receipt, holdings.wanted_id()) is False
+    assert collect._mark_stored(slow, receipt, holdings.own_id()) is False
     collect._failed(slow, "The loser says so.")
     collect._later(slow, "The loser says so.")
     with pytest.raises(collect.LostClaim):
@@ -238,7 +238,7 @@ def test_a_run_that_lost_its_lease_does_not_disturb_the_one_that_has_it(announce
 
     with time_machine.travel(now() + timedelta(minutes=1)):
         quick = collect._claim(media_id)
-        assert collect._mark_stored(slow, receipt, holdings.wanted_id()) is False
+        assert collect._mark_stored(slow, receipt, holdings.own_id()) is False
         collect._failed(slow, "The loser says so.", at_once=True)
         collect._later(slow, "The loser says so.")
 
@@ -589,7 +589,7 @@ def small_disk(app, root, tmp_path) -> Iterator[Path]:
     if not may_mount(tmp_path):
         pytest.skip("needs root and the right to mount a tmpfs")
     with mounted(root, "size=64k"):
-        holdings.unproven().mark(str(holdings.wanted_id()))
+        holdings.unproven().mark(str(holdings.own_id()))
         yield root
 
 
@@ -634,7 +634,7 @@ def test_a_disk_without_inodes_costs_no_patience(app, root, tmp_path, announced,
     if not may_mount(tmp_path):
         pytest.skip("needs root and the right to mount a tmpfs")
     with mounted(root, "size=1m,nr_inodes=4"):
-        holdings.unproven().mark(str(holdings.wanted_id()))
+        holdings.unproven().mark(str(holdings.own_id()))
         [media_id] = announced(provider.serve(tiny()))
 
         assert collect.collect(media_id) is False

@@ -63,7 +63,7 @@ def again(media: MediaAttachment) -> MediaAttachment:
 
 
 def digest(key: str) -> str:
-    with holdings.wanted().open(key) as file:
+    with holdings.own().open(key) as file:
         return hashlib.sha256(file.read()).hexdigest()
 
 
@@ -94,7 +94,7 @@ def test_a_photo_has_its_copies_beside_an_untouched_original(stored):
         f"{stem}_preview.jpg",
     )
     assert digest(media.file_path) == media.sha256
-    with holdings.wanted().open(media.thumbnail_path) as file, Image.open(file) as small:
+    with holdings.own().open(media.thumbnail_path) as file, Image.open(file) as small:
         assert small.size == (480, 320)
 
 
@@ -212,13 +212,13 @@ def test_copies_that_were_deleted_are_made_again(stored):
     derivatives.make_copies(media.id)
     media = again(media)
     assert media.thumbnail_path
-    holdings.wanted().remove(media.thumbnail_path)  # the preview is still there, and in the way
+    holdings.own().remove(media.thumbnail_path)  # the preview is still there, and in the way
 
     media.copy_state, media.copy_due_at, media.copy_attempts = CopyState.DUE, now(), 0
     db.session.commit()
     assert derivatives.make_copies(media.id) is True
 
-    assert holdings.wanted().stat(again(media).thumbnail_path).size > 0
+    assert holdings.own().stat(again(media).thumbnail_path).size > 0
 
 
 def test_a_second_run_while_one_is_at_it_does_nothing(stored, monkeypatch):
@@ -238,7 +238,7 @@ def small_disk(app, tmp_path) -> Iterator[int]:
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "viewer-test", str(root)]
     if os.getuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
         pytest.skip("needs root and the right to mount a tmpfs")
-    holdings.unproven().mark(str(holdings.wanted_id()))
+    holdings.unproven().mark(str(holdings.own_id()))
     yield size
     subprocess.run(["umount", str(root)], check=True)
 
@@ -266,7 +266,7 @@ def test_a_full_disk_is_not_the_files_fault(room, app, small_disk, stored):
 
 def test_an_original_that_is_gone_is_no_endless_work(stored):
     [media] = stored(noisy())
-    holdings.wanted().remove(media.file_path)
+    holdings.own().remove(media.file_path)
 
     jobs.derive_media(str(media.id))
 

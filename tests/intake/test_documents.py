@@ -103,7 +103,7 @@ def test_an_error_page_is_kept_beside_and_a_person_is_told(
     [media] = files()
     assert (media.state, media.trouble) == (State.NEEDS_ATTENTION, trouble)
     assert ("perhaps" in (media.problem or "")) is (trouble is Trouble.DOUBTFUL)
-    with holdings.wanted().open(keys.rejected(media.id)) as kept:
+    with holdings.own().open(keys.rejected(media.id)) as kept:
         assert kept.read() == content
 
 

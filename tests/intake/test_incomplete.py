@@ -55,12 +55,12 @@ def later(work: Callable[[], None], **span: float) -> None:
 
 
 def bytes_under(key: str) -> bytes:
-    with holdings.wanted().open(key) as file:
+    with holdings.own().open(key) as file:
         return file.read()
 
 
 def originals() -> list[str]:
-    listed = holdings.wanted().keys()
+    listed = holdings.own().keys()
     return [key for key, _ in listed if keys.is_media(key) and not keys.is_derivative(key)]
 
 
@@ -187,7 +187,7 @@ def test_the_name_of_what_was_cut_is_not_taken_from_another_file(sent, work, mon
     part = holdings.spool().new_part()
     part.write(WHOLE)
     part.seal()
-    holdings.wanted().place(name, part.path)
+    holdings.own().place(name, part.path)
     part.discard()
 
     later(work, hours=2)
@@ -202,8 +202,8 @@ def test_nobody_asks_for_the_rest_of_what_better_code_finds_whole(sent, work, pr
     part = holdings.spool().new_part()
     part.write(WHOLE)
     part.seal()
-    holdings.wanted().remove(media.file_path)
-    holdings.wanted().place(media.file_path, part.path)  # as if it had been readable all along
+    holdings.own().remove(media.file_path)
+    holdings.own().place(media.file_path, part.path)  # as if it had been readable all along
     part.discard()
     digest = hashlib.sha256(WHOLE).hexdigest()
     MediaAttachment.change_if(media.id, sha256=digest, file_size=len(WHOLE))

@@ -67,7 +67,7 @@ def hash_of(path: Path) -> str:
 
 def lies(key: str) -> bool:
     try:
-        holdings.wanted().stat(key)
+        holdings.own().stat(key)
     except Missing:
         return False
     return True
@@ -192,7 +192,7 @@ def test_what_is_given_up_leaves_its_hash_and_its_bytes_in_quarantine(content, m
     trash.purge([media.id], anna)
 
     gone = fresh(media)
-    path = holdings.wanted().root / trash.quarantine_key(gone)
+    path = holdings.own().root / trash.quarantine_key(gone)
     assert (hash_of(path), path.stat().st_mtime_ns, path.stat().st_mode) == was
     assert (gone.state, gone.sha256) == (State.TRASHED, was[0])
     assert [key for key in [gone.file_path, clean.key, *copies] if lies(key)] == []
@@ -279,7 +279,7 @@ def test_a_purge_that_died_is_finished_by_the_next(where, anna, trashed, monkeyp
     monkeypatch.undo()
     trash.purge([], anna)
 
-    path = holdings.wanted().root / trash.quarantine_key(media)
+    path = holdings.own().root / trash.quarantine_key(media)
     assert died_at[0] is not None
     assert died_at[1] is None
     assert fresh(media).quarantined_at is not None
@@ -289,7 +289,7 @@ def test_a_purge_that_died_is_finished_by_the_next(where, anna, trashed, monkeyp
 
 def test_without_its_disk_nothing_is_given_up_half(anna, trashed):
     media = trashed(40)
-    holdings.wanted().expect("another store")
+    holdings.own().expect("another store")
 
     with pytest.raises(Unavailable):
         trash.purge([media.id], anna)
@@ -305,7 +305,7 @@ def test_a_file_that_is_being_read_is_read_to_its_end_although_it_is_given_up(an
     content = picture(colour="teal")
     media = trashed(40, content=content)
 
-    with holdings.wanted().open(media.file_path) as file:
+    with holdings.own().open(media.file_path) as file:
         first = file.read(100)
         trash.purge([media.id], anna)
         rest = file.read()
@@ -359,7 +359,7 @@ def test_the_command_says_how_many_and_deletes_only_when_told_to(
 
 
 def spoil(media: MediaAttachment, content: bytes | None) -> None:
-    path = holdings.wanted().root / media.file_path
+    path = holdings.own().root / media.file_path
     path.chmod(0o600)
     path.unlink() if content is None else path.write_bytes(content)
 
@@ -382,7 +382,7 @@ def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
     row = fresh(media)
     found = row.state, row.problem
     spoil(media, b"") if content is not None else None
-    (holdings.wanted().root / media.file_path).write_bytes(picture())
+    (holdings.own().root / media.file_path).write_bytes(picture())
     findings.note_finding(row, holdings.check_file(row))
     db.session.commit()
 

@@ -83,7 +83,7 @@ def test_photos_that_were_moved_by_hand_are_adopted_after_a_look_and_a_yes(moved
         f"{moved}: of 5 files 5 are there with their size, 5 of them were read through; "
         "0 are missing, 0 are different"
     ) in yes.output
-    assert (moved / ".viewer-store").read_text() == holdings.wanted().identity()
+    assert (moved / ".viewer-store").read_text() == holdings.own().identity()
     start(settings)
 
 
@@ -100,7 +100,7 @@ def test_an_old_database_that_met_no_folder_yet_adopts_its_own(app, adopt, setti
     start(settings)
     known = db.session.scalars(sa.select(RegisteredStore)).one()
     assert (tmp_path / "media" / ".viewer-store").read_text() == str(known.id)
-    assert not holdings.wanted().is_away()  # in a process that was running all the while
+    assert not holdings.own().is_away()  # in a process that was running all the while
 
 
 def test_one_scar_is_shown_and_forgiven(moved, adopt, settings):

@@ -56,7 +56,7 @@ def photo(identity: uuid.UUID, store: Store) -> MediaAttachment:
     content = picture()
     media = keep(content, storage=identity)
     place(content, media.file_path, holdings.spool(), store)
-    holdings.wanted().remove(media.file_path)
+    holdings.own().remove(media.file_path)
     db.session.commit()
     return media
 
@@ -125,8 +125,8 @@ def test_k8_an_object_that_is_changed_outside_is_found_and_put_back(
 ) -> None:
     """The folder that it came from still has it."""
     content = picture()
-    place(content, photo.file_path, holdings.spool(), holdings.wanted())
-    photo.former_storage = holdings.wanted_id()
+    place(content, photo.file_path, holdings.spool(), holdings.own())
+    photo.former_storage = holdings.own_id()
     db.session.commit()
     where = {"Bucket": bucket, "Key": f"originals/{photo.file_path}"}
     object_store.client.delete_object(**where)

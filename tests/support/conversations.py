@@ -57,7 +57,7 @@ def attach(app: Flask) -> Callable[..., MediaAttachment]:
                 "file_path": f"{name}.jpg",
                 "file_stem": name,
                 "source_key": name,
-                "storage": holdings.wanted_id(),
+                "storage": holdings.own_id(),
                 "verified_at": now(),
                 "openphone_url": "http://127.0.0.1:9/gone",
                 "media_type": MediaAttachment.MediaType.PHOTO,

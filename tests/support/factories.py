@@ -83,7 +83,7 @@ def files(message: Message, count: int = 1, **values: Any) -> list[MediaAttachme
                     "media_type": MediaAttachment.MediaType.PHOTO,
                     "state": MediaAttachment.State.STORED,
                     "sha256": hashlib.sha256(name.encode()).hexdigest(),
-                    "storage": holdings.wanted_id(),
+                    "storage": holdings.own_id(),
                     "verified_at": now(),
                     "file_size": 48210,
                     "is_unfiled": message.is_incoming,

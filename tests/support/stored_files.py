@@ -33,7 +33,7 @@ def keep(
     )
     kind = derive.sniff(content)
     name = f"2026/09/21/617-555-0123/messages/{uuid.uuid4()}"
-    place(content, f"{name}.{kind.extension}", holdings.spool(), holdings.wanted())
+    place(content, f"{name}.{kind.extension}", holdings.spool(), holdings.own())
     [media] = factories.files(
         message,
         **{
@@ -95,7 +95,7 @@ def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
     """The same photos, with pictures to be seen: each is its own thumbnail and preview."""
     for index, one in enumerate(media):
         content = picture(48, 36, colour=(120, 110 + 9 * (index % 10), 100))
-        path = holdings.wanted().root / one.file_path
+        path = holdings.own().root / one.file_path
         path.parent.mkdir(parents=True, exist_ok=True)
         one.file_size = path.write_bytes(content)
         one.thumbnail_path = one.preview_path = one.file_path
@@ -107,7 +107,7 @@ def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
 
 def stored_bytes(media: MediaAttachment) -> tuple[str, int, int]:
     """What must never change of an original: its hash, when it was written, who may write."""
-    path = holdings.wanted().root / media.file_path
+    path = holdings.own().root / media.file_path
     found = path.stat()
     return hashlib.sha256(path.read_bytes()).hexdigest(), found.st_mtime_ns, found.st_mode
 

@@ -28,11 +28,11 @@ def start_again(settings):
 
 def test_a_first_start_marks_an_empty_folder_and_later_starts_know_it(app, settings):
     identity.ensure()
-    first = holdings.wanted().identity()
+    first = holdings.own().identity()
 
     start_again(settings)
 
-    assert holdings.wanted().identity() == first
+    assert holdings.own().identity() == first
 
 
 def test_a_first_start_that_died_before_its_commit_is_finished_by_the_next(app, settings):
@@ -41,7 +41,7 @@ def test_a_first_start_that_died_before_its_commit_is_finished_by_the_next(app, 
 
     start_again(settings)
 
-    assert str(db.session.query(RegisteredStore).one().id) == holdings.wanted().identity()
+    assert str(db.session.query(RegisteredStore).one().id) == holdings.own().identity()
 
 
 def test_a_first_start_that_died_while_it_marked_the_folder_is_finished_by_the_next(
@@ -59,11 +59,11 @@ def test_a_first_start_that_died_while_it_marked_the_folder_is_finished_by_the_n
         with pytest.raises(Died):
             identity.ensure()
     db.session.rollback()
-    assert holdings.wanted().identity() is None
+    assert holdings.own().identity() is None
 
     start_again(settings)
 
-    assert str(db.session.query(RegisteredStore).one().id) == holdings.wanted().identity()
+    assert str(db.session.query(RegisteredStore).one().id) == holdings.own().identity()
     assert [path.name for path in (tmp_path / "media").iterdir()] == [".viewer-store"]
 
 
@@ -121,7 +121,7 @@ def test_a_disk_that_goes_away_gets_nothing_and_a_photo_waits_for_it(
     assert "store_away" in alarms
     assert list((tmp_path / "media").rglob("*")) == []
     marker.write_text(said)
-    holdings.wanted().expect("another")
+    holdings.own().expect("another")
     with pytest.raises(Unavailable):
         holdings.spool().new_part()
 
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_used_stops_the_start_with_a_sentence(
         assert str(problem.value).endswith("Read-only file system")
         monkeypatch.undo()
         identity.ensure()  # once it may be written to
-        assert holdings.wanted().identity() is not None
+        assert holdings.own().identity() is not None
 
 
 def test_the_command_says_it_in_one_line(app, settings, tmp_path):

@@ -121,9 +121,9 @@ def collect(media_id: uuid.UUID) -> bool:
     if claim is None:
         return False
     failpoint("collect.claimed")
-    store = holdings.wanted()
+    store = holdings.own()
     try:
-        storage = holdings.wanted_id()
+        storage = holdings.own_id()
         with _renewed(claim):
             adopted = _adopt(store, claim)
             receipt = adopted or _download(store, claim)
@@ -161,7 +161,7 @@ def accept(media_id: uuid.UUID) -> bool:
     claim = _claim_rejected(media_id)
     if claim is None:
         return False
-    store, part = holdings.wanted(), holdings.spool().new_part()
+    store, part = holdings.own(), holdings.spool().new_part()
     try:
         with _renewed(claim):
             with store.open(keys.rejected(media_id)) as kept:
@@ -176,7 +176,7 @@ def accept(media_id: uuid.UUID) -> bool:
         raise
     finally:
         part.discard()
-    return _mark_stored(claim, receipt, holdings.wanted_id(), accepted_at=now())
+    return _mark_stored(claim, receipt, holdings.own_id(), accepted_at=now())
 
 
 def retry(media: MediaAttachment) -> None:
@@ -483,6 +483,7 @@ def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID, **more: obj
         state=State.STORED,
         media_type=MediaAttachment.MediaType(kind.media_type),
         storage=storage,
+        **holdings.due_from_now(),
         downloaded_at=moment,
         verified_at=moment,  # hashed as it came
         lease_until=None,

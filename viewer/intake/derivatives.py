@@ -53,10 +53,12 @@ def make_copies(media_id: uuid.UUID) -> bool:
                 source, media.mime_type or "", folder, limits_of(media.media_type, media.file_size)
             )
             failpoint("copies.derived")
-            values = _place_derivatives(holdings.store_of(media), media, derived)
-            values |= _completeness(media, is_incomplete=derived.is_incomplete)
+            # What is known not to play has its facts and poster, and says why there is no player.
+            state = CopyState.MADE if derived.is_playable else CopyState.IMPOSSIBLE
+            values = _completeness(media, is_incomplete=derived.is_incomplete)
+            return _keep(media, derived, copy_state=state, copy_due_at=None, **values)
     except derive.Unreadable as reason:
-        return _write(
+        _write(
             media,
             copy_state=CopyState.IMPOSSIBLE,
             copy_problem=str(reason)[:500],
@@ -65,28 +67,23 @@ def make_copies(media_id: uuid.UUID) -> bool:
     except derive.Killed as reason:
         log.warning("media=%s copies attempt=%d: %s", media_id, media.copy_attempts, reason)
         if media.copy_attempts >= TRIES:
-            return _write(media, copy_state=CopyState.IMPOSSIBLE, copy_problem=str(reason)[:500])
-        return _write(
-            media,
-            copy_problem=str(reason)[:500],
-            copy_due_at=now() + PAUSES[media.copy_attempts - 1],
-        )
+            _write(media, copy_state=CopyState.IMPOSSIBLE, copy_problem=str(reason)[:500])
+        else:
+            pause = PAUSES[media.copy_attempts - 1]
+            _write(media, copy_problem=str(reason)[:500], copy_due_at=now() + pause)
     except (Missing, WrongSize):
         # They are made once the original is repaired; until then it is looked for now and then.
         _write(media, copy_attempts=media.copy_attempts - 1, copy_due_at=now() + WITHOUT_ORIGINAL)
         raise
     except (StorageError, derive.NoRoom) as trouble:
         # Not the file's fault: this try does not count.
-        return _write(
+        _write(
             media,
             copy_attempts=media.copy_attempts - 1,
             copy_problem=str(trouble)[:500],
             copy_due_at=now() + SLOW_DOWN,
         )
-    failpoint("copies.placed")
-    # What is known not to play has its facts and its poster, and says why there is no player.
-    state = CopyState.MADE if derived.is_playable else CopyState.IMPOSSIBLE
-    return _write(media, copy_state=state, copy_due_at=None, **values)
+    return False
 
 
 def retry(media: MediaAttachment) -> None:
@@ -107,6 +104,24 @@ def make_again(media_id: uuid.UUID) -> bool:
         copy_attempts=0,
         copy_problem=None,
     )
+
+
+def _keep(media: MediaAttachment, derived: derive.Derived, **values: object) -> bool:
+    """Place the derivatives in the store of the original, and say so. Whether they are named now.
+
+    The row may move meanwhile: then they are placed once more, where it is now.
+    """
+    while True:
+        placed = _place_derivatives(holdings.store_of(media), media, derived)
+        failpoint("copies.placed")
+        still_there = MediaAttachment.storage == media.storage
+        if _write(media, still_there, **values, **placed):
+            return values.get("copy_state") is CopyState.MADE
+        storage = media.storage
+        db.session.refresh(media)
+        db.session.commit()
+        if media.storage == storage:
+            return False  # another run has the row
 
 
 def _completeness(media: MediaAttachment, *, is_incomplete: bool) -> dict[str, object]:
@@ -165,15 +180,16 @@ def _claim(media_id: uuid.UUID) -> MediaAttachment | None:
     return row
 
 
-def _write(media: MediaAttachment, **values: object) -> bool:
+def _write(media: MediaAttachment, *conditions: sa.ColumnElement[bool], **values: object) -> bool:
     done = MediaAttachment.change_if(
         media.id,
         MediaAttachment.copy_attempts == media.copy_attempts,
         MediaAttachment.copy_state == CopyState.DUE,
+        *conditions,
         **values,
     )
     db.session.commit()
-    return done and values.get("copy_state") is CopyState.MADE
+    return done
 
 
 def _place_derivatives(

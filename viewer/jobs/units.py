@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from flask import Flask, current_app
 from sqlalchemy.exc import OperationalError
 
+from viewer import holdings
 from viewer.extensions import db
 from viewer.holdings import WrongSize
 from viewer.intake import collect, derivatives, incomplete, ingest
@@ -51,10 +52,22 @@ def collect_media(media_id: str) -> None:
     """Download a file, or what is missing of one that came cut off, if that is due."""
     if collect.collect(uuid.UUID(media_id)):
         remind(COPIES)
+        _push(uuid.UUID(media_id))
     elif incomplete.ask_again(uuid.UUID(media_id)):
         audit.note("complete", subject=("media", uuid.UUID(media_id)))
         db.session.commit()
         remind(COPIES)
+
+
+def _push(media_id: uuid.UUID) -> None:
+    """Into the store that is wanted for new files: until then it is on this disk alone."""
+    try:
+        holdings.push_now(media_id)
+    except holdings.StrangeFile as trouble:
+        holdings.push_no_more(media_id, str(trouble))
+    except holdings.WrongBytes as trouble:
+        findings.note_damage(db.session.get_one(MediaAttachment, media_id), trouble.finding)
+        db.session.commit()
 
 
 @unit

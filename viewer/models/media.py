@@ -45,6 +45,8 @@ PARTS = {
     "to_collect": "state IN ('pending', 'downloading', 'needs_attention')",
     "leased": "state = 'downloading'",
     "to_derive": "copy_state = 'due'",
+    "to_push": "push_due_at IS NOT NULL",  # into the store that is wanted for new files
+    "moved": "former_storage IS NOT NULL",  # and its former store has it, too
     "kept": "downloaded_at IS NOT NULL AND purged_at IS NULL",  # has bytes in a store
 }
 # Files that are selected, linked or shared at once. So many are a day's work, are named in one form
@@ -141,6 +143,10 @@ class MediaAttachment(LastWriteWins, Model):
     # The store of the original and its derivatives. `holdings` finds it.
     storage: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("stores.id"))
     former_storage: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("stores.id"))
+    moved_at: Mapped[datetime | None]  # from the former store
+    push_due_at: Mapped[datetime | None]  # to the store for new files
+    push_attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    push_problem: Mapped[str | None] = mapped_column(String(500))
     verified_at: Mapped[datetime | None]  # when its bytes were last hashed; first as they came
 
     # Source
@@ -244,6 +250,8 @@ class MediaAttachment(LastWriteWins, Model):
                 ("leases", "leased", ("lease_until",)),
                 ("ask_again", "to_ask_again", ("next_attempt_at",)),
                 ("copies_due", "to_derive", ("copy_due_at",)),
+                ("to_push", "to_push", ("storage", "push_due_at")),
+                ("moved", "moved", ("moved_at",)),
                 ("to_verify", "kept", ("storage", "verified_at")),
                 # By which health is told: how many wait, since when, and what came since.
                 ("open", "open", ("state", "created_at")),

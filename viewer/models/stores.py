@@ -26,7 +26,25 @@ class RegisteredStore(Model):
     # As `storage.from_url` takes it, without secrets. For people only where it is a folder: that is
     # found by MEDIA_ROOT, and may be mounted elsewhere tomorrow.
     address: Mapped[str | None] = mapped_column(String(1000))
+    host: Mapped[str | None] = mapped_column(String(255))  # of a folder: who had it last
+    # New files go there; at most one. With none, each host keeps its own in its folder.
+    is_wanted: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(default=now)
+    retired_at: Mapped[datetime | None]  # lost for good: nothing is in it any more
+
+    __table_args__ = (
+        sa.Index(
+            "uq_stores_wanted",
+            "is_wanted",
+            unique=True,
+            sqlite_where=sa.text("is_wanted"),
+            postgresql_where=sa.text("is_wanted"),
+        ),
+    )
+
+    @classmethod
+    def is_folder_in_use(cls) -> sa.ColumnElement[bool]:
+        return (cls.kind == cls.Kind.FOLDER) & cls.retired_at.is_(None)
 
 
 class UpkeepRun(Model):
@@ -39,6 +57,7 @@ class UpkeepRun(Model):
         BACKUP = "backup"
         DRILL = "drill"
         RESTORE = "restore"
+        MOVE = "move"
 
     class Outcome(enum.StrEnum):
         RUNNING = "running"  # or killed: then `ended_at` stays empty

@@ -406,7 +406,7 @@ _PLAYABLE = {"mp4": "video/mp4", "mp3": "audio/mpeg", "m4a": "audio/mp4"}
 
 
 def _kept(media: MediaAttachment, *, to_play: bool) -> CleanCopy | None:
-    store = holdings.wanted()  # clean copies are a cache of each host
+    store = holdings.own()  # clean copies are a cache of each host
     for copy in _places(media, to_play=to_play):
         with contextlib.suppress(Missing):
             store.stat(copy.key)
@@ -452,5 +452,5 @@ def _cleaned(
         place = next(one for one in places if one.mime_type == made.mime_type)
         make_durable(made.file)
         with contextlib.suppress(Occupied):  # another process was quicker
-            holdings.wanted().place(place.key, made.file)
+            holdings.own().place(place.key, made.file)
     return place

@@ -225,6 +225,9 @@ class Folder:
         with in_words():
             path.unlink(missing_ok=True)
 
+    def local_path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
     def handoff(self, key: str) -> str | None:
         if not self._internal_location:
             return None

@@ -142,6 +142,10 @@ class Store(Protocol):
     def remove(self, key: str) -> None:
         """Forget key. Forgetting what isn't there is fine. Raises Unavailable."""
 
+    def local_path(self, key: str) -> Path | None:
+        """Where the file would lie on this host's disk; None for a store that is elsewhere."""
+        ...
+
     def handoff(self, key: str) -> str | None:
         """The internal location under which the reverse proxy serves key by itself.
 

@@ -8,6 +8,7 @@ WrongStore
   UnusableStore  the folder cannot be read or written
 """
 
+import socket
 import uuid
 
 import sqlalchemy as sa
@@ -38,11 +39,9 @@ def ensure() -> None:
         )
     try:
         found = store.identity()  # before any lock is taken: a disk may hang
-        known = registered_folder()
-        if known is None or found != str(known.id):
-            known = _introduce(store)
-        if known.address != store.address:
-            known.address = store.address
+        known = _with_marker(found) or _introduce(store)
+        if (known.address, known.host) != (store.address, socket.gethostname()):
+            known.address, known.host = store.address, socket.gethostname()
         db.session.commit()
         holdings.expect(known.id)
     except StorageError as trouble:
@@ -52,8 +51,26 @@ def ensure() -> None:
 
 
 def registered_folder() -> RegisteredStore | None:
-    """The row of the media folder; None before the first start."""
-    return db.session.scalar(sa.select(RegisteredStore).filter_by(kind=RegisteredStore.Kind.FOLDER))
+    """The row of this host's media folder; None before its first start."""
+    folders = registered_folders()
+    if len(folders) > 1:
+        folders = [one for one in folders if one.host == socket.gethostname()]
+    return folders[0] if folders else None
+
+
+def registered_folders() -> list[RegisteredStore]:
+    """Of all hosts, the first one first."""
+    return list(
+        db.session.scalars(
+            sa.select(RegisteredStore)
+            .where(RegisteredStore.is_folder_in_use())
+            .order_by(RegisteredStore.created_at)
+        )
+    )
+
+
+def _with_marker(found: str | None) -> RegisteredStore | None:
+    return next((one for one in registered_folders() if str(one.id) == found), None)
 
 
 def _introduce(store: Store) -> RegisteredStore:
@@ -68,12 +85,14 @@ def _introduce(store: Store) -> RegisteredStore:
                 "that this one does not know. Set MEDIA_ROOT to an empty folder, or DATABASE_URL "
                 "to the database that goes with it."
             )
-        known = RegisteredStore(id=uuid.uuid4())
+        known = RegisteredStore(id=uuid.uuid4(), host=socket.gethostname())
         db.session.add(known)
         db.session.commit()
         lock(Lock.STORE_IDENTITY)
         found = store.identity()
-    if found is None and store.is_empty() and not _has_media():
+    # Else a second host's empty folder would pass for the first one's.
+    is_ours = known.host in (None, socket.gethostname())
+    if found is None and is_ours and store.is_empty() and not _has_media():
         store.mark(str(known.id))  # the first start, or the one after a crash right here
     elif found != str(known.id):
         raise WrongStore(_why_wrong(store, found))
@@ -88,7 +107,8 @@ def _why_wrong(store: Store, found: str | None) -> str:
         )
     return (
         f"The media folder {store.address} has no marker: is its disk mounted? "
-        "If you moved the photos there, let them be compared: viewer storage adopt"
+        "If you moved the photos there, let them be compared: viewer storage adopt. "
+        "The empty folder of a further host joins: viewer storage join"
     )
 
 

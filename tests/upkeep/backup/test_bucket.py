@@ -136,7 +136,7 @@ def test_k50_originals_that_are_in_a_bucket_are_backed_up_to_a_folder(
     stored_files.place(
         b"in the bucket alone", media.file_path, holdings.spool(), holdings.store(known.id)
     )
-    holdings.wanted().remove(media.file_path)
+    holdings.own().remove(media.file_path)
 
     result = record.back_up(str(place), same_filesystem=True)
 
@@ -153,7 +153,7 @@ def test_k50_and_to_another_bucket(keep, back_up, bucket, store, object_store):
     stored_files.place(
         b"in the bucket alone", media.file_path, holdings.spool(), holdings.store(known.id)
     )
-    holdings.wanted().remove(media.file_path)
+    holdings.own().remove(media.file_path)
 
     assert back_up().is_good
     there = bucket.mirror()

@@ -368,7 +368,7 @@ def test_what_came_since_the_last_drill_is_in_the_sample_and_the_newest_are(
     new = []
     for number in range(3):  # of long ago, so not among the newest
         content, name = f"new {number}".encode(), f"2020/01/0{number + 1}/617-555-0123/{number}"
-        stored_files.place(content, f"{name}.bin", holdings.spool(), holdings.wanted())
+        stored_files.place(content, f"{name}.bin", holdings.spool(), holdings.own())
         new.append(keep(content, file_path=f"{name}.bin", file_stem=name).file_path)
     back_up()
     first, second = found().complete

@@ -101,7 +101,7 @@ def test_a_row_that_is_damaged_already_is_stored_again(keep, back_up, bring_back
     photo = keep(b"right")
     back_up()
     (root / photo.file_path).unlink()
-    verify.verify(holdings.wanted_id())
+    verify.verify(holdings.own_id())
     assert stored_files.row(photo.id).state is State.DAMAGED
 
     assert bring_back().back == 1

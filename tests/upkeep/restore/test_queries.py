@@ -24,7 +24,7 @@ def test_pages_of_rows_follow_an_index_and_sort_nothing(has_statistics, keep, pl
     monkeypatch.setattr(originals, "BATCH", 10)
     plans.clear()
 
-    found = list(originals.rows_of(holdings.wanted_id()))
+    found = list(originals.rows_of(holdings.own_id()))
 
     assert len(found) == len({row.id for row in found}) == len(kept)
     assert len(plans) == 2  # the first page, and the others

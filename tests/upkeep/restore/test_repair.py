@@ -21,7 +21,7 @@ def settings(settings, place, tmp_path):
 
 
 def check() -> verify.Result:
-    return verify.verify(holdings.wanted_id(), everything=True)
+    return verify.verify(holdings.own_id(), everything=True)
 
 
 def told() -> list[str]:

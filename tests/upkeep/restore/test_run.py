@@ -581,14 +581,14 @@ def test_k71_rows_of_other_folders_are_in_this_one_and_rows_in_s3_stay_where_the
     db.session.commit()
     mine = keep(b"in this host's folder")
     theirs = keep(b"in another host's folder")
-    moved = keep(b"moved to S3", former_storage=holdings.wanted_id())
+    moved = keep(b"moved to S3", former_storage=holdings.own_id())
     stored_files.place(b"moved to S3", moved.file_path, holdings.spool(), holdings.store(bucket.id))
     back_up()
     # The list of sources of a backup asks each store; this folder is on a host that is gone by now.
     moved.storage, theirs.storage = bucket.id, other_host.id
     db.session.commit()
     copy_database_into(newest(machine.source))
-    folder = holdings.wanted_id()
+    folder = holdings.own_id()
 
     result = machine.restore()
 

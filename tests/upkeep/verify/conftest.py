@@ -31,4 +31,4 @@ def photos(app: Flask) -> list[MediaAttachment]:
 @pytest.fixture
 def check() -> Callable[..., verify.Result]:
     """One run over this host's folder, in which all bytes are read."""
-    return lambda **words: verify.verify(holdings.wanted_id(), **({"everything": True} | words))
+    return lambda **words: verify.verify(holdings.own_id(), **({"everything": True} | words))

@@ -105,7 +105,7 @@ def test_k30_a_mass_change_is_an_alarm_and_marks_nothing(app, how, check, root):
     assert verify.read_overview().mass_changes == [str(result)]
 
     (root / photos[20].file_path).unlink(missing_ok=True)
-    place(small(20), photos[20].file_path, holdings.spool(), holdings.wanted())
+    place(small(20), photos[20].file_path, holdings.spool(), holdings.own())
     assert len(check().bad) == 20  # no mass change any more
     assert verify.read_overview().mass_changes == []
 
@@ -130,7 +130,7 @@ def test_k31_a_row_that_changes_while_it_is_read_is_no_finding(what, photos, roo
     harm(root / photo.file_path, "missing")
     monkeypatch.setattr(presence, "compare", then_change)
 
-    verify.verify(holdings.wanted_id())
+    verify.verify(holdings.own_id())
 
     assert row(photo.id).problem is None
     assert db.session.scalars(sa.select(AuditEntry).filter_by(action="damage")).all() == []
@@ -138,15 +138,15 @@ def test_k31_a_row_that_changes_while_it_is_read_is_no_finding(what, photos, roo
 
 def test_a_file_that_arrives_while_it_looks_is_not_missing(photos, check, monkeypatch):
     """The list of files was made before; the row is asked after."""
-    listed = holdings.wanted().keys
+    listed = holdings.own().keys
 
     def and_then_one_comes(prefix=""):
         yield from listed(prefix)
-        monkeypatch.setattr(type(holdings.wanted()), "keys", lambda *_: listed())
+        monkeypatch.setattr(type(holdings.own()), "keys", lambda *_: listed())
         keep(picture(width=300), downloaded_at=now() - timedelta(minutes=1))
         db.session.commit()
 
-    monkeypatch.setattr(holdings.wanted(), "keys", and_then_one_comes, raising=False)
+    monkeypatch.setattr(holdings.own(), "keys", and_then_one_comes, raising=False)
 
     assert check().bad == []
 
@@ -200,7 +200,7 @@ def test_a_run_is_due_at_night_or_once_it_is_overdue(app):
 
 def test_orphans_are_listed_apart_from_copies_and_kept_bytes(photos, check, root):
     keep(picture(width=400), with_copies=True)
-    store, spool = holdings.wanted(), holdings.spool()
+    store, spool = holdings.own(), holdings.spool()
     for key in (
         "2026/09/21/617-555-0123/messages/1789999999_photo.jpg",
         "2026/09/21/617-555-0123/messages/1789999999_photo_thumb.jpg",
@@ -227,12 +227,12 @@ def test_a_file_of_a_purged_row_is_no_orphan(photos, check):
 
 def test_missing_copies_are_made_again(photos, check, work):
     media = keep(picture(width=400), with_copies=True)
-    holdings.wanted().remove(media.copies["thumbnail"])
+    holdings.own().remove(media.copies["thumbnail"])
 
     check()
     assert row(media.id).copy_state is CopyState.DUE
     work()
-    assert holdings.wanted().stat(row(media.id).copies["thumbnail"]).size > 0
+    assert holdings.own().stat(row(media.id).copies["thumbnail"]).size > 0
 
 
 # --- Size ------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_what_came_in_its_place_is_accepted_as_the_file(replaced, client, work):
     media = row(replaced.id)
     assert media.availability is Availability.HERE
     assert media.accepted_at is not None
-    with holdings.wanted().open(media.file_path) as file:
+    with holdings.own().open(media.file_path) as file:
         assert file.read() == PAGE
     saved = client.get(f"/media/{media.id}?download=1")
     assert (saved.status_code, saved.data) == (200, PAGE)
@@ -185,7 +185,7 @@ def test_what_came_in_its_place_is_accepted_as_the_file(replaced, client, work):
 
 
 def test_what_is_not_kept_any_more_cannot_be_accepted(replaced, client):
-    holdings.wanted().remove(keys.rejected(replaced.id))
+    holdings.own().remove(keys.rejected(replaced.id))
 
     answer = client.post(f"/media/{replaced.id}/acceptance")
 

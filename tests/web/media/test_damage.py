@@ -125,7 +125,7 @@ def test_the_health_check_says_it_at_once(cut, client):
 @pytest.mark.parametrize("copy", ["thumbnail", "preview"])
 def test_a_copy_that_is_gone_is_made_again(copy, photo, client, work):
     key = photo.copies[copy]
-    holdings.wanted().remove(key)
+    holdings.own().remove(key)
 
     first = client.get(f"/media/{photo.id}/{copy}")
     assert (first.status_code, row(photo.id).copy_state) == (425, CopyState.DUE)
@@ -136,7 +136,7 @@ def test_a_copy_that_is_gone_is_made_again(copy, photo, client, work):
 
 def test_a_copy_of_a_damaged_original_that_is_gone_says_so(cut, client):
     client.get(f"/media/{cut.id}")
-    holdings.wanted().remove(cut.copies["thumbnail"])
+    holdings.own().remove(cut.copies["thumbnail"])
 
     assert client.get(f"/media/{cut.id}/thumbnail").status_code == 410
 

@@ -186,13 +186,13 @@ def test_a_photo_is_found_by_its_caption_while_it_is_not_in_the_trash(office):
 
 def test_a_check_from_the_page_says_what_it_found(office):
     media, coming = keep(), keep(state=State.PENDING)
-    path = holdings.wanted().root / media.file_path
+    path = holdings.own().root / media.file_path
 
     fine = office.post(f"/media/{media.id}/checks", follow_redirects=True)
     path.chmod(0o600)
     path.write_bytes(b"rot")
     bad = office.post(f"/media/{media.id}/checks", follow_redirects=True)
-    holdings.wanted().expect("another store")
+    holdings.own().expect("another store")
     path.unlink()
     away = office.post(f"/media/{media.id}/checks", follow_redirects=True)
 

@@ -456,5 +456,5 @@ def test_the_original_is_never_opened_for_writing(photo, tmp_path):
     path = tmp_path / "media" / photo.file_path
 
     assert path.stat().st_mode & 0o222 == 0
-    with holdings.wanted().open(photo.file_path) as file:
+    with holdings.own().open(photo.file_path) as file:
         assert not file.writable()

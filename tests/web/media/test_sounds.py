@@ -236,7 +236,7 @@ def seen_only(app, tmp_path) -> MediaAttachment:
     film = samples.film(tmp_path / "film", "libx265", "mp4").read_bytes()
     media = keep(film, copy_state=CopyState.IMPOSSIBLE, copy_problem=transcode.TOO_LONG)
     key = f"{media.file_stem}_thumb.jpg"
-    place(picture(64, 48), key, holdings.spool(), holdings.wanted())
+    place(picture(64, 48), key, holdings.spool(), holdings.own())
     media.thumbnail_path, media.width, media.height = key, 320, 240
     media.duration_seconds = 7300.0
     db.session.commit()

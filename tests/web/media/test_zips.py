@@ -34,9 +34,9 @@ def keep(app: Flask, tmp_path: Path) -> Callable[..., zips.Entry]:
     def place(name: str, content: bytes, **words: Any) -> zips.Entry:
         digest = hashlib.sha256(content).hexdigest()
         key = f"{digest[:16]}-{os.urandom(4).hex()}.jpg"
-        stored_files.place(content, key, holdings.spool(), holdings.wanted())
+        stored_files.place(content, key, holdings.spool(), holdings.own())
         file = {"file_path": key, "sha256": digest, "file_size": len(content), "sent_at": SENT}
-        storage = holdings.wanted_id()
+        storage = holdings.own_id()
         return zips.Entry(MediaAttachment(storage=storage, **file | words), name)
 
     return place
@@ -320,7 +320,7 @@ def hollow(app: Flask, tmp_path: Path) -> Callable[..., zips.Entry]:
         path.parent.mkdir(exist_ok=True)
         with path.open("wb") as file:
             file.truncate(size)
-        storage = holdings.wanted_id()
+        storage = holdings.own_id()
         media = MediaAttachment(file_path=name, file_size=size, sent_at=SENT, storage=storage)
         return zips.Entry(media, name)
 

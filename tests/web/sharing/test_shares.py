@@ -50,7 +50,7 @@ def small(media: MediaAttachment, content: bytes) -> MediaAttachment:
     """Give it a thumbnail and a preview of its own, without a child that makes them."""
     for name in ("thumbnail", "preview"):
         key = f"{media.file_stem}_{name}.jpg"
-        place(content, key, holdings.spool(), holdings.wanted())
+        place(content, key, holdings.spool(), holdings.own())
         setattr(media, f"{name}_path", key)
     media.width, media.height = 900, 600
     db.session.commit()
@@ -417,8 +417,8 @@ def test_a_link_of_200_photos_costs_few_questions_and_no_work(anonymous, share):
     assert len(Page(page.text).all("img")) == 200
     assert len(asked_short) == len(asked_long) <= 9
     assert answers == {200}
-    assert not (holdings.wanted().root / "shared").exists()  # nothing had to be made
-    assert not list((holdings.wanted().root / ".incoming").glob("*/*"))
+    assert not (holdings.own().root / "shared").exists()  # nothing had to be made
+    assert not list((holdings.own().root / ".incoming").glob("*/*"))
 
 
 def test_a_clean_copy_is_made_once_for_all_who_ask_at_once(app, share):
@@ -430,7 +430,7 @@ def test_a_clean_copy_is_made_once_for_all_who_ask_at_once(app, share):
 
     crowd = [threading.Thread(target=ask) for _ in range(6)]
     run_all(crowd)
-    [made] = (holdings.wanted().root / "shared").rglob("*.jpg")
+    [made] = (holdings.own().root / "shared").rglob("*.jpg")
     written = made.stat().st_mtime_ns
     again = app.test_client().get(f"{address}/1/download")
 

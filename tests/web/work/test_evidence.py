@@ -232,7 +232,7 @@ def test_no_cell_of_the_table_is_a_formula(sent, client):
 @pytest.mark.parametrize("harm", ["missing", "shorter", "other", "damaged"])
 def test_a_file_that_is_not_what_it_was_is_said_and_never_hidden(sent, client, harm):
     record, kept, media, bodies = sent()
-    path = holdings.wanted().root / media[1].file_path
+    path = holdings.own().root / media[1].file_path
     path.chmod(0o644)
     if harm == "missing":
         path.unlink()

@@ -164,6 +164,9 @@ class SSH:
             if not _is_absent(failed):
                 raise
 
+    def local_path(self, key: str) -> None:
+        check_key(key)
+
     def handoff(self, key: str) -> str | None:
         check_key(key)
         return None

@@ -75,7 +75,7 @@ def read_health(workers: dict[str, int] | None) -> Health:
         tasks=read_tasks(),
         disks=_disks(current),
         stores=stores,
-        store_problem=holdings.wanted().why_away(),
+        store_problem=holdings.own().why_away(),
         checks=verify.read_overview(),
         backups=backups,
         protection=protection,

@@ -118,7 +118,7 @@ def _bring_back_in(storage: uuid.UUID, target: Target, result: Result, progress:
 
 def _stores() -> list[uuid.UUID]:
     """This host's folder first, then what every host can reach."""
-    stores, own = RegisteredStore, holdings.wanted_id()
+    stores, own = RegisteredStore, holdings.own_id()
     found = db.session.scalars(
         sa.select(stores.id).where((stores.id == own) | (stores.kind != stores.Kind.FOLDER))
     ).all()

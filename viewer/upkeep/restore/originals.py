@@ -118,7 +118,7 @@ def bring(target: Target, row: Row) -> Outcome:
     Raises LostTarget; Unavailable if the folder takes nothing.
     """
     step = _bring_original(target, row)
-    has_all = [bring_derivative(target, key, holdings.wanted()) for key in row.derivatives]
+    has_all = [bring_derivative(target, key, holdings.own()) for key in row.derivatives]
     return Outcome(step, not all(has_all))
 
 
@@ -146,7 +146,7 @@ def must_be_there(target: Target) -> None:
 
 
 def _bring_original(target: Target, row: Row) -> Step:
-    store = holdings.wanted()
+    store = holdings.own()
     found = holdings.compare_bytes(store, row.key, row.sha256)
     if found is Finding.SAME:
         return Step.THERE
@@ -155,7 +155,7 @@ def _bring_original(target: Target, row: Row) -> Step:
     with _new_part() as part:
         try:
             if _fill(part, target, row.key) == row.sha256:
-                _place(holdings.wanted(), row.key, part)
+                _place(holdings.own(), row.key, part)
                 return Step.RESTORED
             trouble = Step.WRONG_IN_BACKUP
         except Missing:
@@ -171,7 +171,7 @@ def _bring_twin(target: Target, row: Row) -> bool:
     with _new_part() as part:
         if not source.fill_by_key(target, row.key, row.sha256, part):
             return False
-        _place(holdings.wanted(), row.key, part)
+        _place(holdings.own(), row.key, part)
     return True
 
 

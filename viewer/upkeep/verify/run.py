@@ -110,7 +110,7 @@ class Result:
 
 def stores() -> dict[uuid.UUID, str]:
     """The stores that this host can check, with their addresses: its own folder, and any S3."""
-    own, kind = holdings.wanted_id(), RegisteredStore.Kind
+    own, kind = holdings.own_id(), RegisteredStore.Kind
     found = db.session.scalars(
         sa.select(RegisteredStore)
         .where((RegisteredStore.id == own) | (RegisteredStore.kind != kind.FOLDER))

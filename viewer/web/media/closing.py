@@ -120,7 +120,7 @@ def rejected(media_id: uuid.UUID) -> Response:
     key = keys.rejected(media.id)
     db.session.commit()
     try:
-        opened = holdings.wanted().open(key)
+        opened = holdings.own().open(key)
     except Missing:
         abort(404, "What came is not kept any more.")
     return files.send_bytes(opened, f"what-came-{media.id}.bin")

@@ -195,7 +195,7 @@ class ResticRun:
 
 def _check_storage() -> None:
     """Raises Refused where originals are not in this host's folder: restic reads nothing else."""
-    media, own = MediaAttachment, holdings.wanted_id()
+    media, own = MediaAttachment, holdings.own_id()
     elsewhere = sa.select(media.id).where(
         media.is_in("kept"), media.storage.is_not(None), media.storage != own
     )

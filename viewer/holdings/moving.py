@@ -1,0 +1,214 @@
+"""Move one row's bytes to another store: copy, compare, and only then let the row name it.
+
+ 1. read the row: it has bytes, in another store than the target
+ 2. open the original at its store and hash it: wrong bytes are moved nowhere
+ 3. place it at the target under its own key, where nothing is ever replaced; the same bytes that
+    lie there already are adopted, other bytes are a stranger's and stop this row
+ 4. the store compares what it has with the checksum (`Store.place` returns only then)
+ 5. the same for each derivative; one that cannot be read is made again
+ 6. let the row name the target, if it still says what was read; its former store keeps everything
+
+Killed anywhere, it is done again from the start: what was placed is adopted. The copy at the former
+store goes much later (`tidy`), row by row, and only after the new one was read once more.
+"""
+
+import contextlib
+import enum
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from viewer.extensions import db, now, one_query
+from viewer.failpoint import failpoint
+from viewer.holdings.files import Finding, compare_bytes
+from viewer.holdings.stores import spool, store
+from viewer.models import MediaAttachment
+from viewer.storage import Missing, Occupied, StorageError, Store, checksum, keys
+
+_CHUNK = 1024 * 1024  # bytes
+State = MediaAttachment.State
+CopyState = MediaAttachment.CopyState
+
+
+class WrongBytes(StorageError):
+    """The original at its store is not what its row says."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(f"The original is {finding} at its store.")
+        self.finding = finding
+
+
+class StrangeFile(StorageError):
+    """Another file lies under the row's key at the target. It stays, and so does ours."""
+
+
+class Outcome(enum.StrEnum):
+    MOVED = "moved"
+    NOTHING_TO_DO = "nothing to do"  # it is there already, or has no bytes
+    CHANGED = "changed"  # the row became another meanwhile: try again
+    HELD = "held"  # an earlier move or a replacement is not over yet: try again later
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    outcome: Outcome
+    size: int = 0  # bytes of original and derivatives that were read
+
+
+_media = MediaAttachment.__table__.c
+_COPIES = ("thumbnail_path", "preview_path", "full_path", "playable_path")
+# What must not change between the reading and the naming.
+_SAME = ("file_path", "sha256", "storage", "former_storage", "superseded_path", *_COPIES)
+_ROW = sa.select(
+    _media.id, _media.state, _media.file_size, *(_media[name] for name in _SAME)
+).where(_media.id == sa.bindparam("media_id"), MediaAttachment.is_in("kept"))
+
+
+def move(media_id: uuid.UUID, target_id: uuid.UUID) -> Moved:
+    """Move this row's original and derivatives. Commits. Hold no transaction open.
+
+    Raises WrongBytes, StrangeFile, Unavailable; then the row says what it said before.
+    """
+    with one_query() as connection:
+        row = connection.execute(_ROW, {"media_id": media_id}).first()
+    if row is None or row.storage in (None, target_id) or not row.sha256:
+        return Moved(Outcome.NOTHING_TO_DO)
+    if row.superseded_path or row.former_storage not in (None, target_id):
+        return Moved(Outcome.HELD)
+    source, target = store(row.storage), store(target_id)
+    _bring_original(source, target, row)
+    failpoint("move.placed")
+    size, lost = row.file_size or 0, False
+    for name in _COPIES:
+        key = getattr(row, name)
+        if key is None:
+            continue
+        found = _bring_copy(source, target, key)
+        size, lost = size + (found or 0), lost or found is None
+    failpoint("move.copied")
+    return Moved(Outcome.MOVED if _name(row, target_id, lost) else Outcome.CHANGED, size)
+
+
+def _bring_original(source: Store, target: Store, row: sa.Row[Any]) -> None:
+    with _sealed(source, target, row.file_path) as (path, sha256):
+        if sha256 != row.sha256:
+            raise WrongBytes(Finding.DIFFERENT)
+        try:
+            target.place(row.file_path, path)
+            return
+        except Occupied:
+            pass
+    if compare_bytes(target, row.file_path, row.sha256) is not Finding.SAME:
+        raise StrangeFile(f"A strange file lies under {row.file_path} at {target.address}.")
+    target.settle(row.file_path)
+
+
+def _bring_copy(source: Store, target: Store, key: str) -> int | None:
+    """How many bytes; None if it cannot be read: it is made again, as all derivatives can be."""
+    try:
+        with _sealed(source, target, key) as (path, sha256):
+            size = path.stat().st_size
+            try:
+                target.place(key, path)
+            except Occupied:
+                if compare_bytes(target, key, sha256) is not Finding.SAME:  # of an earlier making
+                    target.remove(key)
+                    target.place(key, path)
+        return size
+    except (Missing, WrongBytes):
+        return None
+
+
+@contextlib.contextmanager
+def _sealed(source: Store, target: Store, key: str) -> Iterator[tuple[Path, str]]:
+    """A finished local file with these bytes, and its SHA-256. Raises WrongBytes, Unavailable.
+
+    The file itself, where it goes from this host's disk into a bucket; else a copy in the spool:
+    two folders must not share one file, which damage would reach in both.
+    """
+    here = source.local_path(key)
+    try:
+        if here is not None and target.local_path(key) is None:
+            yield here, checksum(source.open(key)).sha256
+            return
+        opened = source.open(key)
+    except Missing:
+        raise WrongBytes(Finding.MISSING) from None
+    part = spool().new_part()
+    try:
+        with opened:
+            shutil.copyfileobj(opened, part, _CHUNK)
+        part.seal()
+        yield part.path, checksum(part.path.open("rb")).sha256
+    finally:
+        part.discard()
+
+
+def _name(row: sa.Row[Any], target_id: uuid.UUID, lost: bool) -> bool:
+    """Let the row name its new store, if it still is what was read. Commits."""
+    again: dict[str, Any] = {}
+    if lost and row.state == State.STORED:
+        again = {"copy_state": CopyState.DUE, "copy_due_at": now(), "copy_attempts": 0}
+    done = MediaAttachment.change_if(
+        row.id,
+        MediaAttachment.is_in("kept"),
+        *(_media[name].is_not_distinct_from(getattr(row, name)) for name in _SAME),
+        storage=target_id,
+        former_storage=row.storage,
+        moved_at=now(),
+        push_due_at=None,
+        push_attempts=0,
+        push_problem=None,
+        **again,
+    )
+    db.session.commit()
+    failpoint("move.named")
+    return done
+
+
+def tidy(media_id: uuid.UUID, backed_up_at: datetime, moved_before: datetime) -> bool:
+    """Remove what a moved row's former store still has of it. Whether it did. Commits.
+
+    Only after the new original was read completely, here and now, and if a verified backup that
+    began after the move names it. Raises WrongBytes, Unavailable.
+    """
+    with one_query() as connection:
+        row = connection.execute(
+            _ROW.add_columns(_media.moved_at).where(
+                _media.former_storage.is_not(None),
+                _media.superseded_path.is_(None),
+                _media.moved_at < min(backed_up_at, moved_before),
+            ),
+            {"media_id": media_id},
+        ).first()
+    if row is None:
+        return False
+    former = store(row.former_storage)
+    finding = compare_bytes(store(row.storage), row.file_path, row.sha256)
+    if finding is not Finding.SAME:
+        raise WrongBytes(finding)
+    failpoint("tidy.read")
+    still_so = MediaAttachment.change_if(
+        row.id,
+        *(_media[name].is_not_distinct_from(getattr(row, name)) for name in _SAME),
+        verified_at=now(),
+    )
+    db.session.commit()
+    if not still_so:
+        return False
+    for key in (row.file_path, *keys.derivatives(row.file_path)):
+        former.remove(key)
+    failpoint("tidy.removed")
+    done = MediaAttachment.change_if(
+        row.id,
+        *(_media[name].is_not_distinct_from(getattr(row, name)) for name in _SAME),
+        former_storage=None,
+    )
+    db.session.commit()
+    return done

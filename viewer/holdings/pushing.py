@@ -1,0 +1,118 @@
+"""Push what was stored here into the store that is wanted for new files.
+
+At once after the download, by the same job, and until it succeeds by a scheduled task of the host
+whose folder has the file. While the wanted store is away nobody waits for it: files are collected
+and shown from here.
+"""
+
+import logging
+import time
+import uuid
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from flask import current_app
+
+from viewer.extensions import db, now, one_query
+from viewer.holdings import moving
+from viewer.holdings.stores import own_id, wanted_id
+from viewer.models import MediaAttachment
+from viewer.storage import Unavailable
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=15)
+# After the wanted store did not answer, jobs of this process leave it to the scheduled task.
+LEFT_ALONE = 30.0  # seconds
+
+
+def due_from_now() -> dict[str, object]:
+    """The column values of a row that was stored here just now."""
+    return {"push_due_at": None if wanted_id() == own_id() else now()}
+
+
+def push_now(media_id: uuid.UUID) -> None:
+    """Try once, unless the wanted store was away a moment ago. Commits.
+
+    Raises WrongBytes, StrangeFile.
+    """
+    if time.monotonic() >= current_app.extensions.get("left_alone_until", 0.0):
+        push(media_id)
+
+
+def push(media_id: uuid.UUID) -> bool:
+    """Whether the row names the wanted store now, or has nothing to be pushed. Commits.
+
+    What the store cannot take now is due again later. Raises WrongBytes, StrangeFile.
+    """
+    target = wanted_id()
+    try:
+        moved = moving.move(media_id, target)
+    except Unavailable as trouble:
+        current_app.extensions["left_alone_until"] = time.monotonic() + LEFT_ALONE
+        _later(media_id, str(trouble))
+        return False
+    if moved.outcome in (moving.Outcome.CHANGED, moving.Outcome.HELD):
+        _later(media_id, f"The file {moved.outcome.value}.")
+        return False
+    if moved.outcome is moving.Outcome.NOTHING_TO_DO:
+        _not_due(media_id, target)
+    return True
+
+
+def push_no_more(media_id: uuid.UUID, problem: str) -> None:
+    """Push it no more until a person has looked. Commits."""
+    MediaAttachment.change_if(
+        media_id, push_due_at=now() + LONGEST_PAUSE, push_problem=problem[:500]
+    )
+    db.session.commit()
+
+
+def due(limit: int) -> list[uuid.UUID]:
+    """What this host's folder has and the wanted store has not, the oldest first."""
+    media, moment = MediaAttachment, now()
+    with one_query() as connection:
+        return list(
+            connection.scalars(
+                sa.select(media.id)
+                .where(
+                    media.is_in("to_push"),
+                    media.storage == own_id(),
+                    _is_due(moment),
+                )
+                .order_by(media.push_due_at)
+                .limit(limit)
+            )
+        )
+
+
+def _is_due(moment: datetime) -> sa.ColumnElement[bool]:
+    # A clock that ran ahead must not put it off for years.
+    due_at = MediaAttachment.push_due_at
+    return (due_at <= moment) | (due_at > moment + 2 * LONGEST_PAUSE)
+
+
+def _later(media_id: uuid.UUID, problem: str) -> None:
+    attempts = MediaAttachment.push_attempts
+    tried = db.session.scalar(sa.select(attempts).where(MediaAttachment.id == media_id)) or 0
+    pause = min(FIRST_PAUSE * 2 ** min(tried, 20), LONGEST_PAUSE)
+    MediaAttachment.change_if(
+        media_id,
+        MediaAttachment.is_in("kept"),
+        push_due_at=now() + pause,
+        push_attempts=attempts + 1,
+        push_problem=problem[:500],
+    )
+    db.session.commit()
+    log.warning("media=%s is not pushed yet: %s", media_id, problem)
+
+
+def _not_due(media_id: uuid.UUID, target: uuid.UUID) -> None:
+    MediaAttachment.change_if(
+        media_id,
+        (MediaAttachment.storage == target) | ~MediaAttachment.is_in("kept"),
+        push_due_at=None,
+        push_attempts=0,
+        push_problem=None,
+    )
+    db.session.commit()

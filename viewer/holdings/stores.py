@@ -1,0 +1,129 @@
+"""The stores of one application: this host's own folder, and the others once they are needed."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask, current_app
+
+from viewer import storage
+from viewer.config import settings
+from viewer.extensions import db
+from viewer.models import MediaAttachment, RegisteredStore
+from viewer.storage import Spool, Store, Unavailable
+
+_NONE = ""  # a marker that no folder has: what is expected of one whose marker nobody knows
+
+
+class _Stores:
+    def __init__(self, app: Flask) -> None:
+        found = app.config["SETTINGS"]
+        self.own = storage.from_url(f"folder:{found.media_root}", found.X_ACCEL_PREFIX)
+        self.own_id: uuid.UUID | None = None  # not known before the database was asked
+        self.spool = storage.Workspace(found.media_root, self.own)
+        self.others: dict[uuid.UUID, Store] = {}
+
+
+def init_app(app: Flask) -> None:
+    app.extensions["stores"] = _Stores(app)
+
+
+def own() -> Store:
+    """This host's folder. It gives and takes nothing unless its marker is one of ours.
+
+    The expected identity is found on first use in each process, so the check works under any WSGI
+    server. Operations on the store raise Unavailable on a mismatch.
+    """
+    stores = _stores()
+    if stores.own_id is None:
+        registered = RegisteredStore
+        known = _ask(sa.select(registered.id).where(registered.is_folder_in_use()))
+        if len(known) == 1:  # then no disk has to be asked
+            expect(known[0].id)
+        elif known:
+            _recognise([row.id for row in known])
+    return stores.own
+
+
+def _recognise(known: Sequence[uuid.UUID]) -> None:
+    """On one of several hosts only the marker tells which folder this is."""
+    marker = unproven().identity()
+    if marker is not None and marker in map(str, known):
+        expect(uuid.UUID(marker))
+    else:
+        _stores().own.expect(_NONE)
+
+
+def own_id() -> uuid.UUID:
+    """The `storage` of a file in this host's folder. Raises Unavailable before the first start."""
+    found = own()
+    identity = _stores().own_id
+    if identity is None:
+        raise Unavailable(
+            found.why_away() or "The folder for photos has no marker yet: viewer up makes it."
+        )
+    return identity
+
+
+def wanted_id() -> uuid.UUID:
+    """The store for new files: the one that was chosen, else this host's own. Raises Unavailable.
+
+    Asked each time: `viewer storage move` changes it under running workers.
+    """
+    chosen = _ask(sa.select(RegisteredStore.id).where(RegisteredStore.is_wanted))
+    return chosen[0].id if chosen else own_id()
+
+
+def expect(identity: uuid.UUID) -> None:
+    """Tell this process which marker its folder must have."""
+    stores = _stores()
+    stores.own.expect(str(identity))
+    stores.own_id = identity
+
+
+def unproven() -> Store:
+    """This host's folder without the identity check, for callers that determine its identity."""
+    return storage.from_url(f"folder:{settings().media_root}")
+
+
+def spool() -> Spool:
+    """The local folder that every file passes on its way into a store."""
+    own()  # sets the expected identity: the spool, too, accepts nothing unless it is ours
+    return _stores().spool
+
+
+def store(identity: uuid.UUID) -> Store:
+    """The store with this id. Raises Unavailable where this host cannot reach it."""
+    here, stores = own(), _stores()
+    if identity == stores.own_id:
+        return here
+    if identity not in stores.others:
+        registered = RegisteredStore
+        found = _ask(sa.select(registered.kind, registered.address).filter_by(id=identity))
+        if not found or found[0].kind is registered.Kind.FOLDER:
+            raise Unavailable("This file is in a folder that this host does not have.")
+        other = storage.from_url(found[0].address, credentials=settings().s3_credentials)
+        other.expect(str(identity))
+        stores.others[identity] = other
+    return stores.others[identity]
+
+
+def store_of(media: MediaAttachment) -> Store:
+    """The store of this row's original and derivatives. Raises Unavailable."""
+    return own() if media.storage is None else store(media.storage)
+
+
+def _stores() -> _Stores:
+    found: _Stores = current_app.extensions["stores"]
+    return found
+
+
+def _ask(query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+    """All rows. Closes the transaction if this opened it."""
+    is_open = db.session().in_transaction()
+    with db.session.no_autoflush:
+        found = db.session.execute(query).all()
+    if not is_open:
+        db.session.commit()  # the caller may block on a disk or a child next: hold no lock
+    return found
