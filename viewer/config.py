@@ -123,6 +123,7 @@ class Settings(BaseSettings):
     PUBLIC_URL: str = ""  # base URL for links made outside a request
     TRUSTED_HOSTS: CommaSeparated = ()  # empty: any Host header
     PROXY_HOPS: int = Field(default=0, ge=0, le=5)  # exact number of reverse proxies in front
+    STORAGE_URL: str = ""  # where new files go; empty: this host's MEDIA_ROOT
     S3_ACCESS_KEY_ID: SecretStr = SecretStr("")  # default: where AWS's own tools look
     S3_SECRET_ACCESS_KEY: SecretStr = SecretStr("")
     X_ACCEL_PREFIX: str = ""  # nginx's internal location for X-Accel-Redirect
@@ -131,6 +132,8 @@ class Settings(BaseSettings):
     # warn after so many business hours without a webhook; 0: never
     SILENCE_HOURS: float = Field(default=10, ge=0, le=8_760)
     VERIFY_CYCLE_DAYS: int = Field(default=30, ge=1, le=365)  # in which all originals are read once
+    VERIFY_S3_GB_PER_NIGHT: float = Field(default=5, gt=0, le=100_000)  # a bucket's bytes cost
+    KEEP_MOVED_DAYS: float = Field(default=14, ge=0, le=3_650)  # in their former store
     BACKUP_TARGETS: CommaSeparated = ()  # such as /mnt/backup; the schedule backs up to each
     BACKUP_S3_ACCESS_KEY_ID: SecretStr = SecretStr("")  # not the stores': it must not delete
     BACKUP_S3_SECRET_ACCESS_KEY: SecretStr = SecretStr("")
@@ -235,6 +238,19 @@ class Settings(BaseSettings):
                     " port or path, separated by commas; '.example.com' means its subdomains"
                 )
         return tuple(host.lower() for host in value)
+
+    @field_validator("STORAGE_URL")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        if value in ("", "folder:"):
+            return value
+        try:
+            found = storage.normalise(value)
+        except storage.UnknownStore as trouble:  # its words show no secret of an address
+            raise ValueError(f"holds a wrong address: {trouble}") from None
+        if not found.startswith("s3:"):
+            raise ValueError("must be s3://bucket/prefix?region=…, or folder: for MEDIA_ROOT")
+        return found
 
     @field_validator("BACKUP_TARGETS")
     @classmethod

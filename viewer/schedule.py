@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,14 +22,15 @@ from flask import Flask, current_app
 
 from viewer import jobs, leases
 from viewer.extensions import db
-from viewer.intake import catch_up, rest_client, sweep
+from viewer.intake import catch_up, collect, rest_client, sweep
 from viewer.models import ScheduledTask
 from viewer.quo import rest
 from viewer.search import indexing
-from viewer.upkeep import analyze, verify
+from viewer.upkeep import analyze, host_tasks, verify
 from viewer.upkeep.backup import scheduled as backups
 from viewer.upkeep.drill import scheduled as drills
 from viewer.upkeep.health import totals
+from viewer.upkeep.move import clearing, pushing
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +58,27 @@ class TaskDefinition:
 def definitions(*, with_catch_up: bool) -> list[TaskDefinition]:
     tasks = [
         TaskDefinition("sweep", sweep.EVERY, 60, _sweep),
-        TaskDefinition("tidy", sweep.TIDY_EVERY, 1800, _tidy),
         TaskDefinition("search", indexing.EVERY, 1800, _fill_search),
         TaskDefinition("statistics", analyze.EVERY, 600, analyze.refresh),
         TaskDefinition("totals", totals.EVERY, 600, totals.count),
-        TaskDefinition("verify", verify.EVERY, 1800, _verify),
+        TaskDefinition("verify", verify.EVERY, 1800, partial(_verify, verify.shared_stores)),
     ]
     if with_catch_up:
         tasks.append(TaskDefinition("catch_up", catch_up.EVERY, 1800, _catch_up))
     return tasks
+
+
+def host_definitions() -> list[TaskDefinition]:
+    """What each host does for its own folder: no other could."""
+    return [
+        TaskDefinition(host_tasks.name_of(name), every, lease, run)
+        for name, every, lease, run in (
+            ("tidy", sweep.TIDY_EVERY, 1800, _tidy),
+            ("push", pushing.EVERY, pushing.LEASE, _push),
+            ("clear", clearing.EVERY, clearing.LEASE, clearing.clear),
+            ("verify", verify.EVERY, 1800, partial(_verify, verify.own_store)),
+        )
+    ]
 
 
 def backup_definitions() -> list[TaskDefinition]:
@@ -89,7 +103,7 @@ def run(app: Flask, stop: threading.Event) -> None:
     """Run what is due until told to stop. A thread each: a first import must not stop the sweep."""
     with app.app_context():
         tasks = definitions(with_catch_up=rest_client.is_configured())
-        tasks += backup_definitions() + drill_definitions()
+        tasks += host_definitions() + backup_definitions() + drill_definitions()
     run_tasks(app, tasks, stop)
 
 
@@ -182,10 +196,15 @@ def _tidy() -> str:
     return f"{sweep.tidy()} leftovers cleared"
 
 
-def _verify() -> str:
-    if not verify.is_due():
-        return "not due"
-    return " ".join(map(str, verify.nightly()))
+def _push() -> str:
+    if collect.adopt_own():
+        jobs.remind(jobs.COPIES)
+    return pushing.push_due()
+
+
+def _verify(stores: Callable[[], list[uuid.UUID]]) -> str:
+    due = [one for one in stores() if verify.is_due(one)]
+    return " ".join(str(verify.verify(one, gently=True)) for one in due) or "not due"
 
 
 def _catch_up() -> str:

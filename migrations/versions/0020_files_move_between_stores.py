@@ -16,6 +16,7 @@ STORES = (
 )
 MEDIA = (
     ("moved_at", sa.DateTime(timezone=True), {"nullable": True}),
+    ("push_wanted_at", sa.DateTime(timezone=True), {"nullable": True}),
     ("push_due_at", sa.DateTime(timezone=True), {"nullable": True}),
     ("push_attempts", sa.Integer(), {"nullable": False, "server_default": "0"}),
     ("push_problem", sa.String(500), {"nullable": True}),

@@ -10,7 +10,7 @@ from viewer.commands.context import opened_app
 from viewer.storage import UnknownStore
 from viewer.upkeep import identity
 from viewer.upkeep.backup import record, scheduled
-from viewer.upkeep.backup.lease import Busy
+from viewer.upkeep.lease import Busy
 from viewer.upkeep.backup.targets.target import TargetError
 
 BAD, FAILED = 1, 2

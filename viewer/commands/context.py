@@ -13,7 +13,8 @@ from flask import Flask
 from viewer import config, create_app, host_lock, valkey
 from viewer.config import BadSetting, Settings
 from viewer.extensions import UnsafeDatabase, db
-from viewer.upkeep import identity, schema, snapshots
+from viewer.upkeep import identity, lost_stores, move, schema, snapshots
+from viewer.upkeep.move import setting
 
 
 class CannotStart(Exception):
@@ -27,6 +28,8 @@ PROBLEMS = (
     UnsafeDatabase,
     host_lock.AlreadyRunning,
     identity.WrongStore,
+    lost_stores.CannotGiveUp,
+    move.CannotMove,
     schema.WrongSchema,
     snapshots.NoSnapshot,
     valkey.SocketPathTooLong,
@@ -43,10 +46,13 @@ def one_line_errors() -> Iterator[None]:
 
 
 @contextmanager
-def opened_app(app: Flask | None = None, *, may_create: bool = False) -> Iterator[Flask]:
+def opened_app(
+    app: Flask | None = None, *, may_create: bool = False, follows_setting: bool = True
+) -> Iterator[Flask]:
     """An application, pushed and checked: code, database and media folder belong together.
 
-    Without `app`, a new one. `may_create` creates a missing database. Raises PROBLEMS.
+    Without `app`, a new one. `may_create` creates a missing database. `follows_setting`: new files
+    must go where STORAGE_URL says. Raises PROBLEMS.
     """
     app = app or new_app()
     with app.app_context():
@@ -57,6 +63,8 @@ def opened_app(app: Flask | None = None, *, may_create: bool = False) -> Iterato
                     migrate(found)
             schema.check()
             identity.ensure()
+            if follows_setting:
+                setting.follow()
         try:
             yield app
         finally:

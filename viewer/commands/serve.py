@@ -73,6 +73,7 @@ def run_host(
     with app.app_context(), in_one_sentence(settings):
         migrate(settings)
         identity.ensure()
+        setting.follow()
         if settings.media_root.exists() and not os.access(settings.media_root, os.W_OK):
             # Start anyway: deliveries are stored, downloads wait, and stored photos are shown.
             click.echo(f"Note: MEDIA_ROOT {settings.media_root} is read-only now.", err=True)

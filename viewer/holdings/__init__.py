@@ -15,13 +15,15 @@ from viewer.holdings.files import (
     find_original,
     open_file,
 )
-from viewer.holdings.moving import Moved, Outcome, StrangeFile, WrongBytes, move, tidy
-from viewer.holdings.pushing import due_from_now, push, push_no_more, push_now
+from viewer.holdings.moving import Moved, Outcome, StrangeFile, WrongBytes, clear_former, move
+from viewer.holdings.pushing import due, due_from_now, push, push_now, put_off
 from viewer.holdings.stores import (
     expect,
     init_app,
+    is_within_reach,
     own,
     own_id,
+    remove_everywhere,
     spool,
     store,
     store_of,
@@ -37,23 +39,26 @@ __all__ = [
     "WrongBytes",
     "WrongSize",
     "check_file",
+    "clear_former",
     "compare_bytes",
     "compare_size",
+    "due",
     "due_from_now",
     "expect",
     "find_original",
     "init_app",
+    "is_within_reach",
     "move",
     "open_file",
     "own",
     "own_id",
     "push",
-    "push_no_more",
     "push_now",
+    "put_off",
+    "remove_everywhere",
     "spool",
     "store",
     "store_of",
-    "tidy",
     "unproven",
     "wanted_id",
 ]

@@ -9,14 +9,15 @@
  6. let the row name the target, if it still says what was read; its former store keeps everything
 
 Killed anywhere, it is done again from the start: what was placed is adopted. The copy at the former
-store goes much later (`tidy`), row by row, and only after the new one was read once more.
+store goes much later (`clear_former`), row by row, and only after the new one was read once more.
+Meanwhile the row has no `moved_at`, and is moved nowhere.
 """
 
 import contextlib
 import enum
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -64,22 +65,27 @@ class Moved:
 _media = MediaAttachment.__table__.c
 _COPIES = ("thumbnail_path", "preview_path", "full_path", "playable_path")
 # What must not change between the reading and the naming.
-_SAME = ("file_path", "sha256", "storage", "former_storage", "superseded_path", *_COPIES)
+_SAME = (
+    "file_path", "sha256", "storage", "former_storage", "moved_at", "superseded_path", *_COPIES
+)  # fmt: skip
 _ROW = sa.select(
     _media.id, _media.state, _media.file_size, *(_media[name] for name in _SAME)
 ).where(_media.id == sa.bindparam("media_id"), MediaAttachment.is_in("kept"))
 
 
-def move(media_id: uuid.UUID, target_id: uuid.UUID) -> Moved:
+def move(
+    media_id: uuid.UUID, target_id: uuid.UUID, *only_if: sa.ColumnElement[bool]
+) -> Moved:
     """Move this row's original and derivatives. Commits. Hold no transaction open.
 
-    Raises WrongBytes, StrangeFile, Unavailable; then the row says what it said before.
+    `only_if` must hold as the row changes. Raises WrongBytes, StrangeFile, Unavailable; then the row says what it said before.
     """
     with one_query() as connection:
         row = connection.execute(_ROW, {"media_id": media_id}).first()
     if row is None or row.storage in (None, target_id) or not row.sha256:
         return Moved(Outcome.NOTHING_TO_DO)
-    if row.superseded_path or row.former_storage not in (None, target_id):
+    is_being_cleared = row.former_storage is not None and row.moved_at is None
+    if row.superseded_path or is_being_cleared or row.former_storage not in (None, target_id):
         return Moved(Outcome.HELD)
     source, target = store(row.storage), store(target_id)
     _bring_original(source, target, row)
@@ -92,7 +98,8 @@ def move(media_id: uuid.UUID, target_id: uuid.UUID) -> Moved:
         found = _bring_copy(source, target, key)
         size, lost = size + (found or 0), lost or found is None
     failpoint("move.copied")
-    return Moved(Outcome.MOVED if _name(row, target_id, lost) else Outcome.CHANGED, size)
+    is_named = _name(row, target_id, lost, only_if)
+    return Moved(Outcome.MOVED if is_named else Outcome.CHANGED, size)
 
 
 def _bring_original(source: Store, target: Store, row: sa.Row[Any]) -> None:
@@ -150,7 +157,12 @@ def _sealed(source: Store, target: Store, key: str) -> Iterator[tuple[Path, str]
         part.discard()
 
 
-def _name(row: sa.Row[Any], target_id: uuid.UUID, lost: bool) -> bool:
+def _name(
+    row: sa.Row[Any],
+    target_id: uuid.UUID,
+    lost: bool,
+    only_if: Sequence[sa.ColumnElement[bool]],
+) -> bool:
     """Let the row name its new store, if it still is what was read. Commits."""
     again: dict[str, Any] = {}
     if lost and row.state == State.STORED:
@@ -158,10 +170,12 @@ def _name(row: sa.Row[Any], target_id: uuid.UUID, lost: bool) -> bool:
     done = MediaAttachment.change_if(
         row.id,
         MediaAttachment.is_in("kept"),
-        *(_media[name].is_not_distinct_from(getattr(row, name)) for name in _SAME),
+        *_is_still(row),
+        *only_if,
         storage=target_id,
         former_storage=row.storage,
         moved_at=now(),
+        push_wanted_at=None,
         push_due_at=None,
         push_attempts=0,
         push_problem=None,
@@ -172,18 +186,18 @@ def _name(row: sa.Row[Any], target_id: uuid.UUID, lost: bool) -> bool:
     return done
 
 
-def tidy(media_id: uuid.UUID, backed_up_at: datetime, moved_before: datetime) -> bool:
+def clear_former(media_id: uuid.UUID, before: datetime) -> bool:
     """Remove what a moved row's former store still has of it. Whether it did. Commits.
 
-    Only after the new original was read completely, here and now, and if a verified backup that
-    began after the move names it. Raises WrongBytes, Unavailable.
+    Only if it was moved `before`, and after the new original was read completely, here and now.
+    The caller knows a verified backup that began later than that. Raises WrongBytes, Unavailable.
     """
     with one_query() as connection:
         row = connection.execute(
-            _ROW.add_columns(_media.moved_at).where(
+            _ROW.where(
                 _media.former_storage.is_not(None),
                 _media.superseded_path.is_(None),
-                _media.moved_at < min(backed_up_at, moved_before),
+                sa.func.coalesce(_media.moved_at < before, sa.true()),  # or it was begun already
             ),
             {"media_id": media_id},
         ).first()
@@ -193,22 +207,25 @@ def tidy(media_id: uuid.UUID, backed_up_at: datetime, moved_before: datetime) ->
     finding = compare_bytes(store(row.storage), row.file_path, row.sha256)
     if finding is not Finding.SAME:
         raise WrongBytes(finding)
-    failpoint("tidy.read")
-    still_so = MediaAttachment.change_if(
-        row.id,
-        *(_media[name].is_not_distinct_from(getattr(row, name)) for name in _SAME),
-        verified_at=now(),
-    )
+    failpoint("clear.read")
+    is_ours = MediaAttachment.change_if(row.id, *_is_still(row), moved_at=None, verified_at=now())
     db.session.commit()
-    if not still_so:
+    if not is_ours:
         return False
+    failpoint("clear.begun")
     for key in (row.file_path, *keys.derivatives(row.file_path)):
         former.remove(key)
-    failpoint("tidy.removed")
-    done = MediaAttachment.change_if(
+    failpoint("clear.removed")
+    MediaAttachment.change_if(
         row.id,
-        *(_media[name].is_not_distinct_from(getattr(row, name)) for name in _SAME),
+        _media.former_storage == row.former_storage,
+        _media.moved_at.is_(None),
         former_storage=None,
+        moved_at=row.moved_at or now(),
     )
     db.session.commit()
-    return done
+    return True
+
+
+def _is_still(row: sa.Row[Any]) -> Iterator[sa.ColumnElement[bool]]:
+    return (_media[name].is_not_distinct_from(getattr(row, name)) for name in _SAME)

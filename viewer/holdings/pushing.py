@@ -16,7 +16,7 @@ from flask import current_app
 from viewer.extensions import db, now, one_query
 from viewer.holdings import moving
 from viewer.holdings.stores import own_id, wanted_id
-from viewer.models import MediaAttachment
+from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import Unavailable
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ LEFT_ALONE = 30.0  # seconds
 
 def due_from_now() -> dict[str, object]:
     """The column values of a row that was stored here just now."""
-    return {"push_due_at": None if wanted_id() == own_id() else now()}
+    moment = None if wanted_id() == own_id() else now()
+    return {"push_wanted_at": moment, "push_due_at": moment}
 
 
 def push_now(media_id: uuid.UUID) -> None:
@@ -46,8 +47,13 @@ def push(media_id: uuid.UUID) -> bool:
     What the store cannot take now is due again later. Raises WrongBytes, StrangeFile.
     """
     target = wanted_id()
+    if target == own_id():  # that was wanted when it was stored, and no longer is
+        _not_due(media_id, target)
+        return True
+    # Also as the row changes: a move back may have begun meanwhile.
+    is_wanted = sa.exists().where(RegisteredStore.id == target, RegisteredStore.is_wanted)
     try:
-        moved = moving.move(media_id, target)
+        moved = moving.move(media_id, target, is_wanted)
     except Unavailable as trouble:
         current_app.extensions["left_alone_until"] = time.monotonic() + LEFT_ALONE
         _later(media_id, str(trouble))
@@ -60,8 +66,8 @@ def push(media_id: uuid.UUID) -> bool:
     return True
 
 
-def push_no_more(media_id: uuid.UUID, problem: str) -> None:
-    """Push it no more until a person has looked. Commits."""
+def put_off(media_id: uuid.UUID, problem: str) -> None:
+    """Push it as late as may be: a person has to look first. Commits."""
     MediaAttachment.change_if(
         media_id, push_due_at=now() + LONGEST_PAUSE, push_problem=problem[:500]
     )
@@ -111,6 +117,7 @@ def _not_due(media_id: uuid.UUID, target: uuid.UUID) -> None:
     MediaAttachment.change_if(
         media_id,
         (MediaAttachment.storage == target) | ~MediaAttachment.is_in("kept"),
+        push_wanted_at=None,
         push_due_at=None,
         push_attempts=0,
         push_problem=None,

@@ -1,7 +1,7 @@
 """The stores of one application: this host's own folder, and the others once they are needed."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -112,6 +112,28 @@ def store(identity: uuid.UUID) -> Store:
 def store_of(media: MediaAttachment) -> Store:
     """The store of this row's original and derivatives. Raises Unavailable."""
     return own() if media.storage is None else store(media.storage)
+
+
+def remove_everywhere(media: MediaAttachment, names: Iterable[str]) -> None:
+    """Remove these keys of the row from each store that may have them. Raises Unavailable."""
+    names = list(names)
+    for identity in {media.storage, media.former_storage, own_id()} - {None}:
+        for key in names:
+            store(identity).remove(key)
+
+
+def is_within_reach() -> sa.ColumnElement[bool]:
+    """Whether this host reaches all stores of a row: not if one is another host's folder."""
+    media, registered = MediaAttachment, RegisteredStore
+    theirs = sa.select(registered.id).where(
+        registered.is_folder_in_use(), registered.id != own_id()
+    )
+    return sa.and_(
+        *(
+            sa.or_(one.is_(None), one.not_in(theirs))
+            for one in (media.storage, media.former_storage)
+        )
+    )
 
 
 def _stores() -> _Stores:

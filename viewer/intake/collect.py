@@ -30,7 +30,7 @@ import sqlalchemy as sa
 
 from viewer import derive, holdings, leases
 from viewer.config import Settings, settings
-from viewer.extensions import db, now
+from viewer.extensions import db, now, one_query
 from viewer.failpoint import failpoint
 from viewer.intake import addresses, error_pages, fetch, naming, rest_client
 from viewer.intake.error_pages import Verdict
@@ -65,6 +65,10 @@ LATER_PAUSES = (  # since the first failure, at most this far apart
     (timedelta(days=30), timedelta(days=1)),
 )
 PATIENCE = timedelta(minutes=15)  # then a person should know
+# A host that died between placing a file and saying so may be back in a moment. By then the provider
+# may have it no more, so no other host tries before; afterwards any does.
+LEFT_TO_ITS_HOST = timedelta(minutes=2)
+ADOPTED_AT_ONCE = 500  # files
 STORAGE_PAUSE = timedelta(seconds=30)  # the disk's trouble is not the source's
 
 NO_SOUND = "It is no kind of sound that we know."  # of a voicemail or recording
@@ -190,7 +194,15 @@ def retry(media: MediaAttachment) -> None:
 
 
 def _claim(media_id: uuid.UUID) -> Claim | None:
-    return _take_lease(media_id, MediaAttachment.is_due(now()))
+    """Claim the row if it is due. What another host may have placed is left to it for a while."""
+    media, moment = MediaAttachment, now()
+    is_left_to_another = (
+        (media.state == State.DOWNLOADING)
+        & media.storage.is_not(None)
+        & (media.storage != holdings.own_id())
+        & (media.lease_until > moment - LEFT_TO_ITS_HOST)
+    )
+    return _take_lease(media_id, media.is_due(moment) & ~is_left_to_another)
 
 
 def _claim_rejected(media_id: uuid.UUID) -> Claim | None:
@@ -266,6 +278,41 @@ def _adopt(store: Store, claim: Claim) -> Receipt | None:
         return None  # not what that run was about to place: it is downloaded again
     store.settle(claim.file_path)
     return found
+
+
+def adopt_own() -> int:
+    """Adopt what runs of this host placed before they died, and nobody has stored since. How many.
+
+    Also where the row was given up meanwhile, as other hosts found no file and a dead address.
+    Commits.
+    """
+    media, moment = MediaAttachment, now()
+    is_ours = sa.and_(
+        media.is_in("to_collect"),
+        media.storage == holdings.own_id(),
+        media.sha256.is_not(None),
+        (media.state != State.DOWNLOADING) | media.has_expired_lease(moment),
+    )
+    with one_query() as connection:
+        found = list(connection.scalars(sa.select(media.id).where(is_ours).limit(ADOPTED_AT_ONCE)))
+    return sum(_adopt_now(media_id, is_ours) for media_id in found)
+
+
+def _adopt_now(media_id: uuid.UUID, condition: sa.ColumnElement[bool]) -> bool:
+    claim = _take_lease(media_id, condition)
+    if claim is None:
+        return False
+    receipt = None
+    try:
+        receipt = _adopt(holdings.own(), claim)
+    except StorageError as trouble:
+        _later(claim, str(trouble))
+        return False
+    if receipt is None:  # it was never placed: from the start, by whoever comes first
+        nothing = {"sha256": None, "storage": None}
+        _write(claim, state=State.PENDING, lease_until=None, next_attempt_at=now(), **nothing)
+        return False
+    return _mark_stored(claim, receipt, holdings.own_id())
 
 
 def _adopt_orphan(store: Store, claim: Claim, storage: uuid.UUID) -> bool:
@@ -455,6 +502,7 @@ def _intend(claim: Claim, path: str, receipt: Receipt) -> bool:
             sha256=receipt.sha256,
             file_size=receipt.size,
             mime_type=receipt.kind.mime_type,
+            storage=holdings.own_id(),
         )
     except sa.exc.IntegrityError:
         db.session.rollback()

@@ -130,6 +130,7 @@ def _replace(media: MediaAttachment, part: Part, receipt: collect.Receipt) -> bo
     failpoint("incomplete.placed")
     done = _write(
         media,
+        MediaAttachment.storage == media.storage,  # else it moved, and this lies where it was
         file_path=path,
         file_stem=keys.stem(path).lower(),
         sha256=receipt.sha256,
@@ -163,10 +164,18 @@ def _finish(media: MediaAttachment) -> None:
     is_named = sa.select(MediaAttachment.id).where(MediaAttachment.file_path == old).exists()
     if old is not None and not db.session.scalar(sa.select(is_named)):
         db.session.commit()
-        store = holdings.store_of(media)
-        for key in keys.derivatives(old):
-            store.remove(key)
-        with contextlib.suppress(Missing, Occupied):
-            store.move(old, keys.superseded(media.id, old))
+        try:
+            _put_away(media, old)
+        except StorageError as trouble:
+            log.warning("media=%s: what came first is put away later: %s", media.id, trouble)
+            return  # the lease ends, and another run or host goes on
         failpoint("incomplete.moved")
     _write(media, superseded_path=None, next_attempt_at=None)
+
+
+def _put_away(media: MediaAttachment, old: str) -> None:
+    holdings.remove_everywhere(media, keys.derivatives(old))
+    with contextlib.suppress(Missing, Occupied):
+        holdings.store_of(media).move(old, keys.superseded(media.id, old))
+    if media.former_storage is not None:
+        holdings.store(media.former_storage).remove(old)

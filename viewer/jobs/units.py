@@ -64,7 +64,7 @@ def _push(media_id: uuid.UUID) -> None:
     try:
         holdings.push_now(media_id)
     except holdings.StrangeFile as trouble:
-        holdings.push_no_more(media_id, str(trouble))
+        holdings.put_off(media_id, str(trouble))
     except holdings.WrongBytes as trouble:
         findings.note_damage(db.session.get_one(MediaAttachment, media_id), trouble.finding)
         db.session.commit()

@@ -144,7 +144,8 @@ class MediaAttachment(LastWriteWins, Model):
     storage: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("stores.id"))
     former_storage: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("stores.id"))
     moved_at: Mapped[datetime | None]  # from the former store
-    push_due_at: Mapped[datetime | None]  # to the store for new files
+    push_wanted_at: Mapped[datetime | None]  # since when the store for new files should have it
+    push_due_at: Mapped[datetime | None]  # the next try
     push_attempts: Mapped[int] = mapped_column(default=0, server_default="0")
     push_problem: Mapped[str | None] = mapped_column(String(500))
     verified_at: Mapped[datetime | None]  # when its bytes were last hashed; first as they came

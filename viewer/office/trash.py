@@ -254,12 +254,16 @@ def _give_up(media_id: uuid.UUID, by: User | None) -> bool:
 
 
 def _finish_purges() -> None:
-    """Quarantine the bytes of purged rows. Commits after each. Idempotent."""
+    """Quarantine the bytes of purged rows, if this host has them. Commits after each. Idempotent.
+
+    What another host has in its folder, it puts away itself (`schedule`).
+    """
     for media in db.session.scalars(
         sa.select(MediaAttachment).where(
             MediaAttachment.is_in("trash"),
             MediaAttachment.purged_at.is_not(None),
             MediaAttachment.quarantined_at.is_(None),
+            holdings.is_within_reach(),
         )
     ).all():
         db.session.commit()  # hold no transaction while files move
@@ -276,11 +280,12 @@ def quarantine_key(media: MediaAttachment) -> str:
 
 def _quarantine(media: MediaAttachment) -> None:
     store = holdings.store_of(media)
-    for key in (*media.copies.values(), *sharing.clean_keys(media)):
-        store.remove(key)
+    holdings.remove_everywhere(media, (*media.copies.values(), *sharing.clean_keys(media)))
     try:
         if media.downloaded_at is not None:
             store.move(media.file_path, quarantine_key(media))
+            if media.former_storage is not None:
+                holdings.store(media.former_storage).remove(media.file_path)
     except Missing:
         log.error("media=%s was purged, and its bytes were not there", media.id)
     except StorageError:

@@ -50,6 +50,38 @@ def ensure() -> None:
         raise UnusableStore(f"MEDIA_ROOT: {store.address} cannot be used: {reason}") from trouble
 
 
+def join() -> RegisteredStore:
+    """Register this host's empty folder beside those of other hosts, and mark it. Commits.
+
+    Raises WrongStore; an unmounted disk looks like an empty folder, so a host joins once.
+    """
+    store, host = holdings.unproven(), socket.gethostname()
+    try:
+        found, is_empty = store.identity(), store.is_empty()
+    except StorageError as trouble:
+        raise UnusableStore(f"MEDIA_ROOT: {store.address} cannot be used: {trouble}") from None
+    lock(Lock.STORE_IDENTITY)
+    known = registered_folders()
+    ours = _with_marker(found)
+    theirs = [one for one in known if one.host == host and one is not ours]
+    if not known:
+        raise WrongStore("This viewer has no folder yet: viewer up makes the first.")
+    if ours is not None:
+        raise WrongStore(f"The media folder {store.address} is this viewer's already.")
+    if found is not None or not is_empty:
+        raise WrongStore(f"The media folder {store.address} is not empty. Name an empty one.")
+    if theirs:
+        raise WrongStore(
+            f"This host, {host}, has a folder already: {theirs[0].address}. Is its disk mounted? "
+            f"If it is lost for good: viewer storage lost {theirs[0].id}, on another host"
+        )
+    row = RegisteredStore(id=uuid.uuid4(), host=host, address=store.address)
+    db.session.add(row)
+    store.mark(str(row.id))
+    db.session.commit()
+    return row
+
+
 def registered_folder() -> RegisteredStore | None:
     """The row of this host's media folder; None before its first start."""
     folders = registered_folders()

@@ -10,14 +10,14 @@ from flask import Flask, current_app
 from viewer.extensions import db
 
 THREADS = 4  # their fsyncs share a journal commit
-_AHEAD = 16  # files that wait for a thread
+_AHEAD = 4  # files that wait for each thread
 
 _File = TypeVar("_File")
 _Result = TypeVar("_Result")
 
 
 def in_threads(
-    work: Callable[[_File], _Result], files: Iterator[_File]
+    work: Callable[[_File], _Result], files: Iterator[_File], threads: int = THREADS
 ) -> Iterator[tuple[_File, _Result]]:
     """What `work` makes of each file, in their order. Raises what it raises, and then ends."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
@@ -30,11 +30,11 @@ def in_threads(
                 db.session.rollback()
 
     waiting: deque[tuple[_File, Future[_Result]]] = deque()
-    with ThreadPoolExecutor(THREADS, "backup") as pool:
+    with ThreadPoolExecutor(threads, "files") as pool:
         try:
             for file in files:
                 waiting.append((file, pool.submit(at_home, file)))
-                if len(waiting) > _AHEAD:
+                if len(waiting) > _AHEAD * threads:
                     first, done = waiting.popleft()
                     yield first, done.result()
             while waiting:

@@ -24,7 +24,7 @@ from viewer.models import MediaAttachment, ScheduledTask, UpkeepRun
 from viewer.office import trash
 from viewer.upkeep import runs
 from viewer.upkeep.backup import lease, record
-from viewer.upkeep.backup.lease import Busy
+from viewer.upkeep.lease import Busy
 
 State = MediaAttachment.State
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import uuid
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,10 +10,9 @@ import sqlalchemy as sa
 from viewer.extensions import db, sqlite_driver
 from viewer.models import UpkeepRun
 from viewer.storage import StorageError, Unavailable
-from viewer.upkeep import runs
-from viewer.upkeep.backup import lease, retention, snapshots
+from viewer.upkeep import lease, runs
+from viewer.upkeep.backup import retention, snapshots
 from viewer.upkeep.backup.dump import DamagedDatabase, NoCopy
-from viewer.upkeep.backup.lease import LostLease
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.pool import SourceAway
 from viewer.upkeep.backup.restic import repository as restic
@@ -23,6 +23,7 @@ from viewer.upkeep.backup.run import Run
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot
 from viewer.upkeep.backup.targets import target as targets
 from viewer.upkeep.backup.targets.target import Refused, Target, TargetError
+from viewer.upkeep.lease import Lease, LostLease
 from viewer.upkeep.progress import Progress, Unwatched
 
 Outcome = UpkeepRun.Outcome
@@ -47,7 +48,7 @@ def back_up(
         result = Result(Outcome.FAILED, str(trouble))
         _finish(runs.begin(runs.Kind.BACKUP, url), result)
         return result
-    with lease.held(target) as mine:
+    with _alone(target) as mine:
         run = runs.begin(runs.Kind.BACKUP, url)
         counts = {"target": str(target.id)}
         _note(run, counts)
@@ -78,7 +79,7 @@ def prune_only(url: str, *, same_filesystem: bool = False) -> retention.Pruned:
     target = targets.open_own(url, same_filesystem=same_filesystem)
     if target is None:
         raise Refused(f"{url} is empty.")
-    with lease.held(target), contextlib.closing(Listing()) as listing:
+    with _alone(target), contextlib.closing(Listing()) as listing:
         try:
             found = snapshots.find_all(target)
             if found.damaged or not found.complete or not found.complete[-1].is_verified:
@@ -87,6 +88,11 @@ def prune_only(url: str, *, same_filesystem: bool = False) -> retention.Pruned:
             return retention.prune(target, listing, found, retention.proven(target))
         except Unavailable as trouble:
             raise targets.LostTarget(target.describe(trouble)) from trouble
+
+
+def _alone(target: Target | Repository) -> AbstractContextManager[Lease]:
+    # By the target's own id: two hosts may have mounted it in different places.
+    return lease.held(f"backup:{target.id.hex}", f"Another backup to {target.url}")
 
 
 def _open(url: str, *, same_filesystem: bool) -> Target | Repository:

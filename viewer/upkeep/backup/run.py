@@ -26,7 +26,7 @@ from viewer.upkeep.backup import (
     snapshots,
     writing,
 )
-from viewer.upkeep.backup.lease import Lease
+from viewer.upkeep.lease import Lease
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.pool import SourceAway
 from viewer.upkeep.backup.result import Outcome, Result

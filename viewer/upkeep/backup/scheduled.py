@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from viewer.config import settings
 from viewer.upkeep.backup import database, record
-from viewer.upkeep.backup.lease import Busy
+from viewer.upkeep.lease import Busy
 
 LEASE = 1800.0  # seconds
 LARGE = 1_000_000_000  # bytes of a database that is copied less often

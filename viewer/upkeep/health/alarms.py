@@ -22,6 +22,7 @@ from viewer.upkeep.health.figures import S3_DUE, Alarm, Health, Level
 State = MediaAttachment.State
 
 LATE = timedelta(minutes=15)  # for a file that is not safe yet
+PUSH_LATE, PUSH_BROKEN = timedelta(minutes=15), timedelta(hours=24)  # alone on one disk
 UNREAD = timedelta(minutes=2)  # for an event that no worker has read
 CHECK_SILENT = timedelta(hours=30)  # the nightly check has not run
 
@@ -29,6 +30,35 @@ CHECK_SILENT = timedelta(hours=30)  # the nightly check has not run
 def _store_away(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.store_problem:
         yield Alarm("store_away", Level.BROKEN, found.store_problem)
+
+
+def _other_store_away(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    if any(store.problem for store in found.stores if not store.is_own):
+        words = "A store does not answer: what is in it alone cannot be shown now. Nothing is lost."
+        yield Alarm("other_store_away", Level.BROKEN, words)
+
+
+def _push_behind(found: Health, moment: datetime) -> Iterable[Alarm]:
+    for store in found.stores:
+        if store.to_push_since is None or moment - store.to_push_since <= PUSH_LATE:
+            continue
+        waits = moment - store.to_push_since
+        level = Level.BROKEN if waits > PUSH_BROKEN else Level.ATTENTION
+        where = f"on the disk of {store.host}" if store.host and not store.is_own else "on this disk"
+        words = f"{counted(store.to_push, 'file')} {where} alone, the oldest for {_age(waits)}."
+        yield Alarm("push_behind", level, words, "The store for new files does not take them.")
+
+
+def _stores_split(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    wanted = [one for one in found.stores if one.is_wanted]
+    elsewhere = sum(
+        one.files - one.to_push
+        for one in found.stores
+        if not one.is_wanted and not one.retired_at and (one.host is None or not wanted[0].host)
+    )
+    if wanted and elsewhere > 0:
+        words = f"{counted(elsewhere, 'file')} in another store than new ones."
+        yield Alarm("stores_split", Level.ATTENTION, words, "viewer storage move goes on with it.")
 
 
 def _task_silent(found: Health, moment: datetime) -> Iterable[Alarm]:
@@ -226,6 +256,8 @@ def _s3_due(found: Health, _moment: datetime) -> Iterable[Alarm]:
 # In the order in which a person reads them.
 ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _store_away,
+    _other_store_away,
+    _push_behind,
     _task_silent,
     _task_failed,
     _redis_silent,
@@ -253,6 +285,7 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _backup_bad,
     _backup_healed,
     _orphans,
+    _stores_split,
     _events_unparsed,
     _deliveries_refused,
     _s3_due,

@@ -7,6 +7,7 @@ from datetime import datetime
 from viewer.models import Checkpoint, MediaAttachment
 from viewer.upkeep import verify
 from viewer.upkeep.backup import coverage
+from viewer.upkeep.health.stores import StoreState
 from viewer.upkeep.health.tasks import WatchedTask
 
 State = MediaAttachment.State
@@ -39,16 +40,6 @@ class Disk:
     @property
     def is_low(self) -> bool:
         return self.free < self.total * LEAST_FREE
-
-
-@dataclass(frozen=True, slots=True)
-class StoreState:
-    """A store of originals."""
-
-    address: str
-    files: int
-    bytes: int
-    problem: str | None  # why it cannot be reached
 
 
 @dataclass(frozen=True, slots=True)

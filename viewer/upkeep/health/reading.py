@@ -1,7 +1,6 @@
 """Look at everything, once for page, monitor and metrics."""
 
 import shutil
-import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,19 +14,16 @@ from viewer.models import (
     Checkpoint,
     MediaAttachment,
     RefusedDelivery,
-    RegisteredStore,
     WebhookEvent,
 )
-from viewer.storage import Unavailable
 from viewer.upkeep import verify
 from viewer.upkeep.backup import coverage
-from viewer.upkeep.health import figures, totals
+from viewer.upkeep.health import figures, stores, totals
 from viewer.upkeep.health.alarms import ALARMS, UNREAD
 from viewer.upkeep.health.figures import (
     Disk,
     Health,
     Protection,
-    StoreState,
     Waiting,
 )
 from viewer.upkeep.health.tasks import read_tasks
@@ -43,7 +39,6 @@ def read_health(workers: dict[str, int] | None) -> Health:
     current, moment = settings(), now()
     backups = coverage.read()
     counted = totals.read()
-    stores, protection = _originals(backups, counted)
     waiting = db.session.execute(
         _WAITING,
         {
@@ -74,11 +69,11 @@ def read_health(workers: dict[str, int] | None) -> Health:
         workers=workers,
         tasks=read_tasks(),
         disks=_disks(current),
-        stores=stores,
+        stores=list(stores.read(counted)),
         store_problem=holdings.own().why_away(),
         checks=verify.read_overview(),
         backups=backups,
-        protection=protection,
+        protection=_protection(backups, counted),
         alarms=[],
     )
     for alarms in ALARMS:
@@ -200,34 +195,20 @@ def _disks(current: Settings) -> list[Disk]:
     return disks
 
 
-def _originals(
-    backups: coverage.Overview, counted: totals.Totals
-) -> tuple[list[StoreState], Protection]:
-    """What each store holds, by the rows, and how much of it is in a verified backup, too."""
+def _protection(backups: coverage.Overview, counted: totals.Totals) -> Protection:
+    """How much of what the stores hold is in a verified backup, too."""
     newest = backups.newest
-    stores = []
-    for row in db.session.scalars(_STORES):
-        files, size = counted.kept_files[str(row.id)], counted.kept_bytes[str(row.id)]
-        stores.append(StoreState(row.address or "", files, size, _why_away(row.id)))
     originals = counted.kept_files.total()
     if newest is None:
-        return stores, Protection(originals, 0)
+        return Protection(originals, 0)
     alone = db.session.scalar(_KEPT_SINCE, {"moment": newest.started_at}) or 0
     # Damaged in the store, and without a right copy in the backup either.
     alone += int(newest.counts.get("lost", 0))
-    return stores, Protection(originals, max(0, originals - alone))
+    return Protection(originals, max(0, originals - alone))
 
 
-_STORES = sa.select(RegisteredStore).order_by(RegisteredStore.created_at, RegisteredStore.id)
 _KEPT_SINCE = (
     sa.select(sa.func.count())
     .select_from(MediaAttachment.__table__)
     .where(MediaAttachment.is_in("kept"), _media.downloaded_at > sa.bindparam("moment"))
 )
-
-
-def _why_away(store: uuid.UUID) -> str | None:
-    try:
-        return holdings.store(store).why_away()
-    except Unavailable as trouble:
-        return str(trouble)

@@ -10,7 +10,17 @@ overview  what the status page says of it
 from viewer.upkeep.verify.overview import Overview
 from viewer.upkeep.verify.overview import read as read_overview
 from viewer.upkeep.verify.presence import totals
-from viewer.upkeep.verify.run import EVERY, Looks, Result, is_due, nightly, stores, verify
+from viewer.upkeep.verify.run import (
+    EVERY,
+    Looks,
+    Result,
+    is_due,
+    nightly,
+    own_store,
+    shared_stores,
+    stores,
+    verify,
+)
 
 __all__ = [
     "EVERY",
@@ -19,7 +29,9 @@ __all__ = [
     "Result",
     "is_due",
     "nightly",
+    "own_store",
     "read_overview",
+    "shared_stores",
     "stores",
     "totals",
     "verify",

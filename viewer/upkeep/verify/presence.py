@@ -3,13 +3,13 @@
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 import sqlalchemy as sa
 
 from viewer import holdings
-from viewer.extensions import db
+from viewer.extensions import db, now
 from viewer.holdings import Finding
 from viewer.models import MediaAttachment
 from viewer.office import findings
@@ -17,6 +17,7 @@ from viewer.storage import Store, keys
 from viewer.upkeep.verify.key_set import KeySet
 
 BATCH = 1000  # keys, and rows, of one query
+MOVED_LATELY = timedelta(hours=1)
 LISTED = 100  # orphans that are named; all are counted
 
 
@@ -61,7 +62,7 @@ def compare(
     Stops early once more than `most_bad` are bad. Raises Unavailable.
     """
     found = Presence()
-    here = _list_files(store, found.orphans)
+    here = _list_files(store, storage, found.orphans)
     for batch in _batches(storage, before):
         for row, copies in batch:
             found.rows += 1
@@ -93,14 +94,15 @@ def _entry(key: str, size: int) -> str:
     return f"{key} {size}"
 
 
-def _list_files(store: Store, orphans: Orphans) -> KeySet:
+def _list_files(store: Store, storage: uuid.UUID, orphans: Orphans) -> KeySet:
     here = KeySet()
+    is_named = _is_named(storage)
     listed = store.keys()
     while batch := list(islice(listed, BATCH)):
         files = {key: size for key, size in batch if keys.is_media(key)}
         for key, size in files.items():
             here.add(key if keys.is_derivative(key) else _entry(key, size))
-        for key in _unnamed(files):
+        for key in _unnamed(files, is_named):
             orphans.count += 1
             orphans.size += files[key]
             if len(orphans.keys) < LISTED:
@@ -108,12 +110,28 @@ def _list_files(store: Store, orphans: Orphans) -> KeySet:
     return here
 
 
-def _unnamed(files: dict[str, int]) -> list[str]:
-    """The originals among these that no row names, whatever store the row is in."""
+def _is_named(storage: uuid.UUID) -> sa.ColumnElement[bool]:
+    """Whether a row's file may lie in this store: also what was just placed, before it is said."""
+    media = MediaAttachment
+    if storage == holdings.wanted_id():
+        return sa.true()  # it is perhaps being moved here
+    return (
+        (media.storage == storage)
+        | media.storage.is_(None)
+        | (media.former_storage == storage)
+        | media.moved_at.is_(None)
+        | (media.moved_at > now() - MOVED_LATELY)
+    )
+
+
+def _unnamed(files: dict[str, int], is_named: sa.ColumnElement[bool]) -> list[str]:
+    """The originals among these that no row names as one of this store."""
     originals = [key for key in files if not keys.is_derivative(key)]
     media = MediaAttachment
     named = set(
-        db.session.scalars(sa.select(media.file_path).where(media.file_path.in_(originals)))
+        db.session.scalars(
+            sa.select(media.file_path).where(media.file_path.in_(originals), is_named)
+        )
     )
     db.session.commit()
     return [key for key in originals if key not in named]

@@ -114,6 +114,7 @@ def stores() -> dict[uuid.UUID, str]:
     found = db.session.scalars(
         sa.select(RegisteredStore)
         .where((RegisteredStore.id == own) | (RegisteredStore.kind != kind.FOLDER))
+        .where(RegisteredStore.retired_at.is_(None))
         .order_by(RegisteredStore.created_at)
     ).all()
     addresses = {store.id: store.address or str(store.id) for store in found}
@@ -121,10 +122,20 @@ def stores() -> dict[uuid.UUID, str]:
     return addresses
 
 
-def is_due() -> bool:
-    """Whether it is time for the nightly run. The first one follows within a day."""
-    created = sa.select(sa.func.min(RegisteredStore.created_at))
-    last = _last_run_at() or db.session.scalar(created)
+def own_store() -> list[uuid.UUID]:
+    """What only this host can check."""
+    return [holdings.own_id()]
+
+
+def shared_stores() -> list[uuid.UUID]:
+    """What every host reaches."""
+    return [one for one in stores() if one != holdings.own_id()]
+
+
+def is_due(storage: uuid.UUID) -> bool:
+    """Whether it is time for this store's nightly run. The first one follows within a day."""
+    created = sa.select(RegisteredStore.created_at).filter_by(id=storage)
+    last = _last_run_at(stores()[storage]) or db.session.scalar(created)
     db.session.commit()
     if last is None:
         return False
@@ -133,11 +144,13 @@ def is_due() -> bool:
     return apart > OVERDUE or (is_night and apart > APART)
 
 
-def _last_run_at() -> datetime | None:
+def _last_run_at(address: str) -> datetime | None:
     """When the last run began that could look; one that could not is done again soon."""
     run = UpkeepRun
     return db.session.scalar(
-        sa.select(sa.func.max(run.started_at)).where(run.kind == run.Kind.VERIFY, run.has_result())
+        sa.select(sa.func.max(run.started_at)).where(
+            run.kind == run.Kind.VERIFY, run.subject == address, run.has_result()
+        )
     )
 
 
@@ -165,7 +178,7 @@ def verify(
         result.there = presence.compare(store, storage, begun, _most_bad(files), looks.files)
         _stop_at_mass_change(result, result.there.bad, result.there.rows)
         if not result.is_mass_change:
-            quota = None if everything else _quota(size)
+            quota = None if everything else _quota(size, stores()[storage])
             result.read = reading.read(
                 store, storage, begun, quota, _most_bad, looks.size, gently=gently
             )
@@ -194,12 +207,18 @@ def _stop_at_mass_change(result: Result, bad: list[Bad], files: int) -> None:
         )
 
 
-def _quota(size: int) -> int:
-    """Bytes to read, so that a cycle reads all of them; more after nights that were missed."""
+def _quota(size: int, address: str) -> int:
+    """Bytes to read, so that a cycle reads all of them; more after nights that were missed.
+
+    What a bucket gives costs money: of it no more than the setting allows, however many nights.
+    """
     cycle = settings().VERIFY_CYCLE_DAYS
-    last = _last_run_at()
+    last = _last_run_at(address)
     nights = 1 if last is None else max(1, round((now() - last) / timedelta(days=1)))
-    return -(-size * min(nights, cycle) // cycle)
+    quota = -(-size * min(nights, cycle) // cycle)
+    if address.startswith("s3:"):
+        quota = min(quota, int(settings().VERIFY_S3_GB_PER_NIGHT * 1_000_000_000))
+    return quota
 
 
 def _mark(bad: list[Bad], storage: uuid.UUID) -> None:

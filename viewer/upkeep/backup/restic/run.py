@@ -24,7 +24,7 @@ from viewer.storage.workspace import INCOMING
 from viewer.upkeep import runs
 from viewer.upkeep.backup import database, snapshots, writing
 from viewer.upkeep.backup.comparison import NAMED
-from viewer.upkeep.backup.lease import Lease
+from viewer.upkeep.lease import Lease
 from viewer.upkeep.backup.listing import SLICES, File, Listing
 from viewer.upkeep.backup.pool import SourceAway
 from viewer.upkeep.backup.restic.repository import Repository

@@ -1,4 +1,4 @@
-"""One backup to a target at a time, from any host, by the schedule, cron or hand."""
+"""One run of a kind at a time, from any host, by the schedule, cron or hand."""
 
 import contextlib
 import os
@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from flask import Flask, current_app
 
@@ -15,31 +14,21 @@ from viewer import leases
 from viewer.extensions import db
 from viewer.models import ScheduledTask
 
-LEASE = 120.0  # seconds; whoever died holds the target no longer than that
+LEASE = 120.0  # seconds; whoever died holds it no longer than that
 RENEWALS = 3  # in each lease
 
 
-class Leased(Protocol):
-    """What only one run at a time may use."""
-
-    @property
-    def id(self) -> uuid.UUID: ...
-
-    @property
-    def url(self) -> str: ...
-
-
 class Busy(Exception):
-    """Another run uses the target."""
+    """Another run is at it."""
 
 
 class LostLease(Exception):
-    """This run stood still for so long that another may use the target now."""
+    """This run stood still for so long that another may be at it now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write to a target."""
+    """The right to be the one run."""
 
     name: str
     holder: str
@@ -55,23 +44,22 @@ class Lease:
     def check(self) -> None:
         """Raises LostLease. Asked before each step that others would see."""
         if self.lost.is_set() or not self.renew():
-            raise LostLease("This run stood still, and another one uses the target now.")
+            raise LostLease("This run stood still, and another one is at it now.")
 
 
 @contextlib.contextmanager
-def held(target: Leased) -> Iterator[Lease]:
-    """Hold the target's lease, and renew it while the block runs. Raises Busy."""
-    # By the target's own id: two hosts may have mounted it in different places.
-    lease = Lease(
-        f"backup:{target.id.hex}", f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    )
+def held(name: str, what: str) -> Iterator[Lease]:
+    """Hold the lease of this name, and renew it while the block runs. Raises Busy.
+
+    `what` begins a sentence: `Another backup to /mnt/backup`.
+    """
+    lease = Lease(name, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     taken = ScheduledTask.take_lease(lease.name, lease.holder, seconds=LEASE, every=0)
     db.session.commit()
     if not taken:
         raise Busy(
-            f"Another backup to {target.url} is running. If it was killed, its lease ends within"
-            f" {LEASE:.0f} seconds."
+            f"{what} is running. If it was killed, its lease ends within {LEASE:.0f} seconds."
         )
 
     def renew() -> bool:
@@ -79,7 +67,7 @@ def held(target: Leased) -> Iterator[Lease]:
             return lease.renew()
 
     try:
-        with leases.renewed(renew, LEASE / RENEWALS, f"lease of {target.url}"):
+        with leases.renewed(renew, LEASE / RENEWALS, f"lease {name}"):
             yield lease
     finally:
         db.session.rollback()
