@@ -33,8 +33,9 @@ from viewer.intake import collect, sweep
 from viewer.models import User, WebhookEvent
 from viewer.office import accounts
 from viewer.storage import disk, workspace
-from viewer.upkeep import identity, verify
+from viewer.upkeep import identity, move, verify
 from viewer.upkeep.backup import record
+from viewer.upkeep.move import clearing
 from viewer.upkeep.restore import checks
 from viewer.upkeep.restore import run as restores
 
@@ -185,6 +186,17 @@ def _verify(_app: Flask, _orders: Orders, say: Say) -> None:
     say((str(result.outcome), result.repaired))
 
 
+def _move(_app: Flask, orders: Orders, say: Say) -> None:
+    target = move.find(orders.target)
+    move.take(target)
+    result = move.Move(target, 1, move.Pace(None)).run(lambda _files, _size: None)
+    say((str(result.outcome), result.moved))
+
+
+def _clear(_app: Flask, _orders: Orders, _say: Say) -> None:
+    clearing.clear()
+
+
 def _start(_app: Flask, _orders: Orders, _say: Say) -> None:
     """What `viewer up` does first: the schema, and the folder's marker."""
     flask_migrate.upgrade()
@@ -203,6 +215,8 @@ ACTIONS: dict[str, Callable[[Flask, Orders, Say], None]] = {
     "back-up": _back_up,
     "restore": _restore,
     "verify": _verify,
+    "move": _move,
+    "clear": _clear,
     "work": _work,
     "count-files": _count_files,
 }

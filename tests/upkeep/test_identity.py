@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import factories
 from viewer import create_app, holdings
 from viewer.extensions import db
 from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import Unavailable
+from viewer.storage.store import MARKER
 from viewer.upkeep import health, identity
 
 
@@ -183,3 +185,58 @@ def test_the_command_says_it_in_one_line(app, settings, tmp_path):
     assert said.returncode == 1
     assert "is its disk mounted?" in said.stderr.splitlines()[-1]
     assert "Traceback" not in said.stderr
+
+
+# --- A further host ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(app, settings, tmp_path, monkeypatch):
+    """An application on a second host, with an empty folder, beside a first that has photos."""
+    identity.ensure()
+    factories.files(factories.text(factories.customer()))
+    monkeypatch.setattr(identity.socket, "gethostname", lambda: "second")
+    return create_app(settings | {"MEDIA_ROOT": str(tmp_path / "second")})
+
+
+def test_a_further_host_joins_with_its_empty_folder(second, app):
+    first = holdings.own_id()
+
+    with second.app_context():
+        with pytest.raises(identity.WrongStore, match="viewer storage join"):
+            identity.ensure()
+        row = identity.join()
+        identity.ensure()
+
+        assert (row.host, holdings.own_id()) == ("second", row.id)
+        assert row.id != first
+    assert holdings.own_id() == first
+
+
+def test_k65_an_unmounted_disk_joins_as_nothing(second):
+    with second.app_context():
+        identity.join()
+        marker = holdings.own().local_path(MARKER)
+        marker.unlink()  # as an empty mount point looks
+
+        with pytest.raises(identity.WrongStore, match="Is its disk mounted"):
+            identity.join()
+        with pytest.raises(identity.WrongStore, match="has no marker"):
+            identity.ensure()
+
+
+def test_a_folder_with_files_does_not_join(second, tmp_path):
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "file").write_text("somebody's")
+
+    with second.app_context(), pytest.raises(identity.WrongStore, match="is not empty"):
+        identity.join()
+
+
+def test_two_hosts_know_each_their_own_folder_without_asking_twice(second, settings):
+    with second.app_context():
+        identity.join()
+    first = create_app(settings)
+
+    with first.app_context():
+        assert str(holdings.own_id()) == holdings.unproven().identity()

@@ -1,0 +1,57 @@
+"""A store that files are moved to: a folder that stands for a bucket, or a bucket."""
+
+import uuid
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.support.object_stores import CREDENTIALS, ObjectStore
+from tests.support.stored_files import other_store
+from viewer import holdings, storage
+from viewer.extensions import db
+from viewer.models import RegisteredStore
+from viewer.upkeep.move import target
+
+
+@pytest.fixture
+def settings(settings: dict[str, Any]) -> dict[str, Any]:
+    return settings | {
+        "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
+        "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
+    }
+
+
+@pytest.fixture
+def bucket(app: Flask, object_store: ObjectStore, shared_bucket: str) -> uuid.UUID:
+    """A store in S3, registered and marked."""
+    made = RegisteredStore(
+        id=uuid.uuid4(),
+        kind=RegisteredStore.Kind.S3,
+        address=object_store.address(shared_bucket, f"move/{uuid.uuid4()}"),
+    )
+    db.session.add(made)
+    db.session.commit()
+    storage.from_url(made.address or "", credentials=CREDENTIALS).mark(str(made.id))
+    return made.id
+
+
+@pytest.fixture(params=["folder", "s3"])
+def there(request: pytest.FixtureRequest, app: Flask, tmp_path: Any) -> uuid.UUID:
+    """The other store: what holds for a folder must hold for a bucket."""
+    if request.param == "s3":
+        found: uuid.UUID = request.getfixturevalue("bucket")
+        return found
+    return other_store(tmp_path / "second").id
+
+
+@pytest.fixture
+def wanted(there: uuid.UUID) -> uuid.UUID:
+    """The same, as the store for new files."""
+    target.want(there)
+    return there
+
+
+def keys_in(identity: uuid.UUID) -> set[str]:
+    """What lies in a store, without its marker and what is cached."""
+    return {key for key, _ in holdings.store(identity).keys() if storage.keys.is_media(key)}
