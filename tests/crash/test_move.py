@@ -1,4 +1,4 @@
-"""K12: a move, a push or a clearing is killed at any step; the next run goes on and loses nothing."""
+"""K12: a move or a clearing is killed at any step; the next run goes on and loses nothing."""
 
 import hashlib
 import uuid
@@ -53,7 +53,7 @@ def in_store(url: str, viewer: Scene) -> dict[str, str]:
     store = storage.from_url(address, credentials=CREDENTIALS)
     store.expect(str(store.identity()))
     found = {}
-    for key, _ in store.keys():
+    for key, _ in store.keys(""):
         if storage.keys.is_media(key):
             with store.open(key) as file:
                 found[key] = hashlib.sha256(file.read()).hexdigest()

@@ -54,4 +54,4 @@ def wanted(there: uuid.UUID) -> uuid.UUID:
 
 def keys_in(identity: uuid.UUID) -> set[str]:
     """What lies in a store, without its marker and what is cached."""
-    return {key for key, _ in holdings.store(identity).keys() if storage.keys.is_media(key)}
+    return {key for key, _ in holdings.store(identity).keys("") if storage.keys.is_media(key)}

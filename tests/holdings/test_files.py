@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from tests.support.damage import harm
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, other_store, path_of, place
 from viewer import holdings
@@ -37,20 +38,29 @@ def test_an_original_of_another_size_is_never_opened(app: Flask) -> None:
     assert holdings.check_file(media) is Finding.DIFFERENT
 
 
-@pytest.mark.parametrize("harm", ["missing", "cut"])
-def test_the_former_store_serves_where_the_rows_own_fails(harm, app, elsewhere, caplog) -> None:
+@pytest.mark.parametrize("how", ["missing", "cut"])
+def test_the_former_store_serves_where_the_rows_own_fails(how, app, elsewhere, caplog) -> None:
     content = picture()
     identity, second = elsewhere
     media = keep(content)
-    media.storage, media.former_storage = identity, holdings.own_id()
+    place(content, media.file_path, holdings.spool(), second)
+    media.former_storage = identity
     db.session.commit()
-    if harm == "cut":
-        place(content[:-1], media.file_path, holdings.spool(), second)
+    harm(path_of(media), how)
 
     with holdings.open_file(media, media.file_path) as file:
         assert file.read() == content
-    assert holdings.find_original(media) is holdings.own()
+    assert holdings.find_original(media) is second
     assert f"media={media.id} is read from its former store" in caplog.text
+
+
+def test_an_original_is_read_from_this_hosts_disk_while_it_is_still_there(app, elsewhere) -> None:
+    """It is the nearest, and costs nothing."""
+    media = keep()
+    media.storage, media.former_storage = elsewhere[0], holdings.own_id()
+    db.session.commit()
+
+    assert holdings.find_original(media) is holdings.own()
 
 
 def test_while_one_store_does_not_answer_nobody_calls_the_file_missing(

@@ -142,7 +142,9 @@ def row(media_id: Any) -> MediaAttachment:
 def photos() -> list[MediaAttachment]:
     """All of them, in the same way."""
     db.session.rollback()
-    found = list(db.session.scalars(sa.select(MediaAttachment).order_by(MediaAttachment.file_path)))
+    all_of_them = sa.select(MediaAttachment).order_by(MediaAttachment.file_path)
+    fresh = all_of_them.execution_options(populate_existing=True)
+    found = list(db.session.scalars(fresh))
     db.session.commit()
     return found
 

@@ -213,11 +213,10 @@ def test_a_further_host_joins_with_its_empty_folder(second, app):
     assert holdings.own_id() == first
 
 
-def test_k65_an_unmounted_disk_joins_as_nothing(second):
+def test_k65_an_unmounted_disk_joins_as_nothing(second, tmp_path):
     with second.app_context():
         identity.join()
-        marker = holdings.own().local_path(MARKER)
-        marker.unlink()  # as an empty mount point looks
+        (tmp_path / "second" / MARKER).unlink()  # as an empty mount point looks
 
         with pytest.raises(identity.WrongStore, match="Is its disk mounted"):
             identity.join()

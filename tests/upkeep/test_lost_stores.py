@@ -24,6 +24,11 @@ def second(app, tmp_path):
     return other_store(tmp_path / "second").id
 
 
+@pytest.fixture
+def settings(settings, tmp_path):
+    return settings | {"DATA_DIR": str(tmp_path / "data"), "MEDIA_ROOT": str(tmp_path / "media")}
+
+
 def lose(tmp_path):
     shutil.rmtree(tmp_path / "second")
 

@@ -10,8 +10,8 @@ from viewer.commands.context import opened_app
 from viewer.storage import UnknownStore
 from viewer.upkeep import identity
 from viewer.upkeep.backup import record, scheduled
-from viewer.upkeep.lease import Busy
 from viewer.upkeep.backup.targets.target import TargetError
+from viewer.upkeep.lease import Busy
 
 BAD, FAILED = 1, 2
 

@@ -35,6 +35,7 @@ from viewer.extensions import db
 from viewer.loopback import is_loopback
 from viewer.models import User
 from viewer.upkeep import identity
+from viewer.upkeep.move import setting
 
 # Of workers: somebody waits for the answers of the web processes. Not more: a worker that seldom
 # runs while it holds SQLite's write lock makes everybody wait.

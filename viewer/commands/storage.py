@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -125,32 +126,33 @@ def _in_words(there_is: moves.Survey) -> str:
 def _shown(size: int) -> Iterator[moves.Advance]:
     """Show files, bytes, rate and time left: as a bar, or as a line now and then."""
     begun = said_at = time.monotonic()
-    moved = files = 0
+    files = moved = 0
+    is_terminal = sys.stderr.isatty()
 
-    def rate() -> str:
-        seconds = max(time.monotonic() - begun, 0.001)
-        return f"{files:,} files, {moved / 1e6:,.0f} of {size / 1e6:,.0f} MB, " + (
-            f"{moved / seconds / 1e6:,.1f} MB/s"
+    def so_far() -> str:
+        rate = moved / max(time.monotonic() - begun, 0.001)
+        return (
+            f"{files:,} files, {moved / 1e6:,.0f} of {size / 1e6:,.0f} MB, {rate / 1e6:,.1f} MB/s"
         )
 
-    is_terminal = sys.stderr.isatty()
-    with click.progressbar(
+    bar: Any = click.progressbar(
         length=max(size, 1),
         label="moving",
         file=sys.stderr,
         hidden=not is_terminal,
-        item_show_func=lambda _: rate(),
-    ) as bar:
+        item_show_func=lambda _: so_far(),
+    )
 
-        def advance(count: int, more: int) -> None:
-            nonlocal moved, files, said_at
-            moved, files = moved + more, files + count
-            bar.update(more, files)
-            if not is_terminal and time.monotonic() - said_at > SAID_EVERY:
-                said_at = time.monotonic()
-                left = (size - moved) * (said_at - begun) / max(moved, 1)
-                click.echo(f"{rate()}, {max(0.0, left) / 60:,.0f} min left", err=True)
+    def advance(count: int, more: int) -> None:
+        nonlocal files, moved, said_at
+        files, moved = files + count, moved + more
+        bar.update(more, files)
+        if not is_terminal and time.monotonic() - said_at > SAID_EVERY:
+            said_at = time.monotonic()
+            left = (size - moved) * (said_at - begun) / max(moved, 1)
+            click.echo(f"{so_far()}, {max(0.0, left) / 60:,.0f} min left", err=True)
 
+    with bar:
         yield advance
 
 

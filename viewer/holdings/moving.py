@@ -73,12 +73,11 @@ _ROW = sa.select(
 ).where(_media.id == sa.bindparam("media_id"), MediaAttachment.is_in("kept"))
 
 
-def move(
-    media_id: uuid.UUID, target_id: uuid.UUID, *only_if: sa.ColumnElement[bool]
-) -> Moved:
+def move(media_id: uuid.UUID, target_id: uuid.UUID, *only_if: sa.ColumnElement[bool]) -> Moved:
     """Move this row's original and derivatives. Commits. Hold no transaction open.
 
-    `only_if` must hold as the row changes. Raises WrongBytes, StrangeFile, Unavailable; then the row says what it said before.
+    `only_if` must hold as the row changes. Raises WrongBytes, StrangeFile, Unavailable; then the
+    row says what it said before.
     """
     with one_query() as connection:
         row = connection.execute(_ROW, {"media_id": media_id}).first()

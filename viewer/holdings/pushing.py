@@ -33,11 +33,12 @@ def due_from_now() -> dict[str, object]:
 
 
 def push_now(media_id: uuid.UUID) -> None:
-    """Try once, unless the wanted store was away a moment ago. Commits.
+    """Try once, unless nothing is to be done, or the wanted store was away a moment ago. Commits.
 
     Raises WrongBytes, StrangeFile.
     """
-    if time.monotonic() >= current_app.extensions.get("left_alone_until", 0.0):
+    is_left_alone = time.monotonic() < current_app.extensions.get("left_alone_until", 0.0)
+    if not is_left_alone and wanted_id() != own_id():
         push(media_id)
 
 
@@ -116,7 +117,11 @@ def _later(media_id: uuid.UUID, problem: str) -> None:
 def _not_due(media_id: uuid.UUID, target: uuid.UUID) -> None:
     MediaAttachment.change_if(
         media_id,
-        (MediaAttachment.storage == target) | ~MediaAttachment.is_in("kept"),
+        sa.or_(
+            MediaAttachment.storage == target,
+            MediaAttachment.downloaded_at.is_(None),
+            MediaAttachment.purged_at.is_not(None),
+        ),
         push_wanted_at=None,
         push_due_at=None,
         push_attempts=0,

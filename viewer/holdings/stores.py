@@ -116,10 +116,12 @@ def store_of(media: MediaAttachment) -> Store:
 
 def remove_everywhere(media: MediaAttachment, names: Iterable[str]) -> None:
     """Remove these keys of the row from each store that may have them. Raises Unavailable."""
-    names = list(names)
-    for identity in {media.storage, media.former_storage, own_id()} - {None}:
-        for key in names:
-            store(identity).remove(key)
+    keys = list(names)
+    for identity in {media.storage, media.former_storage, own_id()}:
+        if identity is not None:
+            place = store(identity)
+            for key in keys:
+                place.remove(key)
 
 
 def is_within_reach() -> sa.ColumnElement[bool]:

@@ -65,8 +65,8 @@ LATER_PAUSES = (  # since the first failure, at most this far apart
     (timedelta(days=30), timedelta(days=1)),
 )
 PATIENCE = timedelta(minutes=15)  # then a person should know
-# A host that died between placing a file and saying so may be back in a moment. By then the provider
-# may have it no more, so no other host tries before; afterwards any does.
+# A host that died between placing a file and saying so may be back in a moment, and by then the
+# provider may have the file no more. So no other host tries before; afterwards any does.
 LEFT_TO_ITS_HOST = timedelta(minutes=2)
 ADOPTED_AT_ONCE = 500  # files
 STORAGE_PAUSE = timedelta(seconds=30)  # the disk's trouble is not the source's

@@ -62,7 +62,8 @@ def give_up(identity: uuid.UUID) -> None:
     begin_writing()
     _change(
         kept & media.former_storage.is_not(None),
-        storage=media.former_storage, former_storage=None, moved_at=moment, push_wanted_at=moment, push_due_at=moment,
+        storage=media.former_storage, former_storage=None, moved_at=moment,
+        push_wanted_at=moment, push_due_at=moment,
     )  # fmt: skip
     _change(
         kept & media.former_storage.is_(None),

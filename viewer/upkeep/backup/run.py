@@ -26,12 +26,12 @@ from viewer.upkeep.backup import (
     snapshots,
     writing,
 )
-from viewer.upkeep.lease import Lease
 from viewer.upkeep.backup.listing import Listing
 from viewer.upkeep.backup.pool import SourceAway
 from viewer.upkeep.backup.result import Outcome, Result
 from viewer.upkeep.backup.snapshots import POOL, DamagedSnapshot, Found, Snapshot
 from viewer.upkeep.backup.targets.target import Target, TargetError
+from viewer.upkeep.lease import Lease
 from viewer.upkeep.progress import Progress, size_in_words
 
 

@@ -44,8 +44,7 @@ def _push_behind(found: Health, moment: datetime) -> Iterable[Alarm]:
             continue
         waits = moment - store.to_push_since
         level = Level.BROKEN if waits > PUSH_BROKEN else Level.ATTENTION
-        where = f"on the disk of {store.host}" if store.host and not store.is_own else "on this disk"
-        words = f"{counted(store.to_push, 'file')} {where} alone, the oldest for {_age(waits)}."
+        words = f"{counted(store.to_push, 'file')} on one disk alone, the oldest for {_age(waits)}."
         yield Alarm("push_behind", level, words, "The store for new files does not take them.")
 
 

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -55,7 +56,7 @@ class StoreState:
 _media, _store = MediaAttachment.__table__.c, RegisteredStore.__table__.c
 
 
-def _of_store(what: sa.ColumnElement[object], part: str, column: str) -> sa.ScalarSelect[object]:
+def _of_store(what: sa.ColumnElement[Any], part: str, column: str) -> sa.ScalarSelect[Any]:
     return (
         sa.select(what)
         .select_from(MediaAttachment.__table__)
@@ -66,8 +67,8 @@ def _of_store(what: sa.ColumnElement[object], part: str, column: str) -> sa.Scal
 
 
 # Asked of each store by itself: an index over those few answers, however many files there are.
-_STORES = sa.select(
-    RegisteredStore.__table__,
+_STORES: sa.Select[*tuple[Any, ...]] = sa.select(
+    *RegisteredStore.__table__.columns,
     _of_store(sa.func.count(), "to_push", "storage").label("to_push"),
     _of_store(sa.func.min(_media.push_wanted_at), "to_push", "storage").label("to_push_since"),
     _of_store(sa.func.count(), "moved", "former_storage").label("to_clear"),
@@ -99,7 +100,7 @@ def read(known: totals.Totals | None = None) -> Sequence[StoreState]:
     ]
 
 
-def _is_of_another_host(row: sa.Row[tuple[object, ...]], own: uuid.UUID) -> bool:
+def _is_of_another_host(row: sa.Row[*tuple[Any, ...]], own: uuid.UUID) -> bool:
     return bool(row.kind is RegisteredStore.Kind.FOLDER and row.id != own)
 
 

@@ -7,7 +7,6 @@ that were stored meanwhile, until there are none.
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -161,7 +160,7 @@ class Move:
                 self.result.strange.append(row.file_path)
         return self.result.moved > before
 
-    def _bring(self, row: sa.Row[Any]) -> tuple[object, int]:
+    def _bring(self, row: sa.Row[*tuple[Any, ...]]) -> tuple[object, int]:
         self._pace.take(row.file_size or 0)
         for pause in (*PAUSES, None):
             try:
@@ -182,7 +181,7 @@ class Move:
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    def _rows(self) -> Iterator[sa.Row[Any]]:
+    def _rows(self) -> Iterator[sa.Row[*tuple[Any, ...]]]:
         """What is still elsewhere, without what this run could not move, a page at a time."""
         media, last = MediaAttachment, ""
         query = (

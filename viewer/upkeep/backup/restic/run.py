@@ -24,7 +24,6 @@ from viewer.storage.workspace import INCOMING
 from viewer.upkeep import runs
 from viewer.upkeep.backup import database, snapshots, writing
 from viewer.upkeep.backup.comparison import NAMED
-from viewer.upkeep.lease import Lease
 from viewer.upkeep.backup.listing import SLICES, File, Listing
 from viewer.upkeep.backup.pool import SourceAway
 from viewer.upkeep.backup.restic.repository import Repository
@@ -34,6 +33,7 @@ from viewer.upkeep.backup.targets import local_spool
 from viewer.upkeep.backup.targets.folder_place import FolderPlace
 from viewer.upkeep.backup.targets.place import MARKER, Refused
 from viewer.upkeep.backup.targets.target import Target, marker_of, viewer_identity
+from viewer.upkeep.lease import Lease
 from viewer.upkeep.progress import Progress, size_in_words
 
 SAMPLE = 10  # files that are read back by each run; restic takes half a second for one
