@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 
 from tests.conftest import BOTH
 from tests.support.alarms import alarms_beside_setup
@@ -17,7 +18,7 @@ from viewer.extensions import db, now
 from viewer.models import ScheduledTask
 from viewer.quo import rest
 from viewer.schedule import TaskDefinition
-from viewer.upkeep import health
+from viewer.upkeep import health, host_tasks
 
 ALL_WELL = {"intake": 1, "copies": 1}
 
@@ -221,7 +222,10 @@ def test_a_task_that_hangs_or_fails_stops_no_other(app: Any) -> None:
     assert is_running
 
 
-def test_every_task_has_a_rule_for_its_alarms() -> None:
+def test_every_task_has_a_rule_for_its_alarms(app: Flask) -> None:
     names = [task.name for task in schedule.definitions(with_catch_up=True)]
+    own = [task.name for task in schedule.host_definitions()]
 
     assert sorted(names) == sorted(health.TASK_RULES)
+    assert sorted(map(host_tasks.task_of, own)) == sorted(health.HOST_RULES)
+    assert all(len(name) <= 40 for name in own)  # the column

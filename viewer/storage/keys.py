@@ -117,5 +117,10 @@ def probe() -> str:
     return f"probe/{uuid.uuid4()}"
 
 
+def is_probe(key: str) -> bool:
+    """Whether this is what a probe of a service placed."""
+    return key.startswith("probe/")
+
+
 def rejected(media_id: uuid.UUID) -> str:
     return f"rejected/{media_id}"

@@ -15,7 +15,7 @@ from typing import Any
 from viewer.failpoint import failpoint
 from viewer.storage.checksums import checksum
 from viewer.storage.disk import in_words
-from viewer.storage.keys import check_key, is_key
+from viewer.storage.keys import check_key, is_key, is_probe
 from viewer.storage.s3 import upload
 from viewer.storage.s3.address import Credentials, S3Address
 from viewer.storage.s3.client import DEFAULT_LIMITS, Limits, Refused, Server
@@ -61,7 +61,9 @@ class S3:
             raise
 
     def is_empty(self) -> bool:
-        return not self._list(self._root, MaxKeys=1).get("Contents")
+        # A probe that was killed leaves its object: that must not keep the next one out.
+        found = self._list(self._root).get("Contents", [])
+        return all(is_probe(one["Key"].removeprefix(self._root)) for one in found)
 
     def mark(self, identity: str) -> None:
         try:

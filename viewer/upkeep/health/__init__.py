@@ -5,6 +5,7 @@ One reading serves the status page, `/healthz` and `/metrics`, so they never dis
 figures     what is looked at
 tasks       the scheduled tasks that must be done again and again
 reading     looks at everything
+stores      what is in each store, and what waits there
 totals      what takes a count of all files
 alarms      what of it is an alarm, of which level, in which words
 connection  the alarms of an installation that nothing can come to
@@ -13,9 +14,10 @@ connection  the alarms of an installation that nothing can come to
 from viewer.upkeep.health.alarms import UNREAD, business_hours_between
 from viewer.upkeep.health.figures import Alarm, Health, Level
 from viewer.upkeep.health.reading import read_health
-from viewer.upkeep.health.tasks import TASK_RULES
+from viewer.upkeep.health.tasks import HOST_RULES, TASK_RULES
 
 __all__ = [
+    "HOST_RULES",
     "TASK_RULES",
     "UNREAD",
     "Alarm",

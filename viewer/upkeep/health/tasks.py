@@ -1,5 +1,6 @@
 """The scheduled tasks that must be done again and again, and what of them is an alarm."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 from viewer.extensions import db
 from viewer.intake import catch_up, rest_client
 from viewer.models import ScheduledTask
+from viewer.upkeep import host_tasks
 from viewer.upkeep.backup import scheduled as backups
 from viewer.upkeep.drill import scheduled as drills
 
@@ -37,10 +39,16 @@ TASK_RULES = {
         silent_after=timedelta(minutes=30),  # three runs
         silence="Catching up with the phone provider has not succeeded",
     ),
-    "tidy": TaskRule("Tidying", "Clearing what dead writers left"),
     "search": TaskRule("Search", "Filling the search index"),
     "statistics": TaskRule("Statistics", "Bringing the database's statistics up to date"),
     "totals": TaskRule("Totals", "Counting all files"),
+    "verify": TaskRule("Verify", "Checking the originals"),
+}
+# What each host does for its own folder (`host_tasks`).
+HOST_RULES = {
+    "tidy": TaskRule("Tidying", "Clearing what dead writers left"),
+    "push": TaskRule("Push", "Pushing files to the store for new ones"),
+    "clear": TaskRule("Clearing", "Removing moved files from their former store"),
     "verify": TaskRule("Verify", "Checking the originals"),
 }
 
@@ -72,7 +80,7 @@ def read_tasks() -> list[WatchedTask]:
     rows = {row.name: row for row in db.session.scalars(_TASKS)}
     has_catch_up = rest_client.is_configured()
     watched = []
-    for name, rule in {**TASK_RULES, **_backup_rules()}.items():
+    for name, rule in {**TASK_RULES, **_host_rules(rows), **_backup_rules()}.items():
         if name == "catch_up" and not has_catch_up:
             continue
         row = rows.get(name) or ScheduledTask(name=name)
@@ -83,6 +91,12 @@ def read_tasks() -> list[WatchedTask]:
         if rule.silent_after is not None or row.failed_at is not None:
             watched.append(WatchedTask(name, rule, done_at, row.said, row.failed_at, row.problem))
     return watched
+
+
+def _host_rules(rows: Iterable[str]) -> dict[str, TaskRule]:
+    """The rules of the hosts' own tasks that ran at least once."""
+    own = {name: host_tasks.task_of(name) for name in rows}
+    return {name: HOST_RULES[task] for name, task in own.items() if task in HOST_RULES}
 
 
 def _backup_rules() -> dict[str, TaskRule]:
