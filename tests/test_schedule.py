@@ -48,19 +48,19 @@ def swept(app: Any) -> None:
 def test_a_task_that_fails_unexpectedly_is_logged_recorded_and_shown(
     swept: None, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ran = schedule.do_if_due(TaskDefinition("tidy", 600, 1800, broken), "host1")
+    ran = schedule.do_if_due(TaskDefinition("totals", 600, 1800, broken), "host1")
     page, machine = client.get("/status").text, client.get("/healthz").json
 
     assert ran
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info is not None
     assert record.exc_info[0] is Unexpected
-    assert row("tidy").failed_at is not None
-    assert (row("tidy").holder, row("tidy").done_at, row("tidy").failures) == (None, None, 1)
-    assert str(row("tidy").problem).startswith("Unexpected in test_schedule.py, line ")
-    assert str(row("tidy").problem) in page
-    assert "Clearing what dead writers left failed" in page
-    assert "tidy_failed" in {alarm["name"] for alarm in machine["attention"]}
+    assert row("totals").failed_at is not None
+    assert (row("totals").holder, row("totals").done_at, row("totals").failures) == (None, None, 1)
+    assert str(row("totals").problem).startswith("Unexpected in test_schedule.py, line ")
+    assert str(row("totals").problem) in page
+    assert "Counting all files failed" in page
+    assert "totals_failed" in {alarm["name"] for alarm in machine["attention"]}
     assert "5550123" not in page + str(machine)
 
 
@@ -80,14 +80,14 @@ def test_a_sweep_that_fails_is_broken_and_one_that_keeps_failing_is_silent(
 
 
 def test_success_ends_the_alarm(swept: None, time_machine_at: Callable[..., Any]) -> None:
-    schedule.do_if_due(TaskDefinition("tidy", 600, 1800, broken), "host1")
+    schedule.do_if_due(TaskDefinition("totals", 600, 1800, broken), "host1")
     before = alarms()
     with time_machine_at(now() + timedelta(seconds=6)):
-        schedule.do_if_due(TaskDefinition("tidy", 600, 1800, lambda: "done"), "host2")
+        schedule.do_if_due(TaskDefinition("totals", 600, 1800, lambda: "done"), "host2")
 
-        assert before == {"tidy_failed": health.Level.ATTENTION}
+        assert before == {"totals_failed": health.Level.ATTENTION}
         assert alarms() == {}
-    assert (row("tidy").said, row("tidy").problem, row("tidy").failures) == ("done", None, 0)
+    assert (row("totals").said, row("totals").problem, row("totals").failures) == ("done", None, 0)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,9 @@ def test_a_task_that_failed_is_tried_again_with_backoff_up_to_its_usual_pause(
     ran = []
     for seconds in range(0, tried[-1] + 1, 5):
         with time_machine_at(begin + timedelta(seconds=seconds)):
-            if schedule.do_if_due(TaskDefinition("tidy", every, 60, broken), f"host{seconds % 2}"):
+            if schedule.do_if_due(
+                TaskDefinition("totals", every, 60, broken), f"host{seconds % 2}"
+            ):
                 ran.append(seconds)
 
     assert ran == tried
@@ -111,9 +113,9 @@ def test_a_failure_on_a_clock_that_was_years_ahead_delays_nothing(
     app: Any, time_machine_at: Callable[..., Any]
 ) -> None:
     with time_machine_at(now() + timedelta(days=900)):
-        schedule.do_if_due(TaskDefinition("tidy", 600, 60, broken), "host1")
+        schedule.do_if_due(TaskDefinition("totals", 600, 60, broken), "host1")
 
-    assert schedule.do_if_due(TaskDefinition("tidy", 600, 60, lambda: "done"), "host1")
+    assert schedule.do_if_due(TaskDefinition("totals", 600, 60, lambda: "done"), "host1")
 
 
 def test_trouble_that_passes_is_recorded_without_a_traceback(
@@ -134,9 +136,9 @@ def test_what_a_failed_run_wrote_is_not_kept(app: Any) -> None:
         db.session.flush()
         return broken()
 
-    schedule.do_if_due(TaskDefinition("tidy", 600, 1800, writes_and_fails), "host1")
+    schedule.do_if_due(TaskDefinition("totals", 600, 1800, writes_and_fails), "host1")
 
-    assert db.session.scalars(sa.select(ScheduledTask.name)).all() == ["tidy"]
+    assert db.session.scalars(sa.select(ScheduledTask.name)).all() == ["totals"]
 
 
 @BOTH
@@ -144,20 +146,20 @@ def test_a_lease_is_renewed_while_the_task_runs(app: Any, database: str) -> None
     seen: list[Any] = []
 
     def until() -> Any:
-        found = row("tidy").until
+        found = row("totals").until
         db.session.rollback()  # SQLite lets nobody else write meanwhile
         return found
 
     def slow() -> str:
         first = until()
         wait_until(lambda: until() > first)
-        seen.append(ScheduledTask.take_lease("tidy", "host2", seconds=6, every=0))
+        seen.append(ScheduledTask.take_lease("totals", "host2", seconds=6, every=0))
         return "done"
 
-    schedule.do_if_due(TaskDefinition("tidy", 600, 6, slow), "host1")
+    schedule.do_if_due(TaskDefinition("totals", 600, 6, slow), "host1")
 
     assert seen == [False]
-    assert (row("tidy").holder, row("tidy").said) == (None, "done")
+    assert (row("totals").holder, row("totals").said) == (None, "done")
     assert [thread for thread in threading.enumerate() if thread.name.startswith("lease")] == []
 
 
@@ -167,17 +169,17 @@ def test_a_run_that_lost_its_lease_records_nothing(app: Any, database: str, end:
     seen: list[bool] = []
 
     def overtaken() -> str:
-        row("tidy").until = now() - timedelta(seconds=1)  # as if this host had slept
-        seen.append(ScheduledTask.take_lease("tidy", "host2", seconds=60, every=600))
+        row("totals").until = now() - timedelta(seconds=1)  # as if this host had slept
+        seen.append(ScheduledTask.take_lease("totals", "host2", seconds=60, every=600))
         db.session.commit()
-        seen.append(ScheduledTask.renew("tidy", "host1", seconds=60))
+        seen.append(ScheduledTask.renew("totals", "host1", seconds=60))
         db.session.commit()
         return str(end())
 
-    schedule.do_if_due(TaskDefinition("tidy", 600, 60, overtaken), "host1")
+    schedule.do_if_due(TaskDefinition("totals", 600, 60, overtaken), "host1")
 
     assert seen == [True, False]
-    found = row("tidy")
+    found = row("totals")
     assert (found.holder, found.done_at, found.failed_at) == ("host2", None, None)
 
 
@@ -194,7 +196,7 @@ def test_a_task_that_hangs_or_fails_stops_no_other(app: Any) -> None:
         raise SystemExit(3)
 
     tasks = [
-        TaskDefinition("tidy", 600, 1800, hang),
+        TaskDefinition("totals", 600, 1800, hang),
         TaskDefinition("search", 600, 1800, broken),
         TaskDefinition("statistics", 600, 1800, leave),
         TaskDefinition("sweep", 0, 60, lambda: str(swept.append(1))),

@@ -22,8 +22,8 @@ from tests.upkeep.backup.conftest import (
 from viewer.extensions import db, now, sqlite_driver
 from viewer.models import MediaAttachment, ScheduledTask, UpkeepRun
 from viewer.office import trash
-from viewer.upkeep import runs
-from viewer.upkeep.backup import lease, record
+from viewer.upkeep import lease, runs
+from viewer.upkeep.backup import record
 from viewer.upkeep.lease import Busy
 
 State = MediaAttachment.State
@@ -308,7 +308,7 @@ def test_a_run_that_lost_its_lease_completes_nothing(keep, back_up, found):
     result = back_up(progress=At("copying", lose))
 
     assert result.has_failed
-    assert result.words == "This run stood still, and another one uses the target now."
+    assert result.words == "This run stood still, and another one is at it now."
     assert found().complete == []
 
 

@@ -183,7 +183,7 @@ def test_a_run_is_due_at_night_or_once_it_is_overdue(app):
 
     def due(*moment: int) -> bool:
         with time_machine.travel(datetime(2026, 9, *moment, tzinfo=UTC), tick=False):
-            return verify.is_due()
+            return verify.is_due(holdings.own_id())
 
     assert not due(22, 7, 0)  # three at night, and too soon
     assert not due(22, 17, 0)
