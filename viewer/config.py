@@ -52,6 +52,7 @@ VIEWER_LOCK, PARTS_LOCK = "viewer.lock", "parts.lock"  # in DATA_DIR (host_lock.
 
 # A signing key under 16 bytes can be brute-forced offline from one cookie.
 SHORTEST_KEY = 16  # bytes
+_LONGEST_WINDOW = 84  # hours: two of them are the seven days for which S3 lets an address be good
 OURS_BESIDE = frozenset({HOME, failpoint.VARIABLE})  # names of ours that are not settings
 
 # Allow-list of hosts on which the provider was observed to keep media, in November 2026.
@@ -127,6 +128,10 @@ class Settings(BaseSettings):
     S3_ACCESS_KEY_ID: SecretStr = SecretStr("")  # default: where AWS's own tools look
     S3_SECRET_ACCESS_KEY: SecretStr = SecretStr("")
     X_ACCEL_PREFIX: str = ""  # nginx's internal location for X-Accel-Redirect
+    X_ACCEL_S3_PREFIX: str = ""  # and the one in which nginx asks the object store by itself
+    MEDIA_REDIRECT: bool = False  # send browsers of staff to the object store for its files
+    CDN_URL: str = ""  # to this address instead, which passes requests on to the object store
+    SIGNED_WINDOW_HOURS: float = 24  # for which an address of a file in S3 stays the same
     TZ_DISPLAY: str = "America/New_York"
     BUSINESS_HOURS: str = "mon-fri 8-18"  # in TZ_DISPLAY; SILENCE_HOURS counts only these
     # warn after so many business hours without a webhook; 0: never
@@ -205,11 +210,21 @@ class Settings(BaseSettings):
             raise ValueError("must not contain spaces, line breaks or signs beyond ASCII")
         return value
 
-    @field_validator("X_ACCEL_PREFIX")
+    @field_validator("X_ACCEL_PREFIX", "X_ACCEL_S3_PREFIX")
     @classmethod
     def _absolute_path(cls, value: str) -> str:
         if value and not re.fullmatch(r"(/[A-Za-z0-9._-]+)+/?", value):
             raise ValueError("must be the path of an nginx location such as /stored")
+        return value
+
+    @field_validator("SIGNED_WINDOW_HOURS")
+    @classmethod
+    def _window_that_s3_takes(cls, value: float) -> float:
+        if not 1 <= value <= _LONGEST_WINDOW:
+            raise ValueError(
+                f"must be from 1 to {_LONGEST_WINDOW}: an address is good for two windows, and S3"
+                " lets none be good for more than seven days"
+            )
         return value
 
     @field_validator("QUO_WEBHOOK_SECRETS")
@@ -287,7 +302,7 @@ class Settings(BaseSettings):
         _parts_of_address(value)
         return value.rstrip("/")
 
-    @field_validator("PUBLIC_URL")
+    @field_validator("PUBLIC_URL", "CDN_URL")
     @classmethod
     def _address_of_ours(cls, value: str) -> str:
         if value and _parts_of_address(value).path not in ("", "/"):
@@ -336,6 +351,14 @@ class Settings(BaseSettings):
             )
         if self.VIEWER_ENV == "production" and parts.scheme == "http":
             raise ValueError("PUBLIC_URL: must begin with https:// in production")
+        return self
+
+    @model_validator(mode="after")
+    def _cdn_that_is_used(self) -> Self:
+        if self.CDN_URL and not self.MEDIA_REDIRECT:
+            raise ValueError("CDN_URL: without MEDIA_REDIRECT=on no browser is sent there")
+        if self.VIEWER_ENV == "production" and self.CDN_URL.startswith("http:"):
+            raise ValueError("CDN_URL: must begin with https:// in production")
         return self
 
     def trusts(self, host: str) -> bool:
@@ -388,6 +411,11 @@ class Settings(BaseSettings):
     @property
     def backup_s3_credentials(self) -> storage.Credentials | None:
         return _credentials(self._backup_access_key)
+
+    @property
+    def signed_window(self) -> float:
+        """SIGNED_WINDOW_HOURS, in seconds."""
+        return self.SIGNED_WINDOW_HOURS * 3600
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:

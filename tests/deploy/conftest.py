@@ -26,6 +26,20 @@ HOST = "localhost"  # what the tests call viewer.example.com
 PHOTO = picture(1200, 900)
 
 
+# What /etc/nginx/nginx.conf of a distribution says around the sites.
+AROUND = """
+daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+{user}
+events {{ worker_connections 64; }}
+http {{
+  access_log off; include /etc/nginx/mime.types; default_type application/octet-stream;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  include {folder}/viewer.conf;
+}}
+"""
+
+
 def program(name: str) -> str:
     """Where this program is. Without it the test is skipped; CI has it and skips nothing."""
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
@@ -142,3 +156,39 @@ class Site:
 
     def get(self, path: str, **headers: str) -> requests.Response:
         return self.browser.get(self.url + path, headers=headers, timeout=60)
+
+
+@pytest.fixture
+def start_nginx(start: Callable[..., Any], certificate: Path) -> Callable[..., int]:
+    """start_nginx(folder, behind, ("known", "ours"), …): our site before the viewer on this port.
+
+    `media` in the folder is where it looks for the store. Returns the port with TLS.
+    """
+
+    def launch(folder: Path, behind: int, *pairs: tuple[str, str]) -> int:
+        nginx, secure = program("nginx"), free_port()
+        written = replaced(
+            (DEPLOY / "nginx" / "viewer.conf").read_text(),
+            *pairs,
+            ("server 127.0.0.1:8000", f"server 127.0.0.1:{behind}"),
+            ("listen [::]:80;", f"listen 127.0.0.1:{free_port()};"),
+            ("listen 443 ", f"listen 127.0.0.1:{secure} "),
+            ("listen [::]:443 ", f"listen 127.0.0.1:{free_port()} "),
+            ("/etc/letsencrypt/live/viewer.example.com", str(certificate)),
+            ("/srv/viewer/media", str(folder / "media")),
+            ("/var/cache/viewer-objects", str(folder / "objects")),
+            ("return 301 https://viewer.example.com", f"return 301 https://{HOST}:{secure}"),
+            ("viewer.example.com", HOST),
+        )
+        (folder / "viewer.conf").write_text(written)
+        (folder / "nginx.conf").write_text(
+            AROUND.format(folder=folder, user="user root;" if os.getuid() == 0 else "")
+        )
+        command = [nginx, "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+        tested = subprocess.run([*command, "-t"], capture_output=True, text=True)
+        assert tested.returncode == 0, tested.stderr
+        assert "[warn]" not in tested.stderr
+        start(*command)
+        return secure
+
+    return launch

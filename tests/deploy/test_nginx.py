@@ -1,27 +1,21 @@
 """deploy/nginx/viewer.conf, in a real nginx with TLS before a real `viewer web`."""
 
 import json
-import os
 import re
-import subprocess
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
 from tests.conftest import SECRET
 from tests.deploy.conftest import (
-    DEPLOY,
     HOST,
     PHOTO,
     Site,
     answers,
-    program,
-    replaced,
 )
 from tests.payloads import signed
 from tests.support.servers import free_port, wait_until
@@ -35,19 +29,6 @@ UNKNOWN = uuid.uuid4()
 # Of the connection or the server. nginx says Accept-Ranges twice, and dates a file by its disk.
 OF_THE_WAY = {"Connection", "Date", "Keep-Alive", "Server", "Accept-Ranges", "Last-Modified"}
 
-# What /etc/nginx/nginx.conf of a distribution says around the sites.
-AROUND = """
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-{user}
-events {{ worker_connections 64; }}
-http {{
-  access_log off; include /etc/nginx/mime.types; default_type application/octet-stream;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  include {folder}/viewer.conf;
-}}
-"""
-
 
 @dataclass(frozen=True)
 class Nginx(Site):
@@ -58,36 +39,14 @@ class Nginx(Site):
 @pytest.fixture
 def site(
     photo: MediaAttachment,
-    start: Callable[..., Any],
+    start_nginx: Callable[..., int],
     start_web: Callable[..., int],
-    certificate: Path,
     tmp_path: Path,
 ) -> Nginx:
-    nginx, behind = program("nginx"), start_web(X_ACCEL_PREFIX="/stored")
-    folder, secure, plain = tmp_path / "nginx", free_port(), free_port()
+    behind, folder, plain = start_web(X_ACCEL_PREFIX="/stored"), tmp_path / "nginx", free_port()
     folder.mkdir()
     (folder / "media").symlink_to(tmp_path / "media")
-    written = replaced(
-        (DEPLOY / "nginx" / "viewer.conf").read_text(),
-        ("server 127.0.0.1:8000", f"server 127.0.0.1:{behind}"),
-        ("listen 80;", f"listen 127.0.0.1:{plain};"),
-        ("listen [::]:80;", f"listen 127.0.0.1:{free_port()};"),
-        ("listen 443 ", f"listen 127.0.0.1:{secure} "),
-        ("listen [::]:443 ", f"listen 127.0.0.1:{free_port()} "),
-        ("/etc/letsencrypt/live/viewer.example.com", str(certificate)),
-        ("/srv/viewer/media", str(folder / "media")),
-        ("return 301 https://viewer.example.com", f"return 301 https://{HOST}:{secure}"),
-        ("viewer.example.com", HOST),
-    )
-    (folder / "viewer.conf").write_text(written)
-    (folder / "nginx.conf").write_text(
-        AROUND.format(folder=folder, user="user root;" if os.getuid() == 0 else "")
-    )
-    command = [nginx, "-c", str(folder / "nginx.conf"), "-p", str(folder)]
-    tested = subprocess.run([*command, "-t"], capture_output=True, text=True)
-    assert tested.returncode == 0, tested.stderr
-    assert "[warn]" not in tested.stderr
-    start(*command)
+    secure = start_nginx(folder, behind, ("listen 80;", f"listen 127.0.0.1:{plain};"))
     entered = Site.enter(f"https://{HOST}:{secure}")
     return Nginx(entered.url, entered.browser, f"http://127.0.0.1:{plain}", folder)
 

@@ -6,18 +6,23 @@ The row then names the store of its original and derivatives; after a move it al
 they came from, which still serves them should the other fail.
 """
 
+from viewer.holdings import fallbacks
 from viewer.holdings.files import (
     Finding,
+    Handoff,
     WrongSize,
     check_file,
     compare_bytes,
     compare_size,
     find_original,
+    hand_off,
     open_file,
+    signed_address,
 )
 from viewer.holdings.moving import Moved, Outcome, StrangeFile, WrongBytes, clear_former, move
 from viewer.holdings.pushing import due, due_from_now, push, push_now, put_off
 from viewer.holdings.stores import (
+    browser_origins,
     expect,
     init_app,
     is_within_reach,
@@ -33,11 +38,13 @@ from viewer.holdings.stores import (
 
 __all__ = [
     "Finding",
+    "Handoff",
     "Moved",
     "Outcome",
     "StrangeFile",
     "WrongBytes",
     "WrongSize",
+    "browser_origins",
     "check_file",
     "clear_former",
     "compare_bytes",
@@ -45,7 +52,9 @@ __all__ = [
     "due",
     "due_from_now",
     "expect",
+    "fallbacks",
     "find_original",
+    "hand_off",
     "init_app",
     "is_within_reach",
     "move",
@@ -56,6 +65,7 @@ __all__ = [
     "push_now",
     "put_off",
     "remove_everywhere",
+    "signed_address",
     "spool",
     "store",
     "store_of",

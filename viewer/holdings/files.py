@@ -1,11 +1,12 @@
 """Open and compare stored files, wherever they are."""
 
 import enum
-import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
+from viewer.holdings import fallbacks
 from viewer.holdings.stores import own, own_id, store, store_of
 from viewer.models import MediaAttachment
 from viewer.storage import (
@@ -17,8 +18,6 @@ from viewer.storage import (
     checksum,
     keys,
 )
-
-log = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer")
 
@@ -58,6 +57,54 @@ def open_file(
     return _ask_stores(media, key, open_in)
 
 
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """Where the reverse proxy finds a file by itself."""
+
+    location: str  # for X-Accel-Redirect
+    size: int | None  # bytes, where it is known
+
+
+def hand_off(media: MediaAttachment, key: str) -> Handoff | None:
+    """Where the reverse proxy finds the original or a derivative; None: it goes through us.
+
+    A bucket is not asked for derivatives, and for an original once an hour: what is missing there,
+    nginx meets, and comes back to us. Raises Missing, WrongSize, Unavailable.
+    """
+
+    def find_in(place: Store) -> Handoff | None:
+        location = place.handoff(key)
+        return None if location is None else Handoff(location, _glance(place, media, key))
+
+    return find_in(own()) if keys.is_cached(key) else _ask_stores(media, key, find_in)
+
+
+def signed_address(media: MediaAttachment, key: str, overrides: Mapping[str, str]) -> str | None:
+    """An address that opens the file to whoever has it; None where its nearest store has none.
+
+    `overrides` as in `Store.signed_address`. Raises Missing, WrongSize, Unavailable.
+    """
+
+    def sign_in(place: Store) -> str | None:
+        address = place.signed_address(key, overrides)
+        if address is not None and _glance(place, media, key) is None and _is_original(media, key):
+            raise Unavailable("The object store does not answer.")  # nor would it the browser
+        return address
+
+    return None if keys.is_cached(key) else _ask_stores(media, key, sign_in)
+
+
+def _glance(place: Store, media: MediaAttachment, key: str) -> int | None:
+    """The size of a file that is about to be sent without us, where it costs little to know."""
+    if place.local_path(key) is None and not _is_original(media, key):
+        return None
+    size = place.glance(key)
+    if size is not None and _is_original(media, key) and size != media.file_size:
+        _check_size(media, key, place.stat(key).size)  # as of now: it may have been repaired
+        return media.file_size
+    return size
+
+
 def find_original(media: MediaAttachment) -> Store:
     """The store that has the original, with its size. Raises Missing, WrongSize, Unavailable."""
 
@@ -68,8 +115,12 @@ def find_original(media: MediaAttachment) -> Store:
     return _ask_stores(media, media.file_path, find_in)
 
 
+def _is_original(media: MediaAttachment, key: str) -> bool:
+    return key == media.file_path
+
+
 def _check_size(media: MediaAttachment, key: str, size: int) -> None:
-    if key == media.file_path and size != media.file_size:
+    if _is_original(media, key) and size != media.file_size:
         raise WrongSize(f"{key} has {size} bytes, not {media.file_size}")
 
 
@@ -82,7 +133,7 @@ def _ask_stores(media: MediaAttachment, key: str, ask: Callable[[Store], _Answer
             troubles.append(trouble)
             continue
         if troubles and identity != media.storage:
-            log.warning("media=%s is read from its former store: %s", media.id, troubles[0])
+            fallbacks.note(media, f"is read from its former store: {troubles[0]}")
         return answer
     if not troubles:
         raise Missing(f"{key} is in no store")

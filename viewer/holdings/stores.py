@@ -1,11 +1,16 @@
 """The stores of one application: this host's own folder, and the others once they are needed."""
 
+import contextlib
+import math
+import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import Flask, current_app
+from sqlalchemy.exc import SQLAlchemyError
 
 from viewer import storage
 from viewer.config import settings
@@ -13,6 +18,7 @@ from viewer.extensions import db
 from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import Spool, Store, Unavailable
 
+_ORIGINS_LAST = 60.0  # seconds; a move may make another store the wanted one
 _NONE = ""  # a marker that no folder has: what is expected of one whose marker nobody knows
 
 
@@ -23,6 +29,8 @@ class _Stores:
         self.own_id: uuid.UUID | None = None  # not known before the database was asked
         self.spool = storage.Workspace(found.media_root, self.own)
         self.others: dict[uuid.UUID, Store] = {}
+        self.origins: tuple[str, ...] = ()  # of those to which a browser may be sent
+        self.origins_until = -math.inf
 
 
 def init_app(app: Flask) -> None:
@@ -103,10 +111,41 @@ def store(identity: uuid.UUID) -> Store:
         found = _ask(sa.select(registered.kind, registered.address).filter_by(id=identity))
         if not found or found[0].kind is registered.Kind.FOLDER:
             raise Unavailable("This file is in a folder that this host does not have.")
-        other = storage.from_url(found[0].address, credentials=settings().s3_credentials)
+        current = settings()
+        other = storage.from_url(
+            found[0].address,
+            current.X_ACCEL_S3_PREFIX if found[0].address.startswith("s3:") else "",
+            current.s3_credentials,
+            window=current.signed_window,
+        )
         other.expect(str(identity))
         stores.others[identity] = other
     return stores.others[identity]
+
+
+def browser_origins() -> tuple[str, ...]:
+    """Where a browser is sent for files (MEDIA_REDIRECT): a scheme and a host each.
+
+    As of a minute ago, and as of before where the database does not answer.
+    """
+    if cdn := settings().CDN_URL:
+        return (cdn,)
+    stores = _stores()
+    if time.monotonic() > stores.origins_until:
+        with contextlib.suppress(SQLAlchemyError):
+            stores.origins = tuple(sorted(set(_origins())))
+            stores.origins_until = time.monotonic() + _ORIGINS_LAST
+    return stores.origins
+
+
+def _origins() -> Iterator[str]:
+    registered = RegisteredStore
+    is_bucket = registered.kind == registered.Kind.S3
+    for row in _ask(sa.select(registered.id).where(is_bucket, registered.retired_at.is_(None))):
+        with contextlib.suppress(Unavailable):
+            if address := store(row.id).signed_address("a", {}):
+                parts = urlsplit(address)
+                yield f"{parts.scheme}://{parts.netloc}"
 
 
 def store_of(media: MediaAttachment) -> Store:

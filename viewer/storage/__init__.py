@@ -16,6 +16,7 @@ from viewer.storage.disk import fsync_file, fsync_folder
 from viewer.storage.folder import Folder
 from viewer.storage.probe import probe
 from viewer.storage.s3.address import Credentials, S3Address
+from viewer.storage.s3.signing import seconds_left
 from viewer.storage.ssh.address import SSHAddress
 from viewer.storage.ssh.store import SSH
 from viewer.storage.store import (
@@ -58,6 +59,7 @@ __all__ = [
     "make_durable",
     "normalise",
     "probe",
+    "seconds_left",
 ]
 
 
@@ -66,18 +68,20 @@ def from_url(
     internal_location: str = "",
     credentials: Credentials | None = None,
     marker: str = MARKER,
+    window: float = 24 * 3600,
 ) -> Store:
     """The store at an address: `folder:/srv/photos`, `s3://bucket/prefix?endpoint=…&region=…`.
 
-    `internal_location`: where the reverse proxy serves a folder's files by itself, if it does.
+    `internal_location`: where the reverse proxy serves its files by itself, if it does.
     `credentials`: for S3; without them boto3 looks where AWS's own tools look.
-    `marker`: the name of the file that holds its identity. Raises UnknownStore.
+    `marker`: the name of the file that holds its identity. `window`: for which a signed address of
+    S3 stays the same, in seconds. Raises UnknownStore.
     """
     scheme, separator, place = url.partition(":")
     if not separator:
         raise UnknownStore("A store's address begins with folder: or s3:")
     if scheme == "s3":
-        return _s3(S3Address.read(url), credentials, marker)
+        return _s3(S3Address.read(url), credentials, marker, internal_location, window)
     if scheme != "folder":
         raise UnknownStore(f"This version keeps files in folder: or s3:, not in {scheme}:")
     path = Path(place)
@@ -111,10 +115,22 @@ def normalise(url: str) -> str:
     return f"folder:{Path(place)}"
 
 
-def _s3(address: S3Address, credentials: Credentials | None, marker: str) -> Store:
+def _s3(
+    address: S3Address,
+    credentials: Credentials | None,
+    marker: str,
+    internal_location: str,
+    window: float,
+) -> Store:
     try:
         # Here, because most installations have no use for boto3, nor for its 100 ms at each start.
         from viewer.storage.s3.store import S3
     except ModuleNotFoundError as error:
         raise UnknownStore(f"For s3: the extra s3 must be installed ({error.name}).") from error
-    return S3(address, credentials, marker=marker)
+    return S3(
+        address,
+        credentials,
+        marker=marker,
+        internal_location=internal_location,
+        window=window,
+    )

@@ -9,7 +9,7 @@ import contextlib
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -232,6 +232,14 @@ class Folder:
         if not self._internal_location:
             return None
         return f"{self._internal_location}/{quote(check_key(key))}"
+
+    def signed_address(self, key: str, overrides: Mapping[str, str]) -> str | None:
+        check_key(key)
+        return None
+
+    def glance(self, key: str) -> int:
+        with self.open(key) as file:  # unlike stat(), it asks whose folder this is
+            return file.size
 
     @contextlib.contextmanager
     def _proven(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """The protocol of a store, and its errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -146,10 +146,27 @@ class Store(Protocol):
         """Where the file would lie on this host's disk; None for a store that is elsewhere."""
         ...
 
+    # --- Past us -----------------------------------------------------------------------------
+
     def handoff(self, key: str) -> str | None:
         """The internal location under which the reverse proxy serves key by itself.
 
-        None where it cannot: then the bytes go through us.
+        None where it cannot: then the bytes go through us. Raises Unavailable.
+        """
+        ...
+
+    def signed_address(self, key: str, overrides: Mapping[str, str]) -> str | None:
+        """An address that opens key to whoever has it, the same until its window of time ends.
+
+        `overrides`: what the answer says, as S3's own parameters. None for a store without such
+        addresses. Raises Unavailable.
+        """
+        ...
+
+    def glance(self, key: str) -> int | None:
+        """The size, in bytes, if it can be told soon; it may be as of an hour ago. None: not now.
+
+        Raises Missing; a store on this host's disk also Unavailable.
         """
         ...
 

@@ -7,12 +7,15 @@ Unavailable
 import contextlib
 import functools
 import logging
+import math
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import boto3
 import botocore.exceptions
@@ -28,6 +31,7 @@ from botocore.exceptions import (
 )
 
 from viewer.storage.s3.address import Credentials, S3Address
+from viewer.storage.s3.signing import Signer
 from viewer.storage.store import Unavailable
 
 # At DEBUG botocore writes whole requests with their signatures.
@@ -37,6 +41,9 @@ _CONNECT_SECONDS = 3
 _SILENT_SECONDS = 20  # without a byte
 _ATTEMPTS = 3
 _CONNECTIONS = 16  # kept open; `move` and the web server have eight threads
+_HASTY_SECONDS = 2.0  # for a call
+
+_haste: ContextVar[float] = ContextVar("haste", default=math.inf)
 
 _Answer = TypeVar("_Answer")
 
@@ -102,6 +109,8 @@ class Server:
         self._limits = limits
         self._client: Any = None
         self._pid = 0
+        self._signed_for: Any = None  # the client that told `_base` and `_region`
+        self._base = self._region = ""
 
     @property
     def bucket(self) -> str:
@@ -134,13 +143,55 @@ class Server:
 
         threading.Thread(target=run, name="s3", daemon=True).start()
         try:
-            answer, error = results.get(timeout=self._limits.call + size / self._limits.slowest)
+            longest = min(self._limits.call, _haste.get())
+            answer, error = results.get(timeout=longest + size / self._limits.slowest)
         except queue.Empty:
             raise Unavailable("The object store does not answer in time.") from None
         with _in_words():
             if error is not None:
                 raise error
         return answer  # type: ignore[return-value] # there is one if there was no error
+
+    @contextlib.contextmanager
+    def in_haste(self) -> Iterator[None]:
+        """Calls in this block have seconds: somebody waits who can do without their answer."""
+        token = _haste.set(_HASTY_SECONDS)
+        try:
+            yield
+        finally:
+            _haste.reset(token)
+
+    def signer(self) -> Signer:
+        """Signs addresses with the credentials of these moments. Raises Unavailable."""
+        with _in_words():
+            client = self.client()
+            if self._signed_for is not client:
+                self._base, self._region = self._place_of_bucket(client)
+                self._signed_for = client
+            key = self._credentials
+            if key is not None:
+                return Signer(self._base, self._region, key.access_key_id, key.secret_access_key)
+            found = _session().get_credentials()
+            if found is None:
+                raise NoCredentialsError
+            frozen = found.get_frozen_credentials()  # renews those that end soon
+            return Signer(
+                self._base, self._region, frozen.access_key, frozen.secret_key, frozen.token
+            )
+
+    def _place_of_bucket(self, client: Any) -> tuple[str, str]:
+        """Its address, which ends with a slash, and its region."""
+        # Where the bucket is named, and the region, are boto3's affair: an address that it signs
+        # says both. But not its server, which may be AWS's global one: that sends elsewhere.
+        words = {"Bucket": self.bucket, "Key": "a"}
+        asked = urlsplit(client.generate_presigned_url("get_object", Params=words))
+        region = dict(parse_qsl(asked.query))["X-Amz-Credential"].split("/")[-3]
+        server = urlsplit(client.meta.endpoint_url)
+        # The port is signed, and browsers say none that goes without saying.
+        host = server.netloc.removesuffix(":443" if server.scheme == "https" else ":80")
+        if asked.netloc.startswith(f"{self.bucket}."):
+            return f"{server.scheme}://{self.bucket}.{host}/", region
+        return f"{server.scheme}://{host}/{self.bucket}/", region
 
     def client(self) -> Any:
         """Made after the fork: two processes must not share a connection."""

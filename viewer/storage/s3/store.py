@@ -8,9 +8,10 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from viewer.failpoint import failpoint
 from viewer.storage.checksums import checksum
@@ -20,6 +21,7 @@ from viewer.storage.s3 import upload
 from viewer.storage.s3.address import Credentials, S3Address
 from viewer.storage.s3.client import DEFAULT_LIMITS, Limits, Refused, Server
 from viewer.storage.s3.reading import S3File
+from viewer.storage.s3.sizes import Sizes
 from viewer.storage.store import MARKER, Missing, Occupied, Stat, Unavailable, must_be_here
 
 _PROOF_LASTS = 30.0  # seconds in which the marker is not read again
@@ -36,8 +38,17 @@ class S3:
         credentials: Credentials | None = None,
         limits: Limits = DEFAULT_LIMITS,
         marker: str = MARKER,
+        internal_location: str = "",
+        window: float = 24 * 3600,
     ) -> None:
+        """`internal_location`: where the reverse proxy asks the server by itself, if it does.
+
+        `window`: for which a signed address stays the same, in seconds.
+        """
         self._address = address
+        self._internal_location = internal_location.rstrip("/")
+        self._window = window
+        self._sizes = Sizes()
         self._root = f"{address.prefix}/" if address.prefix else ""
         self._marker = self._root + marker  # the name of the object that holds its identity
         self._server = Server(address, credentials, limits)
@@ -169,8 +180,21 @@ class S3:
         check_key(key)
 
     def handoff(self, key: str) -> str | None:
-        check_key(key)
-        return None
+        name = self._name(key)
+        if not self._internal_location:
+            return None
+        parts = urlsplit(self._server.signer().sign(name, self._window))
+        return f"{self._internal_location}{parts.path}?{parts.query}"
+
+    def signed_address(self, key: str, overrides: Mapping[str, str]) -> str:
+        return self._server.signer().sign(self._name(key), self._window, overrides)
+
+    def glance(self, key: str) -> int | None:
+        return self._sizes.of(key, self._stat_soon)
+
+    def _stat_soon(self, key: str) -> int:
+        with self._server.in_haste():
+            return self.stat(key).size
 
     def tidy(self, older_than: float) -> int:
         """Abort uploads in parts that dead writers began so many seconds ago. How many there were.

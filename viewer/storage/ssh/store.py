@@ -8,7 +8,7 @@ whether the folder has the expected marker.
 import contextlib
 import hashlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from viewer.storage.child import Failed, Running
@@ -170,6 +170,13 @@ class SSH:
     def handoff(self, key: str) -> str | None:
         check_key(key)
         return None
+
+    def signed_address(self, key: str, overrides: Mapping[str, str]) -> str | None:
+        check_key(key)
+        return None
+
+    def glance(self, key: str) -> int | None:
+        return self.stat(key).size
 
     # --- Beyond a store --------------------------------------------------------------------
 

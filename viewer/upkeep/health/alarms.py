@@ -24,6 +24,7 @@ State = MediaAttachment.State
 LATE = timedelta(minutes=15)  # for a file that is not safe yet
 PUSH_LATE, PUSH_BROKEN = timedelta(minutes=15), timedelta(hours=24)  # alone on one disk
 UNREAD = timedelta(minutes=2)  # for an event that no worker has read
+FALLBACK_KNOWN = timedelta(hours=24)  # since the last file that came from elsewhere
 CHECK_SILENT = timedelta(hours=30)  # the nightly check has not run
 
 
@@ -58,6 +59,16 @@ def _stores_split(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if wanted and elsewhere > 0:
         words = f"{counted(elsewhere, 'file')} in another store than new ones."
         yield Alarm("stores_split", Level.ATTENTION, words, "viewer storage move goes on with it.")
+
+
+def _fallback_reads(found: Health, moment: datetime) -> Iterable[Alarm]:
+    last = found.fallback_read_at
+    if last and moment - last < FALLBACK_KNOWN:
+        words = (
+            "Files came from elsewhere than the store that should have them, last"
+            f" {_age(moment - last)} ago."
+        )
+        yield Alarm("fallback_reads", Level.ATTENTION, words, "The log says which, and why.")
 
 
 def _task_silent(found: Health, moment: datetime) -> Iterable[Alarm]:
@@ -285,6 +296,7 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _backup_healed,
     _orphans,
     _stores_split,
+    _fallback_reads,
     _events_unparsed,
     _deliveries_refused,
     _s3_due,

@@ -88,6 +88,7 @@ class Health:
     disks: list[Disk]
     stores: list[StoreState]
     store_problem: str | None  # why the store is away
+    fallback_read_at: datetime | None  # a file came from elsewhere than its row says
     checks: verify.Overview
     backups: coverage.Overview
     protection: Protection

@@ -71,6 +71,7 @@ def read_health(workers: dict[str, int] | None) -> Health:
         disks=_disks(current),
         stores=list(stores.read(counted)),
         store_problem=holdings.own().why_away(),
+        fallback_read_at=waiting.fallback_read_at,
         checks=verify.read_overview(),
         backups=backups,
         protection=_protection(backups, counted),
@@ -86,8 +87,8 @@ def _subscription(moment: datetime) -> Checkpoint | None:
     return mark if mark and moment - mark.updated_at <= SUBSCRIPTION_KNOWN else None
 
 
-_media, _event, _refusal = (
-    model.__table__.c for model in (MediaAttachment, WebhookEvent, RefusedDelivery)
+_media, _event, _refusal, _checkpoint = (
+    model.__table__.c for model in (MediaAttachment, WebhookEvent, RefusedDelivery, Checkpoint)
 )
 _IS_OPEN = MediaAttachment.is_in("open")
 _OPEN_STATES = (State.PENDING, State.DOWNLOADING, State.NEEDS_ATTENTION, State.DAMAGED)
@@ -165,6 +166,10 @@ _WAITING = sa.select(
         .select_from(WebhookEvent.__table__)
         .where(_event.state == WebhookEvent.State.UNPARSED),
         "unparsed",
+    ),
+    _one(
+        sa.select(_checkpoint.updated_at).where(_checkpoint.name == holdings.fallbacks.CHECKPOINT),
+        "fallback_read_at",
     ),
     _how_many("events", WebhookEvent, WebhookEvent.state == WebhookEvent.State.RECEIVED),
     # Apart, so that an index answers each.

@@ -25,7 +25,7 @@ from viewer.extensions import ONE_QUERY, db
 from viewer.models import MediaAttachment, User, UserSession, fingerprint
 from viewer.storage import StorageError
 from viewer.web import access, middleware
-from viewer.web.media import files
+from viewer.web.media import elsewhere, files
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -41,6 +41,7 @@ _CONDITIONS = (
     "HTTP_IF_MODIFIED_SINCE",
     "HTTP_IF_MATCH",
     "HTTP_IF_UNMODIFIED_SINCE",
+    "HTTP_X_OBJECT_FAILED",
 )
 
 _session, _user = UserSession.__table__, User.__table__
@@ -79,6 +80,7 @@ class _Express:
     def __init__(self, app: Flask, otherwise: "WSGIApplication") -> None:
         self._app, self._otherwise = app, otherwise
         self._trusted = app.config["TRUSTED_HOSTS"]
+        self._redirects = app.config["SETTINGS"].MEDIA_REDIRECT
         with app.app_context():
             self._engine = db.engine.execution_options(**ONE_QUERY)
 
@@ -97,8 +99,10 @@ class _Express:
         return body
 
     def _is_usual(self, environ: "WSGIEnvironment") -> bool:
-        return middleware.is_plain(environ, "GET", self._trusted) and not any(
-            name in environ for name in _CONDITIONS
+        return (
+            middleware.is_plain(environ, "GET", self._trusted)
+            and not any(name in environ for name in _CONDITIONS)
+            and not (self._redirects and elsewhere.is_for_a_page(environ))
         )
 
     def _find(self, environ: "WSGIEnvironment", media_id: uuid.UUID) -> MediaAttachment | None:
@@ -157,10 +161,10 @@ class _Express:
             return None
         with self._app.app_context():
             try:
-                file = holdings.open_file(media, key)
+                handoff = holdings.hand_off(media, key)
+                file = None if handoff else holdings.open_file(media, key)
             except StorageError:
                 return None
-            location = holdings.store_of(media).handoff(key)
         headers = {
             **middleware.SAFE_HEADERS,
             **files.headers_of(media, etag),
@@ -170,12 +174,12 @@ class _Express:
         }
         if environ["wsgi.url_scheme"] == "https" and self._app.config["SESSION_COOKIE_SECURE"]:
             headers.update([middleware.STRICT_TRANSPORT])
-        if location is not None:
-            file.close()
-            headers["X-Accel-Redirect"] = location
+        if handoff is not None:
+            headers["X-Accel-Redirect"] = handoff.location
             headers["X-Media-Cache-Control"] = files.CACHING
             headers["Content-Length"] = "0"
             return list(headers.items()), ()
+        assert file is not None  # noqa: S101 - for the type checker
         headers["Cache-Control"] = files.CACHING
         headers["Content-Length"] = str(file.size)
         return list(headers.items()), files.body_of(file, environ)

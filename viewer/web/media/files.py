@@ -6,6 +6,7 @@ allow-list of image, audio and video types is served inline, and everything else
 
 import contextlib
 import io
+import re
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from werkzeug.wsgi import ClosingIterator
 
 from viewer import derive, holdings, jobs
+from viewer.config import settings
 from viewer.extensions import begin_writing, db
 from viewer.holdings import WrongSize
 from viewer.intake import collect, derivatives
@@ -28,6 +30,7 @@ from viewer.models import MediaAttachment
 from viewer.office import audit, findings
 from viewer.storage import Missing, Opened, Unavailable
 from viewer.web.access import Role, local_path, needs
+from viewer.web.media import elsewhere
 from viewer.web.wording import AVAILABILITY, plays
 
 if TYPE_CHECKING:
@@ -150,9 +153,12 @@ def _send(media: MediaAttachment, name: str) -> Response:
     key, mime_type, etag = what_to_send(media, name)
     assert key is not None  # noqa: S101 - the callers asked
     inline = mime_type in derive.INLINE_TYPES and "download" not in request.args
-    return send(
-        media, key, mime_type, etag, disposition=disposition(key, inline=inline), caching=CACHING
-    )
+    shown_as = disposition(key, inline=inline)
+    if inline:
+        leads = elsewhere.redirection(media, key, mime_type, shown_as, request.environ)
+        if leads is not None:
+            return Response(status=302, headers=leads)
+    return send(media, key, mime_type, etag, disposition=shown_as, caching=CACHING)
 
 
 def what_to_send(media: MediaAttachment, name: str) -> tuple[str | None, str, str]:
@@ -173,7 +179,7 @@ def send(
     store does not answer. Raises TooEarly for a derivative that is missing: it is made again.
     """
     try:
-        response = _answer(media, key, etag)
+        response = _answer_by_proxy(media, key, etag) or _answer(media, key, etag)
     except (Missing, WrongSize) as trouble:
         if key == media.file_path:
             findings.meet(media, trouble)
@@ -185,8 +191,6 @@ def send(
     response.content_type = mime_type if may_show else "application/octet-stream"
     response.headers["Content-Disposition"] = disposition
     response.headers["Cache-Control"] = caching
-    if response.status_code in (200, 206):
-        _hand_off(response, media, key)
     return response
 
 
@@ -202,18 +206,36 @@ def _make_again(media: MediaAttachment, key: str) -> NoReturn:
     raise TooEarly("This copy is missing from the store and is being made again.")
 
 
-def _hand_off(response: Response, media: MediaAttachment, key: str) -> None:
-    """Let the reverse proxy send the bytes (X-Accel-Redirect), if it can reach them."""
-    location = holdings.store_of(media).handoff(key)
+def _answer_by_proxy(media: MediaAttachment, key: str, etag: str) -> Response | None:
+    """Let the reverse proxy send the bytes (X-Accel-Redirect); None where it cannot.
+
+    It handles Range and If-Range itself. Raises Missing, WrongSize, Unavailable.
+    """
     # nginx would judge these once more, without our ETag and by the date on its disk: always 412.
-    if location is None or "If-Match" in request.headers or request.if_unmodified_since:
-        return
-    response.close()
-    # nginx handles Range and If-Range itself.
-    response.status_code, response.response = 200, []
-    for name in ("Content-Range", "Content-Length"):
-        response.headers.pop(name, None)
-    response.headers["X-Accel-Redirect"] = location
+    if "If-Match" in request.headers or request.if_unmodified_since or _met_trouble(media):
+        return None
+    handoff = holdings.hand_off(media, key)
+    if handoff is None:
+        return None
+    modified, headers = _modified_at(media), headers_of(media, etag)
+    if status := _by_condition(etag, modified):
+        return Response(status=status, headers=headers)
+    if handoff.size is not None and (wanted := _wanted_range(etag, modified)):
+        start, stop = _span(*wanted, handoff.size)
+        if start >= stop:
+            return _not_satisfiable(handoff.size, headers)
+    return Response(headers=headers | {"X-Accel-Redirect": handoff.location})
+
+
+def _met_trouble(media: MediaAttachment) -> bool:
+    """Whether this is a request that nginx could not answer from the object store (`@viewer`)."""
+    status = request.headers.get("X-Object-Failed")
+    if status is None or not settings().X_ACCEL_S3_PREFIX:
+        return False
+    last = re.search(r"\d{3}$", status)  # nginx lists what every server answered
+    if last and last[0] != "416":  # that is the client's trouble
+        holdings.fallbacks.note(media, f"did not come by nginx, which met {last[0]}")
+    return True
 
 
 def headers_of(media: MediaAttachment, etag: str) -> dict[str, str]:
@@ -238,24 +260,32 @@ def _answer(media: MediaAttachment, key: str, etag: str) -> Response:
     Raises Missing, WrongSize, Unavailable.
     """
     modified = _modified_at(media)
+    headers = headers_of(media, etag)
+    # Opened in any case, so that damage is met; a bucket then sends no bytes.
+    if status := _by_condition(etag, modified):
+        holdings.open_file(media, key, 0, 0).close()
+        return Response(status=status, headers=headers)
+    if request.method == "HEAD":
+        file = holdings.open_file(media, key, 0, 0)
+        return _body(file, file.size, 200, headers)
     wanted = _wanted_range(etag, modified)
     first, end = wanted or (0, None)
     file = holdings.open_file(media, key, max(first, 0), None if end is None else end - first)
-    headers = headers_of(media, etag)
-    if status := _by_condition(etag, modified):
-        file.close()
-        return Response(status=status, headers=headers)
     if wanted is None:
         return _body(file, file.size, 200, headers)
     start, stop = _span(first, end, file.size)
     if start >= stop:
         file.close()
-        return Response(status=416, headers=headers | {"Content-Range": f"bytes */{file.size}"})
+        return _not_satisfiable(file.size, headers)
     if first < 0:  # only the size tells where a suffix begins
         file.close()
         file = holdings.open_file(media, key, start)
     headers["Content-Range"] = ContentRange("bytes", start, stop, file.size).to_header()
     return _body(file, stop - start, 206, headers)
+
+
+def _not_satisfiable(size: int, headers: dict[str, str]) -> Response:
+    return Response(status=416, headers=headers | {"Content-Range": f"bytes */{size}"})
 
 
 def _by_condition(etag: str, modified: datetime) -> int | None:
