@@ -159,18 +159,19 @@ class Site:
 
 
 @pytest.fixture
-def start_nginx(start: Callable[..., Any], certificate: Path) -> Callable[..., int]:
+def start_nginx(start: Callable[..., Any], certificate: Path) -> Callable[..., tuple[int, int]]:
     """start_nginx(folder, behind, ("known", "ours"), …): our site before the viewer on this port.
 
-    `media` in the folder is where it looks for the store. Returns the port with TLS.
+    `media` in the folder is where it looks for the store. Returns its ports, with TLS and without.
     """
 
-    def launch(folder: Path, behind: int, *pairs: tuple[str, str]) -> int:
-        nginx, secure = program("nginx"), free_port()
+    def launch(folder: Path, behind: int, *pairs: tuple[str, str]) -> tuple[int, int]:
+        nginx, secure, plain = program("nginx"), free_port(), free_port()
         written = replaced(
             (DEPLOY / "nginx" / "viewer.conf").read_text(),
             *pairs,
             ("server 127.0.0.1:8000", f"server 127.0.0.1:{behind}"),
+            ("listen 80;", f"listen 127.0.0.1:{plain};"),
             ("listen [::]:80;", f"listen 127.0.0.1:{free_port()};"),
             ("listen 443 ", f"listen 127.0.0.1:{secure} "),
             ("listen [::]:443 ", f"listen 127.0.0.1:{free_port()} "),
@@ -189,6 +190,6 @@ def start_nginx(start: Callable[..., Any], certificate: Path) -> Callable[..., i
         assert tested.returncode == 0, tested.stderr
         assert "[warn]" not in tested.stderr
         start(*command)
-        return secure
+        return secure, plain
 
     return launch

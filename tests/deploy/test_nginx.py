@@ -18,7 +18,7 @@ from tests.deploy.conftest import (
     answers,
 )
 from tests.payloads import signed
-from tests.support.servers import free_port, wait_until
+from tests.support.servers import wait_until
 from viewer.extensions import db
 from viewer.models import MediaAttachment, WebhookEvent
 
@@ -39,14 +39,14 @@ class Nginx(Site):
 @pytest.fixture
 def site(
     photo: MediaAttachment,
-    start_nginx: Callable[..., int],
+    start_nginx: Callable[..., tuple[int, int]],
     start_web: Callable[..., int],
     tmp_path: Path,
 ) -> Nginx:
-    behind, folder, plain = start_web(X_ACCEL_PREFIX="/stored"), tmp_path / "nginx", free_port()
+    behind, folder = start_web(X_ACCEL_PREFIX="/stored"), tmp_path / "nginx"
     folder.mkdir()
     (folder / "media").symlink_to(tmp_path / "media")
-    secure = start_nginx(folder, behind, ("listen 80;", f"listen 127.0.0.1:{plain};"))
+    secure, plain = start_nginx(folder, behind)
     entered = Site.enter(f"https://{HOST}:{secure}")
     return Nginx(entered.url, entered.browser, f"http://127.0.0.1:{plain}", folder)
 

@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests.support import stored_files
 from tests.support.object_stores import CREDENTIALS, ObjectStore
-from tests.support.stored_files import other_store
 from viewer import holdings, storage
-from viewer.extensions import db
-from viewer.models import RegisteredStore
 from viewer.upkeep.move import target
 
 
@@ -25,15 +23,7 @@ def settings(settings: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def bucket(app: Flask, object_store: ObjectStore, shared_bucket: str) -> uuid.UUID:
     """A store in S3, registered and marked."""
-    made = RegisteredStore(
-        id=uuid.uuid4(),
-        kind=RegisteredStore.Kind.S3,
-        address=object_store.address(shared_bucket, f"move/{uuid.uuid4()}"),
-    )
-    db.session.add(made)
-    db.session.commit()
-    storage.from_url(made.address or "", credentials=CREDENTIALS).mark(str(made.id))
-    return made.id
+    return stored_files.bucket(object_store.address(shared_bucket, f"move/{uuid.uuid4()}")).id
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -42,7 +32,7 @@ def there(request: pytest.FixtureRequest, app: Flask, tmp_path: Any) -> uuid.UUI
     if request.param == "s3":
         found: uuid.UUID = request.getfixturevalue("bucket")
         return found
-    return other_store(tmp_path / "second").id
+    return stored_files.other_store(tmp_path / "second").id
 
 
 @pytest.fixture

@@ -49,7 +49,10 @@ def serving(app: Callable[..., Any]) -> Iterator[str]:
     def answer(environ: Any, start: Any) -> Iterator[bytes]:
         # Werkzeug's server forgets to close the answer to a client that hung up as it was ending;
         # the file in it would be found open in the midst of some later test.
-        with contextlib.closing(app(environ, start)) as body:
+        body = app(environ, start)
+        with contextlib.ExitStack() as stack:
+            if hasattr(body, "close"):
+                stack.callback(body.close)
             yield from body
 
     server = make_server("127.0.0.1", 0, answer, threaded=True)

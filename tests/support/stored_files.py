@@ -76,6 +76,26 @@ def other_store(root: Path) -> RegisteredStore:
     return row
 
 
+def bucket(url: str) -> RegisteredStore:
+    """A registered and marked store in S3; the settings have its access key."""
+    made = RegisteredStore(id=uuid.uuid4(), kind=RegisteredStore.Kind.S3, address=url)
+    db.session.add(made)
+    db.session.commit()
+    holdings.store(made.id).mark(str(made.id))
+    return made
+
+
+def keep_only_in(store: RegisteredStore, content: bytes, small: bytes, **values: Any) -> Any:
+    """A stored file and its thumbnail, of which nothing is in this host's folder."""
+    media = keep(content, storage=store.id, **values)
+    media.thumbnail_path = f"{media.file_stem}_thumb.jpg"
+    db.session.commit()
+    for key, body in ((media.file_path, content), (media.thumbnail_path, small)):
+        place(body, key, holdings.spool(), holdings.store(store.id))
+    holdings.own().remove(media.file_path)
+    return media
+
+
 def keep_in(store: RegisteredStore, content: bytes) -> MediaAttachment:
     """A stored file whose row names this store; its bytes are in this host's folder as well."""
     media = keep(content, storage=store.id)
