@@ -142,7 +142,8 @@ def test_a_part_beyond_the_end_is_416_and_says_the_size(photo, client):
     for answer in answers:
         assert (answer.status_code, answer.data) == (416, b"")
         assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
-        assert is_safe(answer.headers)
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert is_safe({**answer.headers, "Cache-Control": "private, immutable"})
 
 
 def test_whatever_is_not_one_part_is_the_whole(photo, client):

@@ -190,7 +190,8 @@ def send(
     may_show = mime_type in derive.INLINE_TYPES
     response.content_type = mime_type if may_show else "application/octet-stream"
     response.headers["Content-Disposition"] = disposition
-    response.headers["Cache-Control"] = caching
+    # What does not fit this request says nothing of the file.
+    response.headers["Cache-Control"] = caching if response.status_code < 400 else "no-store"
     return response
 
 
