@@ -1,6 +1,7 @@
 """The files of deploy/, before a real viewer in processes of its own."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,7 @@ http {{
   access_log off; include /etc/nginx/mime.types; default_type application/octet-stream;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  include {folder}/viewer.conf;
+  include {folder}/site.conf;
 }}
 """
 
@@ -159,29 +160,30 @@ class Site:
 
 
 @pytest.fixture
-def start_nginx(start: Callable[..., Any], certificate: Path) -> Callable[..., tuple[int, int]]:
-    """start_nginx(folder, behind, ("known", "ours"), …): our site before the viewer on this port.
+def start_site(start: Callable[..., Any], certificate: Path) -> Callable[..., int]:
+    """start_site(folder, "viewer.conf", ("known", "ours"), …): one of our sites in an nginx.
 
-    `media` in the folder is where it looks for the store. Returns its ports, with TLS and without.
+    Its folder of this name. Returns its port with TLS.
     """
 
-    def launch(folder: Path, behind: int, *pairs: tuple[str, str]) -> tuple[int, int]:
-        nginx, secure, plain = program("nginx"), free_port(), free_port()
+    def launch(folder: Path, name: str, *pairs: tuple[str, str]) -> int:
+        nginx, secure = program("nginx"), free_port()
+        known = re.search(r"server_name (\S+);", (DEPLOY / "nginx" / name).read_text())
+        assert known
         written = replaced(
-            (DEPLOY / "nginx" / "viewer.conf").read_text(),
+            (DEPLOY / "nginx" / name).read_text(),
             *pairs,
-            ("server 127.0.0.1:8000", f"server 127.0.0.1:{behind}"),
-            ("listen 80;", f"listen 127.0.0.1:{plain};"),
-            ("listen [::]:80;", f"listen 127.0.0.1:{free_port()};"),
             ("listen 443 ", f"listen 127.0.0.1:{secure} "),
             ("listen [::]:443 ", f"listen 127.0.0.1:{free_port()} "),
-            ("/etc/letsencrypt/live/viewer.example.com", str(certificate)),
-            ("/srv/viewer/media", str(folder / "media")),
-            ("/var/cache/viewer-objects", str(folder / "objects")),
-            ("return 301 https://viewer.example.com", f"return 301 https://{HOST}:{secure}"),
-            ("viewer.example.com", HOST),
+            (f"/etc/letsencrypt/live/{known[1]}", str(certificate)),
+            ("/var/cache", str(folder)),
         )
-        (folder / "viewer.conf").write_text(written)
+        # Where it leads to itself, it names the port as well.
+        written = written.replace(
+            f"return 301 https://{known[1]}", f"return 301 https://{HOST}:{secure}"
+        )
+        written = written.replace(known[1], HOST)
+        (folder / "site.conf").write_text(written)
         (folder / "nginx.conf").write_text(
             AROUND.format(folder=folder, user="user root;" if os.getuid() == 0 else "")
         )
@@ -190,6 +192,29 @@ def start_nginx(start: Callable[..., Any], certificate: Path) -> Callable[..., t
         assert tested.returncode == 0, tested.stderr
         assert "[warn]" not in tested.stderr
         start(*command)
+        return secure
+
+    return launch
+
+
+@pytest.fixture
+def start_nginx(start_site: Callable[..., int]) -> Callable[..., tuple[int, int]]:
+    """start_nginx(folder, behind, ("known", "ours"), …): our site before the viewer on this port.
+
+    `media` in the folder is where it looks for the store. Returns its ports, with TLS and without.
+    """
+
+    def launch(folder: Path, behind: int, *pairs: tuple[str, str]) -> tuple[int, int]:
+        plain = free_port()
+        secure = start_site(
+            folder,
+            "viewer.conf",
+            *pairs,
+            ("server 127.0.0.1:8000", f"server 127.0.0.1:{behind}"),
+            ("listen 80;", f"listen 127.0.0.1:{plain};"),
+            ("listen [::]:80;", f"listen 127.0.0.1:{free_port()};"),
+            ("/srv/viewer/media", str(folder / "media")),
+        )
         return secure, plain
 
     return launch

@@ -130,7 +130,7 @@ def attention(client: Any) -> set[str]:
 
 
 def told(answer: requests.Response) -> dict[str, str]:
-    """What it says of the file. That it takes ranges, nginx says twice, or not where it gives one."""
+    """What it says of the file. nginx says twice that it takes ranges, or not beside one."""
     said = {name: value for name, value in answer.headers.items() if name.title() not in OF_THE_WAY}
     ranges = said.pop("Accept-Ranges", "bytes")
     assert set(ranges.split(", ")) == {"bytes"}
