@@ -4,7 +4,7 @@ site   the viewer on a port of its own, with the test's database, worker and pro
 page   a browser page at phone size in which the owner is logged in; `open_page(...)` gives others
 
 After each test: no error on the console, no request to another host. A test that means one says
-so: `page.expected_errors.append("404")`.
+so: `page.expected_errors.append("404")`, `page.friends.append("http://127.0.0.1:9000")`.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,6 +57,7 @@ class Watched:
         self.expected_errors: list[str] = []
         self.errors: list[str] = []
         self.strangers: list[str] = []
+        self.friends: list[str] = []  # other hosts that it may talk to
         self.site = site
         context.on("console", self._said)
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
@@ -67,7 +68,7 @@ class Watched:
             self.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
     def _asked(self, request: Any) -> None:
-        if not request.url.startswith((self.site, "data:", "blob:")):
+        if not request.url.startswith((self.site, "data:", "blob:", *self.friends)):
             self.strangers.append(request.url)
 
     def check(self) -> None:
@@ -116,6 +117,7 @@ def open_page(
         context.on("request", lambda _: looked.rollback())
         page = context.new_page()
         page.expected_errors = watched.expected_errors  # type: ignore[attr-defined]
+        page.friends = watched.friends  # type: ignore[attr-defined]
         return page
 
     yield start
