@@ -1,18 +1,22 @@
 """Rows meet stores: the size is compared at each opening, and a former store still serves."""
 
+import threading
 import uuid
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
+from tests.support.alarms import alarms_beside_setup
 from tests.support.damage import harm
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, other_store, path_of, place
 from viewer import holdings
 from viewer.extensions import db
 from viewer.holdings import Finding, WrongSize
-from viewer.models import MediaAttachment, RegisteredStore
+from viewer.models import Checkpoint, MediaAttachment, RegisteredStore
 from viewer.storage import Missing, Store, Unavailable
 
 
@@ -52,6 +56,32 @@ def test_the_former_store_serves_where_the_rows_own_fails(how, app, elsewhere, c
         assert file.read() == content
     assert holdings.find_original(media) is second
     assert f"media={media.id} is read from its former store" in caplog.text
+
+
+def test_fallback_reads_are_recorded_once_a_minute_and_forgotten_after_a_day(
+    app, elsewhere, time_machine_at
+) -> None:
+    """Also by somebody who holds SQLite's write lock meanwhile."""
+    media = keep(former_storage=elsewhere[0])
+    place(picture(), media.file_path, holdings.spool(), elsewhere[1])
+    path_of(media).unlink()
+    db.session.execute(sa.update(MediaAttachment).values(caption=None))  # the write lock is ours
+
+    for _ in range(5):
+        holdings.open_file(media, media.file_path).close()
+    threads = [one for one in threading.enumerate() if one.name == "fallback"]
+    db.session.commit()
+    for thread in threads:
+        thread.join()
+
+    assert len(threads) == 1
+    mark = db.session.get(Checkpoint, holdings.fallbacks.CHECKPOINT)
+    assert mark is not None
+    [alarm] = [one for one in alarms_beside_setup(None) if one.name == "fallback_reads"]
+    assert alarm.level == "attention"
+    assert "elsewhere than the store that should have them, last" in alarm.words
+    with time_machine_at(mark.updated_at + timedelta(hours=25)):
+        assert "fallback_reads" not in {one.name for one in alarms_beside_setup(None)}
 
 
 def test_an_original_is_read_from_this_hosts_disk_while_it_is_still_there(app, elsewhere) -> None:
