@@ -17,7 +17,7 @@ from flask import Flask
 
 from tests.support import staff
 from tests.support.pictures import picture
-from tests.support.servers import free_port, wait_until
+from tests.support.servers import free_port, free_ports, wait_until
 from viewer.extensions import db
 from viewer.models import MediaAttachment
 
@@ -167,14 +167,14 @@ def start_site(start: Callable[..., Any], certificate: Path) -> Callable[..., in
     """
 
     def launch(folder: Path, name: str, *pairs: tuple[str, str]) -> int:
-        nginx, secure = program("nginx"), free_port()
+        nginx, (secure, spare) = program("nginx"), free_ports(2)
         known = re.search(r"server_name (\S+);", (DEPLOY / "nginx" / name).read_text())
         assert known
         written = replaced(
             (DEPLOY / "nginx" / name).read_text(),
             *pairs,
             ("listen 443 ", f"listen 127.0.0.1:{secure} "),
-            ("listen [::]:443 ", f"listen 127.0.0.1:{free_port()} "),
+            ("listen [::]:443 ", f"listen 127.0.0.1:{spare} "),
             (f"/etc/letsencrypt/live/{known[1]}", str(certificate)),
             ("/var/cache", str(folder)),
         )
@@ -205,14 +205,14 @@ def start_nginx(start_site: Callable[..., int]) -> Callable[..., tuple[int, int]
     """
 
     def launch(folder: Path, behind: int, *pairs: tuple[str, str]) -> tuple[int, int]:
-        plain = free_port()
+        plain, spare = free_ports(2)
         secure = start_site(
             folder,
             "viewer.conf",
             *pairs,
             ("server 127.0.0.1:8000", f"server 127.0.0.1:{behind}"),
             ("listen 80;", f"listen 127.0.0.1:{plain};"),
-            ("listen [::]:80;", f"listen 127.0.0.1:{free_port()};"),
+            ("listen [::]:80;", f"listen 127.0.0.1:{spare};"),
             ("/srv/viewer/media", str(folder / "media")),
         )
         return secure, plain
