@@ -244,6 +244,14 @@ def test_keys_are_listed_by_how_they_begin(store, put):
     assert listed("2026/") == {}
 
 
+def test_a_size_is_told_at_a_glance_and_what_is_missing_is_missing(store, put):
+    put(b"crack")
+
+    assert store.glance(KEY) == 5
+    with pytest.raises(Missing):
+        store.glance("nothing.jpg")
+
+
 # --- Another name --------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from viewer.config import settings
 from viewer.holdings import fallbacks
 from viewer.holdings.stores import own, own_id, store, store_of
 from viewer.models import MediaAttachment
@@ -76,6 +77,9 @@ def hand_off(media: MediaAttachment, key: str) -> Handoff | None:
         location = place.handoff(key)
         return None if location is None else Handoff(location, _glance(place, media, key))
 
+    current = settings()
+    if not current.X_ACCEL_PREFIX and not current.X_ACCEL_S3_PREFIX:
+        return None
     return find_in(own()) if keys.is_cached(key) else _ask_stores(media, key, find_in)
 
 
