@@ -20,7 +20,7 @@ from viewer.upkeep.health import stores
 from viewer.upkeep.progress import size_in_words
 
 LISTED = 10  # keys of files that something is said of
-LEASE = 30.0  # seconds; two moves at once would do no harm, but twice the work
+LEASE = 10.0  # seconds; two moves at once would do no harm, but twice the work
 SAID_EVERY = 30.0  # seconds between two lines of progress, where there is no terminal
 
 
