@@ -39,7 +39,7 @@ from viewer.storage import keys
 from viewer.upkeep.move import clearing
 
 READERS = 4
-PAUSE = 0.02  # seconds between two reads of each
+PAUSE = 0.1  # seconds between two reads of each
 TEXT_EVERY = 1.0  # seconds
 SHORTEST, LONGEST = 1.0, 6.0  # seconds that a move lives before it is killed
 
@@ -168,7 +168,13 @@ class Scene:
                 done = connection.scalar(count.where(~is_open))
             return bool(done == len(self.sums) // 2 + self.outcome.texts)
 
-        servers.wait_until(is_done, 120)
+        try:
+            servers.wait_until(is_done, 600)
+        except TimeoutError:
+            ways = (media.state, media.copy_state, media.push_problem)
+            with self._app(), one_query() as connection:
+                found = connection.execute(sa.select(*ways, sa.func.count()).group_by(*ways)).all()
+            raise TimeoutError(f"{self.outcome.texts} texts came, and rows are {found}") from None
 
     def _compare(self, url: str, former: str) -> None:
         with self._app(), one_query() as connection:
