@@ -28,10 +28,11 @@ class ObjectStore:
     """A running server; its own client looks past the viewer."""
 
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def client(self) -> Any:
@@ -56,12 +57,12 @@ class ObjectStore:
     def address(self, bucket: str, prefix: str = "", port: int | None = None) -> str:
         """What `storage.from_url` takes; `port` is that of a proxy in front, if there is one."""
         place = f"{bucket}/{prefix}" if prefix else bucket
-        endpoint = f"http://127.0.0.1:{port or self.port}"
+        endpoint = f"http://{self.host}:{port or self.port}"
         return f"s3://{place}?endpoint={endpoint}&region={REGION}&style=path"
 
 
 @contextlib.contextmanager
-def running_seaweed() -> Iterator[ObjectStore]:
+def running_seaweed(host: str = "127.0.0.1") -> Iterator[ObjectStore]:
     with tempfile.TemporaryDirectory(prefix="weed") as name:
         folder = Path(name)
         (folder / "data").mkdir()
@@ -72,8 +73,8 @@ def running_seaweed() -> Iterator[ObjectStore]:
         )
         # Without each of these it opens ports that everybody has, or reports home.
         command = [
-            _program("weed"), f"-logdir={folder}", "mini", f"-dir={folder / 'data'}",
-            "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={config}",
+            program("weed"), f"-logdir={folder}", "mini", f"-dir={folder / 'data'}",
+            f"-ip={host}", f"-ip.bind={host}", f"-s3.config={config}",
             f"-s3.port={s3}", f"-s3.port.grpc={s3_rpc}",
             f"-master.port={master}", f"-master.port.grpc={master_rpc}",
             f"-volume.port={volume}", f"-volume.port.grpc={volume_rpc}",
@@ -82,8 +83,8 @@ def running_seaweed() -> Iterator[ObjectStore]:
             "-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false",
             "-master.telemetry=false", "-master.volumeSizeLimitMB=64",
         ]  # fmt: skip
-        with _running(command, folder, f"http://127.0.0.1:{s3}/status"):
-            yield ObjectStore(s3)
+        with _running(command, folder, f"http://{host}:{s3}/status"):
+            yield ObjectStore(s3, host)
 
 
 @contextlib.contextmanager
@@ -94,7 +95,7 @@ def running_rclone() -> Iterator[ObjectStore]:
         (folder / "data").mkdir()
         [port] = free_ports(1)
         command = [
-            _program("rclone"), f"--config={folder / 'none'}", "serve", "s3",
+            program("rclone"), f"--config={folder / 'none'}", "serve", "s3",
             f"--addr=127.0.0.1:{port}",
             f"--auth-key={CREDENTIALS.access_key_id},{CREDENTIALS.secret_access_key}",
             str(folder / "data"),
@@ -116,7 +117,7 @@ def _identity() -> dict[str, Any]:
     }
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     """From its wheel, beside the Python that runs the tests."""
     return str(Path(sys.executable).with_name(name))
 

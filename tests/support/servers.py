@@ -67,14 +67,17 @@ def serving(app: Callable[..., Any]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def running_valkey() -> Iterator[str]:
-    """A Valkey of our own; its address."""
+def running_valkey(address: str = "") -> Iterator[str]:
+    """A Valkey of our own; its address. On a network `address`, port 6379, or else on a socket."""
     # Not pytest's tmp_path: a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="vk") as name:
         folder = Path(name)
         socket = folder / "s"
-        process = subprocess.Popen(valkey.command(folder, socket), stdout=subprocess.DEVNULL)
-        url = f"unix://{socket}"
+        command, url = valkey.command(folder, socket), f"unix://{socket}"
+        if address:
+            command += ["--port", "6379", "--bind", address, "--protected-mode", "no"]
+            url = f"redis://{address}:6379"
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             connection = redis.from_url(url)
 
@@ -95,8 +98,9 @@ def running_valkey() -> Iterator[str]:
 class Postgres:
     """A PostgreSQL cluster in a folder. Its programs refuse root, so root becomes `nobody`."""
 
-    def __init__(self, folder: Path, *, is_durable: bool = True) -> None:
+    def __init__(self, folder: Path, *, is_durable: bool = True, address: str = "") -> None:
         self.folder = folder
+        self.address = address  # on which other hosts reach it; empty: a socket in the folder
         self.is_durable = is_durable  # else quicker, where the power is never cut
         self.data = folder / "data"
         # Not imported: the package itself would look for a place of its own to work in.
@@ -110,9 +114,12 @@ class Postgres:
         self.bin = next(self.programs.rglob("bin/initdb")).parent
         self._run("initdb", "-D", str(self.data), "-U", "viewer", "-A", "trust", "-E", "UTF8",
                   "--locale=C.UTF-8")  # fmt: skip
+        if self.address:
+            with (self.data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet trust\n")
         self._run(
             "pg_ctl", "-D", str(self.data), "-w", "-l", str(self.folder / "log"),
-            "-o", f"-k {self.folder} -c listen_addresses='' -c max_connections=60"
+            "-o", f"-k {self.folder} -c listen_addresses='{self.address}' -c max_connections=100"
             + ("" if self.is_durable else " -c fsync=off -c full_page_writes=off"), "start",
         )  # fmt: skip
 
@@ -120,7 +127,7 @@ class Postgres:
         self._run("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop")
 
     def url(self, name: str) -> str:
-        return f"postgresql://viewer@/{name}?host={self.folder}"
+        return f"postgresql://viewer@/{name}?host={self.address or self.folder}"
 
     def create(self, template: str = "template1") -> str:
         """A new database, as a copy of `template`; its name."""
@@ -144,14 +151,14 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def running_postgres(*, is_durable: bool = False) -> Iterator[Postgres]:
+def running_postgres(*, is_durable: bool = False, address: str = "") -> Iterator[Postgres]:
     # Under a folder that `nobody` may enter, unlike pytest's own.
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     folder.chmod(0o755)
     if os.getuid() == 0:
         nobody = pwd.getpwnam("nobody")
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    server = Postgres(folder, is_durable=is_durable)
+    server = Postgres(folder, is_durable=is_durable, address=address)
     try:
         server.start()
         yield server
