@@ -5,6 +5,7 @@ snapshot (optimistic concurrency control): what it read is read again once the w
 and if anything differs, it is thought out anew. On PostgreSQL, work locks what it touches.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -64,6 +65,21 @@ def snapshot() -> Iterator[None]:
         yield
     finally:
         db.session.commit()
+
+
+@contextmanager
+def frozen() -> Iterator[sa.Connection]:
+    """A connection for many queries that all see one state of the database. Writes nothing.
+
+    Takes no lock that a writer would wait for; SQLite's WAL grows until the block ends.
+    """
+    is_sqlite = db.engine.dialect.name == "sqlite"
+    # Nobody asks again what was read: the list that SQLite's queries are added to keeps none.
+    options: dict[str, Any] = (
+        {READS: deque(maxlen=0)} if is_sqlite else {"isolation_level": "REPEATABLE READ"}
+    )
+    with db.engine.connect() as connection:
+        yield connection.execution_options(**options)
 
 
 def _thought_out_first(think: Think[T]) -> T:
