@@ -17,13 +17,15 @@ from viewer.models import MediaAttachment, RefusedDelivery
 from viewer.plurals import counted
 from viewer.upkeep.backup import coverage
 from viewer.upkeep.health import connection
-from viewer.upkeep.health.figures import S3_DUE, Alarm, Health, Level
+from viewer.upkeep.health.figures import Alarm, Health, Level
+from viewer.upkeep.health.growth import Forecast, Verdict
 
 State = MediaAttachment.State
 
 LATE = timedelta(minutes=15)  # for a file that is not safe yet
 PUSH_LATE, PUSH_BROKEN = timedelta(minutes=15), timedelta(hours=24)  # alone on one disk
 UNREAD = timedelta(minutes=2)  # for an event that no worker has read
+S3_SOON = 30  # days
 CHECK_SILENT = timedelta(hours=30)  # the nightly check has not run
 
 
@@ -248,8 +250,28 @@ def _deliveries_refused(found: Health, _moment: datetime) -> Iterable[Alarm]:
 
 
 def _s3_due(found: Health, _moment: datetime) -> Iterable[Alarm]:
-    if found.bytes_stored > S3_DUE:
-        yield Alarm("s3_due", Level.ATTENTION, "There are over 100 GB of media: S3 is due.")
+    forecasts = found.outlook.forecasts
+    if any(disk.is_low for disk in found.disks if disk.name == "photos"):
+        forecasts = {name: one for name, one in forecasts.items() if name != "disk"}  # said already
+    due = [_S3_DUE[name] + _when(one) for name, one in forecasts.items() if _is_soon(one)]
+    if due:
+        step = "viewer storage move --to s3://…: docs/operations.md, “When to move to S3”."
+        yield Alarm("s3_due", Level.ATTENTION, f"{' '.join(due)} S3 is due.", step)
+
+
+_S3_DUE = {"s3": "100 GB of originals in folders: ", "disk": "The disk for the photos is full: "}
+
+
+def _is_soon(forecast: Forecast) -> bool:
+    if forecast.verdict is Verdict.REACHED:
+        return True
+    return forecast.likely is not None and forecast.likely < S3_SOON
+
+
+def _when(forecast: Forecast) -> str:
+    if forecast.likely is None:
+        return "reached."
+    return f"in about {_age(timedelta(days=forecast.likely))} at the pace of the last weeks."
 
 
 # In the order in which a person reads them.
