@@ -39,7 +39,9 @@ def export(folder: Path, links: bool) -> None:
         sys.exit(FAILED)
     for key in result.not_there[:LISTED]:
         click.echo(f"  not in the store as its row says: {key}", err=True)
+    for path in result.last_links[:LISTED]:
+        click.echo(f"  kept, as the store has lost it: {result.manifest.parent / path}", err=True)
     click.echo(str(result))
-    if result.not_there:
-        click.echo("viewer verify looks after these.", err=True)
+    if result.not_there or result.last_links:
+        click.echo("viewer verify looks after what the store has lost.", err=True)
         sys.exit(NOT_WHOLE)

@@ -16,7 +16,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -41,6 +42,10 @@ _NO_RIGHT = "Hard links must be made by the user that owns the photos."
 _WORDS = {errno.EXDEV: _OTHER_DISK, errno.EPERM: _NO_RIGHT, errno.EACCES: _NO_RIGHT}
 
 
+# Whether the row with this id has its original in this host's folder, or should have.
+IsNeeded = Callable[[uuid.UUID], bool]
+
+
 class CannotExport(Exception):
     """Nothing was exported. The message says why."""
 
@@ -58,10 +63,11 @@ class Folder:
 
     # --- Links ---
 
-    def link(self, source: Path, name: str) -> str:
+    def link(self, source: Path, name: str, sha256: str) -> str | None:
         """Link an original under this name. Its path, relative to the manifest. Idempotent.
 
-        Raises CannotExport.
+        None if it is not there, or not what it was: an earlier link then stays, as it may be the
+        last one of the right bytes. Raises CannotExport.
         """
         path = f"{LINKS}/{name[:2]}/{name}"
         target = self.root / path
@@ -70,10 +76,14 @@ class Folder:
                 _make_link(source, target)
                 return path
             if not target.samefile(source):  # the original was repaired since: that is another file
+                if checksum(source.open("rb")).sha256 != sha256:
+                    return None
                 new = target.with_name(f".{name}{_NEW}")
                 new.unlink(missing_ok=True)
                 os.link(source, new, follow_symlinks=False)
                 new.replace(target)
+        except FileNotFoundError:
+            return None
         except OSError as trouble:
             words = _WORDS.get(trouble.errno or 0, f"{trouble.strerror}.")
             raise CannotExport(f"{self.root}: {words}") from trouble
@@ -93,20 +103,19 @@ class Folder:
             fsync_folder(self.root)
         if not _has_checksum(self.root / POINTER, sha256):
             self._point_to(name)
-        self._remove_others(name)
         return name
 
     def discard_part(self) -> None:
         self.part.unlink(missing_ok=True)
 
     def _write(self, name: str, content: bytes) -> None:
-        new = self.root / f".{name}{_NEW}"
+        new = self._new(name)
         new.write_bytes(content)
         fsync_file(new)
         new.replace(self.root / name)
 
     def _point_to(self, name: str) -> None:
-        new = self.root / f".{POINTER}{_NEW}"
+        new = self._new(POINTER)
         new.unlink(missing_ok=True)
         try:
             new.symlink_to(name)
@@ -116,24 +125,33 @@ class Folder:
         new.replace(self.root / POINTER)
         fsync_folder(self.root)
 
+    def _new(self, name: str) -> Path:
+        return self.root / f".{name}{_NEW}"
+
     # --- What is left of others ---
 
-    def _remove_others(self, manifest: str) -> None:
-        """Earlier manifests, then the links that the new one does not name."""
+    def remove_others(self, manifest: str, is_needed: IsNeeded) -> list[str]:
+        """Remove earlier manifests, what a killed run left, and links that no line names.
+
+        Not a link that is the last name of its file while its row needs that: the paths of these.
+        """
+        for name in (SCHEMA, POINTER):
+            self._new(name).unlink(missing_ok=True)
         for path in self.root.iterdir():
             if _MANIFEST.fullmatch(path.name) and path.name != manifest:
                 path.unlink()
-        folders = self._folders()
+        folders, left = self._folders(), list[Path]()
         if not folders:
-            return
+            return []
         named = groupby(self._named(self.root / manifest), key=lambda name: name[:2])
         at, names = next(named, ("", iter(())))
         for folder in folders:
             while at and at < folder.name:
                 at, names = next(named, ("", iter(())))
-            _keep_only(folder, set(names) if at == folder.name else set())
+            left += _keep_only(folder, set(names) if at == folder.name else set(), is_needed)
         with contextlib.suppress(OSError):  # something else is in it
             (self.root / LINKS).rmdir()
+        return [str(path.relative_to(self.root)) for path in left]
 
     def _named(self, manifest: Path) -> Iterator[str]:
         """The names of the links, in their order, which is that of the ids."""
@@ -200,12 +218,18 @@ def _make_link(source: Path, target: Path) -> None:
         os.link(source, target, follow_symlinks=False)
 
 
-def _keep_only(folder: Path, names: set[str]) -> None:
+def _keep_only(folder: Path, names: set[str], is_needed: IsNeeded) -> list[Path]:
+    left = []
     for path in folder.iterdir():
-        if path.name not in names and _LINK.fullmatch(path.name):
+        if path.name in names or not _LINK.fullmatch(path.name):
+            continue
+        if path.lstat().st_nlink == 1 and is_needed(uuid.UUID(path.name.lstrip(".")[:36])):
+            left.append(path)
+        else:
             path.unlink()
     with contextlib.suppress(OSError):  # it is not empty
         folder.rmdir()
+    return left
 
 
 def _is(path: Path, content: bytes) -> bool:

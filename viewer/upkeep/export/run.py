@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from viewer import holdings, storage, transactions
 from viewer.config import settings
-from viewer.extensions import db
+from viewer.extensions import db, one_query
 from viewer.models import MediaAttachment, RegisteredStore
 from viewer.office import audit
 from viewer.plurals import counted
 from viewer.storage import Missing, Unavailable
 from viewer.upkeep.backup.targets import target as targets
 from viewer.upkeep.export import reading
-from viewer.upkeep.export.folder import CannotExport, Folder, opened
+from viewer.upkeep.export.folder import CannotExport, Folder, IsNeeded, opened
 from viewer.upkeep.export.lines import schema
 from viewer.upkeep.progress import Progress, Unwatched
 
@@ -30,6 +30,7 @@ class Result:
     damaged: int = 0  # and left out, as everybody knows already
     trashed: int = 0  # and left out
     not_there: list[str] = field(default_factory=list)  # keys: the store has them not, or not whole
+    last_links: list[str] = field(default_factory=list)  # paths: the store has lost these files
 
     def __str__(self) -> str:
         words = f"{counted(self.files, 'original')} in {self.manifest}"
@@ -72,9 +73,11 @@ def _export(folder: Folder, connection: sa.Connection, links: bool, progress: Pr
                 result.files += 1
                 progress.advance(1)
         _note(folder, result, digest.hexdigest(), links)
-        result.manifest = folder.root / folder.publish(digest.hexdigest(), schema())
+        manifest = folder.publish(digest.hexdigest(), schema())
     finally:
         folder.discard_part()
+    result.manifest = folder.root / manifest
+    result.last_links = folder.remove_others(manifest, _needing(holdings.own_id()))
     return result
 
 
@@ -83,6 +86,20 @@ def _note(folder: Folder, result: Result, sha256: str, links: bool) -> None:
     words = f"{counted(result.files, 'original')} to {folder.root}"
     audit.note("export", f"{words}{', with links' if links else ''}; manifest {sha256[:16]}…")
     db.session.commit()
+
+
+def _needing(own: uuid.UUID) -> IsNeeded:
+    """A disaster in the store must not be completed by clearing up here."""
+    media, state = MediaAttachment, MediaAttachment.State
+    asked = sa.select(media.id).where(
+        media.storage == own, media.state.in_((state.STORED, state.DAMAGED))
+    )
+
+    def is_needed(media_id: uuid.UUID) -> bool:
+        with one_query() as connection:
+            return connection.scalar(asked.where(media.id == media_id)) is not None
+
+    return is_needed
 
 
 # --- Where the bytes are -------------------------------------------------------------------
@@ -116,7 +133,10 @@ def _linking(folder: Folder, connection: sa.Connection, result: Result) -> readi
         if source is None or not is_right:
             result.not_there.append(row.file_path)
             return None
-        return folder.link(source, f"{row.id}{source.suffix}")
+        linked = folder.link(source, f"{row.id}{source.suffix}", row.sha256)
+        if linked is None:
+            result.not_there.append(row.file_path)
+        return linked
 
     return link
 
