@@ -181,7 +181,8 @@ def test_100_gb_in_less_than_a_month_is_an_alarm_with_its_step(app, disk):
     found = alarm()
 
     assert found.words == (
-        "100 GB of originals in folders: in about 2 days at the pace of the last weeks. S3 is due."
+        "At the pace of the last weeks, 100 GB of originals in folders are reached in about 2 days."
+        " S3 is due."
     )
     assert "viewer storage move --to s3://" in found.step
     assert found.level is health.Level.ATTENTION
@@ -190,7 +191,7 @@ def test_100_gb_in_less_than_a_month_is_an_alarm_with_its_step(app, disk):
 def test_over_100_gb_is_one_too(app, disk):
     came((400, 101 * GB))
 
-    assert alarm().words == "100 GB of originals in folders: reached. S3 is due."
+    assert alarm().words == "There are over 100 GB of originals in folders. S3 is due."
 
 
 def test_a_disk_that_fills_is_one_but_not_beside_that_of_a_full_disk(app, disk):
@@ -199,7 +200,7 @@ def test_a_disk_that_fills_is_one_but_not_beside_that_of_a_full_disk(app, disk):
     filling = alarm()
     disk(2 * GB, 21 * GB)
 
-    assert filling.words.startswith("The disk for the photos is full: in about 28 days")
+    assert "the disk for the photos is full in about 28 days. S3 is due." in filling.words
     assert alarm() is None
     assert "disk_photos_low" in {one.name for one in health.read_health(None).alarms}
 

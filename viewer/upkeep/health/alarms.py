@@ -250,28 +250,31 @@ def _deliveries_refused(found: Health, _moment: datetime) -> Iterable[Alarm]:
 
 
 def _s3_due(found: Health, _moment: datetime) -> Iterable[Alarm]:
-    forecasts = found.outlook.forecasts
-    if any(disk.is_low for disk in found.disks if disk.name == "photos"):
-        forecasts = {name: one for name, one in forecasts.items() if name != "disk"}  # said already
-    due = [_S3_DUE[name] + _when(one) for name, one in forecasts.items() if _is_soon(one)]
-    if due:
-        step = "viewer storage move --to s3://…: docs/operations.md, “When to move to S3”."
-        yield Alarm("s3_due", Level.ATTENTION, f"{' '.join(due)} S3 is due.", step)
+    is_low = any(disk.is_low for disk in found.disks if disk.name == "photos")  # said already
+    forecasts = found.outlook.forecasts.items()
+    due = [_reached(name, one) for name, one in forecasts if not (is_low and name == "disk")]
+    if words := " ".join(filter(None, due)):
+        step = "viewer storage move --to s3://…: see docs/operations.md, “When to move to S3”."
+        yield Alarm("s3_due", Level.ATTENTION, f"{words} S3 is due.", step)
 
 
-_S3_DUE = {"s3": "100 GB of originals in folders: ", "disk": "The disk for the photos is full: "}
-
-
-def _is_soon(forecast: Forecast) -> bool:
+def _reached(name: str, forecast: Forecast) -> str | None:
+    """What is reached, or in less than a month; None if neither."""
     if forecast.verdict is Verdict.REACHED:
-        return True
-    return forecast.likely is not None and forecast.likely < S3_SOON
+        return _REACHED[name]
+    if forecast.likely is None or forecast.likely >= S3_SOON:
+        return None
+    return f"{_SOON[name]} in about {_age(timedelta(days=forecast.likely))}."
 
 
-def _when(forecast: Forecast) -> str:
-    if forecast.likely is None:
-        return "reached."
-    return f"in about {_age(timedelta(days=forecast.likely))} at the pace of the last weeks."
+_REACHED = {
+    "s3": "There are over 100 GB of originals in folders.",
+    "disk": "The disk for the photos is full.",
+}
+_SOON = {
+    "s3": "At the pace of the last weeks, 100 GB of originals in folders are reached",
+    "disk": "At the pace of the last weeks, the disk for the photos is full",
+}
 
 
 # In the order in which a person reads them.
