@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from flask import Flask
 from tests.conftest import BOTH
 from tests.support.alarms import alarms_beside_setup
 from tests.support.servers import wait_until
-from viewer import schedule
+from viewer import holdings, schedule
 from viewer.extensions import db, now
 from viewer.models import ScheduledTask
 from viewer.quo import rest
@@ -231,3 +232,21 @@ def test_every_task_has_a_rule_for_its_alarms(app: Flask) -> None:
     assert sorted(names) == sorted(health.TASK_RULES)
     assert sorted(map(host_tasks.task_of, own)) == sorted(health.HOST_RULES)
     assert all(len(name) <= 40 for name in own)  # the column
+
+
+@BOTH
+def test_each_host_does_its_own_tasks_and_two_hosts_do_not_share_them(
+    app: Flask, database: str
+) -> None:
+    tasks = schedule.host_definitions()
+
+    assert [schedule.do_if_due(task, "host1") for task in tasks] == [True] * len(tasks)
+
+    assert {row(task.name).said for task in tasks} == {
+        "0 leftovers cleared", "0 files pushed", "nothing is waiting", "not due",
+    }  # fmt: skip
+    holdings.expect(other := uuid.uuid4())
+    assert {task.name for task in schedule.host_definitions()}.isdisjoint(
+        task.name for task in tasks
+    )
+    assert all(task.name.endswith(other.hex[:12]) for task in schedule.host_definitions())

@@ -24,6 +24,7 @@ from viewer import jobs, leases
 from viewer.extensions import db
 from viewer.intake import catch_up, collect, rest_client, sweep
 from viewer.models import ScheduledTask
+from viewer.office import sharing, trash
 from viewer.quo import rest
 from viewer.search import indexing
 from viewer.upkeep import analyze, host_tasks, verify
@@ -193,7 +194,8 @@ def _sweep() -> str:
 
 
 def _tidy() -> str:
-    return f"{sweep.tidy()} leftovers cleared"
+    trash.finish_purges()
+    return f"{sweep.tidy() + sharing.tidy()} leftovers cleared"
 
 
 def _push() -> str:

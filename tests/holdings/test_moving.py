@@ -171,6 +171,19 @@ def test_k14_what_happens_to_the_row_meanwhile_decides(values, outcome, photo, t
     assert (row(photo.id).storage == there) == (outcome is Outcome.MOVED)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{"purged_at": now(), "state": State.TRASHED}, {"file_path": "2026/other.jpg"}],
+    ids=["purged", "replaced"],
+)
+def test_k15_what_was_placed_for_nobody_any_more_does_not_stay(values, photo, there, meanwhile):
+    meanwhile(lambda: change(photo.id, **values))
+
+    holdings.move(photo.id, there)
+
+    assert keys_in(there) == set()
+
+
 def test_copies_that_are_made_while_it_moves_end_where_it_is(photo, there, monkeypatch):
     change(photo.id, copy_state=CopyState.DUE, copy_due_at=now())
     placed = derivatives._place_derivatives

@@ -127,6 +127,10 @@ def test_k70_a_push_that_was_under_way_as_files_went_back_names_nothing(
 
     assert row(media.id).storage == holdings.own_id()
     assert holdings.push(media.id)  # again, and nothing is wanted
+    # What it had placed by then is not forgotten: it goes as from any former store.
+    assert row(media.id).former_storage == wanted
+    assert holdings.clear_former(media.id, now())
+    assert keys_in(wanted) == set()
 
 
 def test_a_strange_file_in_the_way_is_said_and_waits_for_a_person(wanted, arrive, broken):

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.support.stored_files import row
 from viewer import failpoint, holdings
 from viewer.extensions import db, now
 from viewer.intake import collect, ingest
-from viewer.models import MediaAttachment, WebhookEvent
+from viewer.models import MediaAttachment, RegisteredStore, WebhookEvent
 
 State = MediaAttachment.State
 CopyState = MediaAttachment.CopyState
@@ -694,3 +695,94 @@ def test_what_the_provider_still_has_is_taken_before_an_orphan(announced, provid
 
     assert stored_bytes(row(media_id)) == tiny()
     assert stranger.read_bytes() == tiny("PNG")
+
+
+# --- K11: another host ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def about_to_place(announced, provider):
+    """The id of a row whose run wrote what it would place in this folder, and died."""
+
+    def died(folder: uuid.UUID, url: str, content: bytes = tiny()) -> Any:
+        [media_id] = announced({"url": url, "type": "image/jpeg"})
+        media = row(media_id)
+        media.state, media.storage = State.DOWNLOADING, folder
+        media.sha256 = hashlib.sha256(content).hexdigest()
+        media.lease_until = now() - timedelta(seconds=1)
+        db.session.commit()
+        return media_id
+
+    return died
+
+
+@pytest.fixture
+def elsewhere(app) -> uuid.UUID:
+    """The folder of another host."""
+    theirs = RegisteredStore(host="elsewhere", address="folder:/srv/media")
+    db.session.add(theirs)
+    db.session.commit()
+    return theirs.id
+
+
+def test_k11_what_a_dead_host_may_have_placed_is_left_to_it_and_then_taken(
+    about_to_place, elsewhere, provider
+):
+    url = provider.serve(tiny())
+    media_id = about_to_place(elsewhere, url)
+
+    at_once = collect.collect(media_id)
+    asked = provider.gets(url)
+    with time_machine.travel(now() + collect.LEFT_TO_ITS_HOST):
+        later = collect.collect(media_id)
+
+    assert (at_once, asked, later) == (False, 0, True)
+    assert (row(media_id).storage, row(media_id).state) == (holdings.own_id(), State.STORED)
+
+
+def test_k11_where_the_provider_has_it_no_more_the_dead_host_still_has_the_say(
+    about_to_place, elsewhere, provider
+):
+    media_id = about_to_place(elsewhere, provider.serve(b"", status=404))
+
+    with time_machine.travel(now() + collect.LEFT_TO_ITS_HOST):
+        taken = collect.collect(media_id)
+
+    media = row(media_id)
+    assert (taken, media.state) == (False, State.NEEDS_ATTENTION)
+    assert (media.storage, media.sha256) == (elsewhere, hashlib.sha256(tiny()).hexdigest())
+
+
+@pytest.mark.parametrize("state", [State.DOWNLOADING, State.NEEDS_ATTENTION])
+def test_k11_a_host_that_is_back_adopts_its_own(state, about_to_place, root, provider):
+    url = provider.serve(b"", status=404)
+    media_id = about_to_place(holdings.own_id(), url)
+    strangers_file(root, row(media_id).file_path, tiny())
+    row(media_id).state = state  # given up by another host meanwhile
+    db.session.commit()
+
+    assert collect.adopt_own() == 1
+
+    assert (row(media_id).state, provider.gets(url)) == (State.STORED, 0)
+    assert stored_bytes(row(media_id)) == tiny()
+    assert collect.adopt_own() == 0
+
+
+def test_k11_what_was_never_placed_is_downloaded_by_whoever_comes_first(
+    about_to_place, provider, elsewhere
+):
+    media_id = about_to_place(holdings.own_id(), provider.serve(tiny()))
+
+    assert collect.adopt_own() == 0
+
+    assert (row(media_id).state, row(media_id).storage) == (State.PENDING, None)
+    assert collect.collect(media_id) is True
+
+
+def test_k11_another_hosts_are_not_adopted(about_to_place, elsewhere, provider, root):
+    media_id = about_to_place(elsewhere, provider.serve(tiny()))
+    strangers_file(root, row(media_id).file_path, tiny())
+
+    assert collect.adopt_own() == 0
+
+    assert row(media_id).state is State.DOWNLOADING

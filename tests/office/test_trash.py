@@ -15,7 +15,7 @@ from tests.conftest import BOTH
 from tests.support import factories, samples
 from tests.support.crowds import run_all
 from tests.support.pictures import picture
-from tests.support.stored_files import keep, stored_bytes
+from tests.support.stored_files import keep, place, stored_bytes
 from viewer import commands, holdings
 from viewer.extensions import db, now
 from viewer.holdings import Finding
@@ -24,11 +24,12 @@ from viewer.models import (
     MediaAttachment,
     MediaLink,
     Message,
+    RegisteredStore,
     User,
 )
 from viewer.office import accounts, filing, findings, sharing, trash
 from viewer.search import query
-from viewer.storage import Missing, Unavailable
+from viewer.storage import Missing, Unavailable, keys
 from viewer.upkeep import identity
 
 State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
@@ -329,6 +330,33 @@ def test_a_file_that_never_came_leaves_nothing_but_its_row(anna, trashed):
 
     assert fresh(media).quarantined_at is not None
     assert not lies(trash.quarantine_key(media))
+
+
+def test_bytes_in_another_hosts_folder_are_left_to_it(anna, trashed):
+    theirs = RegisteredStore(host="elsewhere", address="folder:/srv/media")
+    db.session.add(theirs)
+    db.session.flush()
+    media = trashed(40, storage=theirs.id)
+
+    assert trash.purge([media.id], anna) == 1
+
+    assert fresh(media).purged_at is not None
+    assert fresh(media).quarantined_at is None
+
+
+def test_each_host_forgets_its_clean_copies_of_what_another_purged(anna, trashed):
+    gone, kept = trashed(40), trashed(4)
+    current = [keys.shared(one.id, one.sha256 or "", "whole", "jpg") for one in (gone, kept)]
+    earlier = current[1].replace("shared/", "shared/0", 1)
+    for key in (*current, earlier):
+        place(b"clean", key, holdings.spool(), holdings.own())
+    gone.purged_at = now()
+    db.session.commit()
+
+    assert sharing.tidy() == 2
+
+    assert [lies(key) for key in (*current, earlier)] == [False, True, False]
+    assert sharing.tidy() == 0
 
 
 def test_the_command_says_how_many_and_deletes_only_when_told_to(

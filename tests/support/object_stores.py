@@ -72,7 +72,7 @@ def running_seaweed() -> Iterator[ObjectStore]:
         )
         # Without each of these it opens ports that everybody has, or reports home.
         command = [
-            _program("weed"), f"-logdir={folder}", "mini", f"-dir={folder / 'data'}",
+            program("weed"), f"-logdir={folder}", "mini", f"-dir={folder / 'data'}",
             "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={config}",
             f"-s3.port={s3}", f"-s3.port.grpc={s3_rpc}",
             f"-master.port={master}", f"-master.port.grpc={master_rpc}",
@@ -94,7 +94,7 @@ def running_rclone() -> Iterator[ObjectStore]:
         (folder / "data").mkdir()
         [port] = free_ports(1)
         command = [
-            _program("rclone"), f"--config={folder / 'none'}", "serve", "s3",
+            program("rclone"), f"--config={folder / 'none'}", "serve", "s3",
             f"--addr=127.0.0.1:{port}",
             f"--auth-key={CREDENTIALS.access_key_id},{CREDENTIALS.secret_access_key}",
             str(folder / "data"),
@@ -116,7 +116,7 @@ def _identity() -> dict[str, Any]:
     }
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     """From its wheel, beside the Python that runs the tests."""
     return str(Path(sys.executable).with_name(name))
 

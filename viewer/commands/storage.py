@@ -20,6 +20,7 @@ from viewer.upkeep.health import stores
 from viewer.upkeep.progress import size_in_words
 
 LISTED = 10  # keys of files that something is said of
+LEASE = 10.0  # seconds; two moves at once would do no harm, but twice the work
 SAID_EVERY = 30.0  # seconds between two lines of progress, where there is no terminal
 
 
@@ -97,7 +98,7 @@ def move(url: str, dry_run: bool, threads: int, max_mb_per_second: float | None)
             if dry_run:
                 moves.check_room(target, there_is.size)
                 return
-            with lease.held("move", "Another move"):
+            with lease.held("move", "Another move", LEASE):
                 moves.take(target)
                 with _shown(there_is.size) as advance:
                     result = task.run(advance)

@@ -97,8 +97,10 @@ def move(media_id: uuid.UUID, target_id: uuid.UUID, *only_if: sa.ColumnElement[b
         found = _bring_copy(source, target, key)
         size, lost = size + (found or 0), lost or found is None
     failpoint("move.copied")
-    is_named = _name(row, target_id, lost, only_if)
-    return Moved(Outcome.MOVED if is_named else Outcome.CHANGED, size)
+    if _name(row, target_id, lost, only_if):
+        return Moved(Outcome.MOVED, size)
+    _leave_nothing(row, target_id)
+    return Moved(Outcome.CHANGED, size)
 
 
 def _bring_original(source: Store, target: Store, row: sa.Row[Any]) -> None:
@@ -183,6 +185,30 @@ def _name(
     db.session.commit()
     failpoint("move.named")
     return done
+
+
+def _leave_nothing(row: sa.Row[Any], target_id: uuid.UUID) -> None:
+    """Account for what was placed for a row that could not name it. Commits. Raises Unavailable.
+
+    Where it still is what was read, and is no longer wanted there, the target counts as its former
+    store and is cleared like one: another run may be about to name it, so nothing is removed here.
+    """
+    is_noted = MediaAttachment.change_if(
+        row.id,
+        MediaAttachment.is_in("kept"),
+        *_is_still(row),
+        _media.former_storage.is_(None),
+        former_storage=target_id,
+        moved_at=now(),
+    )
+    db.session.commit()
+    if is_noted:
+        return
+    with one_query() as connection:
+        found = connection.execute(_ROW, {"media_id": row.id}).first()
+    if found is None or found.file_path != row.file_path:  # purged, or replaced by all of it
+        for key in (row.file_path, *keys.derivatives(row.file_path)):
+            store(target_id).remove(key)
 
 
 def clear_former(media_id: uuid.UUID, before: datetime) -> bool:

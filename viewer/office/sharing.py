@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import islice
 
 import argon2
 import sqlalchemy as sa
@@ -22,7 +23,7 @@ from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
 from viewer import derive, holdings
 from viewer.config import settings
-from viewer.extensions import Lock, db, lock, now
+from viewer.extensions import Lock, db, lock, now, one_query
 from viewer.models import (
     MediaAttachment,
     Share,
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 
 LONGEST = timedelta(days=366)
 LONGEST_TITLE = 200
+TIDIED_AT_ONCE = 500  # clean copies
 SHORTEST_PASSPHRASE, LONGEST_PASSPHRASE = 6, 200  # characters
 
 State, MediaType = MediaAttachment.State, MediaAttachment.MediaType
@@ -378,6 +380,28 @@ def _less(media: MediaAttachment) -> str | None:
 def clean_keys(media: MediaAttachment) -> list[str]:
     """Every key at which a clean copy of the file may be stored."""
     return [copy.key for to_play in (False, True) for copy in _places(media, to_play=to_play)]
+
+
+def tidy() -> int:
+    """Remove this host's clean copies of purged files, and those of earlier ways. How many.
+
+    Whoever purged the file may have been another host. Raises StorageError.
+    """
+    store, removed = holdings.own(), 0
+    listed = ((key, keys.media_of_clean_copy(key)) for key, _ in store.keys(keys.CLEAN_COPIES))
+    while found := dict(islice(listed, TIDIED_AT_ONCE)):
+        kept = _not_purged({one for one in found.values() if one})
+        for key in (key for key, media_id in found.items() if media_id not in kept):
+            store.remove(key)
+            removed += 1
+    return removed
+
+
+def _not_purged(ids: set[uuid.UUID]) -> set[uuid.UUID | None]:
+    media = MediaAttachment
+    query = sa.select(media.id).where(media.id.in_(ids), media.purged_at.is_(None))
+    with one_query() as connection:
+        return set(connection.scalars(query))
 
 
 def _places(media: MediaAttachment, *, to_play: bool) -> list[CleanCopy]:

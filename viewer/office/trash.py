@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
 
 from viewer import holdings
-from viewer.extensions import db, now
+from viewer.extensions import db, now, one_query
 from viewer.failpoint import failpoint
 from viewer.models import (
     Evidence,
@@ -227,7 +227,7 @@ def purge(ids: Iterable[uuid.UUID], by: User | None) -> int:
             count += 1
         db.session.commit()
         failpoint("purge.given_up")
-    _finish_purges()
+    finish_purges()
     return count
 
 
@@ -253,20 +253,22 @@ def _give_up(media_id: uuid.UUID, by: User | None) -> bool:
     return True
 
 
-def _finish_purges() -> None:
+def finish_purges() -> None:
     """Quarantine the bytes of purged rows, if this host has them. Commits after each. Idempotent.
 
-    What another host has in its folder, it puts away itself (`schedule`).
+    What another host has in its folder, its own schedule puts away. Raises StorageError.
     """
-    for media in db.session.scalars(
-        sa.select(MediaAttachment).where(
-            MediaAttachment.is_in("trash"),
-            MediaAttachment.purged_at.is_not(None),
-            MediaAttachment.quarantined_at.is_(None),
-            holdings.is_within_reach(),
-        )
-    ).all():
-        db.session.commit()  # hold no transaction while files move
+    purged = sa.select(MediaAttachment.id).where(
+        MediaAttachment.is_in("trash"),
+        MediaAttachment.purged_at.is_not(None),
+        MediaAttachment.quarantined_at.is_(None),
+        holdings.is_within_reach(),
+    )
+    with one_query() as connection:  # hold no transaction while files move
+        found = list(connection.scalars(purged))
+    for media_id in found:
+        media = db.session.get_one(MediaAttachment, media_id)
+        db.session.commit()
         _quarantine(media)
         media.quarantined_at = now()
         media.thumbnail_path = media.preview_path = media.full_path = media.playable_path = None

@@ -32,6 +32,7 @@ _ENDINGS = {
 
 _NOT_MEDIA = ("shared", "quarantine", "rejected", "evidence", "probe")
 
+CLEAN_COPIES = "shared/"
 # Changes when cleaning does: copies made by an earlier way are made again.
 _CLEANING = 2
 
@@ -90,12 +91,18 @@ def shared(media_id: uuid.UUID, sha256: str, use: str, extension: str) -> str:
 
     `sha256` is the original's.
     """
-    return f"shared/{_CLEANING}/{media_id}-{sha256[:16]}-{use}.{extension}"
+    return f"{CLEAN_COPIES}{_CLEANING}/{media_id}-{sha256[:16]}-{use}.{extension}"
 
 
 def is_cached(key: str) -> bool:
     """Whether each host makes its own copy of this file, whichever store has the original."""
-    return key.startswith("shared/")
+    return key.startswith(CLEAN_COPIES)
+
+
+def media_of_clean_copy(key: str) -> uuid.UUID | None:
+    """The id in the key of a clean copy; None if it was made by an earlier way of cleaning."""
+    name = key.removeprefix(f"{CLEAN_COPIES}{_CLEANING}/")
+    return None if name == key else uuid.UUID(name[:36])
 
 
 def damaged(media_id: uuid.UUID, original: str, sha256: str) -> str:

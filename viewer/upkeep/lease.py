@@ -32,10 +32,11 @@ class Lease:
 
     name: str
     holder: str
+    seconds: float
     lost: threading.Event = field(default_factory=threading.Event)
 
     def renew(self) -> bool:
-        is_ours = ScheduledTask.renew(self.name, self.holder, seconds=LEASE)
+        is_ours = ScheduledTask.renew(self.name, self.holder, seconds=self.seconds)
         db.session.commit()
         if not is_ours:
             self.lost.set()
@@ -48,18 +49,19 @@ class Lease:
 
 
 @contextlib.contextmanager
-def held(name: str, what: str) -> Iterator[Lease]:
+def held(name: str, what: str, seconds: float = LEASE) -> Iterator[Lease]:
     """Hold the lease of this name, and renew it while the block runs. Raises Busy.
 
     `what` begins a sentence: `Another backup to /mnt/backup`.
     """
-    lease = Lease(name, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    lease = Lease(name, holder, seconds)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    taken = ScheduledTask.take_lease(lease.name, lease.holder, seconds=LEASE, every=0)
+    taken = ScheduledTask.take_lease(lease.name, lease.holder, seconds=seconds, every=0)
     db.session.commit()
     if not taken:
         raise Busy(
-            f"{what} is running. If it was killed, its lease ends within {LEASE:.0f} seconds."
+            f"{what} is running. If it was killed, its lease ends within {seconds:.0f} seconds."
         )
 
     def renew() -> bool:
@@ -67,7 +69,7 @@ def held(name: str, what: str) -> Iterator[Lease]:
             return lease.renew()
 
     try:
-        with leases.renewed(renew, LEASE / RENEWALS, f"lease {name}"):
+        with leases.renewed(renew, seconds / RENEWALS, f"lease {name}"):
             yield lease
     finally:
         db.session.rollback()

@@ -18,7 +18,7 @@ from viewer.extensions import db, now
 from viewer.holdings import Finding
 from viewer.models import MediaAttachment, RegisteredStore, UpkeepRun
 from viewer.storage import Unavailable
-from viewer.upkeep import move, verify
+from viewer.upkeep import lost_stores, move, verify
 from viewer.upkeep.move import CannotMove, setting
 
 Outcome = UpkeepRun.Outcome
@@ -179,6 +179,23 @@ def test_a_bucket_with_other_files_is_refused(stored, object_store):
 def test_k6_a_bucket_that_is_not_there_is_refused(stored, object_store):
     with pytest.raises(CannotMove, match=r"does not exist|no such object or bucket"):
         move.find(object_store.address("no-such-bucket-here"))
+
+
+def test_k6_a_bucket_that_lost_its_marker_is_not_marked_anew_while_rows_name_it(
+    stored, bring, object_store
+):
+    bucket = object_store.new_bucket()
+    url = object_store.address(bucket)
+    bring(url)
+    everything = object_store.client.list_objects_v2(Bucket=bucket)["Contents"]
+    for one in everything:
+        object_store.client.delete_object(Bucket=bucket, Key=one["Key"])
+
+    with pytest.raises(CannotMove, match="has no marker any more"):
+        move.find(url)
+
+    lost_stores.give_up(photos()[0].storage)
+    assert bring(url).moved == 3  # the same name, and another store
 
 
 @pytest.mark.parametrize("url", ["folder:/srv/other", "/srv/other", "ssh://host/folder", "ftp:x"])

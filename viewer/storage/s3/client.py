@@ -12,7 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import boto3
 import botocore.exceptions
@@ -91,6 +91,51 @@ class Refused(Unavailable):
         )
 
 
+class _Aide:
+    """A thread that does one thing after another for another thread, so that few are started."""
+
+    _local = threading.local()
+
+    @classmethod
+    def of_this_thread(cls) -> Self:
+        found = getattr(cls._local, "aide", None)
+        if found is None or found.pid != os.getpid():  # no thread survives a fork
+            found = cls._local.aide = cls()
+        return found
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.asked: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        words = (self.asked, self.answers)
+        threading.Thread(target=_aid, args=words, name=_IDLE, daemon=True).start()
+
+    def leave(self) -> None:
+        """Leave it to itself: it ends with what it is doing, and nobody hears of that."""
+        self.asked.put(None)
+        type(self)._local.aide = None
+
+    def __del__(self) -> None:
+        self.asked.put(None)  # its thread has ended: so does this one
+
+
+_IDLE, _BUSY = "s3 idle", "s3"
+
+
+def _aid(
+    asked: "queue.SimpleQueue[Callable[[], Any] | None]",
+    answers: "queue.SimpleQueue[tuple[Any, BaseException | None]]",
+) -> None:
+    itself = threading.current_thread()
+    while work := asked.get():
+        itself.name = _BUSY
+        try:
+            answers.put((work(), None))
+        except BaseException as error:  # noqa: BLE001 - raised again in the other thread
+            answers.put((None, error))
+        itself.name, work = _IDLE, None
+
+
 class Server:
     """A bucket on a server, and how to talk to it."""
 
@@ -119,28 +164,23 @@ class Server:
     def within(self, work: Callable[[], _Answer], size: int = 0) -> _Answer:
         """The result of `work`, if it comes in time. Raises Refused, Unavailable.
 
-        In a thread of its own, which is left to itself at the deadline. A socket's timeout bounds
+        In a thread beside ours, which is left to itself at the deadline. A socket's timeout bounds
         one silence only, not an answer that drips. And boto3 takes whatever is raised inside it
         for a failed try, also the alarm by which the queue ends a job: here it meets our waiting.
         """
-        results: queue.SimpleQueue[tuple[_Answer | None, BaseException | None]]
-        results = queue.SimpleQueue()
-
-        def run() -> None:
-            try:
-                results.put((work(), None))
-            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-                results.put((None, error))
-
-        threading.Thread(target=run, name="s3", daemon=True).start()
+        aide, seconds = _Aide.of_this_thread(), self._limits.call + size / self._limits.slowest
+        aide.asked.put(work)
         try:
-            answer, error = results.get(timeout=self._limits.call + size / self._limits.slowest)
-        except queue.Empty:
-            raise Unavailable("The object store does not answer in time.") from None
+            answer, error = aide.answers.get(timeout=seconds)
+        except BaseException as reason:
+            aide.leave()
+            if isinstance(reason, queue.Empty):
+                raise Unavailable("The object store does not answer in time.") from None
+            raise
         with _in_words():
             if error is not None:
                 raise error
-        return answer  # type: ignore[return-value] # there is one if there was no error
+        return answer  # type: ignore[no-any-return] # there is one if there was no error
 
     def client(self) -> Any:
         """Made after the fork: two processes must not share a connection."""

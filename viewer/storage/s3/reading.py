@@ -87,32 +87,30 @@ class S3File(io.BufferedIOBase):
         """Add to `found` as much as comes of the block; how many bytes the block has in all."""
         first = self._at + len(found)
         condition: dict[str, Any] = {"IfMatch": self._tag} if self._tag else {}
-        answer = self._server.call(
-            "get_object",
-            Key=self._name,
-            Range=f"bytes={first}-{self._at + length - 1}",
-            **condition,
-        )
-        given = _RANGE.fullmatch(answer.get("ContentRange", ""))
-        if given is None or int(given[1]) != first:
-            answer["Body"].close()
-            raise Unavailable("The object store gives other bytes than it was asked for.")
-        self.size, self._tag = int(given[3]), answer["ETag"]
-        block_size = min(length, self.size - self._at)
-        self._receive(answer["Body"], found, block_size)
-        return block_size
+        wanted = f"bytes={first}-{self._at + length - 1}"
+        bodies: list[StreamingBody] = []
 
-    def _receive(self, body: StreamingBody, found: bytearray, size: int) -> None:
-        def read() -> None:
-            # It may break off: then the caller resumes.
-            with contextlib.closing(body), contextlib.suppress(BotoCoreError, HTTPError, OSError):
-                while piece := body.read(_PIECE):
-                    found.extend(piece)
+        def get() -> int:
+            answer = self._server.client().get_object(
+                Bucket=self._server.bucket, Key=self._name, Range=wanted, **condition
+            )
+            bodies.append(answer["Body"])
+            with contextlib.closing(answer["Body"]) as body:
+                given = _RANGE.fullmatch(answer.get("ContentRange", ""))
+                if given is None or int(given[1]) != first:
+                    raise Unavailable("The object store gives other bytes than it was asked for.")
+                self.size, self._tag = int(given[3]), answer["ETag"]
+                # It may break off: then the caller resumes.
+                with contextlib.suppress(BotoCoreError, HTTPError, OSError):
+                    while piece := body.read(_PIECE):
+                        found.extend(piece)
+            return min(length, self.size - self._at)
 
         try:
-            self._server.within(read, size)
+            return self._server.within(get, length)
         except BaseException:
             # The deadline, or an alarm: the thread that still reads ends with the next byte.
-            with contextlib.suppress(AttributeError, ValueError, OSError):
-                body.set_socket_timeout(0.01)
+            for body in bodies:
+                with contextlib.suppress(AttributeError, ValueError, OSError):
+                    body.set_socket_timeout(0.01)
             raise

@@ -60,8 +60,13 @@ class Result:
     def outcome(self) -> UpkeepRun.Outcome:
         if self.problem:
             return UpkeepRun.Outcome.FAILED
-        is_bad = self.damaged or self.strange or self.left.damaged
+        is_bad = self._damaged or self.strange
         return UpkeepRun.Outcome.BAD if is_bad else UpkeepRun.Outcome.GOOD
+
+    @property
+    def _damaged(self) -> int:
+        # Both have what was found now; only the survey at the end has what was known before.
+        return max(len(self.damaged), self.left.damaged)
 
     @property
     def is_whole(self) -> bool:
@@ -70,7 +75,7 @@ class Result:
     def __str__(self) -> str:
         parts = [f"{counted(self.moved, 'file')} moved ({size_in_words(self.size)})"]
         left = (
-            (len(self.damaged) + self.left.damaged, "damaged, and left where they are"),
+            (self._damaged, "damaged, and left where they are"),
             (len(self.strange), "stopped by other bytes under their name"),
             (self.held, "held by an earlier move, to be moved later"),
             (self.left.elsewhere, "in other hosts' folders, to be pushed by them"),
@@ -83,7 +88,7 @@ class Result:
             "files": self.moved,
             "bytes": self.size,
             "held": self.held,
-            "damaged": len(self.damaged) + self.left.damaged,
+            "damaged": self._damaged,
             "strange": len(self.strange),
             "elsewhere": self.left.elsewhere,
         }

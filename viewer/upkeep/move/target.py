@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from viewer import holdings, storage
 from viewer.config import settings
 from viewer.extensions import begin_writing, db
-from viewer.models import RegisteredStore
+from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import StorageError, Store, Unavailable, UnknownStore, UnsafeStore
 from viewer.upkeep.progress import size_in_words
 
@@ -102,7 +102,9 @@ def _bucket(url: str) -> Target:
     if not address.startswith("s3:"):
         raise CannotMove("Files are kept in S3 or in a folder: s3://bucket/prefix?region=…")
     store = storage.from_url(address, credentials=settings().s3_credentials)
-    known = db.session.scalar(sa.select(RegisteredStore).filter_by(kind=Kind.S3, address=address))
+    known = db.session.scalar(
+        sa.select(RegisteredStore).filter_by(kind=Kind.S3, address=address, retired_at=None)
+    )
     db.session.commit()  # a bucket may take its time to answer
     found = store.identity()
     if found is not None and (known is None or found != str(known.id)):
@@ -111,7 +113,21 @@ def _bucket(url: str) -> Target:
         store.expect(found)
         storage.probe(store)
         return Target(known.id, store)
+    if known is not None and _is_named(known.id):
+        raise CannotMove(
+            f"{address} has no marker any more, but files of this viewer are said to be there. Is "
+            "it the same bucket? If it is lost for good: viewer storage lost "
+            f"{known.id}"
+        )
     if not store.is_empty():
         raise CannotMove(f"{address} holds other files: name an empty bucket or prefix.")
     storage.probe(store)
     return Target(known.id if known else uuid.uuid4(), store, is_new=True)
+
+
+def _is_named(identity: uuid.UUID) -> bool:
+    media = MediaAttachment
+    named = (media.storage == identity) | (media.former_storage == identity)
+    found = db.session.scalar(sa.select(media.id).where(named).limit(1))
+    db.session.commit()
+    return found is not None
