@@ -63,17 +63,20 @@ def columns() -> dict[str, Any]:
 
 
 def fill(
-    originals: int, root: Path, content_of: Callable[[int], bytes] = b"crack %d".__mod__
+    originals: int,
+    root: Path,
+    content_of: Callable[[int], bytes] = b"crack %d".__mod__,
+    at_once: int = AT_ONCE,
 ) -> None:
-    """A row and three names for each original. `content_of` a lot of 20,000."""
+    """A row and three names for each original. `content_of` a lot of 20,000, or of `at_once`."""
     ours, source = columns(), root / ".source"
-    for first in range(0, originals, AT_ONCE):
-        content = content_of(first // AT_ONCE)
+    for first in range(0, originals, at_once):
+        content = content_of(first // at_once)
         source.unlink(missing_ok=True)
         source.write_bytes(content)
         lot = ours | {"file_size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         rows = []
-        for number in range(first, min(first + AT_ONCE, originals)):
+        for number in range(first, min(first + at_once, originals)):
             name = key(number)
             stem = name.removesuffix(".jpg")
             copies = {"thumbnail_path": f"{stem}_thumb.jpg", "preview_path": f"{stem}_preview.jpg"}

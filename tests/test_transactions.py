@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
-from viewer import transactions
+from viewer import extensions, transactions
 from viewer.extensions import db, lock_parts
 from viewer.models import Checkpoint
 
@@ -116,3 +116,26 @@ def test_of_two_that_wait_for_each_other_one_begins_again(app, database):
         worker.join()
 
     assert sorted(done) == [1, 2]
+
+
+@BOTH
+def test_a_frozen_connection_sees_one_state_and_lets_others_write(counted):
+    asked = sa.select(Checkpoint.value).where(Checkpoint.name == "count")
+    with transactions.frozen() as connection:
+        before = connection.scalar(asked)
+        write_elsewhere("2")
+        after = connection.scalar(asked)
+
+    assert (before, after, counted()) == ("1", "1", "2")
+
+
+def test_without_wal_a_frozen_connection_keeps_nobody_from_writing(settings, request, monkeypatch):
+    monkeypatch.setattr(extensions, "_safe_pair", lambda: ("truncate", 3))
+    counted = request.getfixturevalue("counted")
+    asked = sa.select(Checkpoint.value).where(Checkpoint.name == "count")
+
+    with transactions.frozen() as connection:
+        connection.scalar(asked)
+        write_elsewhere("2")
+
+    assert counted() == "2"

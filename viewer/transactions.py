@@ -5,6 +5,7 @@ snapshot (optimistic concurrency control): what it read is read again once the w
 and if anything differs, it is thought out anew. On PostgreSQL, work locks what it touches.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm.exc import StaleDataError
 
-from viewer.extensions import READS, Lock, begin_immediate, db, lock
+from viewer.extensions import ONE_QUERY, READS, Lock, begin_immediate, db, lock, one_query
 
 DEADLOCK = "40P01"  # PostgreSQL's code; it undoes one of the two, which then begins again
 TRIES = 3  # then it is done under the lock, which always comes to an end
@@ -64,6 +65,26 @@ def snapshot() -> Iterator[None]:
         yield
     finally:
         db.session.commit()
+
+
+@contextmanager
+def frozen() -> Iterator[sa.Connection]:
+    """A connection for many queries that all see one state of the database. Writes nothing.
+
+    No writer waits for it; SQLite's WAL grows until the block ends. SQLite without WAL would keep
+    everybody from writing: there each query sees the state of its own moment.
+    """
+    with db.engine.connect() as connection:
+        yield connection.execution_options(**_options_of_a_reader())
+
+
+def _options_of_a_reader() -> dict[str, Any]:
+    if db.engine.dialect.name != "sqlite":
+        return {"isolation_level": "REPEATABLE READ"}
+    with one_query() as connection:
+        has_wal = connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    # Nobody asks again what was read: the list that the queries are added to keeps none.
+    return {READS: deque(maxlen=0)} if has_wal else ONE_QUERY
 
 
 def _thought_out_first(think: Think[T]) -> T:

@@ -136,6 +136,15 @@ def invoice(conversation: Conversation, number: str, **values: Any) -> WorkRecor
     )
 
 
+def link(record: WorkRecord, *media: MediaAttachment, caption: str | None = None) -> None:
+    """Link these files to the record, in this order."""
+    db.session.add_all(
+        MediaLink(media_id=one.id, record_id=record.id, position=position, caption=caption)
+        for position, one in enumerate(media)
+    )
+    db.session.commit()
+
+
 def evidence(record: WorkRecord, media: MediaAttachment) -> Evidence:
     """A snapshot that holds this file, as if the quote had been sent."""
     kept = Evidence(record_id=record.id, number=record.number)

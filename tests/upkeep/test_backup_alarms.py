@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from tests.support.stored_files import keep
 from viewer import schedule
 from viewer.extensions import db, now
-from viewer.models import MediaAttachment, RegisteredStore
+from viewer.models import RegisteredStore
 from viewer.upkeep import health, runs
 from viewer.upkeep.backup import scheduled
 from viewer.upkeep.health import Level
@@ -232,21 +232,3 @@ def test_a_backup_that_ends_unexpectedly_is_shown(app, client, monkeypatch):
 
     assert "ZeroDivisionError in test_backup_alarms.py" in client.get("/status").text
     assert f"{task.name}_failed" in {one.name for one in health.read_health(None).alarms}
-
-
-# --- Forecast ------------------------------------------------------------------------------
-
-
-def test_the_page_says_when_the_disk_will_be_full(app, client):
-    media = keep()
-    media.file_size, media.state = 9_000_000_000, MediaAttachment.State.STORED
-    db.session.commit()
-    found = health.read_health(None)
-
-    assert found.days_until_s3 == 91_000_000_000 * 90 // 9_000_000_000
-    assert "Move to S3 at 100 GB: in 30 months." in re.sub(r"\s+", " ", client.get("/status").text)
-
-
-def test_where_nothing_came_there_is_no_forecast(app, client):
-    assert health.read_health(None).days_until_s3 is None
-    assert "at that rate" not in client.get("/status").text

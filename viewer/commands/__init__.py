@@ -24,6 +24,7 @@ COMMANDS = {
     "verify": "verify.verify",
     "backup": "backup.backup",
     "restore": "restore.restore",
+    "export": "export.export",
     "drill": "drill.drill",
     "storage": "storage.storage",
     "user": "users.users",

@@ -45,6 +45,7 @@ ACTIONS = {
     "record.status": ("Changed a status", "Status"),
     "record.archive": ("Archived a record", "Archived"),
     "record.unarchive": ("Took a record out of the archive", "Back from the archive"),
+    "export": ("Exported the originals", ""),
     "store.lose": ("Gave up a lost store", ""),
     "share.create": ("Made a share link", ""),
     "share.revoke": ("Took back a share link", ""),

@@ -10,6 +10,7 @@ StorageError
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from viewer.storage.checksums import Checksum, checksum
 from viewer.storage.disk import fsync_file, fsync_folder
@@ -53,6 +54,7 @@ __all__ = [
     "Workspace",
     "checksum",
     "decoder_workspace",
+    "file_url",
     "from_url",
     "fsync_file",
     "fsync_folder",
@@ -113,6 +115,19 @@ def normalise(url: str) -> str:
     if not Path(place).is_absolute():
         raise UnknownStore(f"{url} names no absolute path.")
     return f"folder:{Path(place)}"
+
+
+def file_url(store: str, key: str, host: str | None = None) -> str:
+    """The address of one file, as other programs take it: file:///srv/photos/…, s3://bucket/….
+
+    `store`: the store's own address. `host`: of a folder that another host has.
+    """
+    url = normalise(store)
+    if url.startswith("s3:"):
+        place = S3Address.read(url)
+        return f"s3://{'/'.join(filter(None, (place.bucket, place.prefix, key)))}"
+    path = f"{url.removeprefix('folder:')}/{key}"
+    return f"file://{host or ''}{quote(path)}"
 
 
 def _s3(

@@ -19,6 +19,7 @@ from viewer.models import Conversation, MediaAttachment, Message, WebhookEvent
 from viewer.models.media import availability_of
 from viewer.office.names import names_of, title_of_numbers
 from viewer.upkeep import health
+from viewer.web import growth
 from viewer.web.access import Role, needs
 from viewer.web.formatting import exact_time, short_time
 from viewer.web.urls import url_for
@@ -34,9 +35,13 @@ LONGEST_GLIMPSE = 64 * 1024  # bytes of a delivery that is looked into; one of a
 @needs(Role.OFFICE)
 def show() -> str:
     """Show what is stored, what is in progress, and what needs a person."""
+    found = _check_health()
+    outlook = found.outlook
     return render_template(
         "status/show.html",
-        health=_check_health(),
+        health=found,
+        forecasts=[growth.in_words(name, one) for name, one in outlook.forecasts.items()],
+        plot=growth.draw(outlook),
         troubled=_troubled_files(),
         unparsed=_unparsed(),
     )
@@ -258,6 +263,11 @@ def metrics() -> Response:
     gauge("backup_files", "Covered", {target.url: target.files for target in targets}, "target")
     gauge("disk_free_bytes", "Free", {disk.name: disk.free for disk in found.disks}, "disk")
     gauge("disk_size_bytes", "Size", {disk.name: disk.total for disk in found.disks}, "disk")
+    outlook = found.outlook
+    if pace := outlook.growth.pace:
+        gauge("growth_bytes_per_day", "Of originals, in the last 13 weeks", {"": pace.usual})
+    days = {name: one.likely for name, one in outlook.forecasts.items() if one.likely is not None}
+    gauge("days_until", "At that pace: 100 GB in folders, a full disk for photos", days, "limit")
     gauge("alarm", "Alarms that are on", {alarm.name: 1 for alarm in found.alarms}, "name")
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 

@@ -7,22 +7,31 @@ tasks       the scheduled tasks that must be done again and again
 reading     looks at everything
 stores      what is in each store, and what waits there
 totals      what takes a count of all files
+growth      how they grow, and when 100 GB or a full disk is reached
 alarms      what of it is an alarm, of which level, in which words
 connection  the alarms of an installation that nothing can come to
 """
 
 from viewer.upkeep.health.alarms import UNREAD, business_hours_between
-from viewer.upkeep.health.figures import Alarm, Health, Level
+from viewer.upkeep.health.figures import Alarm, Disk, Health, Level
+from viewer.upkeep.health.growth import LEAST_KNOWN, Forecast, Growth, Outlook, Pace, Verdict
 from viewer.upkeep.health.reading import read_health
 from viewer.upkeep.health.tasks import HOST_RULES, TASK_RULES
 
 __all__ = [
     "HOST_RULES",
+    "LEAST_KNOWN",
     "TASK_RULES",
     "UNREAD",
     "Alarm",
+    "Disk",
+    "Forecast",
+    "Growth",
     "Health",
     "Level",
+    "Outlook",
+    "Pace",
+    "Verdict",
     "business_hours_between",
     "read_health",
 ]

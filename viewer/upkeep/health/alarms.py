@@ -17,7 +17,8 @@ from viewer.models import MediaAttachment, RefusedDelivery
 from viewer.plurals import counted
 from viewer.upkeep.backup import coverage
 from viewer.upkeep.health import connection
-from viewer.upkeep.health.figures import S3_DUE, Alarm, Health, Level
+from viewer.upkeep.health.figures import Alarm, Health, Level
+from viewer.upkeep.health.growth import Forecast, Verdict
 
 State = MediaAttachment.State
 
@@ -25,6 +26,7 @@ LATE = timedelta(minutes=15)  # for a file that is not safe yet
 PUSH_LATE, PUSH_BROKEN = timedelta(minutes=15), timedelta(hours=24)  # alone on one disk
 UNREAD = timedelta(minutes=2)  # for an event that no worker has read
 FALLBACK_KNOWN = timedelta(hours=24)  # since the last file that came from elsewhere
+S3_SOON = 30  # days
 CHECK_SILENT = timedelta(hours=30)  # the nightly check has not run
 
 
@@ -259,8 +261,31 @@ def _deliveries_refused(found: Health, _moment: datetime) -> Iterable[Alarm]:
 
 
 def _s3_due(found: Health, _moment: datetime) -> Iterable[Alarm]:
-    if found.bytes_stored > S3_DUE:
-        yield Alarm("s3_due", Level.ATTENTION, "There are over 100 GB of media: S3 is due.")
+    is_low = any(disk.is_low for disk in found.disks if disk.name == "photos")  # said already
+    forecasts = found.outlook.forecasts.items()
+    due = [_reached(name, one) for name, one in forecasts if not (is_low and name == "disk")]
+    if words := " ".join(filter(None, due)):
+        step = "viewer storage move --to s3://…: see docs/operations.md, “When to move to S3”."
+        yield Alarm("s3_due", Level.ATTENTION, f"{words} S3 is due.", step)
+
+
+def _reached(name: str, forecast: Forecast) -> str | None:
+    """What is reached, or in less than a month; None if neither."""
+    if forecast.verdict is Verdict.REACHED:
+        return _REACHED[name]
+    if forecast.likely is None or forecast.likely >= S3_SOON:
+        return None
+    return f"{_SOON[name]} in about {_age(timedelta(days=forecast.likely))}."
+
+
+_REACHED = {
+    "s3": "There are over 100 GB of originals in folders.",
+    "disk": "The disk for the photos is full.",
+}
+_SOON = {
+    "s3": "At the pace of the last weeks, 100 GB of originals in folders are reached",
+    "disk": "At the pace of the last weeks, the disk for the photos is full",
+}
 
 
 # In the order in which a person reads them.

@@ -7,15 +7,14 @@ from datetime import datetime
 from viewer.models import Checkpoint, MediaAttachment
 from viewer.upkeep import verify
 from viewer.upkeep.backup import coverage
+from viewer.upkeep.health.growth import Outlook
 from viewer.upkeep.health.stores import StoreState
 from viewer.upkeep.health.tasks import WatchedTask
 
 State = MediaAttachment.State
 
 LEAST_FREE = 0.10  # of a disk
-FORECAST = 3650  # days; beyond that nobody plans
 MOST_WAITING = 10_000
-S3_DUE = 100_000_000_000  # bytes of media; then local disk has had its day
 
 
 class Level(enum.StrEnum):
@@ -75,7 +74,6 @@ class Health:
     incomplete: int  # files that came cut off, and nobody has accepted them as they are
     counted_at: datetime | None  # when stored and trashed files were counted; None: just now
     bytes_stored: int
-    bytes_last_90_days: int
     oldest_waiting: datetime | None  # of the files on their way
     last_event: datetime | None
     subscription: Checkpoint | None  # what the catch-up found; None: nobody looked lately
@@ -87,6 +85,7 @@ class Health:
     tasks: list[WatchedTask]
     disks: list[Disk]
     stores: list[StoreState]
+    outlook: Outlook
     store_problem: str | None  # why the store is away
     fallback_read_at: datetime | None  # a file came from elsewhere than its row says
     checks: verify.Overview
@@ -106,18 +105,3 @@ class Health:
     def needing_attention(self) -> int:
         states = (State.NEEDS_ATTENTION, State.DAMAGED)
         return self.incomplete + sum(self.states.get(one, 0) for one in states)
-
-    @property
-    def days_until_s3(self) -> int | None:
-        """At the rate of the last 90 days; None if it is due already, or not for ten years."""
-        return self._days_to_grow(S3_DUE - self.bytes_stored)
-
-    def days_until_full(self, disk: Disk) -> int | None:
-        """At the rate of the last 90 days; None if not for ten years."""
-        return self._days_to_grow(disk.free)
-
-    def _days_to_grow(self, size: int) -> int | None:
-        if self.bytes_last_90_days <= 0 or size <= 0:
-            return None
-        days = size * 90 // self.bytes_last_90_days
-        return days if days <= FORECAST else None

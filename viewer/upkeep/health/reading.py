@@ -18,7 +18,7 @@ from viewer.models import (
 )
 from viewer.upkeep import verify
 from viewer.upkeep.backup import coverage
-from viewer.upkeep.health import figures, stores, totals
+from viewer.upkeep.health import figures, growth, stores, totals
 from viewer.upkeep.health.alarms import ALARMS, UNREAD
 from viewer.upkeep.health.figures import (
     Disk,
@@ -39,6 +39,8 @@ def read_health(workers: dict[str, int] | None) -> Health:
     current, moment = settings(), now()
     backups = coverage.read()
     counted = totals.read()
+    places, checks, disks = list(stores.read(counted)), verify.read_overview(), _disks(current)
+    free = next((disk.free for disk in disks if disk.name == "photos"), None)
     waiting = db.session.execute(
         _WAITING,
         {
@@ -56,7 +58,6 @@ def read_health(workers: dict[str, int] | None) -> Health:
         incomplete=waiting.incomplete,
         counted_at=counted.as_of,
         bytes_stored=counted.bytes_stored,
-        bytes_last_90_days=counted.bytes_lately,
         oldest_waiting=min(
             filter(None, (waiting.oldest_pending, waiting.oldest_downloading)), default=None
         ),
@@ -68,11 +69,12 @@ def read_health(workers: dict[str, int] | None) -> Health:
         waiting=Waiting(waiting.events, waiting.attempts + waiting.expired, waiting.copies),
         workers=workers,
         tasks=read_tasks(),
-        disks=_disks(current),
-        stores=list(stores.read(counted)),
+        disks=disks,
+        stores=places,
+        outlook=growth.look_ahead(counted, places, checks.runs, free),
         store_problem=holdings.own().why_away(),
         fallback_read_at=waiting.fallback_read_at,
-        checks=verify.read_overview(),
+        checks=checks,
         backups=backups,
         protection=_protection(backups, counted),
         alarms=[],

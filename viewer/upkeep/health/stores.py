@@ -22,6 +22,7 @@ class StoreState:
     """A store of originals."""
 
     id: uuid.UUID
+    kind: RegisteredStore.Kind
     address: str
     host: str | None  # of a folder
     is_own: bool  # the folder of this host
@@ -84,6 +85,7 @@ def read(known: totals.Totals | None = None) -> Sequence[StoreState]:
     return [
         StoreState(
             row.id,
+            row.kind,
             row.address or str(row.id),
             row.host,
             row.id == own,

@@ -48,6 +48,8 @@ class Presence:
     bad: list[tuple[Row, Finding]] = field(default_factory=list)
     without_copies: list[uuid.UUID] = field(default_factory=list)  # a derivative is missing
     orphans: Orphans = field(default_factory=Orphans)
+    original_size: int = 0  # bytes of all originals that lie there
+    copy_size: int = 0  # bytes of all derivatives
 
 
 def compare(
@@ -62,7 +64,7 @@ def compare(
     Stops early once more than `most_bad` are bad. Raises Unavailable.
     """
     found = Presence()
-    here = _list_files(store, storage, found.orphans)
+    here = _list_files(store, storage, found)
     for batch in _batches(storage, before):
         for row, copies in batch:
             found.rows += 1
@@ -94,14 +96,19 @@ def _entry(key: str, size: int) -> str:
     return f"{key} {size}"
 
 
-def _list_files(store: Store, storage: uuid.UUID, orphans: Orphans) -> KeySet:
-    here = KeySet()
+def _list_files(store: Store, storage: uuid.UUID, found: Presence) -> KeySet:
+    here, orphans = KeySet(), found.orphans
     is_named = _is_named(storage)
     listed = store.keys()
     while batch := list(islice(listed, BATCH)):
         files = {key: size for key, size in batch if keys.is_media(key)}
         for key, size in files.items():
-            here.add(key if keys.is_derivative(key) else _entry(key, size))
+            if keys.is_derivative(key):
+                here.add(key)
+                found.copy_size += size
+            else:
+                here.add(_entry(key, size))
+                found.original_size += size
         for key in _unnamed(files, is_named):
             orphans.count += 1
             orphans.size += files[key]

@@ -105,6 +105,8 @@ class Result:
             "orphans": orphans.count,
             "orphan_bytes": orphans.size,
             "orphan_keys": orphans.keys,
+            "original_bytes": self.there.original_size,
+            "copy_bytes": self.there.copy_size,
         }
 
 
