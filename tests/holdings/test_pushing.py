@@ -11,7 +11,7 @@ from tests.support import samples
 from tests.support.stored_files import photos, row
 from viewer import holdings
 from viewer.extensions import now
-from viewer.holdings import Finding
+from viewer.holdings import Finding, Outcome
 from viewer.storage import Unavailable
 from viewer.upkeep.move import pushing, target
 
@@ -131,6 +131,24 @@ def test_k70_a_push_that_was_under_way_as_files_went_back_names_nothing(
     assert row(media.id).former_storage == wanted
     assert holdings.clear_former(media.id, now())
     assert keys_in(wanted) == set()
+
+
+def test_a_push_that_a_move_overtook_leaves_nothing_due(wanted, arrive, broken, monkeypatch):
+    media = arrive()
+    broken["is_broken"] = False
+    name = holdings.moving._name
+
+    def overtake_and_name(*words):
+        monkeypatch.setattr(holdings.moving, "_name", name)
+        assert holdings.move(media.id, wanted).outcome is Outcome.MOVED
+        return name(*words)
+
+    monkeypatch.setattr(holdings.moving, "_name", overtake_and_name)
+
+    assert not holdings.push(media.id)
+
+    media = row(media.id)
+    assert (media.storage, media.push_due_at, media.push_problem) == (wanted, None, None)
 
 
 def test_a_strange_file_in_the_way_is_said_and_waits_for_a_person(wanted, arrive, broken):

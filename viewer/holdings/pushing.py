@@ -70,7 +70,7 @@ def push(media_id: uuid.UUID) -> bool:
 def put_off(media_id: uuid.UUID, problem: str) -> None:
     """Push it as late as may be: a person has to look first. Commits."""
     MediaAttachment.change_if(
-        media_id, push_due_at=now() + LONGEST_PAUSE, push_problem=problem[:500]
+        media_id, _is_here(), push_due_at=now() + LONGEST_PAUSE, push_problem=problem[:500]
     )
     db.session.commit()
 
@@ -106,12 +106,18 @@ def _later(media_id: uuid.UUID, problem: str) -> None:
     MediaAttachment.change_if(
         media_id,
         MediaAttachment.is_in("kept"),
+        _is_here(),
         push_due_at=now() + pause,
         push_attempts=attempts + 1,
         push_problem=problem[:500],
     )
     db.session.commit()
     log.warning("media=%s is not pushed yet: %s", media_id, problem)
+
+
+def _is_here() -> sa.ColumnElement[bool]:
+    """Else a move was quicker than this push, and there is nothing left to be pushed."""
+    return MediaAttachment.storage == own_id()
 
 
 def _not_due(media_id: uuid.UUID, target: uuid.UUID) -> None:
