@@ -43,7 +43,7 @@ SHARES = {
 }
 WITH_BEFORE = ("idle", "door", "burst", "files")
 # They take long, or need what is not installed everywhere.
-APART = ("size", "first_import", "verify", "stores", "backup", "restore")
+APART = ("size", "first_import", "verify", "stores", "backup", "restore", "db_copy")
 
 
 def main(words: list[str]) -> int:
