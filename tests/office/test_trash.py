@@ -126,6 +126,7 @@ def test_putting_away_and_restoring_twice_is_once(anna):
     assert actions == ["trash", "restore"]
 
 
+@pytest.mark.on_sqlite("reads SQLite's query plans")
 def test_the_trash_is_listed_by_its_index(app):
     asked: list[Any] = []
     sa.event.listen(db.session, "do_orm_execute", lambda found: asked.append(found.statement))

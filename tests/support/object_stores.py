@@ -21,6 +21,10 @@ from viewer.storage.s3.address import Credentials
 
 CREDENTIALS = Credentials("viewer-tests", "not-a-secret")
 REGION = "us-east-1"
+SETTINGS = {
+    "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
+    "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
+}
 
 
 @dataclass(frozen=True, slots=True)

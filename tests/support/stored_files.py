@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 
-from tests.support import factories
+from tests.support import factories, homes
 from tests.support.pictures import picture
 from viewer import derive, holdings, storage
 from viewer.extensions import db, now
@@ -33,7 +33,8 @@ def keep(
     )
     kind = derive.sniff(content)
     name = f"2026/09/21/617-555-0123/messages/{uuid.uuid4()}"
-    place(content, f"{name}.{kind.extension}", holdings.spool(), holdings.own())
+    values.setdefault("storage", homes.own_id())
+    place(content, f"{name}.{kind.extension}", holdings.spool(), homes.own())
     [media] = factories.files(
         message,
         **{
@@ -95,9 +96,8 @@ def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
     """The same photos, with pictures to be seen: each is its own thumbnail and preview."""
     for index, one in enumerate(media):
         content = picture(48, 36, colour=(120, 110 + 9 * (index % 10), 100))
-        path = holdings.own().root / one.file_path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        one.file_size = path.write_bytes(content)
+        place(content, one.file_path, holdings.spool(), homes.own())
+        one.file_size = len(content)
         one.thumbnail_path = one.preview_path = one.file_path
         one.width, one.height = 48, 36
         one.copy_state, one.downloaded_at = CopyState.MADE, now()

@@ -516,6 +516,7 @@ def test_counting_keeps_no_writer_waiting(app):
 
 
 @pytest.mark.parametrize("address", ["/status", "/healthz", "/metrics"])
+@pytest.mark.on_sqlite("reads SQLite's query plans")
 def test_health_reads_no_table_of_files_whole(client, address):
     keep()
     count_all()
