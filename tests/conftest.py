@@ -61,6 +61,12 @@ DATABASE = os.environ.get("TEST_DATABASE", "sqlite")  # or postgresql
 STORE = os.environ.get("TEST_STORE", "folder")  # or s3
 
 
+# Here each test names the databases and stores that it needs, and both kinds are among them.
+BY_THEMSELVES = ("holdings", "storage", *(f"upkeep/{name}" for name in (
+    "backup", "db_copy", "drill", "move", "restore", "verify",
+)))  # fmt: skip
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Where everything must run (CI), a skipped test is a failure."""
     if os.environ.get("VIEWER_NOTHING_SKIPPED") and terminalreporter.stats.get("skipped"):
@@ -75,6 +81,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.proof)
         if here / "browser" in item.path.parents:
             item.add_marker(pytest.mark.browser)
+        if any(here / name in item.path.parents for name in BY_THEMSELVES):
+            item.add_marker(pytest.mark.on_sqlite("names its databases itself"))
+            item.add_marker(pytest.mark.on_folder("names its stores itself"))
     # The longest first: else all wait for it at the end.
     items.sort(key=lambda item: item.path.name not in ("test_endurance.py", "test_up.py"))
 
@@ -275,6 +284,7 @@ def bucket_address(request: pytest.FixtureRequest) -> str | None:
     """Where this test's files go, where it is not the folder: a prefix of its own."""
     if STORE != "s3" or request.node.get_closest_marker("on_folder"):
         return None
+    object_stores.sign_by_the_real_clock()
     server: object_stores.ObjectStore = request.getfixturevalue("object_store")
     return server.address(request.getfixturevalue("shared_bucket"), uuid.uuid4().hex)
 

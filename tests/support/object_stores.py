@@ -10,10 +10,13 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.auth
+import time_machine
 from botocore.config import Config
 
 from tests.support.servers import free_ports, wait_until
@@ -62,6 +65,18 @@ class ObjectStore:
         place = f"{bucket}/{prefix}" if prefix else bucket
         endpoint = f"http://127.0.0.1:{port or self.port}"
         return f"s3://{place}?endpoint={endpoint}&region={REGION}&style=path"
+
+
+def sign_by_the_real_clock() -> None:
+    """Where a test's clock stands elsewhere, S3 would refuse us: it compares ours with its own."""
+    hatch = time_machine.escape_hatch
+
+    def right_now(remove_tzinfo: bool = True) -> Any:
+        now = hatch.datetime.datetime.now if hatch.is_travelling() else datetime.now
+        moment = now(UTC)
+        return moment.replace(tzinfo=None) if remove_tzinfo else moment
+
+    botocore.auth.get_current_datetime = right_now
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from flask import current_app
 
 from tests.support import factories, homes
+from tests.support.damage import harm
 from tests.support.pictures import picture
 from viewer import derive, holdings, storage
 from viewer.extensions import db, now
@@ -92,6 +93,19 @@ def path_of(media: MediaAttachment) -> Path:
     return path
 
 
+def harm_original(media: MediaAttachment, how: str) -> None:
+    """Let somebody cut, flip or take away the original, wherever it is."""
+    if isinstance(homes.own(), storage.Folder):
+        harm(path_of(media), how)
+        return
+    with homes.own().open(media.file_path) as file:
+        content = file.read()
+    homes.own().remove(media.file_path)
+    left = {"cut": content[:-1], "flipped": content[:-1] + bytes([content[-1] ^ 1])}.get(how)
+    if left is not None:
+        place(left, media.file_path, holdings.spool(), homes.own())
+
+
 def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
     """The same photos, with pictures to be seen: each is its own thumbnail and preview."""
     for index, one in enumerate(media):
@@ -107,6 +121,10 @@ def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
 
 def stored_bytes(media: MediaAttachment) -> tuple[str, int, int]:
     """What must never change of an original: its hash, when it was written, who may write."""
+    if not isinstance(homes.own(), storage.Folder):
+        with homes.own().open(media.file_path) as file:
+            content = file.read()
+        return hashlib.sha256(content).hexdigest(), len(content), 0
     path = holdings.own().root / media.file_path
     found = path.stat()
     return hashlib.sha256(path.read_bytes()).hexdigest(), found.st_mtime_ns, found.st_mode

@@ -59,6 +59,7 @@ def asked() -> Iterator[list[str]]:
     ],
     ids=["alone", "nginx", "production"],
 )
+@pytest.mark.on_folder("nginx sends from a folder")
 def test_the_answer_is_the_one_that_flask_gives(photo, app, settings, client, path, words):
     other = create_app({**settings, **words})
     browser = browser_like(client, other)

@@ -18,7 +18,7 @@ import requests
 from flask import Flask
 from werkzeug.exceptions import NotFound
 
-from tests.support import stored_files
+from tests.support import homes, stored_files
 from tests.support.servers import serving
 from viewer import holdings
 from viewer.models import MediaAttachment
@@ -34,7 +34,7 @@ def keep(app: Flask, tmp_path: Path) -> Callable[..., zips.Entry]:
     def place(name: str, content: bytes, **words: Any) -> zips.Entry:
         digest = hashlib.sha256(content).hexdigest()
         key = f"{digest[:16]}-{os.urandom(4).hex()}.jpg"
-        stored_files.place(content, key, holdings.spool(), holdings.own())
+        stored_files.place(content, key, holdings.spool(), homes.own())
         file = {"file_path": key, "sha256": digest, "file_size": len(content), "sent_at": SENT}
         storage = holdings.own_id()
         return zips.Entry(MediaAttachment(storage=storage, **file | words), name)

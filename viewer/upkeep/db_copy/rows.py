@@ -6,7 +6,8 @@ databases take these values, and what they then hold reads back as the same valu
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +36,7 @@ class Reader:
         self._query = sa.select(*map(express, table.columns)).select_from(table)
         self._times = [] if is_postgres else _places(table, sa.DateTime)
         self._texts = _places(table, (sa.String, sa.JSON)) if without_nul else []
+        self._times_of, self._texts_of = _getter(self._times), _getter(self._texts)
 
     def batches(self) -> Iterator[list[Row]]:
         streaming = {"stream_results": True, "max_row_buffer": BATCH}
@@ -44,17 +46,14 @@ class Reader:
                 yield [self._canonical(tuple(row)) for row in rows]
 
     def _canonical(self, row: Row) -> Row:
-        for place in self._times:
-            value: Any = row[place]
-            if value is not None and len(value) != _TIME:
-                row = (*row[:place], _as_time(value), *row[place + 1 :])
-        has_nul = False
-        for place in self._texts:
-            value = row[place]
-            if value is not None and NUL in value:
-                has_nul = True
-                row = (*row[:place], value.replace(NUL, REPLACEMENT), *row[place + 1 :])
-        self.replaced += has_nul
+        # In C for nearly every row: asked column by column, it took as long as sending them.
+        if NUL in "".join(filter(None, self._texts_of(row))):
+            self.replaced += 1
+            for place in self._texts:
+                row = _changed(row, place, lambda text: text.replace(NUL, REPLACEMENT))
+        if {*map(len, filter(None, self._times_of(row)))} - {_TIME}:
+            for place in self._times:
+                row = _changed(row, place, _as_time)
         return row
 
 
@@ -75,6 +74,18 @@ def digest(batches: Iterable[Sequence[Row]]) -> tuple[int, str]:
 
 def count(connection: sa.Connection, table: sa.Table) -> int:
     return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+
+
+def _getter(places: Sequence[int]) -> Callable[[Row], Sequence[Any]]:
+    """What takes these values out of a row."""
+    if len(places) > 1:
+        return operator.itemgetter(*places)
+    return lambda row: [row[place] for place in places]
+
+
+def _changed(row: Row, place: int, change: Callable[[Any], Any]) -> Row:
+    value = row[place]
+    return row if value is None else (*row[:place], change(value), *row[place + 1 :])
 
 
 def _as_time(value: str) -> str:
