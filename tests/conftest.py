@@ -280,11 +280,11 @@ def settings(tmp_path: Path, database_url: str, valkey_url: str) -> dict[str, An
 
 
 @pytest.fixture
-def bucket_address(request: pytest.FixtureRequest) -> str | None:
+def bucket_address(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
     """Where this test's files go, where it is not the folder: a prefix of its own."""
     if STORE != "s3" or request.node.get_closest_marker("on_folder"):
         return None
-    object_stores.sign_by_the_real_clock()
+    object_stores.sign_by_the_real_clock(monkeypatch)
     server: object_stores.ObjectStore = request.getfixturevalue("object_store")
     return server.address(request.getfixturevalue("shared_bucket"), uuid.uuid4().hex)
 

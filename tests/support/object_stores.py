@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3
 import botocore.auth
+import pytest
 import time_machine
 from botocore.config import Config
 
@@ -67,7 +68,7 @@ class ObjectStore:
         return f"s3://{place}?endpoint={endpoint}&region={REGION}&style=path"
 
 
-def sign_by_the_real_clock() -> None:
+def sign_by_the_real_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a test's clock stands elsewhere, S3 would refuse us: it compares ours with its own."""
     hatch = time_machine.escape_hatch
 
@@ -76,7 +77,7 @@ def sign_by_the_real_clock() -> None:
         moment = now(UTC)
         return moment.replace(tzinfo=None) if remove_tzinfo else moment
 
-    botocore.auth.get_current_datetime = right_now
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", right_now)
 
 
 @contextlib.contextmanager

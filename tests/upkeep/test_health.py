@@ -457,6 +457,7 @@ def figures_now() -> dict[str, object]:
 
 
 @BOTH
+@pytest.mark.on_folder("counts what is in each store")
 def test_what_was_counted_and_what_came_since_are_told_together(app):
     for size in (10, 20):
         keep(b"x" * size)
@@ -498,6 +499,7 @@ def test_the_page_says_when_all_were_counted(client):
     assert "counted <time" in client.get("/status").text
 
 
+@pytest.mark.on_sqlite("watches its one write lock")
 def test_counting_keeps_no_writer_waiting(app):
     keep()
     locked: list[bool] = []
