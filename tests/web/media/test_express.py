@@ -191,6 +191,7 @@ def test_activity_is_noted_by_files_too(photo, client):
     assert db.session.scalars(sa.select(UserSession.seen_at)).one() > long_ago
 
 
+@pytest.mark.on_folder("takes the file off its disk")
 def test_a_missing_file_is_met_as_everywhere(photo, client, tmp_path):
     (tmp_path / "media" / photo.file_path).unlink()
 
