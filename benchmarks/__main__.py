@@ -43,7 +43,9 @@ SHARES = {
 }
 WITH_BEFORE = ("idle", "door", "burst", "files")
 # They take long, or need what is not installed everywhere.
-APART = ("size", "first_import", "verify", "stores", "move", "serving", "backup", "restore")
+APART = (
+    "size", "first_import", "verify", "stores", "move", "serving", "backup", "restore", "db_copy"
+)  # fmt: skip
 
 
 def main(words: list[str]) -> int:

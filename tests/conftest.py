@@ -5,6 +5,10 @@ work      lets real workers empty the queues, and the sweep fill them, until not
 client    a browser in which the owner is logged in; `log_in("field")` gives others
 provider  an HTTP server on loopback that serves media and counts who asks
 message   composes payloads
+
+The database is SQLite and files are in a folder. TEST_DATABASE=postgresql and TEST_STORE=s3 run
+the same tests on a PostgreSQL, with files that are in S3 alone. What is of a kind by its nature has
+a marker that keeps it there, and gives the reason: `on_sqlite`, `on_folder`.
 """
 
 import atexit
@@ -14,6 +18,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -38,7 +43,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.routing import Rule
 
 from tests.payloads import Message, signed
-from tests.support import object_stores, servers, ssh_hosts
+from tests.support import homes, object_stores, servers, ssh_hosts
 from tests.support.conversations import attach as attach
 from tests.support.conversations import talk as talk
 from tests.support.hosts import up as up
@@ -51,6 +56,15 @@ from viewer.models import User
 from viewer.office import accounts
 from viewer.upkeep import identity
 from viewer.web import access, layout
+
+DATABASE = os.environ.get("TEST_DATABASE", "sqlite")  # or postgresql
+STORE = os.environ.get("TEST_STORE", "folder")  # or s3
+
+
+# Here each test names the databases and stores that it needs, and both kinds are among them.
+BY_THEMSELVES = ("holdings", "storage", *(f"upkeep/{name}" for name in (
+    "backup", "db_copy", "drill", "move", "restore", "verify",
+)))  # fmt: skip
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -67,6 +81,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.proof)
         if here / "browser" in item.path.parents:
             item.add_marker(pytest.mark.browser)
+        if any(here / name in item.path.parents for name in BY_THEMSELVES):
+            item.add_marker(pytest.mark.on_sqlite("names its databases itself"))
+            item.add_marker(pytest.mark.on_folder("names its stores itself"))
     # The longest first: else all wait for it at the end.
     items.sort(key=lambda item: item.path.name not in ("test_endurance.py", "test_up.py"))
 
@@ -211,11 +228,18 @@ def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> str:
-    """Which database: SQLite, unless the test asks for others with parametrize(indirect)."""
-    return str(getattr(request, "param", "sqlite"))
+    """Which database: the run's, unless the test asks for another with parametrize(indirect)."""
+    usual = "sqlite" if request.node.get_closest_marker("on_sqlite") else DATABASE
+    return str(getattr(request, "param", usual))
 
 
 BOTH = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def emptied(postgres: servers.Postgres, migrated: Any) -> servers.Emptied:
+    """One database for one test after another, emptied between them."""
+    return servers.Emptied(postgres, migrated("postgresql"))
 
 
 @pytest.fixture
@@ -229,6 +253,9 @@ def database_url(
         yield f"sqlite:///{copy}"
         return
     server: servers.Postgres = request.getfixturevalue("postgres")
+    if DATABASE == "postgresql":  # for thousands of tests, to copy one each time takes too long
+        yield request.getfixturevalue("emptied").url()
+        return
     name = server.create(template)
     yield server.url(name)
     server.drop(name)
@@ -248,7 +275,18 @@ def settings(tmp_path: Path, database_url: str, valkey_url: str) -> dict[str, An
         "MEDIA_ALLOW_LOOPBACK": True,
         "TRANSFER_SECONDS": 5,
         "TZ_DISPLAY": "America/New_York",
+        **(object_stores.SETTINGS if STORE == "s3" else {}),
     }
+
+
+@pytest.fixture
+def bucket_address(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """Where this test's files go, where it is not the folder: a prefix of its own."""
+    if STORE != "s3" or request.node.get_closest_marker("on_folder"):
+        return None
+    object_stores.sign_by_the_real_clock(monkeypatch)
+    server: object_stores.ObjectStore = request.getfixturevalue("object_store")
+    return server.address(request.getfixturevalue("shared_bucket"), uuid.uuid4().hex)
 
 
 class CompiledTemplates(BytecodeCache):
@@ -277,7 +315,11 @@ def is_started() -> bool:
 
 @pytest.fixture
 def app(
-    settings: dict[str, Any], valkey_url: str, compiled: CompiledTemplates, is_started: bool
+    settings: dict[str, Any],
+    valkey_url: str,
+    compiled: CompiledTemplates,
+    is_started: bool,
+    bucket_address: str | None,
 ) -> Iterator[Flask]:
     redis.from_url(valkey_url).flushall()
     app = create_app(settings)
@@ -287,6 +329,8 @@ def app(
         _share_translations(db.engine)
         if is_started:
             identity.ensure()
+            if bucket_address:
+                homes.live_in(bucket_address)
         yield app
         db.session.rollback()
         db.engine.dispose()
@@ -402,6 +446,7 @@ def work(app: Flask) -> Callable[[], None]:
             jobs.remind(*jobs.QUEUES)
             jobs.work(jobs.QUEUES, burst=True)
             db.session.rollback()
+            homes.leave_folder()
             db.session.expire_all()
             # Also what came a moment ago: its reminder may not have reached a busy Valkey.
             due = replace(sweep.due(), events=sweep.due_events(sweep.AT_ONCE))

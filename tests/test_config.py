@@ -323,7 +323,7 @@ def test_a_folder_is_new_until_something_is_kept_in_it(tmp_path):
     found = read({"DATA_DIR": "here"})
     before = config.is_new(found)
     found.data_dir.mkdir()
-    for name in (config.VIEWER_LOCK, config.PARTS_LOCK):
+    for name in (config.VIEWER_LOCK, config.PARTS_LOCK, config.USE_LOCK):
         (found.data_dir / name).touch()
     with_locks = config.is_new(found)
     found.secret_key()

@@ -11,6 +11,8 @@ from viewer import extensions, transactions
 from viewer.extensions import db, lock_parts
 from viewer.models import Checkpoint
 
+pytestmark = pytest.mark.on_sqlite("thinks without the one write lock, which PostgreSQL has not")
+
 
 def write_elsewhere(value: str) -> None:
     """Commit on a connection of its own."""

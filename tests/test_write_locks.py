@@ -25,6 +25,11 @@ from viewer.models import Conversation, MediaAttachment, Message, SearchEntry, W
 from viewer.quo import rest
 from viewer.search import indexing, tokens
 
+pytestmark = [
+    pytest.mark.on_sqlite("watches its one write lock"),
+    pytest.mark.on_folder("counts the writes of a file that stays here"),
+]
+
 # Statements of one write transaction, at most. What begins a conversation is read again (5: event,
 # lines, message, thread, people; names of people and of files: 2), then written: event,
 # conversation, thread, message, three files, two search entries, unread rows.

@@ -71,6 +71,7 @@ def broken(address: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.on_folder("its disk goes away")
 def test_a_disk_that_is_not_mounted_is_503_and_works_once_it_is(app, environ, get, tmp_path):
     identity.ensure()
     media = keep(b"GIF89a" + bytes(100))
@@ -91,6 +92,7 @@ def test_a_disk_that_is_not_mounted_is_503_and_works_once_it_is(app, environ, ge
     assert "no media are served: " in (tmp_path / "log").read_text()
 
 
+@pytest.mark.on_folder("its disk goes away")
 def test_the_folder_of_another_database_is_not_served(app, environ, get, tmp_path):
     identity.ensure()
     media = keep(b"GIF89a" + bytes(100))

@@ -48,7 +48,8 @@ SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
 HOME = "VIEWER_HOME"  # read before any setting: it locates `.env`
 CHECKOUT = Path(__file__).resolve().parent.parent  # in a wheel: site-packages
 
-VIEWER_LOCK, PARTS_LOCK = "viewer.lock", "parts.lock"  # in DATA_DIR (host_lock.py)
+# In DATA_DIR (host_lock.py)
+VIEWER_LOCK, PARTS_LOCK, USE_LOCK = "viewer.lock", "parts.lock", "use.lock"
 
 # A signing key under 16 bytes can be brute-forced offline from one cookie.
 SHORTEST_KEY = 16  # bytes
@@ -509,7 +510,7 @@ def is_new(found: Settings) -> bool:
         return True
     except OSError:
         return False  # the next user of DATA_DIR reports the error
-    return names <= {VIEWER_LOCK, PARTS_LOCK}
+    return names <= {VIEWER_LOCK, PARTS_LOCK, USE_LOCK}
 
 
 def init_app(app: Flask, overrides: Mapping[str, Any] | None, root: Path) -> None:

@@ -44,7 +44,7 @@ def port() -> str:
 
 def made(folder: Path) -> set[str]:
     """What lies in a data folder, but for the locks."""
-    return {path.name for path in folder.iterdir()} - {"viewer.lock", "parts.lock"}
+    return {path.name for path in folder.iterdir()} - {"viewer.lock", "parts.lock", "use.lock"}
 
 
 def assert_refused(done: "subprocess.CompletedProcess[str]", *words: str) -> None:

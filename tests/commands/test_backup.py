@@ -6,6 +6,11 @@ from click.testing import CliRunner
 from tests.support import stored_files
 from viewer.commands import viewer
 
+pytestmark = [
+    pytest.mark.on_sqlite("reads what the backup of a SQLite file holds"),
+    pytest.mark.on_folder("changes the files on their disk"),
+]
+
 
 @pytest.fixture
 def place(tmp_path):

@@ -134,6 +134,7 @@ def test_nothing_is_migrated_under_a_viewer_that_runs(old, console, tmp_path):
     assert version_of(path) == "0013"
 
 
+@pytest.mark.on_sqlite("copies its file")
 def test_the_last_three_versions_are_kept_one_copy_of_each(app, tmp_path, time_machine_at):
     folder = tmp_path / "snapshots"
     folder.mkdir()

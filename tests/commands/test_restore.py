@@ -10,6 +10,11 @@ from tests.support.pictures import noise
 from tests.upkeep.backup.conftest import overwrite
 from viewer.upkeep.backup import record
 
+pytestmark = [
+    pytest.mark.on_sqlite("reads what the backup of a SQLite file holds"),
+    pytest.mark.on_folder("changes the files on their disk"),
+]
+
 
 @pytest.fixture
 def settings(settings, tmp_path):
@@ -47,7 +52,7 @@ def test_k51_an_empty_machine_becomes_the_viewer_it_was(kept, console, place, tm
     assert checked.returncode == 0, checked.stderr
     assert "3 originals looked at, 3 of them read." in checked.stdout
     assert sorted(path.name for path in (tmp_path / "var").iterdir()) == [
-        "media", "parts.lock", "secret_key", "viewer.db", "viewer.lock",
+        "media", "parts.lock", "secret_key", "use.lock", "viewer.db", "viewer.lock",
     ]  # fmt: skip
 
 

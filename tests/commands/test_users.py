@@ -23,6 +23,7 @@ def run(settings, monkeypatch, tmp_path):
     for name, value in settings.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret_key").touch()  # an installation that was in use: it says nothing of itself
 
     def do(*words, typed=None):
         result = CliRunner().invoke(viewer, ["user", *words], input=typed)
@@ -39,6 +40,7 @@ def look(settings):
         with create_app(settings).app_context():
             found = accounts.find_user(email)
             db.session.expunge_all()
+            db.session.remove()
             db.engine.dispose()
         return found
 
@@ -118,6 +120,7 @@ def test_a_new_password_ends_sessions_and_the_wait_of_strangers(olivia, run, set
             accounts.find_user("olivia@crack.example").password_hash, "two of them now"
         )
         db.session.rollback()
+        db.session.remove()
         db.engine.dispose()
 
 
@@ -131,6 +134,7 @@ def test_an_invitation_is_a_link_that_opens(olivia, run, settings):
     assert answer.status_code == 200
     assert "olivia@crack.example" in answer.text
     with app.app_context():
+        db.session.remove()
         db.engine.dispose()
 
 

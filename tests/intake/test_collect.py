@@ -17,6 +17,7 @@ import sqlalchemy as sa
 import time_machine
 
 from tests.conftest import BOTH
+from tests.support import homes
 from tests.support.children import in_child
 from tests.support.crowds import run_all
 from tests.support.hostile_server import HostileServer, answer, chunked, endless, in_turn
@@ -58,7 +59,7 @@ def announced(app, deliver, message) -> Callable[..., list[Any]]:
 
 
 def stored_bytes(media: MediaAttachment) -> bytes:
-    with holdings.own().open(media.file_path) as file:
+    with homes.own().open(media.file_path) as file:
         return file.read()
 
 
@@ -128,7 +129,7 @@ def test_the_same_photo_in_two_messages_is_two_files(announced, provider):
     one, other = row(first), row(second)
     assert one.sha256 == other.sha256
     assert one.file_path != other.file_path
-    holdings.own().remove(one.file_path)
+    homes.own().remove(one.file_path)
     assert stored_bytes(other) == tiny()
 
 

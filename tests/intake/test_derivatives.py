@@ -14,6 +14,7 @@ import time_machine
 from click.testing import CliRunner
 from PIL import Image
 
+from tests.support import homes
 from tests.support.pictures import noise
 from viewer import commands, derive, holdings, jobs
 from viewer.extensions import db, now
@@ -63,7 +64,7 @@ def again(media: MediaAttachment) -> MediaAttachment:
 
 
 def digest(key: str) -> str:
-    with holdings.own().open(key) as file:
+    with homes.own().open(key) as file:
         return hashlib.sha256(file.read()).hexdigest()
 
 
@@ -94,7 +95,7 @@ def test_a_photo_has_its_copies_beside_an_untouched_original(stored):
         f"{stem}_preview.jpg",
     )
     assert digest(media.file_path) == media.sha256
-    with holdings.own().open(media.thumbnail_path) as file, Image.open(file) as small:
+    with homes.own().open(media.thumbnail_path) as file, Image.open(file) as small:
         assert small.size == (480, 320)
 
 
@@ -212,13 +213,13 @@ def test_copies_that_were_deleted_are_made_again(stored):
     derivatives.make_copies(media.id)
     media = again(media)
     assert media.thumbnail_path
-    holdings.own().remove(media.thumbnail_path)  # the preview is still there, and in the way
+    homes.own().remove(media.thumbnail_path)  # the preview is still there, and in the way
 
     media.copy_state, media.copy_due_at, media.copy_attempts = CopyState.DUE, now(), 0
     db.session.commit()
     assert derivatives.make_copies(media.id) is True
 
-    assert holdings.own().stat(again(media).thumbnail_path).size > 0
+    assert homes.own().stat(again(media).thumbnail_path).size > 0
 
 
 def test_a_second_run_while_one_is_at_it_does_nothing(stored, monkeypatch):
@@ -264,9 +265,10 @@ def test_a_full_disk_is_not_the_files_fault(room, app, small_disk, stored):
     assert again(media).copy_problem is None
 
 
+@pytest.mark.on_folder("the folder would still have it")
 def test_an_original_that_is_gone_is_no_endless_work(stored):
     [media] = stored(noisy())
-    holdings.own().remove(media.file_path)
+    homes.own().remove(media.file_path)
 
     jobs.derive_media(str(media.id))
 

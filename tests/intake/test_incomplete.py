@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 import time_machine
 
+from tests.support import homes
 from tests.support.pictures import noise
 from tests.support.stored_files import row
 from viewer import failpoint, holdings
@@ -55,12 +56,12 @@ def later(work: Callable[[], None], **span: float) -> None:
 
 
 def bytes_under(key: str) -> bytes:
-    with holdings.own().open(key) as file:
+    with homes.own().open(key) as file:
         return file.read()
 
 
 def originals() -> list[str]:
-    listed = holdings.own().keys()
+    listed = homes.own().keys()
     return [key for key, _ in listed if keys.is_media(key) and not keys.is_derivative(key)]
 
 
@@ -187,7 +188,7 @@ def test_the_name_of_what_was_cut_is_not_taken_from_another_file(sent, work, mon
     part = holdings.spool().new_part()
     part.write(WHOLE)
     part.seal()
-    holdings.own().place(name, part.path)
+    homes.own().place(name, part.path)
     part.discard()
 
     later(work, hours=2)
@@ -202,8 +203,8 @@ def test_nobody_asks_for_the_rest_of_what_better_code_finds_whole(sent, work, pr
     part = holdings.spool().new_part()
     part.write(WHOLE)
     part.seal()
-    holdings.own().remove(media.file_path)
-    holdings.own().place(media.file_path, part.path)  # as if it had been readable all along
+    homes.own().remove(media.file_path)
+    homes.own().place(media.file_path, part.path)  # as if it had been readable all along
     part.discard()
     digest = hashlib.sha256(WHOLE).hexdigest()
     MediaAttachment.change_if(media.id, sha256=digest, file_size=len(WHOLE))

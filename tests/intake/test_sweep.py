@@ -283,6 +283,7 @@ def test_parts_of_dead_writers_are_cleared_and_of_the_living_are_not(app):
     dead.discard()
 
 
+@pytest.mark.on_sqlite("reads SQLite's query plans")
 def test_no_question_of_the_sweep_reads_all_files_that_wait(app):
     """A thousand that nobody can bring home must not slow what comes every ten seconds."""
     with noted_plans() as plans:

@@ -55,6 +55,7 @@ def test_due_is_what_waits_for_its_time_or_lost_its_job(app, values, is_due):
         (MediaAttachment.is_due_to_derive, "copy_due_at", "ix_media_attachments_copies_due"),
     ],
 )
+@pytest.mark.on_sqlite("reads SQLite's query plans")
 def test_what_is_due_is_found_by_its_index(app, condition, order, index):
     query = sa.select(MediaAttachment.id).where(condition(now()))
     words = query.order_by(getattr(MediaAttachment, order)).compile(

@@ -1,8 +1,6 @@
 """The migrations make the tables that the models speak of, and can be taken back."""
 
-import uuid
 from collections.abc import Iterator
-from datetime import date
 from typing import Any
 
 import alembic.autogenerate
@@ -13,8 +11,9 @@ import sqlalchemy as sa
 from flask import Flask
 
 from tests.conftest import BOTH
+from tests.support import every_table
 from viewer import create_app
-from viewer.extensions import UtcDateTime, db, is_of_a_model, now
+from viewer.extensions import db, is_of_a_model
 
 
 @pytest.fixture
@@ -108,39 +107,6 @@ def test_migrating_twice_changes_nothing(empty):
     assert tables() == before
 
 
-def fill() -> None:
-    """A row in every table, each with the one that it needs of the others."""
-    values: dict[str, dict[str, Any]] = {}
-    with db.engine.begin() as connection:
-        for table in db.metadata.sorted_tables:
-            row = values[table.name] = {}
-            for column in table.columns:
-                other = next((key.column for key in column.foreign_keys), None)
-                if str(column) == "search_entries.conversation_id":
-                    continue  # an entry is of a message or of a conversation
-                if other is not None and other.table.name in values:
-                    row[column.name] = values[other.table.name].get(other.name)
-                elif not column.nullable and column.default is None and not _is_counted(column):
-                    row[column.name] = _something(column.type)
-            kept = connection.execute(table.insert().values(row))
-            row |= kept.inserted_primary_key._asdict()
-
-
-def _is_counted(column: sa.Column[Any]) -> bool:
-    return column.primary_key and isinstance(column.type, sa.Integer)
-
-
-def _something(kind: sa.types.TypeEngine[Any]) -> Any:
-    if isinstance(kind, UtcDateTime):
-        return now()
-    if isinstance(kind, sa.Enum):
-        return kind.python_type[kind.enums[0].upper()] if kind.enum_class else kind.enums[0]
-    return {
-        str: "x", int: 1, float: 1.0, bool: False, bytes: b"x", date: now().date(),
-        dict: {}, list: [], uuid.UUID: uuid.uuid4(),
-    }[kind.python_type]  # fmt: skip
-
-
 def counts() -> dict[str, int]:
     """How many rows each table has; but for the words of the search, which it makes anew."""
     with db.engine.connect() as connection:
@@ -154,7 +120,7 @@ def counts() -> dict[str, int]:
 @BOTH
 def test_no_migration_loses_a_row_of_a_table_that_stays(empty):
     flask_migrate.upgrade()
-    fill()
+    every_table.fill()
     whole = counts()
     assert set(whole.values()) == {1}
 

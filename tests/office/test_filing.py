@@ -401,6 +401,7 @@ def test_counting_the_tray_ends_where_it_is_enough(anna):
     assert (filing.count_unfiled(5), filing.count_unfiled(100)) == (5, 7)
 
 
+@pytest.mark.on_sqlite("reads SQLite's query plans")
 def test_the_tray_is_counted_and_listed_by_its_index():
     def plan(statement):
         words = statement.compile(db.engine, compile_kwargs={"literal_binds": True})

@@ -507,6 +507,7 @@ PLANS = [
 
 
 @pytest.mark.parametrize(("kind", "show", "after"), PLANS)
+@pytest.mark.on_sqlite("reads SQLite's query plans")
 def test_every_list_is_read_from_an_index_in_its_order(rosa, kind, show, after):
     wanted = worklist.Wanted(kind, show)
     key = (NOW, rosa.id) if after else None

@@ -12,7 +12,7 @@ import time_machine
 from click.testing import CliRunner
 
 from tests.conftest import BOTH
-from tests.support import factories, samples
+from tests.support import factories, homes, samples
 from tests.support.crowds import run_all
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, place, stored_bytes
@@ -68,7 +68,7 @@ def hash_of(path: Path) -> str:
 
 def lies(key: str) -> bool:
     try:
-        holdings.own().stat(key)
+        homes.own().stat(key)
     except Missing:
         return False
     return True
@@ -127,6 +127,7 @@ def test_putting_away_and_restoring_twice_is_once(anna):
     assert actions == ["trash", "restore"]
 
 
+@pytest.mark.on_sqlite("reads SQLite's query plans")
 def test_the_trash_is_listed_by_its_index(app):
     asked: list[Any] = []
     sa.event.listen(db.session, "do_orm_execute", lambda found: asked.append(found.statement))
@@ -183,6 +184,7 @@ def test_only_what_is_old_enough_unlinked_and_no_evidence_is_given_up(anna, tras
     ],
     ids=["JPEG", "HEIC"],
 )
+@pytest.mark.on_folder("looks into the folder's quarantine")
 def test_what_is_given_up_leaves_its_hash_and_its_bytes_in_quarantine(content, made, anna, trashed):
     media = trashed(40, content=content, with_copies=True)
     assert set(media.copies) == made
@@ -257,6 +259,7 @@ def test_restoring_and_giving_up_at_once_never_leaves_a_row_without_bytes(app, a
 
 
 @pytest.mark.parametrize("where", ["purge.given_up", "storage.moving"])
+@pytest.mark.on_folder("looks into the folder's quarantine")
 def test_a_purge_that_died_is_finished_by_the_next(where, anna, trashed, monkeypatch):
     media = trashed(40)
     was = stored_bytes(media)
@@ -306,7 +309,7 @@ def test_a_file_that_is_being_read_is_read_to_its_end_although_it_is_given_up(an
     content = picture(colour="teal")
     media = trashed(40, content=content)
 
-    with holdings.own().open(media.file_path) as file:
+    with homes.own().open(media.file_path) as file:
         first = file.read(100)
         trash.purge([media.id], anna)
         rest = file.read()
@@ -401,6 +404,7 @@ def spoil(media: MediaAttachment, content: bytes | None) -> None:
         (None, findings.PROBLEMS[Finding.MISSING]),
     ],
 )
+@pytest.mark.on_folder("changes the file on its disk")
 def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
     media = keep(picture())
     spoil(media, content)
@@ -418,6 +422,7 @@ def test_a_check_tells_and_marks_and_takes_it_back(content, problem, anna):
     assert (fresh(media).state, fresh(media).problem) == (State.STORED, None)
 
 
+@pytest.mark.on_folder("changes the file on its disk")
 def test_a_check_of_what_was_put_away_meanwhile_marks_nothing(anna):
     media = keep()
     spoil(media, b"rot")

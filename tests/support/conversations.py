@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests.support import homes
 from tests.support.factories import NOW
-from viewer import holdings
 from viewer.extensions import db, now
 from viewer.models import Contact, ContactNumber, Conversation, MediaAttachment, Message
 
@@ -57,7 +57,7 @@ def attach(app: Flask) -> Callable[..., MediaAttachment]:
                 "file_path": f"{name}.jpg",
                 "file_stem": name,
                 "source_key": name,
-                "storage": holdings.own_id(),
+                "storage": homes.own_id(),
                 "verified_at": now(),
                 "openphone_url": "http://127.0.0.1:9/gone",
                 "media_type": MediaAttachment.MediaType.PHOTO,

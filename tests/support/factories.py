@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from viewer import holdings
+from tests.support import homes
 from viewer.extensions import db, now
 from viewer.models import (
     Contact,
@@ -83,7 +83,7 @@ def files(message: Message, count: int = 1, **values: Any) -> list[MediaAttachme
                     "media_type": MediaAttachment.MediaType.PHOTO,
                     "state": MediaAttachment.State.STORED,
                     "sha256": hashlib.sha256(name.encode()).hexdigest(),
-                    "storage": holdings.own_id(),
+                    "storage": homes.own_id(),
                     "verified_at": now(),
                     "file_size": 48210,
                     "is_unfiled": message.is_incoming,

@@ -10,10 +10,14 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.auth
+import pytest
+import time_machine
 from botocore.config import Config
 
 from tests.support.servers import free_ports, wait_until
@@ -21,6 +25,10 @@ from viewer.storage.s3.address import Credentials
 
 CREDENTIALS = Credentials("viewer-tests", "not-a-secret")
 REGION = "us-east-1"
+SETTINGS = {
+    "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
+    "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,18 @@ class ObjectStore:
         place = f"{bucket}/{prefix}" if prefix else bucket
         endpoint = f"http://{self.host}:{port or self.port}"
         return f"s3://{place}?endpoint={endpoint}&region={REGION}&style=path"
+
+
+def sign_by_the_real_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a test's clock stands elsewhere, S3 would refuse us: it compares ours with its own."""
+    hatch = time_machine.escape_hatch
+
+    def right_now(remove_tzinfo: bool = True) -> Any:
+        now = hatch.datetime.datetime.now if hatch.is_travelling() else datetime.now
+        moment = now(UTC)
+        return moment.replace(tzinfo=None) if remove_tzinfo else moment
+
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", right_now)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 
-from tests.support import factories
+from tests.support import factories, homes
+from tests.support.damage import harm
 from tests.support.pictures import picture
 from viewer import derive, holdings, storage
 from viewer.extensions import db, now
@@ -33,7 +34,8 @@ def keep(
     )
     kind = derive.sniff(content)
     name = f"2026/09/21/617-555-0123/messages/{uuid.uuid4()}"
-    place(content, f"{name}.{kind.extension}", holdings.spool(), holdings.own())
+    values.setdefault("storage", homes.own_id())
+    place(content, f"{name}.{kind.extension}", holdings.spool(), homes.own())
     [media] = factories.files(
         message,
         **{
@@ -111,13 +113,25 @@ def path_of(media: MediaAttachment) -> Path:
     return path
 
 
+def harm_original(media: MediaAttachment, how: str) -> None:
+    """Let somebody cut, flip or take away the original, wherever it is."""
+    if isinstance(homes.own(), storage.Folder):
+        harm(path_of(media), how)
+        return
+    with homes.own().open(media.file_path) as file:
+        content = file.read()
+    homes.own().remove(media.file_path)
+    left = {"cut": content[:-1], "flipped": content[:-1] + bytes([content[-1] ^ 1])}.get(how)
+    if left is not None:
+        place(left, media.file_path, holdings.spool(), homes.own())
+
+
 def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
     """The same photos, with pictures to be seen: each is its own thumbnail and preview."""
     for index, one in enumerate(media):
         content = picture(48, 36, colour=(120, 110 + 9 * (index % 10), 100))
-        path = holdings.own().root / one.file_path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        one.file_size = path.write_bytes(content)
+        place(content, one.file_path, holdings.spool(), homes.own())
+        one.file_size = len(content)
         one.thumbnail_path = one.preview_path = one.file_path
         one.width, one.height = 48, 36
         one.copy_state, one.downloaded_at = CopyState.MADE, now()
@@ -127,6 +141,10 @@ def painted(media: list[MediaAttachment]) -> list[MediaAttachment]:
 
 def stored_bytes(media: MediaAttachment) -> tuple[str, int, int]:
     """What must never change of an original: its hash, when it was written, who may write."""
+    if not isinstance(homes.own(), storage.Folder):
+        with homes.own().open(media.file_path) as file:
+            content = file.read()
+        return hashlib.sha256(content).hexdigest(), len(content), 0
     path = holdings.own().root / media.file_path
     found = path.stat()
     return hashlib.sha256(path.read_bytes()).hexdigest(), found.st_mtime_ns, found.st_mode

@@ -456,6 +456,7 @@ def figures_now() -> dict[str, object]:
 
 
 @BOTH
+@pytest.mark.on_folder("counts what is in each store")
 def test_what_was_counted_and_what_came_since_are_told_together(app):
     for size in (10, 20):
         keep(b"x" * size)
@@ -497,6 +498,7 @@ def test_the_page_says_when_all_were_counted(client):
     assert "counted <time" in client.get("/status").text
 
 
+@pytest.mark.on_sqlite("watches its one write lock")
 def test_counting_keeps_no_writer_waiting(app):
     keep()
     locked: list[bool] = []
@@ -515,6 +517,7 @@ def test_counting_keeps_no_writer_waiting(app):
 
 
 @pytest.mark.parametrize("address", ["/status", "/healthz", "/metrics"])
+@pytest.mark.on_sqlite("reads SQLite's query plans")
 def test_health_reads_no_table_of_files_whole(client, address):
     keep()
     count_all()

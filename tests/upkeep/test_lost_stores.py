@@ -16,6 +16,11 @@ from viewer.upkeep import lost_stores
 from viewer.upkeep.backup import record
 from viewer.upkeep.lost_stores import CannotGiveUp
 
+pytestmark = [
+    pytest.mark.on_sqlite("names its databases itself"),
+    pytest.mark.on_folder("names its stores itself"),
+]
+
 State = MediaAttachment.State
 
 

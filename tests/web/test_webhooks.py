@@ -417,6 +417,7 @@ def test_a_crowd_of_refusals_is_counted_to_the_last(app, monkeypatch):
     assert refusals(app) == {"no_signature": 150}
 
 
+@pytest.mark.on_sqlite("is about its lock, its file or its settings")
 def test_refusals_are_counted_later_when_the_database_is_busy(
     client, app, tmp_path, monkeypatch, caplog
 ):
@@ -478,6 +479,7 @@ def test_few_large_bodies_are_read_at_once(client, app, monkeypatch):
 # --- Cannot be kept now --------------------------------------------------------------------
 
 
+@pytest.mark.on_sqlite("is about its lock, its file or its settings")
 def test_a_locked_database_is_answered_503_and_the_repeat_is_kept(
     deliver, message, app, tmp_path, monkeypatch, caplog
 ):
@@ -498,6 +500,7 @@ def test_a_locked_database_is_answered_503_and_the_repeat_is_kept(
     assert "could not be kept: database is locked" in caplog.text
 
 
+@pytest.mark.on_sqlite("is about its lock, its file or its settings")
 def test_a_full_disk_is_answered_503_and_the_body_stays_out_of_the_log(
     deliver, message, app, caplog
 ):
@@ -620,6 +623,7 @@ def test_what_cannot_be_read_is_kept_shown_and_read_again(body, client, message,
 # --- SQLite keeps what it confirms ---------------------------------------------------------
 
 
+@pytest.mark.on_sqlite("is about its lock, its file or its settings")
 def test_sqlite_runs_with_settings_that_survive_a_power_cut(app):
     with db.engine.connect() as connection:
         found = {
@@ -632,6 +636,7 @@ def test_sqlite_runs_with_settings_that_survive_a_power_cut(app):
 
 
 @pytest.mark.parametrize("pair", [("wal", 9), ("nonesuch", 3)])
+@pytest.mark.on_sqlite("is about its lock, its file or its settings")
 def test_sqlite_that_runs_otherwise_is_refused(pair, settings, monkeypatch):
     # There is no synchronous=9: SQLite takes what it likes and says nothing, as it may anywhere.
     monkeypatch.setattr(extensions, "_safe_pair", lambda: pair)

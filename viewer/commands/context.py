@@ -55,7 +55,7 @@ def opened_app(
     must go where STORAGE_URL says. Raises PROBLEMS.
     """
     app = app or new_app()
-    with app.app_context():
+    with app.app_context(), host_lock.use(config.settings().data_dir):
         found = config.settings()
         with in_one_sentence(found):
             if may_create and schema.versions().is_new:

@@ -19,7 +19,7 @@ import requests
 from viewer import create_app, host_lock, supervise
 from viewer.commands.context import CannotStart, migrate
 from viewer.commands.serve import PORT, must_be_free, run_host
-from viewer.config import HOME, PARTS_LOCK, VIEWER_LOCK, Settings, home, read
+from viewer.config import HOME, PARTS_LOCK, USE_LOCK, VIEWER_LOCK, Settings, home, read
 from viewer.demo import company
 from viewer.demo import rest as demo_rest
 from viewer.demo.provider import Provider
@@ -100,7 +100,7 @@ def _take_folder(stack: ExitStack, parent: Path, *, keep: bool) -> tuple[Path, h
 def _empty(folder: Path) -> None:
     """Remove everything but the lock files: another process must find the locks that we hold."""
     for path in folder.iterdir():
-        if path.name in (VIEWER_LOCK, PARTS_LOCK):
+        if path.name in (VIEWER_LOCK, PARTS_LOCK, USE_LOCK):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

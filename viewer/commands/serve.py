@@ -175,7 +175,8 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 @click.option("--threads", type=click.IntRange(1, 256), default=8, show_default=True)
 def web(host: str, port: int, processes: int, threads: int) -> None:
     """Serve the web pages and the webhook endpoint."""
-    _serve(None, host, port, processes, threads)
+    with host_lock.use(read().data_dir):  # the processes inherit it
+        _serve(None, host, port, processes, threads)
 
 
 def _serve(app: Flask | None, host: str, port: int, processes: int = 2, threads: int = 8) -> None:
@@ -205,9 +206,10 @@ def work(queues: tuple[str, ...], burst: bool) -> None:
         with opened_app():
             jobs.work(queues or jobs.QUEUES, burst=True)
     else:
-        with opened_app() as app:  # what does not work is said once, not by each start
-            pass
-        sys.exit(supervise.run([_worker(app, "work", queues or jobs.QUEUES)]))
+        with host_lock.use(read().data_dir):
+            with opened_app() as app:  # what does not work is said once, not by each start
+                pass
+            sys.exit(supervise.run([_worker(app, "work", queues or jobs.QUEUES)]))
 
 
 @click.command()

@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.support import samples
-from tests.support.damage import harm
+from tests.support import homes, samples
 from tests.support.pages import Page
 from tests.support.pictures import noise
-from tests.support.stored_files import keep, path_of, row
-from viewer import holdings
+from tests.support.stored_files import harm_original, keep, row
 from viewer.extensions import db
 from viewer.models import AuditEntry, MediaAttachment
 from viewer.office import findings
@@ -36,7 +34,7 @@ def photo(app) -> MediaAttachment:
 @pytest.fixture
 def cut(photo) -> MediaAttachment:
     """A photo whose original lost its last byte on the disk."""
-    harm(path_of(photo), "cut")
+    harm_original(photo, "cut")
     return photo
 
 
@@ -125,7 +123,7 @@ def test_the_health_check_says_it_at_once(cut, client):
 @pytest.mark.parametrize("copy", ["thumbnail", "preview"])
 def test_a_copy_that_is_gone_is_made_again(copy, photo, client, work):
     key = photo.copies[copy]
-    holdings.own().remove(key)
+    homes.own().remove(key)
 
     first = client.get(f"/media/{photo.id}/{copy}")
     assert (first.status_code, row(photo.id).copy_state) == (425, CopyState.DUE)
@@ -136,7 +134,7 @@ def test_a_copy_that_is_gone_is_made_again(copy, photo, client, work):
 
 def test_a_copy_of_a_damaged_original_that_is_gone_says_so(cut, client):
     client.get(f"/media/{cut.id}")
-    holdings.own().remove(cut.copies["thumbnail"])
+    homes.own().remove(cut.copies["thumbnail"])
 
     assert client.get(f"/media/{cut.id}/thumbnail").status_code == 410
 
@@ -144,7 +142,7 @@ def test_a_copy_of_a_damaged_original_that_is_gone_says_so(cut, client):
 def test_a_voicemail_whose_original_is_damaged_is_still_heard(client, tmp_path):
     sound = samples.sound(tmp_path / "said.amr", "libopencore_amrnb", "amr", rate=8000)
     media = keep(sound.read_bytes(), with_copies=True, role=MediaAttachment.Role.VOICEMAIL)
-    harm(path_of(media), "cut")
+    harm_original(media, "cut")
     client.get(f"/media/{media.id}")
 
     page = Page(client.get(f"/conversations/{media.conversation_id}").text)

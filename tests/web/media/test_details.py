@@ -184,6 +184,7 @@ def test_a_photo_is_found_by_its_caption_while_it_is_not_in_the_trash(office):
     assert found == [True, False, True, False]
 
 
+@pytest.mark.on_folder("changes the file on its disk")
 def test_a_check_from_the_page_says_what_it_found(office):
     media, coming = keep(), keep(state=State.PENDING)
     path = holdings.own().root / media.file_path

@@ -59,6 +59,7 @@ def asked() -> Iterator[list[str]]:
     ],
     ids=["alone", "nginx", "production"],
 )
+@pytest.mark.on_folder("nginx sends from a folder")
 def test_the_answer_is_the_one_that_flask_gives(photo, app, settings, client, path, words):
     other = create_app({**settings, **words})
     browser = browser_like(client, other)
@@ -190,6 +191,7 @@ def test_activity_is_noted_by_files_too(photo, client):
     assert db.session.scalars(sa.select(UserSession.seen_at)).one() > long_ago
 
 
+@pytest.mark.on_folder("takes the file off its disk")
 def test_a_missing_file_is_met_as_everywhere(photo, client, tmp_path):
     (tmp_path / "media" / photo.file_path).unlink()
 

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 from werkzeug.http import http_date, parse_options_header
 
+from tests.support import homes
 from tests.support.pictures import picture
 from tests.support.sounds import tone
-from viewer import holdings
 from viewer.demo.provider import Answer
 from viewer.extensions import db
 from viewer.models import MediaAttachment
@@ -392,6 +392,7 @@ def test_a_copy_that_is_not_made_yet_says_so(put, client):
     assert client.get(f"/media/{media.id}").data == PHOTO
 
 
+@pytest.mark.on_folder("changes or watches the file on its disk")
 def test_a_file_that_is_not_what_we_stored_is_410(photo, client, tmp_path, caplog):
     path = tmp_path / "media" / photo.file_path
     (tmp_path / "secret").write_bytes(b"not for you")
@@ -430,6 +431,7 @@ def test_nginx_does_not_judge_what_only_the_viewer_can(accelerated, photo, clien
         assert (answer.status_code, answer.data) == (206, PHOTO[5:10])
 
 
+@pytest.mark.on_folder("changes or watches the file on its disk")
 def test_nginx_is_told_the_file_and_every_safe_header(accelerated, photo, client):
     paths = (photo.file_path, photo.thumbnail_path, photo.preview_path)
     for copy, path in zip(COPIES, paths, strict=True):
@@ -453,9 +455,10 @@ def test_nginx_is_told_nothing_about_what_is_not_to_be_served(accelerated, put, 
     assert "X-Accel-Redirect" not in client.get(f"/media/{media.id}").headers
 
 
+@pytest.mark.on_folder("changes or watches the file on its disk")
 def test_the_original_is_never_opened_for_writing(photo, tmp_path):
     path = tmp_path / "media" / photo.file_path
 
     assert path.stat().st_mode & 0o222 == 0
-    with holdings.own().open(photo.file_path) as file:
+    with homes.own().open(photo.file_path) as file:
         assert not file.writable()

@@ -575,6 +575,7 @@ INDEXED = {
 
 
 @pytest.mark.parametrize("address", INDEXED)
+@pytest.mark.on_sqlite("reads SQLite's query plans")
 def test_each_filter_is_answered_from_an_index(page, address):
     dana = customer()
     media = photos(dana, 9)

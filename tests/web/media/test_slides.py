@@ -160,6 +160,7 @@ def test_a_short_list_is_told_whole(many, client):
 
 
 @pytest.mark.parametrize(("wish", "asked"), [("", 2), ("&at=end", 2), ("&around={}", 4)])
+@pytest.mark.on_sqlite("reads SQLite's query plans")
 def test_no_list_is_sorted_to_be_swiped_through(many, client, wish, asked):
     _, every = many(12)
     address = "/photos/slides?kind=" + wish.format(every[6])

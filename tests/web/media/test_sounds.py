@@ -9,7 +9,7 @@ import av
 import pytest
 import sqlalchemy as sa
 
-from tests.support import call_events, samples
+from tests.support import call_events, homes, samples
 from tests.support.pages import Page
 from tests.support.pictures import picture
 from tests.support.sounds import ODD, packed, tone
@@ -236,7 +236,7 @@ def seen_only(app, tmp_path) -> MediaAttachment:
     film = samples.film(tmp_path / "film", "libx265", "mp4").read_bytes()
     media = keep(film, copy_state=CopyState.IMPOSSIBLE, copy_problem=transcode.TOO_LONG)
     key = f"{media.file_stem}_thumb.jpg"
-    place(picture(64, 48), key, holdings.spool(), holdings.own())
+    place(picture(64, 48), key, holdings.spool(), homes.own())
     media.thumbnail_path, media.width, media.height = key, 320, 240
     media.duration_seconds = 7300.0
     db.session.commit()

@@ -18,7 +18,7 @@ import requests
 from flask import Flask
 from werkzeug.exceptions import NotFound
 
-from tests.support import stored_files
+from tests.support import homes, stored_files
 from tests.support.servers import serving
 from viewer import holdings
 from viewer.models import MediaAttachment
@@ -34,9 +34,9 @@ def keep(app: Flask, tmp_path: Path) -> Callable[..., zips.Entry]:
     def place(name: str, content: bytes, **words: Any) -> zips.Entry:
         digest = hashlib.sha256(content).hexdigest()
         key = f"{digest[:16]}-{os.urandom(4).hex()}.jpg"
-        stored_files.place(content, key, holdings.spool(), holdings.own())
+        stored_files.place(content, key, holdings.spool(), homes.own())
         file = {"file_path": key, "sha256": digest, "file_size": len(content), "sent_at": SENT}
-        storage = holdings.own_id()
+        storage = homes.own_id()
         return zips.Entry(MediaAttachment(storage=storage, **file | words), name)
 
     return place
@@ -159,6 +159,7 @@ def test_names_fit_into_bytes_and_are_cut_at_a_letter(letter, keep, unpacked):
         assert name.endswith(".jpeg")
 
 
+@pytest.mark.on_folder("changes the file on its disk")
 def test_what_is_missing_is_listed_and_the_rest_comes(keep, unpacked, tmp_path):
     here, gone, short = keep("here.jpg", b"1"), keep("gone.jpg", b"22"), keep("short.jpg", b"333")
     (tmp_path / "media" / gone.media.file_path).unlink()
@@ -176,6 +177,7 @@ def test_what_is_missing_is_listed_and_the_rest_comes(keep, unpacked, tmp_path):
     ]
 
 
+@pytest.mark.on_folder("changes the file on its disk")
 def test_an_archive_of_nothing_is_an_error_in_words(keep, tmp_path):
     gone = keep("gone.jpg", b"22")
     (tmp_path / "media" / gone.media.file_path).unlink()
@@ -261,6 +263,7 @@ ALTERATIONS = {
 
 
 @pytest.mark.parametrize("alteration", ALTERATIONS.values(), ids=ALTERATIONS)
+@pytest.mark.on_folder("changes the file on its disk")
 def test_what_changes_while_it_is_sent_breaks_the_download_off(
     keep, app, tmp_path, door, caplog, alteration
 ):
@@ -281,6 +284,7 @@ def test_what_changes_while_it_is_sent_breaks_the_download_off(
         zipfile.ZipFile(io.BytesIO(b"".join(got)))
 
 
+@pytest.mark.on_folder("changes the file on its disk")
 def test_a_browser_knows_that_a_download_broke_off(keep, door, tmp_path):
     entry = keep("a.jpg", os.urandom(1_000_000))
     path = tmp_path / "media" / entry.media.file_path
@@ -293,6 +297,7 @@ def test_a_browser_knows_that_a_download_broke_off(keep, door, tmp_path):
     assert not zipfile.is_zipfile(io.BytesIO(got))
 
 
+@pytest.mark.on_folder("its limit is that of a disk; from S3 it took 4 MB")
 def test_it_is_never_whole_in_memory_or_on_disk(keep, tmp_path):
     entries = [keep(f"{n}.jpg", bytes([n]) * 3_000_000) for n in range(8)]
     before = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
@@ -320,7 +325,7 @@ def hollow(app: Flask, tmp_path: Path) -> Callable[..., zips.Entry]:
         path.parent.mkdir(exist_ok=True)
         with path.open("wb") as file:
             file.truncate(size)
-        storage = holdings.own_id()
+        storage = homes.own_id()
         media = MediaAttachment(file_path=name, file_size=size, sent_at=SENT, storage=storage)
         return zips.Entry(media, name)
 

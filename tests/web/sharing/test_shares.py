@@ -15,7 +15,7 @@ from flask import g
 from PIL import ExifTags, Image
 
 from tests.conftest import BOTH
-from tests.support import factories, samples
+from tests.support import factories, homes, samples
 from tests.support.crowds import run_all
 from tests.support.metadata import MARKERS, PERSON, exif, tagged, telling_jpeg, told
 from tests.support.pages import Page, counted
@@ -50,7 +50,7 @@ def small(media: MediaAttachment, content: bytes) -> MediaAttachment:
     """Give it a thumbnail and a preview of its own, without a child that makes them."""
     for name in ("thumbnail", "preview"):
         key = f"{media.file_stem}_{name}.jpg"
-        place(content, key, holdings.spool(), holdings.own())
+        place(content, key, holdings.spool(), homes.own())
         setattr(media, f"{name}_path", key)
     media.width, media.height = 900, 600
     db.session.commit()

@@ -271,6 +271,7 @@ def test_a_file_that_is_not_what_it_was_is_said_and_never_hidden(sent, client, h
         assert (words if harm == "missing" else "The original is damaged") in page.text
 
 
+@pytest.mark.on_folder("takes the file off its disk")
 def test_the_page_of_evidence_does_not_ask_the_disk(sent, client, tmp_path):
     record, kept, _, _ = sent()
     (tmp_path / "media").rename(tmp_path / "unmounted")
