@@ -60,7 +60,9 @@ class Outcome:
 class Host:
     """A network namespace with a whole viewer in it."""
 
-    def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, folder: Path, settings: dict[str, str], provider_port: int
+    ) -> None:
         self.name, self.address = name, ADDRESSES[name]
         self.space = f"{name}-{os.getpid()}"
         self.folder = folder / name
@@ -69,6 +71,12 @@ class Host:
             "DATA_DIR": str(self.folder / "data"), "MEDIA_ROOT": str(self.folder / "media"),
         }  # fmt: skip
         self.processes: list[subprocess.Popen[bytes]] = []
+        # No viewer asks a private address: this host reaches the provider on loopback.
+        self.to_provider = nginx_in(
+            self.folder / "to-provider",
+            f"server {{ listen 127.0.0.1:{provider_port};"
+            f" location / {{ proxy_pass http://{SHARED}:{provider_port}; }} }}",
+        )
 
     def run(self, *words: str) -> "subprocess.Popen[bytes]":
         """A command on this host."""
@@ -81,9 +89,10 @@ class Host:
             )  # fmt: skip
 
     def start(self) -> None:
-        self.processes.append(
-            self.run(*staff.COMMAND, "up", "--host", self.address, "--port", str(PORT))
-        )
+        self.processes += [
+            self.run(*self.to_provider),
+            self.run(*staff.COMMAND, "up", "--host", self.address, "--port", str(PORT)),
+        ]
 
     def answers(self) -> bool:
         with contextlib.suppress(requests.RequestException):
@@ -135,16 +144,20 @@ def network() -> Iterator[None]:
             subprocess.run(["ip", "netns", "delete", space], check=False)
 
 
-@contextlib.contextmanager
-def nginx(folder: Path, configuration: str, *before: str) -> Iterator[None]:
+def nginx_in(folder: Path, configuration: str) -> list[str]:
+    """The command that starts an nginx with these servers; what it writes lies in the folder."""
     folder.mkdir()
     (folder / "nginx.conf").write_text(
         f"daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;\n"
         f"events {{}}\nhttp {{\n access_log off; client_body_temp_path {folder}/body;\n"
         f" proxy_temp_path {folder}/proxy;\n{configuration}\n}}\n"
     )
-    command = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
-    process = subprocess.Popen([*before, *command], stderr=subprocess.DEVNULL)
+    return ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+
+
+@contextlib.contextmanager
+def running(command: list[str]) -> Iterator[None]:
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -170,13 +183,6 @@ def _balanced(folder: Path) -> str:
         assert known in words, known
         words = words.replace(known, ours)
     return words
-
-
-def _provider_here(port: int) -> str:
-    """Each host reaches the provider on loopback, as no viewer asks a private address."""
-    return (
-        f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://{SHARED}:{port}; }} }}"
-    )
 
 
 class Scene:
@@ -318,16 +324,11 @@ def both(events: int, seconds: float, every: float, folder: Path, seed: int = 1)
             "WORKERS": "1",
             "LOG_LEVEL": "WARNING",
         }
-        first, second = hosts = [Host(name, folder, settings) for name in ADDRESSES]
+        port = int(provider.url.rpartition(":")[2])
+        first, second = hosts = [Host(name, folder, settings, port) for name in ADDRESSES]
         for host in hosts:
             stack.callback(host.kill)
-            port = int(provider.url.rpartition(":")[2])
-            stack.enter_context(
-                nginx(folder / f"to-{host.name}", _provider_here(port), "ip", "netns", "exec",
-                      host.space)
-            )  # fmt: skip
-        balancer = folder / "balancer"
-        stack.enter_context(nginx(balancer, _balanced(folder)))
+        stack.enter_context(running(nginx_in(folder / "balancer", _balanced(folder))))
         first.start()
         servers.wait_until(first.answers, 120)
         staff.hire(first.environment)
