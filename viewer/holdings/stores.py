@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from viewer import storage
 from viewer.config import settings
-from viewer.extensions import db
+from viewer.extensions import db, one_query
 from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import Spool, Store, Unavailable
 
@@ -183,10 +183,12 @@ def _stores() -> _Stores:
 
 
 def _ask(query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-    """All rows. Closes the transaction if this opened it."""
-    is_open = db.session().in_transaction()
-    with db.session.no_autoflush:
-        found = db.session.execute(query).all()
-    if not is_open:
-        db.session.commit()  # the caller may block on a disk or a child next: hold no lock
-    return found
+    """All rows: in the caller's transaction, if there is one, else without any.
+
+    The caller may block on a disk or a child next, and then holds no lock for having asked.
+    """
+    if db.session().in_transaction():
+        with db.session.no_autoflush:
+            return db.session.execute(query).all()
+    with one_query() as connection:
+        return connection.execute(query).all()
