@@ -72,6 +72,18 @@ def opened_app(
             db.engine.dispose()
 
 
+@contextmanager
+def unproven_app() -> Iterator[None]:
+    """An application, pushed, whose media folder may not be its own yet. Raises WrongSchema."""
+    with create_app().app_context():
+        try:
+            schema.check()
+            yield
+        finally:
+            db.session.remove()
+            db.engine.dispose()
+
+
 def new_app() -> Flask:
     """An application, not yet checked. Tells the user if this creates a new installation."""
     found = config.read()

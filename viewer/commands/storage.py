@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
-from viewer import create_app, holdings
-from viewer.commands.context import opened_app
-from viewer.extensions import db
+from viewer import holdings
+from viewer.commands.context import opened_app, unproven_app
 from viewer.plurals import counted
 from viewer.storage import Unavailable
-from viewer.upkeep import adoption, identity, lease, lost_stores, schema
+from viewer.upkeep import adoption, identity, lease, lost_stores
 from viewer.upkeep import move as moves
 from viewer.upkeep.health import stores
 from viewer.upkeep.progress import size_in_words
@@ -42,14 +41,9 @@ def list_stores() -> None:
 @storage.command()
 def join() -> None:
     """Join with this host's empty MEDIA_ROOT: photos that it receives pass through it."""
-    with create_app().app_context():
-        try:
-            schema.check()
-            row = identity.join()
-            click.echo(f"joined: {row.address} is the folder {row.id} of {row.host}")
-        finally:
-            db.session.remove()
-            db.engine.dispose()
+    with unproven_app():
+        row = identity.join()
+        click.echo(f"joined: {row.address} is the folder {row.id} of {row.host}")
 
 
 @storage.command()
@@ -177,16 +171,11 @@ def adopt(yes: bool, sample: int, lost: int) -> None:
 
     For photos that were moved by hand, and for databases older than folder markers.
     """
-    with create_app().app_context():
-        try:
-            _adopt(yes, sample, lost)
-        finally:
-            db.session.remove()
-            db.engine.dispose()
+    with unproven_app():
+        _adopt(yes, sample, lost)
 
 
 def _adopt(yes: bool, sample: int, lost: int) -> None:
-    schema.check()  # not opened_app(): it would refuse this very folder
     store = holdings.unproven()
     adoption.check_marker(store)
     files = adoption.expected_files()

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from viewer.config import settings
 from viewer.holdings import fallbacks
-from viewer.holdings.stores import own, own_id, store, store_of
+from viewer.holdings.stores import own, own_id_if_known, store, store_of
 from viewer.models import MediaAttachment
 from viewer.storage import (
     Missing,
@@ -152,15 +152,9 @@ def _nearest(media: MediaAttachment, key: str) -> Iterator[uuid.UUID]:
     """
     places = [one for one in (media.storage, media.former_storage) if one is not None]
     if len(places) == 2 and key == media.file_path:
-        places.sort(key=lambda one: one != _own_id())
+        own = own_id_if_known()
+        places.sort(key=lambda one: one != own)
     return iter(places)
-
-
-def _own_id() -> uuid.UUID | None:
-    try:
-        return own_id()
-    except Unavailable:
-        return None
 
 
 def check_file(media: MediaAttachment) -> Finding:

@@ -38,8 +38,8 @@ def push_now(media_id: uuid.UUID) -> None:
     Raises WrongBytes, StrangeFile.
     """
     is_left_alone = time.monotonic() < current_app.extensions.get("left_alone_until", 0.0)
-    if not is_left_alone and wanted_id() != own_id():
-        push(media_id)
+    if not is_left_alone and (target := wanted_id()) != own_id():
+        _push_to(target, media_id)
 
 
 def push(media_id: uuid.UUID) -> bool:
@@ -51,6 +51,10 @@ def push(media_id: uuid.UUID) -> bool:
     if target == own_id():  # that was wanted when it was stored, and no longer is
         _not_due(media_id, target)
         return True
+    return _push_to(target, media_id)
+
+
+def _push_to(target: uuid.UUID, media_id: uuid.UUID) -> bool:
     # Also as the row changes: a move back may have begun meanwhile.
     is_wanted = sa.exists().where(RegisteredStore.id == target, RegisteredStore.is_wanted)
     try:

@@ -74,6 +74,14 @@ def own_id() -> uuid.UUID:
     return identity
 
 
+def own_id_if_known() -> uuid.UUID | None:
+    """The same; None before the first start, or without its disk."""
+    try:
+        return own_id()
+    except Unavailable:
+        return None
+
+
 def wanted_id() -> uuid.UUID:
     """The store for new files: the one that was chosen, else this host's own. Raises Unavailable.
 

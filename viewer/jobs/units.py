@@ -66,8 +66,7 @@ def _push(media_id: uuid.UUID) -> None:
     except holdings.StrangeFile as trouble:
         holdings.put_off(media_id, str(trouble))
     except holdings.WrongBytes as trouble:
-        findings.note_damage(db.session.get_one(MediaAttachment, media_id), trouble.finding)
-        db.session.commit()
+        findings.note_wrong_bytes(media_id, trouble)
 
 
 @unit

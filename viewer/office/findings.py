@@ -2,12 +2,13 @@
 
 import contextlib
 import logging
+import uuid
 
 import sqlalchemy as sa
 
 from viewer import holdings
 from viewer.extensions import begin_writing, db, now
-from viewer.holdings import Finding, WrongSize
+from viewer.holdings import Finding, WrongBytes, WrongSize
 from viewer.models import MediaAttachment
 from viewer.office import audit
 from viewer.storage import Missing, Unavailable
@@ -65,6 +66,13 @@ def meet(media: MediaAttachment, trouble: Missing | WrongSize) -> None:
     db.session.commit()
     if is_news:
         _look_again(media)
+
+
+def note_wrong_bytes(media_id: uuid.UUID, trouble: WrongBytes) -> None:
+    """Record damage that a move of this file met. Commits."""
+    begin_writing()
+    note_damage(db.session.get_one(MediaAttachment, media_id), trouble.finding)
+    db.session.commit()
 
 
 def _look_again(media: MediaAttachment) -> None:

@@ -79,7 +79,7 @@ _STORES: sa.Select[*tuple[Any, ...]] = sa.select(
 def read(known: totals.Totals | None = None) -> Sequence[StoreState]:
     """All stores, the first one first. `known`: what was counted already."""
     known = known or totals.read()
-    own = _own_id()
+    own = holdings.own_id_if_known()
     rows = db.session.execute(_STORES).all()
     has_chosen = any(row.is_wanted for row in rows)
     return [
@@ -100,13 +100,6 @@ def read(known: totals.Totals | None = None) -> Sequence[StoreState]:
         )
         for row in rows
     ]
-
-
-def _own_id() -> uuid.UUID | None:
-    try:
-        return holdings.own_id()
-    except Unavailable:  # before the first start, or without its disk
-        return None
 
 
 def _is_of_another_host(row: sa.Row[*tuple[Any, ...]], own: uuid.UUID | None) -> bool:

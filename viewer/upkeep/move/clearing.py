@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from viewer import holdings
 from viewer.config import settings
-from viewer.extensions import begin_writing, db, now, one_query
+from viewer.extensions import db, now, one_query
 from viewer.holdings import WrongBytes
 from viewer.models import MediaAttachment
 from viewer.office import findings
@@ -53,9 +53,7 @@ def _clear(media_id: uuid.UUID, before: datetime) -> bool:
     except Unavailable as trouble:
         log.warning("media=%s stays in its former store: %s", media_id, trouble)
     except WrongBytes as trouble:
-        begin_writing()
-        findings.note_damage(db.session.get_one(MediaAttachment, media_id), trouble.finding)
-        db.session.commit()
+        findings.note_wrong_bytes(media_id, trouble)
     return False
 
 

@@ -4,9 +4,7 @@ import logging
 import uuid
 
 from viewer import holdings
-from viewer.extensions import begin_writing, db
 from viewer.holdings import StrangeFile, WrongBytes
-from viewer.models import MediaAttachment
 from viewer.office import findings
 from viewer.plurals import counted
 from viewer.upkeep.threads import in_threads
@@ -36,8 +34,6 @@ def push(media_id: uuid.UUID) -> bool:
     except StrangeFile as trouble:
         holdings.put_off(media_id, str(trouble))
     except WrongBytes as trouble:
-        begin_writing()
-        findings.note_damage(db.session.get_one(MediaAttachment, media_id), trouble.finding)
-        db.session.commit()
+        findings.note_wrong_bytes(media_id, trouble)
         holdings.put_off(media_id, str(trouble))
     return False

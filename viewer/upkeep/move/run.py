@@ -172,9 +172,7 @@ class Move:
                 moved = holdings.move(row.id, self._target.id)
                 return moved.outcome, row.file_size or 0
             except WrongBytes as trouble:
-                media = db.session.get_one(MediaAttachment, row.id)
-                findings.note_damage(media, trouble.finding)
-                db.session.commit()
+                findings.note_wrong_bytes(row.id, trouble)
                 return trouble, 0
             except StrangeFile as trouble:
                 log.error("media=%s: %s", row.id, trouble)

@@ -161,8 +161,7 @@ class _Express:
             return None
         with self._app.app_context():
             try:
-                handoff = holdings.hand_off(media, key)
-                file = None if handoff else holdings.open_file(media, key)
+                source = holdings.hand_off(media, key) or holdings.open_file(media, key)
             except StorageError:
                 return None
         headers = {
@@ -174,12 +173,11 @@ class _Express:
         }
         if environ["wsgi.url_scheme"] == "https" and self._app.config["SESSION_COOKIE_SECURE"]:
             headers.update([middleware.STRICT_TRANSPORT])
-        if handoff is not None:
-            headers["X-Accel-Redirect"] = handoff.location
+        if isinstance(source, holdings.Handoff):
+            headers["X-Accel-Redirect"] = source.location
             headers["X-Media-Cache-Control"] = files.CACHING
             headers["Content-Length"] = "0"
             return list(headers.items()), ()
-        assert file is not None  # noqa: S101 - for the type checker
         headers["Cache-Control"] = files.CACHING
-        headers["Content-Length"] = str(file.size)
-        return list(headers.items()), files.body_of(file, environ)
+        headers["Content-Length"] = str(source.size)
+        return list(headers.items()), files.body_of(source, environ)
