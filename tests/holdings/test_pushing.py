@@ -10,8 +10,9 @@ from tests.holdings.conftest import keys_in
 from tests.support import samples
 from tests.support.stored_files import photos, row
 from viewer import holdings
-from viewer.extensions import now
+from viewer.extensions import db, now
 from viewer.holdings import Finding, Outcome
+from viewer.models import MediaAttachment
 from viewer.storage import Unavailable
 from viewer.upkeep.move import pushing, target
 
@@ -129,6 +130,28 @@ def test_k70_a_push_that_was_under_way_as_files_went_back_names_nothing(
     assert holdings.push(media.id)  # again, and nothing is wanted
     # What it had placed by then is not forgotten: it goes as from any former store.
     assert row(media.id).former_storage == wanted
+    assert holdings.clear_former(media.id, now())
+    assert keys_in(wanted) == set()
+
+
+def test_k70_nor_is_what_was_placed_forgotten_if_copies_were_made_meanwhile(
+    wanted, arrive, broken, monkeypatch
+):
+    media = arrive()
+    broken["is_broken"] = False
+    name = holdings.moving._name
+
+    def go_back_derive_and_name(*words):
+        target.want(holdings.own_id())
+        MediaAttachment.change_if(media.id, preview_path=None)
+        db.session.commit()
+        return name(*words)
+
+    monkeypatch.setattr(holdings.moving, "_name", go_back_derive_and_name)
+
+    assert not holdings.push(media.id)
+
+    assert (row(media.id).storage, row(media.id).former_storage) == (holdings.own_id(), wanted)
     assert holdings.clear_former(media.id, now())
     assert keys_in(wanted) == set()
 

@@ -190,13 +190,14 @@ def _name(
 def _leave_nothing(row: sa.Row[Any], target_id: uuid.UUID) -> None:
     """Account for what was placed for a row that could not name it. Commits. Raises Unavailable.
 
-    Where it still is what was read, and is no longer wanted there, the target counts as its former
-    store and is cleared like one: another run may be about to name it, so nothing is removed here.
+    Where the original still is what was read, the target counts as its former store and is cleared
+    like one, whatever became of its derivatives: another run may be about to name it, so nothing is
+    removed here.
     """
     is_noted = MediaAttachment.change_if(
         row.id,
         MediaAttachment.is_in("kept"),
-        *_is_still(row),
+        *(_media[name] == getattr(row, name) for name in ("file_path", "sha256", "storage")),
         _media.former_storage.is_(None),
         former_storage=target_id,
         moved_at=now(),
