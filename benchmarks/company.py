@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import flask_migrate
 import psycopg
@@ -90,18 +90,24 @@ def _into_sqlite(url: str) -> Iterator[Callable[[str, list[tuple[Any, ...]]], No
     connection.close()
 
 
+def drop_indexes(connection: psycopg.Connection) -> list[LiteralString]:
+    """Drop what no constraint needs. The statements that make it again."""
+    found = connection.execute(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND NOT EXISTS"
+        " (SELECT FROM pg_constraint WHERE conname = indexname)"
+    ).fetchall()
+    for name, _ in found:
+        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+    return [statement for _, statement in found]
+
+
 @contextmanager
 def _into_postgres(url: str) -> Iterator[Callable[[str, list[tuple[Any, ...]]], None]]:
     with psycopg.connect(url) as connection:
         # Rows come conversation by conversation, each before what refers to it but for the batch.
         connection.execute("SET session_replication_role = replica")
         connection.execute("SET maintenance_work_mem = '1GB'")
-        made_later = connection.execute(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND NOT EXISTS"
-            " (SELECT FROM pg_constraint WHERE conname = indexname)"
-        ).fetchall()
-        for name, _ in made_later:
-            connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+        made_later = drop_indexes(connection)
 
         def plain(value: Any) -> Any:
             return json.dumps(value) if isinstance(value, list | dict) else value
@@ -114,7 +120,7 @@ def _into_postgres(url: str) -> Iterator[Callable[[str, list[tuple[Any, ...]]], 
                     copy.write_row([plain(value) for value in row])
 
         yield put
-        for _, statement in made_later:
+        for statement in made_later:
             connection.execute(statement)
 
 

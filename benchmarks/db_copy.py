@@ -96,12 +96,7 @@ def _bare_copy(app: Flask, source: Path, url: str) -> float:
     with closing(sqlite_driver.connect(source)) as rows, psycopg.connect(url) as there:
         there.execute("SET maintenance_work_mem = '256MB'")
         there.execute("SET TimeZone = 'UTC'")
-        made_later = there.execute(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND NOT EXISTS"
-            " (SELECT FROM pg_constraint WHERE conname = indexname)"
-        ).fetchall()
-        for name, _ in made_later:
-            there.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+        made_later = company.drop_indexes(there)
         for table in tables:
             names = [column.name for column in table.columns]
             columns = sql.SQL(", ").join(map(sql.Identifier, names))
@@ -110,7 +105,7 @@ def _bare_copy(app: Flask, source: Path, url: str) -> float:
                 listed = ", ".join(names)
                 for row in rows.execute(f"SELECT {listed} FROM {table.name}"):  # noqa: S608
                     copy.write_row(row)
-        for _, statement in made_later:
+        for statement in made_later:
             there.execute(statement)
         there.execute("ANALYZE")
     return time.monotonic() - begun

@@ -80,8 +80,7 @@ def viewer(files: int, size: int) -> Iterator[Path]:
         app = create_app(
             {
                 "DATA_DIR": name, "REDIS_URL": "unix:///nowhere", "SECRET_KEY": "bench",
-                "S3_ACCESS_KEY_ID": object_stores.CREDENTIALS.access_key_id,
-                "S3_SECRET_ACCESS_KEY": object_stores.CREDENTIALS.secret_access_key,
+                **object_stores.SETTINGS,
             }
         )  # fmt: skip
         with app.app_context():

@@ -61,7 +61,7 @@ def main() -> int:
         ports: dict[str, tuple[int, tuple[int, ...]]] = {}
         for name, home, words in (
             (FOLDER, folder, {"X_ACCEL_PREFIX": "/stored"}),
-            (BUCKET, distant, {"X_ACCEL_S3_PREFIX": "/.object", **keys()}),
+            (BUCKET, distant, {"X_ACCEL_S3_PREFIX": "/.object", **object_stores.SETTINGS}),
         ):
             behind, web = stack.enter_context(
                 viewer_web(home, hosts.CHECKOUT, PROXY_HOPS="1", **words)
@@ -102,18 +102,13 @@ def report(title: str, clients: int, rates: dict[str, list[Rate]]) -> None:
         print(f"  {name:16} {rate:8,.0f} /s {cpu:6.2f} ms CPU each; {part} {span}")
 
 
-def keys() -> dict[str, str]:
-    key = object_stores.CREDENTIALS
-    return {"S3_ACCESS_KEY_ID": key.access_key_id, "S3_SECRET_ACCESS_KEY": key.secret_access_key}
-
-
 def in_bucket(folder: Path, server: object_stores.ObjectStore) -> Path:
     """A viewer with the same rows, whose files are in a bucket alone."""
     own = folder / "distant"
     (own / "media").mkdir(parents=True)
     shutil.copy(folder / "viewer.db", own / "viewer.db")
     shutil.copy(folder / "media" / ".viewer-store", own / "media")
-    with create_app({**settings(own), **keys()}).app_context():
+    with create_app({**settings(own), **object_stores.SETTINGS}).app_context():
         store = stored_files.bucket(server.address(server.new_bucket(), str(uuid.uuid4())))
         for row in db.session.scalars(sa.select(MediaAttachment)):
             content = (folder / "media" / row.file_path).read_bytes()

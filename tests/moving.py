@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from tests.payloads import Message, signed
 from tests.support import factories, object_stores, servers, staff
-from tests.support.hosts import Up, still_alive
+from tests.support.hosts import Up
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, place
 from tests.support.webhooks import SECRET
@@ -177,11 +177,10 @@ class Scene:
             raise TimeoutError(f"{self.outcome.texts} texts came, and rows are {found}") from None
 
     def _compare(self, url: str, former: str) -> None:
-        with self._app(), one_query() as connection:
-            rows = connection.execute(sa.select(MediaAttachment.__table__)).all()
-        copies = ("thumbnail_path", "preview_path", "full_path", "playable_path")
-        names = ("file_path", *copies)
-        named = {getattr(row, name) for row in rows for name in names} - {None}
+        with self._app():
+            rows = db.session.scalars(sa.select(MediaAttachment)).all()
+            named = {key for row in rows for key in (row.file_path, *row.copies.values())}
+            db.session.commit()
         store, wrong = _store(url, self.settings), self.outcome.wrong
         if len(homes := {(row.storage, row.former_storage) for row in rows}) != 1:
             wrong.append(f"rows name {homes}")
@@ -250,13 +249,12 @@ def moved_there_and_back(
             "DATA_DIR": str(data),
             "DATABASE_URL": database_url,
             "MEDIA_ROOT": str(folder / "media"),
-            "S3_ACCESS_KEY_ID": object_stores.CREDENTIALS.access_key_id,
-            "S3_SECRET_ACCESS_KEY": object_stores.CREDENTIALS.secret_access_key,
+            **object_stores.SETTINGS,
             "KEEP_MOVED_DAYS": "0",
             "LOG_LEVEL": "WARNING",
         }
         up = Up(data, **settings)
-        stack.callback(_end, up)
+        stack.callback(up.end)
         staff.hire(up.wait().environment, data)
         scene = Scene(up, settings, provider, random.Random(seed), {})
         scene.fill(files, size)
@@ -264,13 +262,6 @@ def moved_there_and_back(
             scene.outcome.there = scene.move(url, "folder:", kills // 2)
             scene.outcome.back = scene.move("folder:", url, kills - kills // 2)
         return scene.outcome
-
-
-def _end(up: Up) -> None:
-    family = up.family()
-    up.process.kill()
-    up.process.wait()
-    servers.wait_until(lambda: not still_alive(family))
 
 
 def main() -> int:

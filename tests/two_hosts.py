@@ -34,6 +34,7 @@ import sqlalchemy as sa
 from tests.payloads import Message, signed
 from tests.support import object_stores, servers, staff
 from tests.support.pictures import picture
+from tests.support.sites import certify, replaced
 from tests.support.webhooks import SECRET
 from viewer import storage
 from viewer.demo.provider import Provider
@@ -167,22 +168,14 @@ def running(command: list[str]) -> Iterator[None]:
 
 def _balanced(folder: Path) -> str:
     """deploy/two-hosts/balancer.conf, with our addresses and a certificate of our own."""
-    key, certificate = folder / "privkey.pem", folder / "fullchain.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={SHARED}",
-         "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    words = BALANCER.read_text()
-    for known, ours in (
+    certify(folder, SHARED)
+    return replaced(
+        BALANCER.read_text(),
         ("10.0.0.11", ADDRESSES["first"]),
         ("10.0.0.12", ADDRESSES["second"]),
         ("/etc/letsencrypt/live/viewer.example.com", str(folder)),
         ("viewer.example.com", SHARED),
-    ):
-        assert known in words, known
-        words = words.replace(known, ours)
-    return words
+    )
 
 
 class Scene:
@@ -313,8 +306,7 @@ def both(events: int, seconds: float, every: float, folder: Path, seed: int = 1)
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url,
             "STORAGE_URL": bucket,
-            "S3_ACCESS_KEY_ID": object_stores.CREDENTIALS.access_key_id,
-            "S3_SECRET_ACCESS_KEY": object_stores.CREDENTIALS.secret_access_key,
+            **object_stores.SETTINGS,
             "SECRET_KEY": f"both-{uuid.uuid4()}",
             "QUO_WEBHOOK_SECRETS": SECRET,
             "QUO_NUMBERS": "+16175550100",

@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from playwright.sync_api import expect
 
 from tests.browser.fingers import until
-from tests.support import call_events
-from tests.support.object_stores import CREDENTIALS
+from tests.support import call_events, object_stores
 from tests.support.pictures import picture
 from tests.support.sounds import tone
 from tests.support.stored_files import bucket
@@ -26,11 +25,7 @@ PREVIEW = "document.querySelector('.pswp__item[aria-hidden=false] .lightbox__lay
 
 @pytest.fixture
 def settings(settings: dict[str, Any]) -> dict[str, Any]:
-    return settings | {
-        "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-        "MEDIA_REDIRECT": True,
-    }
+    return settings | object_stores.SETTINGS | {"MEDIA_REDIRECT": True}
 
 
 @pytest.fixture

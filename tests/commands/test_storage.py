@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from tests.support import object_stores
 from tests.support.damage import harm
-from tests.support.object_stores import CREDENTIALS, ObjectStore
+from tests.support.object_stores import ObjectStore
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, other_store, path_of, photos, row
 from viewer import commands, holdings
@@ -25,11 +26,7 @@ Say = Callable[..., Result]
 
 @pytest.fixture
 def settings(settings: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
-    return settings | {
-        "MEDIA_ROOT": str(tmp_path / "media"),
-        "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-    }
+    return settings | object_stores.SETTINGS | {"MEDIA_ROOT": str(tmp_path / "media")}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.crash.conftest import KILLED, Scene
+from tests.support import object_stores
 from tests.support.object_stores import CREDENTIALS, ObjectStore
 from viewer import storage
 
@@ -30,9 +31,8 @@ def viewer(new_scene: Any, tmp_path: Any, message: Callable[..., Any]) -> Scene:
     scene: Scene = new_scene(
         tmp_path / "data",
         tmp_path / "media",
-        S3_ACCESS_KEY_ID=CREDENTIALS.access_key_id,
-        S3_SECRET_ACCESS_KEY=CREDENTIALS.secret_access_key,
         KEEP_MOVED_DAYS=0,
+        **object_stores.SETTINGS,
     )
     scene.announced(message(media=scene.photos(3)))
     assert scene.run("collect") == 0

@@ -18,6 +18,7 @@ from flask import Flask
 from tests.support import staff
 from tests.support.pictures import picture
 from tests.support.servers import free_port, free_ports, wait_until
+from tests.support.sites import certify, replaced
 from viewer.extensions import db
 from viewer.models import MediaAttachment
 
@@ -47,14 +48,6 @@ def program(name: str) -> str:
     if found is None:
         pytest.skip(f"{name} is not installed; CI has it")
     return found
-
-
-def replaced(text: str, *pairs: tuple[str, str]) -> str:
-    """The text with a name, a port or a path replaced; each of them must be in it."""
-    for known, ours in pairs:
-        assert known in text, f"{known} is not in it"
-        text = text.replace(known, ours)
-    return text
 
 
 @pytest.fixture
@@ -120,13 +113,7 @@ def start_web(
 @pytest.fixture
 def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with certificate and key of our host, which `requests` trusts."""
-    made = tmp_path / "fullchain.pem"
-    subprocess.run(
-        [program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}",
-         "-keyout", str(tmp_path / "privkey.pem"), "-out", str(made)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    made = certify(tmp_path, HOST, program("openssl"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(made))
     return tmp_path
 

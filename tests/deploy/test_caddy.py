@@ -11,16 +11,10 @@ import pytest
 import requests
 
 from tests.conftest import SECRET
-from tests.deploy.conftest import (
-    DEPLOY,
-    HOST,
-    PHOTO,
-    Site,
-    program,
-    replaced,
-)
+from tests.deploy.conftest import DEPLOY, HOST, PHOTO, Site, program
 from tests.payloads import signed
 from tests.support.servers import free_port, wait_until
+from tests.support.sites import replaced
 from viewer.extensions import db
 from viewer.models import MediaAttachment, WebhookEvent
 

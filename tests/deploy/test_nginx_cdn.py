@@ -10,8 +10,8 @@ import requests
 import time_machine
 
 from tests.deploy.conftest import HOST
+from tests.support import object_stores
 from tests.support.fault_proxy import FaultProxy
-from tests.support.object_stores import CREDENTIALS
 from tests.support.pictures import picture
 from tests.support.servers import wait_until
 from tests.support.stored_files import bucket, keep_only_in
@@ -27,10 +27,7 @@ PHOTO = b"\xff\xd8\xff\xe0" + os.urandom(1_500_000)
 
 @pytest.fixture
 def settings(settings: dict[str, Any]) -> dict[str, Any]:
-    return settings | {
-        "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-    }
+    return settings | object_stores.SETTINGS
 
 
 def test_k24_a_cdn_serves_what_was_signed_for_the_bucket_and_nothing_else(

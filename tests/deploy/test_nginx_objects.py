@@ -19,8 +19,9 @@ from flask import Flask
 from werkzeug.http import http_date
 
 from tests.deploy.conftest import HOST
+from tests.support import object_stores
 from tests.support.fault_proxy import FaultProxy, frozen, refusal
-from tests.support.object_stores import CREDENTIALS, ObjectStore
+from tests.support.object_stores import ObjectStore
 from tests.support.pictures import picture
 from tests.support.servers import serving, wait_until
 from tests.support.stored_files import bucket, keep, keep_only_in, place, row
@@ -83,11 +84,7 @@ class Ways:
 
 @pytest.fixture
 def settings(settings: dict[str, Any]) -> dict[str, Any]:
-    return settings | {
-        "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-        "TRUSTED_HOSTS": "localhost,127.0.0.1",
-    }
+    return settings | object_stores.SETTINGS | {"TRUSTED_HOSTS": "localhost,127.0.0.1"}
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.deploy.conftest import DEPLOY, program, replaced
+from tests.deploy.conftest import DEPLOY, program
+from tests.support.sites import replaced
 from viewer.commands import viewer
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))

@@ -14,8 +14,9 @@ import requests
 import yaml
 from click.testing import CliRunner
 
-from tests.deploy.conftest import DEPLOY, HOST, program, replaced
+from tests.deploy.conftest import DEPLOY, HOST, program
 from tests.support.servers import free_port, wait_until
+from tests.support.sites import replaced
 from viewer.commands import viewer
 
 FOLDER = DEPLOY / "two-hosts"

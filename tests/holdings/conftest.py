@@ -6,18 +6,15 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.support import stored_files
-from tests.support.object_stores import CREDENTIALS, ObjectStore
+from tests.support import object_stores, stored_files
+from tests.support.object_stores import ObjectStore
 from viewer import holdings, storage
 from viewer.upkeep.move import target
 
 
 @pytest.fixture
 def settings(settings: dict[str, Any]) -> dict[str, Any]:
-    return settings | {
-        "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-    }
+    return settings | object_stores.SETTINGS
 
 
 @pytest.fixture

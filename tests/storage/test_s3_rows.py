@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests.support import object_stores
 from tests.support.object_stores import CREDENTIALS, ObjectStore
 from tests.support.pictures import picture
 from tests.support.stored_files import keep, place, row
@@ -22,10 +23,7 @@ State = MediaAttachment.State
 
 @pytest.fixture
 def settings(settings: dict[str, Any]) -> dict[str, Any]:
-    return settings | {
-        "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-    }
+    return settings | object_stores.SETTINGS
 
 
 @pytest.fixture

@@ -79,6 +79,14 @@ class Up:
             family |= grown
         return {pid: commands.get(pid, "") for pid in family}
 
+    def end(self) -> None:
+        """Kill it, if it is alive, and wait until all its descendants have ended, too."""
+        if self.process.poll() is None:
+            family = self.family()
+            self.process.kill()
+            self.process.wait()
+            wait_until(lambda: not still_alive(family))
+
     def browser(self) -> requests.Session:
         """In which the owner is logged in; the first time, an owner is made."""
         if self._browser is None:
@@ -133,8 +141,4 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
 
     yield start
     for one in started:
-        if one.process.poll() is None:
-            family = one.family()
-            one.process.kill()
-            one.process.wait()
-            wait_until(lambda family=family: not still_alive(family))
+        one.end()

@@ -33,10 +33,7 @@ from viewer.upkeep.backup.targets import bucket_place
 
 @pytest.fixture
 def settings(settings):
-    key = {
-        "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-    }
+    key = object_stores.SETTINGS
     return settings | key | {f"BACKUP_{name}": value for name, value in key.items()}
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.support import factories
-from tests.support.object_stores import CREDENTIALS
+from tests.support import factories, object_stores
 from tests.support.pictures import picture
 from tests.support.stored_files import keep
 from viewer import holdings, storage
@@ -41,10 +40,7 @@ def test_another_hosts_folder_is_named_with_the_host(run):
 def test_originals_in_a_bucket_are_found_by_their_address(
     settings, object_store, request, monkeypatch
 ):
-    settings |= {
-        "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-    }
+    settings |= object_stores.SETTINGS
     run = request.getfixturevalue("run")
     bucket = object_store.new_bucket()
     content = picture(120, 80)

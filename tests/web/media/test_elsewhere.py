@@ -9,7 +9,7 @@ import pytest
 import requests
 import time_machine
 
-from tests.support.object_stores import CREDENTIALS
+from tests.support import object_stores
 from tests.support.pictures import picture
 from tests.support.sounds import tone
 from tests.support.stored_files import bucket, keep, keep_only_in, row
@@ -25,12 +25,14 @@ HOURS = 6
 
 @pytest.fixture
 def settings(settings: dict[str, Any]) -> dict[str, Any]:
-    return settings | {
-        "S3_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-        "S3_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-        "MEDIA_REDIRECT": True,
-        "SIGNED_WINDOW_HOURS": HOURS,
-    }
+    return (
+        settings
+        | object_stores.SETTINGS
+        | {
+            "MEDIA_REDIRECT": True,
+            "SIGNED_WINDOW_HOURS": HOURS,
+        }
+    )
 
 
 @pytest.fixture
