@@ -253,8 +253,8 @@ ONE_QUERY = {"is_one_query": True}
 @contextlib.contextmanager
 def one_query() -> Iterator[sa.Connection]:
     """A connection for a single query. On SQLite it takes no write lock."""
-    with db.engine.execution_options(**ONE_QUERY).connect() as connection:
-        yield connection
+    with db.engine.connect() as connection:
+        yield connection.execution_options(**ONE_QUERY)
 
 
 def now() -> datetime:

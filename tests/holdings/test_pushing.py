@@ -47,10 +47,10 @@ def broken(monkeypatch):
     state = {"is_broken": True}
     move = holdings.moving.move
 
-    def fail_or_move(*words):
+    def fail_or_move(*words, **more):
         if state["is_broken"]:
             raise Unavailable("The object store does not answer in time.")
-        return move(*words)
+        return move(*words, **more)
 
     monkeypatch.setattr(holdings.moving, "move", fail_or_move)
     return state
@@ -73,7 +73,12 @@ def test_while_the_store_is_away_it_is_shown_from_here_and_waits(wanted, arrive,
 def test_jobs_leave_a_store_alone_that_did_not_answer(wanted, arrive, broken, monkeypatch):
     tried = []
     fail = holdings.moving.move
-    monkeypatch.setattr(holdings.moving, "move", lambda *words: tried.append(words) or fail(*words))
+
+    def note_and_fail(*words, **more):
+        tried.append(words)
+        return fail(*words, **more)
+
+    monkeypatch.setattr(holdings.moving, "move", note_and_fail)
 
     for _ in range(3):
         arrive()

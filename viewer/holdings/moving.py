@@ -15,13 +15,14 @@ Meanwhile the row has no `moved_at`, and is moved nowhere.
 
 import contextlib
 import enum
+import functools
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -29,7 +30,7 @@ from viewer.extensions import db, now, one_query
 from viewer.failpoint import failpoint
 from viewer.holdings.files import Finding, compare_bytes
 from viewer.holdings.stores import spool, store
-from viewer.models import MediaAttachment
+from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import Missing, Occupied, StorageError, Store, checksum, keys
 
 _CHUNK = 1024 * 1024  # bytes
@@ -62,7 +63,8 @@ class Moved:
     size: int = 0  # bytes of original and derivatives that were read
 
 
-_media = MediaAttachment.__table__.c
+_table = cast(sa.Table, MediaAttachment.__table__)
+_media = _table.c
 _COPIES = ("thumbnail_path", "preview_path", "full_path", "playable_path")
 # What must not change between the reading and the naming.
 _SAME = (
@@ -73,11 +75,11 @@ _ROW = sa.select(
 ).where(_media.id == sa.bindparam("media_id"), MediaAttachment.is_in("kept"))
 
 
-def move(media_id: uuid.UUID, target_id: uuid.UUID, *only_if: sa.ColumnElement[bool]) -> Moved:
+def move(media_id: uuid.UUID, target_id: uuid.UUID, *, if_wanted: bool = False) -> Moved:
     """Move this row's original and derivatives. Commits. Hold no transaction open.
 
-    `only_if` must hold as the row changes. Raises WrongBytes, StrangeFile, Unavailable; then the
-    row says what it said before.
+    `if_wanted`: only if the target still is the store for new files as the row changes. Raises
+    WrongBytes, StrangeFile, Unavailable; then the row says what it said before.
     """
     with one_query() as connection:
         row = connection.execute(_ROW, {"media_id": media_id}).first()
@@ -97,7 +99,7 @@ def move(media_id: uuid.UUID, target_id: uuid.UUID, *only_if: sa.ColumnElement[b
         found = _bring_copy(source, target, key)
         size, lost = size + (found or 0), lost or found is None
     failpoint("move.copied")
-    if _name(row, target_id, lost, only_if):
+    if _name(row, target_id, lost, if_wanted):
         return Moved(Outcome.MOVED, size)
     _leave_nothing(row, target_id)
     return Moved(Outcome.CHANGED, size)
@@ -158,33 +160,48 @@ def _sealed(source: Store, target: Store, key: str) -> Iterator[tuple[Path, str]
         part.discard()
 
 
-def _name(
-    row: sa.Row[Any],
-    target_id: uuid.UUID,
-    lost: bool,
-    only_if: Sequence[sa.ColumnElement[bool]],
-) -> bool:
+def _name(row: sa.Row[Any], target_id: uuid.UUID, lost: bool, if_wanted: bool) -> bool:
     """Let the row name its new store, if it still is what was read. Commits."""
-    again: dict[str, Any] = {}
-    if lost and row.state == State.STORED:
-        again = {"copy_state": CopyState.DUE, "copy_due_at": now(), "copy_attempts": 0}
-    done = MediaAttachment.change_if(
-        row.id,
-        MediaAttachment.is_in("kept"),
-        *_is_still(row),
-        *only_if,
-        storage=target_id,
-        former_storage=row.storage,
-        moved_at=now(),
-        push_wanted_at=None,
-        push_due_at=None,
-        push_attempts=0,
-        push_problem=None,
-        **again,
+    is_derived_again = lost and row.state == State.STORED
+    read = {f"read_{name}": getattr(row, name) for name in _SAME}
+    done = db.session.execute(
+        _naming(is_derived_again, if_wanted),
+        {"media_id": row.id, "target_id": target_id, "moment": now(), **read},
     )
     db.session.commit()
     failpoint("move.named")
-    return done
+    return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _naming(is_derived_again: bool, if_wanted: bool) -> sa.Update:
+    """The statement is made once: making and compiling it anew costs more than running it."""
+    moment = sa.bindparam("moment", type_=_media.moved_at.type)
+    target = sa.bindparam("target_id", type_=_media.storage.type)
+    changes: dict[str, Any] = {
+        "storage": target,
+        "former_storage": _media.storage,
+        "moved_at": moment,
+        "push_wanted_at": None,
+        "push_due_at": None,
+        "push_attempts": 0,
+        "push_problem": None,
+    }
+    if is_derived_again:
+        changes |= {"copy_state": CopyState.DUE, "copy_due_at": moment, "copy_attempts": 0}
+    conditions = [
+        _media[name].is_not_distinct_from(sa.bindparam(f"read_{name}", type_=_media[name].type))
+        for name in _SAME
+    ]
+    if if_wanted:
+        conditions.append(
+            sa.exists().where(RegisteredStore.id == target, RegisteredStore.is_wanted)
+        )
+    return (
+        sa.update(_table)
+        .where(_media.id == sa.bindparam("media_id"), MediaAttachment.is_in("kept"), *conditions)
+        .values(changes)
+    )
 
 
 def _leave_nothing(row: sa.Row[Any], target_id: uuid.UUID) -> None:

@@ -16,7 +16,7 @@ from flask import current_app
 from viewer.extensions import db, now, one_query
 from viewer.holdings import moving
 from viewer.holdings.stores import own_id, wanted_id
-from viewer.models import MediaAttachment, RegisteredStore
+from viewer.models import MediaAttachment
 from viewer.storage import Unavailable
 
 log = logging.getLogger(__name__)
@@ -55,10 +55,8 @@ def push(media_id: uuid.UUID) -> bool:
 
 
 def _push_to(target: uuid.UUID, media_id: uuid.UUID) -> bool:
-    # Also as the row changes: a move back may have begun meanwhile.
-    is_wanted = sa.exists().where(RegisteredStore.id == target, RegisteredStore.is_wanted)
-    try:
-        moved = moving.move(media_id, target, is_wanted)
+    try:  # a move back may begin meanwhile
+        moved = moving.move(media_id, target, if_wanted=True)
     except Unavailable as trouble:
         current_app.extensions["left_alone_until"] = time.monotonic() + LEFT_ALONE
         _later(media_id, str(trouble))

@@ -7,7 +7,6 @@ that breaks off is resumed where it ended, and only if the object is still the s
 import contextlib
 import io
 import re
-from typing import Any
 
 from botocore.exceptions import BotoCoreError
 from botocore.response import StreamingBody
@@ -17,7 +16,7 @@ from viewer.storage.s3.client import Refused, Server
 from viewer.storage.store import Unavailable
 
 _BLOCK = 4 * 1024 * 1024  # bytes, of which a reader holds two at most
-_PIECE = 64 * 1024  # bytes, of which at most one is fetched again after a break
+_PIECE = 256 * 1024  # bytes, of which at most one is fetched again after a break
 _RESUMES = 3  # of a block
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
@@ -86,20 +85,17 @@ class S3File(io.BufferedIOBase):
     def _request(self, found: bytearray, length: int) -> int:
         """Add to `found` as much as comes of the block; how many bytes the block has in all."""
         first = self._at + len(found)
-        condition: dict[str, Any] = {"IfMatch": self._tag} if self._tag else {}
         wanted = f"bytes={first}-{self._at + length - 1}"
         bodies: list[StreamingBody] = []
 
         def get() -> int:
-            answer = self._server.client().get_object(
-                Bucket=self._server.bucket, Key=self._name, Range=wanted, **condition
-            )
-            bodies.append(answer["Body"])
-            with contextlib.closing(answer["Body"]) as body:
-                given = _RANGE.fullmatch(answer.get("ContentRange", ""))
+            said, tag, body = self._server.get(self._name, wanted, self._tag)
+            bodies.append(body)
+            with contextlib.closing(body):
+                given = _RANGE.fullmatch(said)
                 if given is None or int(given[1]) != first:
                     raise Unavailable("The object store gives other bytes than it was asked for.")
-                self.size, self._tag = int(given[3]), answer["ETag"]
+                self.size, self._tag = int(given[3]), tag
                 # It may break off: then the caller resumes.
                 with contextlib.suppress(BotoCoreError, HTTPError, OSError):
                     while piece := body.read(_PIECE):
