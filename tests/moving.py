@@ -42,6 +42,8 @@ READERS = 4
 PAUSE = 0.1  # seconds between two reads of each
 TEXT_EVERY = 1.0  # seconds
 SHORTEST, LONGEST = 1.0, 6.0  # seconds that a move lives before it is killed
+LASTS = 10.0  # seconds at least, of a move that is to be killed
+SLOWEST = 0.1  # MB a second, of what may be asked for
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Scene:
     provider: Provider
     chance: random.Random
     sums: dict[str, str]  # SHA-256 of what a page gives, by its path
+    size: int = 0  # bytes of the originals at the beginning
     outcome: Outcome = field(default_factory=Outcome)
     is_over: threading.Event = field(default_factory=threading.Event)
     are_texts_coming: threading.Event = field(default_factory=threading.Event)
@@ -117,7 +120,8 @@ class Scene:
         self.are_texts_coming.set()
         begun = time.monotonic()
         while kills > 0:
-            run = self._begin(url)
+            pace = max(self.size / LASTS / 1e6, SLOWEST)
+            run = self._begin(url, "--max-mb-per-second", f"{pace:g}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 run.wait(self.chance.uniform(SHORTEST, LONGEST))
             if run.returncode is None:
@@ -135,8 +139,8 @@ class Scene:
         self._compare(url, former)
         return took
 
-    def _begin(self, url: str) -> "subprocess.Popen[bytes]":
-        return self._command("storage", "move", "--to", url)
+    def _begin(self, url: str, *words: str) -> "subprocess.Popen[bytes]":
+        return self._command("storage", "move", "--to", url, *words)
 
     def _command(self, *words: str) -> "subprocess.Popen[bytes]":
         with (self.up.data_dir / "log").open("a") as log:
@@ -206,6 +210,7 @@ class Scene:
 
     def fill(self, files: int, size: int) -> None:
         """Photos of so many bytes, with thumbnail and preview; all of one customer."""
+        self.size = files * size
         with self._app():
             text = factories.text(factories.customer("+16175550123"))
             for number in range(files):

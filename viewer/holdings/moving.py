@@ -34,6 +34,7 @@ from viewer.models import MediaAttachment, RegisteredStore
 from viewer.storage import Missing, Occupied, StorageError, Store, checksum, keys
 
 _CHUNK = 1024 * 1024  # bytes
+_ANYTIME = contextlib.nullcontext()
 State = MediaAttachment.State
 CopyState = MediaAttachment.CopyState
 
@@ -75,11 +76,18 @@ _ROW = sa.select(
 ).where(_media.id == sa.bindparam("media_id"), MediaAttachment.is_in("kept"))
 
 
-def move(media_id: uuid.UUID, target_id: uuid.UUID, *, if_wanted: bool = False) -> Moved:
+def move(
+    media_id: uuid.UUID,
+    target_id: uuid.UUID,
+    *,
+    if_wanted: bool = False,
+    turn: contextlib.AbstractContextManager[object] = _ANYTIME,
+) -> Moved:
     """Move this row's original and derivatives. Commits. Hold no transaction open.
 
-    `if_wanted`: only if the target still is the store for new files as the row changes. Raises
-    WrongBytes, StrangeFile, Unavailable; then the row says what it said before.
+    `if_wanted`: only if the target still is the store for new files as the row changes. `turn` is
+    held while the row is written. Raises WrongBytes, StrangeFile, Unavailable; then the row says
+    what it said before.
     """
     with one_query() as connection:
         row = connection.execute(_ROW, {"media_id": media_id}).first()
@@ -99,7 +107,9 @@ def move(media_id: uuid.UUID, target_id: uuid.UUID, *, if_wanted: bool = False) 
         found = _bring_copy(source, target, key)
         size, lost = size + (found or 0), lost or found is None
     failpoint("move.copied")
-    if _name(row, target_id, lost, if_wanted):
+    with turn:
+        is_named = _name(row, target_id, lost, if_wanted)
+    if is_named:
         return Moved(Outcome.MOVED, size)
     _leave_nothing(row, target_id)
     return Moved(Outcome.CHANGED, size)

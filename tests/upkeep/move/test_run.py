@@ -63,10 +63,10 @@ def test_what_arrives_meanwhile_is_moved_too(stored, bring, url, monkeypatch):
     late = []
     move_one = holdings.move
 
-    def move_and_receive(*words):
+    def move_and_receive(*words, **more):
         if not late:
             late.append(keep(picture(99, 77)).id)
-        return move_one(*words)
+        return move_one(*words, **more)
 
     monkeypatch.setattr(holdings, "move", move_and_receive)
 

@@ -6,15 +6,16 @@ Unavailable
 
 import contextlib
 import functools
+import hashlib
 import logging
 import math
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import boto3
@@ -101,6 +102,16 @@ class Refused(Unavailable):
             "XAmzContentChecksumMismatch",
             "XAmzContentSHA256Mismatch",
         )
+
+
+class _Signature(S3SigV4Auth):  # type: ignore[misc]
+    """Also of the body, whose checksum is known already."""
+
+    def payload(self, request: AWSRequest) -> str:
+        return str(request.context["sha256"])
+
+
+_OF_NOTHING = hashlib.sha256().digest()
 
 
 class _Aide:
@@ -218,7 +229,25 @@ class Server:
         answer = client.get_object(Bucket=self.bucket, Key=name, Range=wanted, **condition)
         return answer.get("ContentRange", ""), answer["ETag"], answer["Body"]
 
-    def _send(self, method: str, name: str, headers: dict[str, str], body: Any = None) -> Any:
+    def create(
+        self, name: str, body: BinaryIO, sha256: bytes, headers: dict[str, str]
+    ) -> tuple[int, Mapping[str, str]]:
+        """Put an object under a name that nothing has yet: the answer's status and its headers.
+
+        Once, and not through boto3, like `get`: what is not 200 is boto3's. 0: no answer came, and
+        the object may be there or not. To be called `within`.
+        """
+        headers = {"If-None-Match": "*", **headers}
+        with contextlib.suppress(BotoCoreError):
+            found = self._send("PUT", name, headers, body, sha256)
+            found.content  # noqa: B018 - so that the connection is used again
+            return found.status_code, found.headers
+        return 0, {}
+
+    def _send(
+        self, method: str, name: str, headers: dict[str, str],
+        body: BinaryIO | None = None, sha256: bytes = _OF_NOTHING,
+    ) -> Any:  # fmt: skip
         """One request, signed here: the answer, an AWSResponse whose body was not read yet."""
         signer = self.signer()
         key = botocore.credentials.Credentials(
@@ -226,7 +255,8 @@ class Server:
         )
         address = signer.base + quote(name)
         request = AWSRequest(method, address, headers, body, stream_output=True)
-        S3SigV4Auth(key, "s3", signer.region).add_auth(request)
+        request.context["sha256"] = sha256.hex()
+        _Signature(key, "s3", signer.region).add_auth(request)
         # boto3's own connections, with its proxies, certificates and patience.
         return self.client()._endpoint.http_session.send(request.prepare())
 

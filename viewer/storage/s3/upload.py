@@ -49,6 +49,13 @@ _TYPES = {
 }
 
 
+_HEADERS = {
+    "ContentType": "Content-Type",
+    "ContentDisposition": "Content-Disposition",
+    "CacheControl": "Cache-Control",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A finished file and what is said of it."""
@@ -83,7 +90,14 @@ def _put_whole(
     server: Server, name: str, file: BinaryIO, upload: Upload
 ) -> tuple[str | None, str | None]:
     """The object's tag and the checksum that the server computed; both None if it was there."""
-    is_retry = False
+    status, said = server.within(
+        lambda: server.create(name, file, upload.sha256, _headers(name, upload)), upload.size
+    )
+    if status == 200:
+        return said.get("ETag"), said.get("x-amz-checksum-sha256")
+    if status == 412:
+        raise Occupied(f"{name} exists already")
+    is_retry = not 400 <= status < 500  # it may have had its effect
     for pause in (*_PAUSES, None):
         try:
             file.seek(0)
@@ -192,6 +206,15 @@ def _about(name: str, upload: Upload) -> dict[str, Any]:
         **look,
         "CacheControl": "private, max-age=31536000, immutable",
         "Metadata": {"sha256": upload.sha256.hex()},
+    }
+
+
+def _headers(name: str, upload: Upload) -> dict[str, str]:
+    """The same as it is sent."""
+    about = _about(name, upload)
+    return {_HEADERS[key]: value for key, value in about.items() if key in _HEADERS} | {
+        "x-amz-meta-sha256": upload.sha256.hex(),
+        "x-amz-checksum-sha256": _text(upload.sha256),
     }
 
 

@@ -4,6 +4,7 @@ It may be killed and run again at any time: each row says where it is. At the en
 that were stored meanwhile, until there are none.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -119,6 +120,9 @@ class Move:
         self._target = target
         self._threads = threads
         self._pace = pace
+        # One writes to SQLite at a time: threads that wait here need not ask it again and again.
+        is_sqlite = db.engine.dialect.name == "sqlite"
+        self._turn = threading.Lock() if is_sqlite else contextlib.nullcontext()
         self.result = Result()
 
     def survey(self) -> Survey:
@@ -169,7 +173,7 @@ class Move:
         self._pace.take(row.file_size or 0)
         for pause in (*PAUSES, None):
             try:
-                moved = holdings.move(row.id, self._target.id)
+                moved = holdings.move(row.id, self._target.id, turn=self._turn)
                 return moved.outcome, row.file_size or 0
             except WrongBytes as trouble:
                 findings.note_wrong_bytes(row.id, trouble)
