@@ -63,7 +63,7 @@ STORE = os.environ.get("TEST_STORE", "folder")  # or s3
 
 # Here each test names the databases and stores that it needs, and both kinds are among them.
 BY_THEMSELVES = ("holdings", "storage", *(f"upkeep/{name}" for name in (
-    "backup", "db_copy", "drill", "move", "restore", "verify",
+    "backup", "db_copy", "drill", "export", "move", "restore", "verify",
 )))  # fmt: skip
 
 
@@ -311,6 +311,24 @@ def compiled() -> CompiledTemplates:
 def is_started() -> bool:
     """Whether the folder has its marker already, as after a first start."""
     return True
+
+
+@pytest.fixture(autouse=True)
+def made_apps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No application that a test makes leaves a connection: psycopg would warn in a later test."""
+    made: list[Flask] = []
+    init_app = db.init_app
+
+    def note(app: Flask) -> None:
+        made.append(app)
+        init_app(app)
+
+    monkeypatch.setattr(db, "init_app", note)
+    yield
+    for app in made:
+        with app.app_context():
+            for engine in db.engines.values():
+                engine.dispose()
 
 
 @pytest.fixture

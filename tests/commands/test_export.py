@@ -6,6 +6,8 @@ from click.testing import CliRunner
 from tests.support import stored_files
 from viewer.commands import viewer
 
+pytestmark = pytest.mark.on_folder("links to files of this host's folder")
+
 
 @pytest.fixture
 def settings(settings, tmp_path):

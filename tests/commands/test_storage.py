@@ -21,6 +21,8 @@ from viewer.extensions import db
 from viewer.models import RegisteredStore
 from viewer.upkeep import identity, lease
 
+pytestmark = pytest.mark.on_folder("names its stores itself")
+
 Say = Callable[..., Result]
 
 

@@ -28,6 +28,8 @@ from viewer.extensions import db, now
 from viewer.intake import collect, ingest
 from viewer.models import MediaAttachment, RegisteredStore, WebhookEvent
 
+pytestmark = pytest.mark.on_folder("is about what is stored before it is pushed")
+
 State = MediaAttachment.State
 CopyState = MediaAttachment.CopyState
 

@@ -226,6 +226,7 @@ def test_one_worker_ingests_and_another_goes_on_where_it_ended(tmp_path):
     assert other.take()
 
 
+@pytest.mark.on_sqlite("workers take turns for its write lock alone")
 def test_a_worker_waits_for_its_turn_and_leaves_no_event(
     deliver, message, settings, worker_process
 ):

@@ -347,6 +347,7 @@ def test_bytes_in_another_hosts_folder_are_left_to_it(anna, trashed):
     assert fresh(media).quarantined_at is None
 
 
+@pytest.mark.on_folder("looks for copies that each host has in its folder")
 def test_each_host_forgets_its_clean_copies_of_what_another_purged(anna, trashed):
     gone, kept = trashed(40), trashed(4)
     current = [keys.shared(one.id, one.sha256 or "", "whole", "jpg") for one in (gone, kept)]

@@ -17,6 +17,8 @@ from viewer.upkeep import health, verify
 from viewer.upkeep.health import figures, growth, reading, totals
 from viewer.upkeep.health.growth import Growth, Verdict, foretell
 
+pytestmark = pytest.mark.on_folder("says where each file is, and how much of it")
+
 GB = 1_000_000_000
 STEADY = (7 * GB,) * 13  # a GB a day
 

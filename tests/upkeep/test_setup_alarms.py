@@ -57,7 +57,6 @@ def test_a_new_installation_says_all_that_is_missing_and_nothing_is_broken(setti
     with create_app(bare).app_context():
         begin()
         found = health.read_health(ALL_WELL)
-        db.engine.dispose()
 
     assert [alarm.name for alarm in found.alarms] == [
         "setup_secret",

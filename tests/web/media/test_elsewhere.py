@@ -123,6 +123,7 @@ def test_strangers_are_never_sent_there(photo, anonymous, client):
     assert "Location" not in stranger.headers
 
 
+@pytest.mark.on_folder("puts a file on this host's disk")
 def test_what_is_on_this_hosts_disk_comes_from_here(client, distant, photo):
     ours = keep(PHOTO)
     photo.former_storage = holdings.own_id()
