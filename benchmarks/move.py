@@ -3,8 +3,9 @@
 Both place the same files, without copies, into the same server with as many threads, and both know
 at the end that what is there are the bytes that were here: ours by the checksum that the server
 computes, rclone's by reading everything back. Ours also writes a row for each file. Reading is
-measured apart: every object is read and hashed, beside the same check of rclone. The server runs on
-this machine and shares its processors with both, so what counts is the ratio.
+measured apart: every object is read and hashed, with the four threads that `viewer verify` takes,
+beside the same check of rclone. The server runs on this machine and shares its processors with
+both, so what counts is the ratio.
 
     python -m benchmarks.move [--files 2000] [--kilobytes 200] [--threads 8] [--rounds 3]
 """
@@ -51,7 +52,7 @@ def main() -> int:
                 work: list[tuple[str, Callable[[], object]]] = [
                     ("move, ours", partial(ours, url, asked.threads)),
                     ("move, rclone", rclone.copy_and_check),
-                    ("read, ours", partial(read, asked.threads)),
+                    ("read, ours", read),
                     ("read, rclone", rclone.check),
                 ]
                 if number % 2:  # who comes second finds the disk's cache warm
@@ -102,7 +103,7 @@ def ours(url: str, threads: int) -> None:
     assert result.is_whole, result
 
 
-def read(threads: int) -> None:
+def read() -> None:
     media = MediaAttachment
     rows = db.session.execute(sa.select(media.storage, media.file_path, media.sha256)).all()
     db.session.commit()
@@ -111,7 +112,7 @@ def read(threads: int) -> None:
     def compare(row: Any) -> holdings.Finding:
         return holdings.compare_bytes(store, row.file_path, row.sha256)
 
-    found = {finding for _, finding in in_threads(compare, iter(rows), threads)}
+    found = {finding for _, finding in in_threads(compare, iter(rows))}
     assert found == {holdings.Finding.SAME}
 
 
