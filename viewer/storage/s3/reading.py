@@ -30,7 +30,7 @@ class S3File(io.BufferedIOBase):
         self._name = name
         self._at = start
         self._tag: str | None = None
-        self._block = memoryview(b"")
+        self._block, self._used = b"", 0
         self.size = 0  # of the whole object
         if length == 0:
             self.size = server.call("head_object", Key=name)["ContentLength"]
@@ -38,7 +38,7 @@ class S3File(io.BufferedIOBase):
             return
         wanted = _BLOCK if length is None else min(length, _BLOCK)
         try:
-            self._block = memoryview(self._fetch(wanted))
+            self._block = self._fetch(wanted)
         except Refused as refused:
             if refused.status != 416:  # there is nothing at or behind `start`
                 raise
@@ -53,38 +53,38 @@ class S3File(io.BufferedIOBase):
         wanted = self._left if size is None or size < 0 else min(size, self._left)
         pieces = []
         while wanted:
-            if not self._block:
+            if self._used == len(self._block):
                 try:
-                    self._block = memoryview(self._fetch(min(_BLOCK, self._left)))
+                    self._block, self._used = self._fetch(min(_BLOCK, self._left)), 0
                 except Refused as refused:
                     if refused.status in (404, 412, 416):
                         raise Unavailable("The file changed while it was read.") from None
                     raise
-            piece = self._block[:wanted]
-            self._block = self._block[len(piece) :]
+            piece = self._block[self._used : self._used + wanted]  # a whole block is not copied
+            self._used += len(piece)
             self._left -= len(piece)
             wanted -= len(piece)
             pieces.append(piece)
         return b"".join(pieces)
 
     def close(self) -> None:
-        self._block = memoryview(b"")
+        self._block, self._used = b"", 0
         self._left = 0
         super().close()
 
-    def _fetch(self, length: int) -> bytearray:
+    def _fetch(self, length: int) -> bytes:
         """The next `length` bytes of the object, or as many as there are."""
-        found = bytearray()
+        found: list[bytes] = []
         for _ in range(1 + _RESUMES):
             ends_at = self._request(found, length)
-            if len(found) == ends_at:
+            if sum(map(len, found)) == ends_at:
                 self._at += ends_at
-                return found
+                return b"".join(found)
         raise Unavailable("The object store breaks off in the middle of a file.")
 
-    def _request(self, found: bytearray, length: int) -> int:
+    def _request(self, found: list[bytes], length: int) -> int:
         """Add to `found` as much as comes of the block; how many bytes the block has in all."""
-        first = self._at + len(found)
+        first = self._at + sum(map(len, found))
         wanted = f"bytes={first}-{self._at + length - 1}"
         bodies: list[StreamingBody] = []
 
@@ -99,7 +99,7 @@ class S3File(io.BufferedIOBase):
                 # It may break off: then the caller resumes.
                 with contextlib.suppress(BotoCoreError, HTTPError, OSError):
                     while piece := body.read(_PIECE):
-                        found.extend(piece)
+                        found.append(piece)
             return min(length, self.size - self._at)
 
         try:
