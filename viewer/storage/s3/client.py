@@ -212,8 +212,8 @@ class Server:
         """Some bytes of an object: their range, the object's tag, and the bytes.
 
         `wanted` as in the header Range; `tag`: only of this very object. The request is signed here
-        and sent by boto3's connections: a whole call of boto3 takes four times as long
-        (docs/performance.md). Any other answer than the bytes is left to that call, which asks
+        and sent by boto3's connections: a whole call of boto3 takes three times as
+        long (docs/performance.md). Any other answer than the bytes is left to that call, which asks
         again, waits, and says what is wrong. Raises what boto3 raises: to be called `within`.
         """
         headers = {"Range": wanted} | ({"If-Match": tag} if tag else {})
