@@ -41,7 +41,16 @@ def test_a_bucket_is_told_what_a_file_is(store, part, object_store, shared_bucke
 # --- Whose name it is ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrong", [lost_answer, rewritten(b"^HTTP/1.1 200 OK", b"HTTP/1.1 500 X")])
+def breaking_off(exchange):
+    """The server does what it was asked to, and its answer is an error and ends too soon."""
+    exchange.pass_on()
+    exchange.wire.send(b"HTTP/1.1 503 X\r\nContent-Length: 100\r\n\r\n<Error>")
+    exchange.wire.reset()
+
+
+@pytest.mark.parametrize(
+    "wrong", [lost_answer, rewritten(b"^HTTP/1.1 200 OK", b"HTTP/1.1 500 X"), breaking_off]
+)
 def test_k1_a_file_whose_confirmation_was_lost_is_stored_and_no_second_time(
     wrong, store, proxy, part, stored
 ):

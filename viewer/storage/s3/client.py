@@ -212,21 +212,20 @@ class Server:
         """Some bytes of an object: their range, the object's tag, and the bytes.
 
         `wanted` as in the header Range; `tag`: only of this very object. The request is signed here
-        and sent by boto3's connections: a whole call of boto3 takes three times as
-        long (docs/performance.md). Any other answer than the bytes is left to that call, which asks
+        and sent by boto3's connections: a whole call of boto3 takes three times as long
+        (docs/performance.md). Any other answer than the bytes is left to that call, which asks
         again, waits, and says what is wrong. Raises what boto3 raises: to be called `within`.
         """
         headers = {"Range": wanted} | ({"If-Match": tag} if tag else {})
-        client = self.client()
         with contextlib.suppress(BotoCoreError):
             found = self._send("GET", name, headers)
             if found.status_code == 206:
-                about, size = found.headers, found.headers.get("Content-Length")
-                body = StreamingBody(found.raw, size)
-                return about.get("Content-Range", ""), about.get("ETag", ""), body
+                said = found.headers
+                body = StreamingBody(found.raw, said.get("Content-Length"))
+                return said.get("Content-Range", ""), said.get("ETag", ""), body
             found.raw.close()
         condition = {"IfMatch": tag} if tag else {}
-        answer = client.get_object(Bucket=self.bucket, Key=name, Range=wanted, **condition)
+        answer = self.client().get_object(Bucket=self.bucket, Key=name, Range=wanted, **condition)
         return answer.get("ContentRange", ""), answer["ETag"], answer["Body"]
 
     def create(
@@ -240,7 +239,6 @@ class Server:
         headers = {"If-None-Match": "*", **headers}
         with contextlib.suppress(BotoCoreError):
             found = self._send("PUT", name, headers, body, sha256)
-            found.content  # noqa: B018 - so that the connection is used again
             return found.status_code, found.headers
         return 0, {}
 
@@ -248,13 +246,13 @@ class Server:
         self, method: str, name: str, headers: dict[str, str],
         body: BinaryIO | None = None, sha256: bytes = _OF_NOTHING,
     ) -> Any:  # fmt: skip
-        """One request, signed here: the answer, an AWSResponse whose body was not read yet."""
+        """One request, signed here: the answer, an AWSResponse; that of a GET is not read yet."""
         signer = self.signer()
         key = botocore.credentials.Credentials(
             signer.access_key_id, signer.secret_access_key, signer.session_token
         )
         address = signer.base + quote(name)
-        request = AWSRequest(method, address, headers, body, stream_output=True)
+        request = AWSRequest(method, address, headers, body, stream_output=method == "GET")
         request.context["sha256"] = sha256.hex()
         _Signature(key, "s3", signer.region).add_auth(request)
         # boto3's own connections, with its proxies, certificates and patience.
