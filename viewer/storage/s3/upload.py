@@ -98,7 +98,9 @@ def _put_whole(
     if status == 412:
         raise Occupied(f"{name} exists already")
     is_retry = not 400 <= status < 500  # it may have had its effect
-    for pause in (*_PAUSES, None):
+    trouble: Refused
+    for pause in _PAUSES:
+        time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - keeps no secret
         try:
             file.seek(0)
             answer = server.call(
@@ -117,10 +119,10 @@ def _put_whole(
                 _check_own(is_retry, name)
                 return None, None
             # 409: somebody writes the same name just now, which says nothing about who wins.
-            if pause is None or not (refused.status == 409 or refused.is_damage):
+            if not (refused.status == 409 or refused.is_damage):
                 raise
-        time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - keeps no secret
-    raise AssertionError("the last try returns or raises")
+            trouble = refused
+    raise trouble
 
 
 def _put_in_parts(
