@@ -351,7 +351,6 @@ def app(
                 homes.live_in(bucket_address)
         yield app
         db.session.rollback()
-        db.engine.dispose()
 
 
 @pytest.fixture

@@ -56,6 +56,22 @@ def broken(monkeypatch):
     return state
 
 
+@pytest.fixture
+def before_naming(monkeypatch):
+    """Do something, once, when a push is about to let its row name the store."""
+    name = holdings.moving._name
+
+    def plan(do):
+        def do_and_name(*words):
+            monkeypatch.setattr(holdings.moving, "_name", name)
+            do()
+            return name(*words)
+
+        monkeypatch.setattr(holdings.moving, "_name", do_and_name)
+
+    return plan
+
+
 def test_while_the_store_is_away_it_is_shown_from_here_and_waits(wanted, arrive, broken, client):
     media = arrive()
 
@@ -117,17 +133,11 @@ def test_k70_once_files_go_back_here_a_late_push_does_nothing(wanted, arrive, br
 
 
 def test_k70_a_push_that_was_under_way_as_files_went_back_names_nothing(
-    wanted, arrive, broken, monkeypatch
+    wanted, arrive, broken, before_naming
 ):
     media = arrive()
     broken["is_broken"] = False
-    name = holdings.moving._name
-
-    def go_back_and_name(*words):
-        target.want(holdings.own_id())
-        return name(*words)
-
-    monkeypatch.setattr(holdings.moving, "_name", go_back_and_name)
+    before_naming(lambda: target.want(holdings.own_id()))
 
     assert not holdings.push(media.id)
 
@@ -140,19 +150,17 @@ def test_k70_a_push_that_was_under_way_as_files_went_back_names_nothing(
 
 
 def test_k70_nor_is_what_was_placed_forgotten_if_copies_were_made_meanwhile(
-    wanted, arrive, broken, monkeypatch
+    wanted, arrive, broken, before_naming
 ):
     media = arrive()
     broken["is_broken"] = False
-    name = holdings.moving._name
 
-    def go_back_derive_and_name(*words):
+    def go_back_and_derive():
         target.want(holdings.own_id())
         MediaAttachment.change_if(media.id, preview_path=None)
         db.session.commit()
-        return name(*words)
 
-    monkeypatch.setattr(holdings.moving, "_name", go_back_derive_and_name)
+    before_naming(go_back_and_derive)
 
     assert not holdings.push(media.id)
 
@@ -161,17 +169,14 @@ def test_k70_nor_is_what_was_placed_forgotten_if_copies_were_made_meanwhile(
     assert keys_in(wanted) == set()
 
 
-def test_a_push_that_a_move_overtook_leaves_nothing_due(wanted, arrive, broken, monkeypatch):
+def test_a_push_that_a_move_overtook_leaves_nothing_due(wanted, arrive, broken, before_naming):
     media = arrive()
     broken["is_broken"] = False
-    name = holdings.moving._name
 
-    def overtake_and_name(*words):
-        monkeypatch.setattr(holdings.moving, "_name", name)
+    def overtake():
         assert holdings.move(media.id, wanted).outcome is Outcome.MOVED
-        return name(*words)
 
-    monkeypatch.setattr(holdings.moving, "_name", overtake_and_name)
+    before_naming(overtake)
 
     assert not holdings.push(media.id)
 

@@ -25,14 +25,8 @@ HOURS = 6
 
 @pytest.fixture
 def settings(settings: dict[str, Any]) -> dict[str, Any]:
-    return (
-        settings
-        | object_stores.SETTINGS
-        | {
-            "MEDIA_REDIRECT": True,
-            "SIGNED_WINDOW_HOURS": HOURS,
-        }
-    )
+    ways = {"MEDIA_REDIRECT": True, "SIGNED_WINDOW_HOURS": HOURS}
+    return settings | object_stores.SETTINGS | ways
 
 
 @pytest.fixture
