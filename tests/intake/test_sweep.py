@@ -27,7 +27,13 @@ State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 
 @pytest.fixture
 def flush(app, valkey_url):
-    return lambda: redis.from_url(valkey_url).flushall()
+    """Redis loses everything, and it was long ago that this process saw a mark."""
+
+    def forget() -> None:
+        redis.from_url(valkey_url).flushall()
+        app.extensions["marks_seen"].clear()
+
+    return forget
 
 
 @pytest.fixture
