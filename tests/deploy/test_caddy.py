@@ -68,17 +68,18 @@ def site(
 
 
 def early_status(url: str, body: bytes, headers: dict[str, str]) -> int | None:
-    """The status with which a body is refused while it is still sent, or None if none came.
+    """The status with which a body is refused before it is sent whole; None if it is not refused.
 
-    It goes in small pieces, with a look for the answer after each: Caddy answers at the next
-    piece, then hears half a second more and cuts the connection; who sends on sees only that.
+    Send small pieces, and look for the answer after each: Caddy answers with the next piece and
+    closes the connection half a second later. A client that is still sending then gets a reset,
+    and may lose the answer.
     """
     there = urlsplit(url)
     head = [f"POST {there.path} HTTP/1.1", f"Host: {there.netloc}", f"Content-Length: {len(body)}"]
     head += [f"{name}: {value}" for name, value in headers.items()]
     trusted = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
     with (
-        socket.create_connection((there.hostname, there.port)) as bare,
+        socket.create_connection((there.hostname, there.port), timeout=60) as bare,
         trusted.wrap_socket(bare, server_hostname=there.hostname) as connection,
     ):
         connection.settimeout(0.2)
