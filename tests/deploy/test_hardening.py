@@ -84,6 +84,15 @@ def test_every_line_of_the_unit_is_known_to_be_tried_or_not():
     assert set(confine.read(UNIT)) == confine.DONE_HERE | confine.NOT_HERE
 
 
+def test_decoders_can_give_up_their_rights_in_it(confined):
+    asked = "from viewer import derive; print(derive.missing_confinement())"
+    done = subprocess.run(
+        confined("-c", asked), cwd=ROOT, check=True, capture_output=True, text=True
+    )  # fmt: skip
+
+    assert done.stdout == "[]\n"
+
+
 def test_photos_films_and_sounds_come_home_in_it(confined, tmp_path):
     host, port = tmp_path / "host", free_port()
     film = samples.film(tmp_path / "film.mov", "libx265", "mov", voice="aac")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from viewer import create_app, schedule
+from viewer import create_app, derive, schedule
 from viewer.extensions import db, now
 from viewer.intake import subscription
 from viewer.loopback import is_private
@@ -252,3 +252,19 @@ def test_unread_deliveries_are_not_called_understood(app, client, deliver, messa
     deliver(message().payload())
 
     assert "None so far; 1 is still to be read." in client.get("/status").text
+
+
+@pytest.mark.parametrize("lacks", [["Landlock"], ["seccomp"], ["Landlock", "seccomp"]])
+def test_a_kernel_that_confines_no_decoder_is_said(
+    app, client, deliver, message, monkeypatch, lacks
+):
+    begin()
+    deliver_once(deliver, message)
+    monkeypatch.setattr(derive, "missing_confinement", lambda: lacks)
+
+    page = client.get("/status").text
+
+    assert alarms() == {"decoders_unconfined": "attention"}
+    assert "have more rights on this host than they need" in page
+    assert f"{' and '.join(lacks)} cannot be had from the kernel" in page
+    assert lacks[0] not in client.get("/healthz").text  # a stranger is told no weakness by name

@@ -2,7 +2,8 @@
 
 Media decoders are where hostile files attack, so each original is decoded by a child process of its
 own, with no environment, little memory and little time. The child reads the original through a
-read-only descriptor and writes into one folder; nothing here alters originals.
+read-only descriptor and writes into one folder; nothing here alters originals. All else the kernel
+refuses it (confinement.py).
 
 A child is a fresh interpreter, 60 ms of start and imports. A worker, which decodes all day, does so
 within
@@ -28,6 +29,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from viewer.derive import answers
+from viewer.derive.confinement import missing as missing_confinement
 from viewer.derive.decoder import ENVIRONMENT, Decoder, NotStarted
 from viewer.derive.kinds.sniff import HEAD_SIZE, INLINE_TYPES, KINDS, Kind, is_carrier_part, sniff
 from viewer.derive.kinds.texts import decoded
@@ -69,6 +71,7 @@ __all__ = [
     "describe",
     "is_carrier_part",
     "limits_of",
+    "missing_confinement",
     "preview_box",
     "sniff",
     "thumbnail_crop",

@@ -1,11 +1,10 @@
-"""The sandboxed child process of derive(): drop rights first, then open the file.
+"""The sandboxed child process of derive(): drop rights first, then read the file.
 
 Reads the original from standard input, writes derivatives into the working folder, and prints one
 line of JSON each time more is known: the last one counts. So a video whose playable copy takes too
 long still has its poster.
 """
 
-import ctypes
 import errno
 import importlib
 import json
@@ -19,7 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
+from viewer.derive import confinement
 from viewer.derive.kinds.sniff import KINDS
+from viewer.derive.libc import libc
 from viewer.derive.types import (
     OUT_OF_MEMORY,
     Broken,
@@ -53,9 +54,11 @@ def main(order: str) -> None:
     wanted = json.loads(order)
     limits = Limits(**wanted["limits"])
     die_with(wanted["parent"])
-    _confine(limits)
-    source = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 (standard input)
+    _limit(limits)
     try:
+        load(wanted["task"], wanted["mime_type"])  # while Python may still keep what it compiled
+        confinement.drop_rights()
+        source = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 (standard input)
         for answer in _do(wanted["task"], source, wanted["mime_type"], limits):
             _say(asdict(answer))
     except Unreadable as unreadable:
@@ -75,12 +78,12 @@ def die_with(parent: int) -> None:
     """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        libc.prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
         sys.exit("parent is gone")
 
 
-def _confine(limits: Limits) -> None:
+def _limit(limits: Limits) -> None:
     for what, most in (
         (resource.RLIMIT_AS, limits.memory_bytes),
         (resource.RLIMIT_CPU, limits.cpu_seconds),

@@ -23,7 +23,7 @@ from typing import Any
 
 from PIL import Image
 
-from viewer.derive import sandbox
+from viewer.derive import confinement, sandbox
 from viewer.derive.kinds.sniff import KINDS
 from viewer.derive.pictures import decoding, display_p3
 from viewer.derive.types import STARTED
@@ -38,6 +38,7 @@ def main(boot: str, parent: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Image.preinit()  # JPEG and PNG; what is rarer is imported when first needed
     display_p3.p3_to_srgb()  # of each photo of an iPhone
+    confinement.prepare()
     code = compile(boot, "<boot>", "exec")
     with socket.socket(fileno=0) as control:
         _Zygote(control, code).serve()

@@ -245,6 +245,19 @@ def _media_needs_attention(found: Health, _moment: datetime) -> Iterable[Alarm]:
         yield Alarm("media_needs_attention", Level.ATTENTION, words)
 
 
+def _decoders_unconfined(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    if found.unconfined_by:
+        words = "Decoders of received files have more rights on this host than they need."
+        lacks = " and ".join(found.unconfined_by)
+        yield Alarm(
+            "decoders_unconfined",
+            Level.ATTENTION,
+            words,
+            f"{lacks} cannot be had from the kernel, or the container does not let it through: see"
+            " docs/operations.md, “What decoders may do”.",
+        )
+
+
 def _events_unparsed(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.unparsed_events:
         words = f"{counted(found.unparsed_events, 'delivery')} not understood, and kept."
@@ -322,6 +335,7 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _orphans,
     _stores_split,
     _fallback_reads,
+    _decoders_unconfined,
     _events_unparsed,
     _deliveries_refused,
     _s3_due,

@@ -87,6 +87,7 @@ class Health:
     stores: list[StoreState]
     outlook: Outlook
     store_problem: str | None  # why the store is away
+    unconfined_by: list[str]  # what this host's kernel lacks to confine decoders
     fallback_read_at: datetime | None  # a file came from elsewhere than its row says
     checks: verify.Overview
     backups: coverage.Overview

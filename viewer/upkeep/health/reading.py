@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from viewer import holdings
+from viewer import derive, holdings
 from viewer.config import Settings, settings
 from viewer.extensions import Model, UtcDateTime, db, now
 from viewer.intake import collect, subscription
@@ -73,6 +73,7 @@ def read_health(workers: dict[str, int] | None) -> Health:
         stores=places,
         outlook=growth.look_ahead(counted, places, checks.runs, free),
         store_problem=holdings.own().why_away(),
+        unconfined_by=derive.missing_confinement(),
         fallback_read_at=waiting.fallback_read_at,
         checks=checks,
         backups=backups,
