@@ -44,7 +44,8 @@ SHARES = {
 WITH_BEFORE = ("idle", "door", "burst", "files")
 # They take long, or need what is not installed everywhere.
 APART = (
-    "size", "first_import", "verify", "stores", "move", "serving", "backup", "restore", "db_copy"
+    "size", "confinement", "first_import", "verify", "stores", "move", "serving", "backup",
+    "restore", "db_copy",
 )  # fmt: skip
 
 

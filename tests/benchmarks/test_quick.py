@@ -13,7 +13,7 @@ from benchmarks.figures import Report
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("name", [*runner.SHARES, "size"])
+@pytest.mark.parametrize("name", [*runner.SHARES, "size", "confinement"])
 def test_a_benchmark_measures_every_row_that_it_promises(name, tmp_path):
     kept = tmp_path / "found.json"
 

@@ -1,6 +1,7 @@
 """Code that has taken over a decoder can reach nothing: probes.py, run where a decoder stands."""
 
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 
 from tests.support import probes, samples
 from viewer import derive
+from viewer.derive import seccomp
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="needs root: what nobody else may do proves nothing of the boundary"
@@ -245,3 +247,24 @@ def test_a_kernel_that_offers_nothing_decodes_all_the_same(files, monkeypatch, t
     file = next(file for file in files if file.name == "jpeg")
 
     assert derive.derive(file, "image/jpeg", tmp_path).width == 1200
+
+
+def test_every_number_is_that_of_its_call_on_both_architectures():
+    try:
+        library = ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        pytest.skip("needs libseccomp, which knows the numbers")
+    listed = {
+        **seccomp._ALLOWED,
+        **{name: numbers for name, (numbers, _, _) in seccomp._PARTLY.items()},
+        **seccomp._TO_ITSELF,
+        "clone": seccomp._CLONE,
+        "clone3": seccomp._CLONE3,
+    }
+
+    for place, architecture in enumerate(seccomp._ARCHITECTURES.values()):
+        for name, numbers in listed.items():
+            known = library.seccomp_syscall_resolve_name_arch(
+                ctypes.c_uint32(architecture), name.encode()
+            )
+            assert numbers[place] == (known if known >= 0 else None), name

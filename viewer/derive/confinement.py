@@ -19,6 +19,7 @@ _PACKAGE = Path(__file__).parent
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _CAPABILITY_VERSION_3 = 0x20080522
+_Header, _Sets = ctypes.c_uint32 * 2, ctypes.c_uint32 * 6  # of capget() and capset()
 
 
 def missing() -> list[str]:
@@ -37,7 +38,10 @@ def prepare() -> None:
 
 
 def drop_rights() -> None:
-    """Keep none that a decoder does not need, for ever. Raises OSError where one would be kept."""
+    """Keep none that a decoder does not need, for ever. Raises OSError where one would be kept.
+
+    Call it while there is one thread: others would keep theirs.
+    """
     if sys.platform != "linux":
         return
     lacks = missing()
@@ -66,9 +70,8 @@ def _readable() -> list[str]:
 
 def _drop_capabilities() -> None:
     """For a viewer that runs as root: files and signals are then those of a user without rights."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    held, none = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
+    header, held = _Header(_CAPABILITY_VERSION_3, 0), _Sets()
     libc.capget(header, held)
     # Asked for first, because a service manager may not allow the second call.
     if any(held):
-        checked(libc.capset(header, none), "capabilities")
+        checked(libc.capset(header, _Sets()), "capabilities")

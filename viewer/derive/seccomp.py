@@ -1,7 +1,7 @@
 """seccomp: the kernel answers this process a short list of system calls, and no others, for ever.
 
-The list is what our decoders were seen to need, for every kind of file that we know. All else is
-refused with EPERM, so that a library does without, or says what it missed.
+The list is what decoders of every kind of file need, with older and newer C libraries. All else is
+refused with EPERM: a library that asks for more than it needs then does without.
 """
 
 import ctypes
@@ -145,7 +145,7 @@ def is_known() -> bool:
 
 
 def restrict() -> None:
-    """Needs no_new_privs, and that there is one thread. Raises OSError."""
+    """Answer this process the list alone. Needs no_new_privs, and one thread. Raises OSError."""
     here = _MACHINES.index(_MACHINE)
     to_itself = itertools.chain.from_iterable(
         _if_called(numbers[here], _one_of(0, (os.getpid(),))) for numbers in _TO_ITSELF.values()
