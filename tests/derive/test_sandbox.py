@@ -20,6 +20,10 @@ from tests.support.decoders import decoders, zygotes
 from viewer import derive
 from viewer.derive import DEFAULT_LIMITS, Killed, Unreadable
 
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: nobody else may look into a decoder"
+)
+
 PHOTO = samples.packed(samples.corner_picture(3000, 2000), "PNG")
 
 
@@ -165,6 +169,7 @@ def test_child_dies_with_the_job_that_waits_for_it(endless, tmp_path, way):
     assert not alive
 
 
+@needs_root
 def test_child_inherits_no_secrets_and_ends_when_the_job_is_called_off(
     endless, tmp_path, monkeypatch
 ):
@@ -207,6 +212,7 @@ def test_documents_have_no_preview(look):
 # --- what a child can see and reach --------------------------------------------------------------
 
 
+@needs_root
 def test_a_child_has_nothing_of_our_memory(beside):
     secret = os.urandom(16).hex()
     begun = beside()
@@ -236,6 +242,7 @@ def memory_holds(process: psutil.Process, secret: str) -> bool:
     return False
 
 
+@needs_root
 def test_a_child_has_the_descriptors_of_its_own_order_alone(beside, endless, tmp_path):
     with (tmp_path / "ours").open("w") as ours:
         os.set_inheritable(ours.fileno(), True)
