@@ -117,3 +117,82 @@ def test_every_room_has_its_place_and_no_import_leads_upwards(new, said, tmp_pat
 
     assert [words for words in said if words not in checked.stdout] == [], checked.stdout
     assert (checked.returncode == 0) == (not new)
+
+
+# Columns by which people and jobs decide who may do what next.
+STATES = {
+    "state", "copy_state", "trouble", "status", "role", "attempts", "copy_attempts", "failures",
+    "accepted_at", "archived_at", "closed_at", "closed_as", "disabled_at", "lease_until",
+    "next_attempt_at", "copy_due_at", "purged_at", "quarantined_at", "retired_at", "revoked_at",
+    "trashed_at", "not_needed_at", "is_unfiled", "password_hash", "used_at", "holder", "until",
+}  # fmt: skip
+# What sets one of them on a loaded row, and why nobody comes between the look and the change.
+HELD = {
+    "intake/addresses.py freshen": "the row, FOR UPDATE",
+    "intake/addresses.py take_address": "the row, FOR UPDATE, by its callers",
+    "intake/ingest.py _merge": "its message, by INGEST",
+    "intake/ingest.py _read_event": "the event, FOR UPDATE",
+    "intake/ingest.py note_failure": "the event, FOR UPDATE",
+    "intake/message_files.py _take_media": "its rows, FOR UPDATE",
+    "intake/message_files.py take": "its rows, FOR UPDATE",
+    "models/events.py mark_processed": "the event, FOR UPDATE, by ingest",
+    "models/events.py mark_unparsed": "the event, FOR UPDATE, by ingest",
+    "models/media.py reopen": "the row, FOR UPDATE, by its callers",
+    "models/scheduled_tasks.py fail": "SCHEDULED_TASK",
+    "models/scheduled_tasks.py finish": "SCHEDULED_TASK",
+    "models/scheduled_tasks.py renew": "SCHEDULED_TASK",
+    "models/scheduled_tasks.py take_lease": "SCHEDULED_TASK",
+    "office/accounts.py change": "the user, FOR UPDATE",
+    "office/accounts.py disable": "OWNERS, and the user, FOR UPDATE",
+    "office/accounts.py enable": "the user, FOR UPDATE",
+    "office/accounts.py set_password": "the user, FOR UPDATE, or whoever is last wins",
+    "office/filing.py _settle_unfiled": "the rows, FOR UPDATE, by its callers",
+    "office/filing.py mark_needed": "the rows, FOR UPDATE",
+    "office/filing.py mark_not_needed": "the rows, FOR UPDATE",
+    "office/records.py archive": "the record, FOR UPDATE, by the view",
+    "office/records.py send_quote": "the record, FOR UPDATE, by the view",
+    "office/records.py take_step": "the record, FOR UPDATE, by the view",
+    "office/records.py unarchive": "the record, FOR UPDATE, by the view",
+    "office/sharing.py count_use": "SHARE_REQUESTS",
+    "office/throttle.py count_attempt": "THROTTLE",
+    "office/throttle.py forget_failures": "THROTTLE",
+    "office/trash.py _give_up": "the row, FOR UPDATE",
+    "office/trash.py finish_purges": "a purged row changes no more, and this is idempotent",
+    "upkeep/lost_stores.py give_up": "there is no way back from it, and this is idempotent",
+}
+
+
+def changed_states(file: Path) -> Iterator[str]:
+    """The functions of this file that set such a column on an object other than their own."""
+    is_model = "models" in file.parts
+    for function in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                is_own = isinstance(node.value, ast.Name) and node.value.id == "self"
+                if node.attr in STATES and (is_model or not is_own):
+                    yield function.name
+
+
+def test_no_state_is_changed_by_an_older_look():
+    """Use `MediaAttachment.change_if`, or lock the row before you read it, and say so in HELD."""
+    rooms = (
+        "commands",
+        "holdings",
+        "intake",
+        "jobs",
+        "models",
+        "office",
+        "search",
+        "upkeep",
+        "web",
+    )
+    found = {
+        f"{file.relative_to(ROOT / 'viewer').as_posix()} {name}"
+        for room in rooms
+        for file in (ROOT / "viewer" / room).rglob("*.py")
+        for name in changed_states(file)
+    }
+
+    assert found == set(HELD)

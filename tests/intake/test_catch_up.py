@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
+from tests.support.interleaving import interleave
 from tests.support.pictures import picture
 from viewer.demo.rest import Workspace, stamp
 from viewer.extensions import db, now
@@ -25,6 +26,7 @@ from viewer.models import (
     PhoneLine,
     WebhookEvent,
 )
+from viewer.office import closing
 from viewer.quo import rest
 
 pytestmark = pytest.mark.proof  # long stories, told with a provider of two surfaces
@@ -679,6 +681,28 @@ def test_a_dead_address_is_replaced_at_once_but_not_for_ever(
 
     assert paces == [True, True, True, False, False]
     assert media.failures == 5
+
+
+@BOTH
+def test_a_file_that_is_closed_meanwhile_does_not_wait_again(
+    api, provider, text, deliver, message, work, app
+):
+    arrived = message(media=[provider.serve(b"", status=403)])
+    deliver(arrived.payload())
+    work()
+    [media] = rows(MediaAttachment)
+    assert media.state is State.NEEDS_ATTENTION
+    text(1, provider.serve(b"", status=403), id=arrived.provider_id)
+
+    def close() -> None:
+        found = db.session.get_one(MediaAttachment, media.id)
+        assert closing.close(found, MediaAttachment.Closing.GIVEN_UP, "")
+        db.session.commit()
+
+    interleave(app, lambda: freshen(media.id, api), close, before="UPDATE media_attachments")
+
+    [media] = rows(MediaAttachment)
+    assert media.state is State.CLOSED
 
 
 def fresh_address(media: MediaAttachment, client: rest.Client) -> str | None:

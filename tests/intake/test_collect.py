@@ -556,10 +556,9 @@ def test_a_person_may_ask_again(announced, provider):
     url = provider.serve(tiny(), fail_first=1)
     [media_id] = announced(url)
     collect.collect(media_id)
-    media = row(media_id)
 
-    collect.retry(media)
-    collect.retry(media)
+    assert collect.retry(media_id)
+    assert collect.retry(media_id)
     db.session.commit()
 
     assert collect.collect(media_id)

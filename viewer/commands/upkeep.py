@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from viewer import jobs
 from viewer.commands.context import opened_app
-from viewer.extensions import db
+from viewer.extensions import db, one_query
 from viewer.intake import catch_up, collect, derivatives, rest_client
 from viewer.models import Conversation, MediaAttachment, Message, WebhookEvent
 from viewer.office import trash
@@ -48,36 +48,30 @@ def retry(media_id: uuid.UUID | None, everything: bool) -> None:
     if (media_id is None) is not everything:
         raise click.UsageError("name one media attachment, or say --all")
     with opened_app():
-        query = sa.select(MediaAttachment)
-        if everything:
-            query = query.where(
-                MediaAttachment.state.in_(
-                    (MediaAttachment.State.PENDING, MediaAttachment.State.NEEDS_ATTENTION)
-                )
-            )
+        if media_id is not None:
+            ids = [media_id]
         else:
-            query = query.filter_by(id=media_id)
-        rows = db.session.scalars(query).all()
-        for row in rows:
-            collect.retry(row)
-            derivatives.retry(row)
-        db.session.commit()
+            waits = MediaAttachment.state.in_(
+                (MediaAttachment.State.PENDING, MediaAttachment.State.NEEDS_ATTENTION)
+            )
+            with one_query() as connection:
+                ids = list(connection.scalars(sa.select(MediaAttachment.id).where(waits)))
+        count = 0
+        for one in ids:
+            count += collect.retry(one) or derivatives.retry(one)
+            db.session.commit()  # a lock for each: nobody waits for all of them
         jobs.remind(*jobs.QUEUES)
-    click.echo(f"{len(rows)} to be tried again")
+    click.echo(f"{count} to be tried again")
 
 
 @click.command()
 def reprocess() -> None:
     """Ingest every unparsed event again, with the current code."""
     with opened_app():
-        rows = db.session.scalars(
-            sa.select(WebhookEvent).filter_by(state=WebhookEvent.State.UNPARSED)
-        ).all()
-        for row in rows:
-            row.state, row.attempts = WebhookEvent.State.RECEIVED, 0
+        count = WebhookEvent.read_again()
         db.session.commit()
         jobs.remind(jobs.INTAKE)
-    click.echo(f"{len(rows)} events to be read again")
+    click.echo(f"{count} events to be read again")
 
 
 @click.command()

@@ -39,7 +39,10 @@ def freshen(media_id: uuid.UUID, client: rest.Client) -> bool:
         return False
     item, marks = found
     Message.hold(db.session.get_one(MediaAttachment, media_id).message.provider_id)
-    media = db.session.get_one(MediaAttachment, media_id, populate_existing=True)
+    # A person may close it now, a job claim it: what is decided next is about the row as it is.
+    media = db.session.get_one(
+        MediaAttachment, media_id, populate_existing=True, with_for_update=True
+    )
     failures, since, later = media.failures, media.first_failed_at, media.next_attempt_at
     is_fresh = take_address(media, item)
     if is_fresh:

@@ -183,11 +183,22 @@ def accept(media_id: uuid.UUID) -> bool:
     return _mark_stored(claim, receipt, holdings.own_id(), accepted_at=now())
 
 
-def retry(media: MediaAttachment) -> None:
-    """Retry now as if for the first time: a person asked. The caller commits, and reminds."""
-    if media.state in (State.PENDING, State.NEEDS_ATTENTION) and media.openphone_url:
-        media.next_attempt_at, media.failures, media.first_failed_at = now(), 0, None
-        media.state, media.problem, media.trouble = State.PENDING, None, None
+def retry(media_id: uuid.UUID) -> bool:
+    """Retry now as if for the first time: a person asked. Whether it waits for that.
+
+    The caller commits, and reminds.
+    """
+    return MediaAttachment.change_if(
+        media_id,
+        MediaAttachment.state.in_((State.PENDING, State.NEEDS_ATTENTION)),
+        sa.func.coalesce(MediaAttachment.openphone_url, "") != "",
+        state=State.PENDING,
+        problem=None,
+        trouble=None,
+        next_attempt_at=now(),
+        failures=0,
+        first_failed_at=None,
+    )
 
 
 # --- 1. claim ------------------------------------------------------------------------------

@@ -86,19 +86,24 @@ def make_copies(media_id: uuid.UUID) -> bool:
     return False
 
 
-def retry(media: MediaAttachment) -> None:
-    """Make them as if for the first time: a person asked. The caller commits, and reminds."""
-    if media.is_stored and media.copy_state is CopyState.IMPOSSIBLE:
-        media.copy_state, media.copy_due_at = CopyState.DUE, now()
-        media.copy_attempts, media.copy_problem = 0, None
+def retry(media_id: uuid.UUID) -> bool:
+    """Make them as if for the first time: a person asked. Whether they could not be made before.
+
+    The caller commits, and reminds.
+    """
+    return _make_due(media_id, CopyState.IMPOSSIBLE)
 
 
 def make_again(media_id: uuid.UUID) -> bool:
     """Make derivatives due that are missing from the store. Whether it did. Does not commit."""
+    return _make_due(media_id, CopyState.MADE, CopyState.IMPOSSIBLE)
+
+
+def _make_due(media_id: uuid.UUID, *states: MediaAttachment.CopyState) -> bool:
     return MediaAttachment.change_if(
         media_id,
         MediaAttachment.state == MediaAttachment.State.STORED,
-        MediaAttachment.copy_state.in_((CopyState.MADE, CopyState.IMPOSSIBLE)),
+        MediaAttachment.copy_state.in_(states),
         copy_state=CopyState.DUE,
         copy_due_at=now(),
         copy_attempts=0,

@@ -133,7 +133,12 @@ def _overlooked(seen: quo.Seen, payload: object, files: list[MediaAttachment]) -
 
 def note_failure(event_id: uuid.UUID, error: Exception) -> None:
     """Record that our code failed on this event. After some attempts it waits for a fix."""
-    event = db.session.get(WebhookEvent, event_id)
+    event = db.session.scalar(
+        sa.select(WebhookEvent)
+        .filter_by(id=event_id, state=WebhookEvent.State.RECEIVED)
+        .with_for_update()  # another worker may have read it since
+        .execution_options(populate_existing=True)
+    )
     if event is None:
         return
     event.attempts += 1

@@ -109,6 +109,20 @@ class WebhookEvent(Model):
         known_id, known = found.one()
         return known_id, known
 
+    @classmethod
+    def read_again(cls, *conditions: sa.ColumnElement[bool]) -> int:
+        """Let workers ingest those unparsed events anew that meet all conditions. How many.
+
+        One statement: what a worker reads meanwhile is not reopened. Does not commit.
+        """
+        done = db.session.execute(
+            sa.update(cls)
+            .where(cls.state == cls.State.UNPARSED, *conditions)
+            .values(state=cls.State.RECEIVED, attempts=0)
+            .execution_options(synchronize_session=False)
+        )
+        return int(done.rowcount)  # type: ignore[attr-defined]
+
     def mark_processed(self, kind: str) -> None:
         self.state, self.kind, self.problem = self.State.PROCESSED, kind[:100], None
         self.processed_at = now()

@@ -112,7 +112,9 @@ def add(email: str, role: User.Role, name: str = "", password_hash: str | None =
 
 def change(user: User, *, role: User.Role, name: str) -> None:
     """Change role and name. Raises Refused for the last owner. Does not commit."""
-    if role is not User.Role.OWNER:
+    if role is User.Role.OWNER:
+        _hold(user)
+    else:
         _leave_an_owner(user)
     if role is not user.role:
         audit.note("user.role", f"{user.email}: {user.role} to {role}", subject=("user", user.id))
@@ -137,6 +139,7 @@ def disable(user: User) -> None:
 
 def enable(user: User) -> None:
     """Enable the user again, with the old password. Idempotent. Does not commit."""
+    _hold(user)
     if not user.is_enabled:
         user.disabled_at = None
         audit.note("user.enable", user.email, subject=("user", user.id))
@@ -145,7 +148,7 @@ def enable(user: User) -> None:
 def _leave_an_owner(user: User) -> None:
     """Raises Refused if this user is the last enabled owner."""
     lock(Lock.OWNERS)  # two owners could demote each other concurrently
-    db.session.refresh(user)
+    _hold(user)
     if user.role is not User.Role.OWNER or not user.is_enabled:
         return
     others = sa.select(User.id).where(
@@ -153,6 +156,15 @@ def _leave_an_owner(user: User) -> None:
     )
     if db.session.scalar(others.limit(1)) is None:
         raise Refused("That is the only owner: make somebody else an owner first.")
+
+
+def _hold(user: User) -> None:
+    """Lock the user's row until the transaction ends, and reload it.
+
+    Whoever changes a role, disables, or gives something to enabled users only, decides by it.
+    """
+    # Not the key: an audit entry that names the user need not wait.
+    db.session.refresh(user, with_for_update={"key_share": True})
 
 
 def _tidy_name(name: str) -> str:
@@ -222,6 +234,7 @@ def invite(user: User) -> str:
 
     Raises Refused for a disabled user. Does not commit.
     """
+    _hold(user)
     if not user.is_enabled:
         raise Refused(f"{user.email} is disabled: enable them first.")
     token = new_token()
@@ -274,6 +287,9 @@ def add_token(user: User, name: str) -> str:
     name = _tidy_name(name)
     if not name:
         raise Refused("Give it a name, so that you know later which program has it.")
+    _hold(user)
+    if not user.is_enabled:
+        raise Refused(f"{user.email} is disabled: enable them first.")
     count = sa.select(sa.func.count()).select_from(ApiToken).filter_by(user_id=user.id)
     if (db.session.scalar(count) or 0) >= MOST_TOKENS:
         raise Refused(f"You have {MOST_TOKENS} tokens: revoke one that is not used any more.")
@@ -287,11 +303,12 @@ def add_token(user: User, name: str) -> str:
 
 def revoke_token(user: User, token_id: uuid.UUID) -> bool:
     """Revoke an API token. Returns False if it is not the user's. Does not commit."""
-    row = db.session.scalar(sa.select(ApiToken).filter_by(user_id=user.id, id=token_id))
-    if row is None:
+    name = db.session.scalar(
+        sa.delete(ApiToken).filter_by(user_id=user.id, id=token_id).returning(ApiToken.name)
+    )
+    if name is None:
         return False
-    audit.note("token.revoke", row.name, subject=("token", row.id))
-    db.session.delete(row)
+    audit.note("token.revoke", name, subject=("token", token_id))
     return True
 
 

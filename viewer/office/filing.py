@@ -190,10 +190,14 @@ def move_link(record: WorkRecord, link_id: uuid.UUID, steps: int) -> None:
 
 
 def set_caption(one: MediaLink, caption: str, by: User | None) -> None:
-    """Set the file's caption on this record. Idempotent. Does not commit."""
-    if (one.caption or "") == caption:
+    """Set the file's caption on this record, if it is still linked. Idempotent. Does not commit."""
+    done = db.session.execute(
+        sa.update(MediaLink)
+        .where(MediaLink.id == one.id, sa.func.coalesce(MediaLink.caption, "") != caption)
+        .values(caption=caption or None)
+    )
+    if not done.rowcount:  # type: ignore[attr-defined]
         return
-    one.caption = caption or None
     words = f"on {name_of(one.record)}: {caption or 'none'}"
     audit.note("link.caption", words, by=by, subject=("media", one.media_id))
 

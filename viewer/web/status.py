@@ -162,11 +162,9 @@ def event(event_id: object) -> Response:
 @needs(Role.OFFICE)
 def read_again(event_id: object) -> BaseResponse:
     """Retry the ingest of an unparsed event, for example after an upgrade. Idempotent."""
-    row = db.session.get(WebhookEvent, event_id)
-    if row is None:
+    if db.session.get(WebhookEvent, event_id) is None:
         abort(404, "There is no such event.")
-    if row.state is WebhookEvent.State.UNPARSED:
-        row.state, row.attempts = WebhookEvent.State.RECEIVED, 0
+    if WebhookEvent.read_again(WebhookEvent.id == event_id):
         db.session.commit()
         jobs.remind(jobs.INTAKE)
     return redirect(url_for(".show"), 303)

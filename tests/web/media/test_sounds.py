@@ -260,7 +260,7 @@ def test_a_film_without_a_copy_shows_its_poster_and_no_player_anywhere(seen_only
 
 
 def test_it_is_tried_again_when_a_person_asks(seen_only, client):
-    derivatives.retry(seen_only)
+    assert derivatives.retry(seen_only.id)
     db.session.commit()
 
     assert derivatives.make_copies(seen_only.id)

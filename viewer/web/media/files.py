@@ -102,8 +102,8 @@ def playable(media_id: uuid.UUID) -> Response:
 def retry(media_id: uuid.UUID) -> BaseResponse:
     """Retry the download of a file now. Idempotent."""
     media = db.get_or_404(MediaAttachment, media_id)
-    collect.retry(media)
-    audit.note("media.retry", subject=("media", media.id))
+    if collect.retry(media.id):
+        audit.note("media.retry", subject=("media", media.id))
     db.session.commit()
     jobs.remind(jobs.INTAKE)
     if wanted := request.form.get("next"):
