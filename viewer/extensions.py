@@ -167,7 +167,7 @@ class Lock(enum.StrEnum):
     INGEST = "ingest"
     SEARCH_INDEX = "search index"  # how far older rows have been indexed
     QUESTIONS = "questions"  # requests to the provider that are to be repeated
-    FAILED_LOGINS = "failed logins"  # the counters of failed logins in the audit log, one an hour
+    AUDIT_COUNTS = "failed logins"  # the counters in the audit log, one an hour
     OWNERS = "owners"  # one owner must remain: two could demote each other concurrently
     REFUSED_DELIVERIES = "refused"  # the hourly counter of refused deliveries
     SHARE_REQUESTS = "shared"  # the rate limit of share links, by client address

@@ -24,7 +24,7 @@ from viewer import jobs, leases
 from viewer.extensions import db
 from viewer.intake import catch_up, collect, rest_client, sweep
 from viewer.models import ScheduledTask
-from viewer.office import sharing, trash
+from viewer.office import audit, audit_chain, sharing, trash
 from viewer.quo import rest
 from viewer.search import indexing
 from viewer.upkeep import analyze, host_tasks, verify
@@ -63,6 +63,7 @@ def definitions(*, with_catch_up: bool) -> list[TaskDefinition]:
         TaskDefinition("statistics", analyze.EVERY, 600, analyze.refresh),
         TaskDefinition("totals", totals.EVERY, 600, totals.count),
         TaskDefinition("verify", verify.EVERY, 1800, partial(_verify, verify.shared_stores)),
+        TaskDefinition("audit", audit_chain.EVERY, 600, _audit),
     ]
     if with_catch_up:
         tasks.append(TaskDefinition("catch_up", catch_up.EVERY, 1800, _catch_up))
@@ -207,6 +208,11 @@ def _push() -> str:
 def _verify(stores: Callable[[], list[uuid.UUID]]) -> str:
     due = [one for one in stores() if verify.is_due(one)]
     return " ".join(str(verify.verify(one, gently=True)) for one in due) or "not due"
+
+
+def _audit() -> str:
+    sealed, verdict = audit.seal_ended(), audit_chain.verify_if_due()
+    return f"{sealed} sealed. {verdict or ''}".strip()
 
 
 def _catch_up() -> str:

@@ -28,6 +28,7 @@ COMMANDS = {
     "drill": "drill.drill",
     "storage": "storage.storage",
     "user": "users.users",
+    "audit": "audit.audit_log",
     "db": "database.database",
     "settings": "settings.show_settings",
     "demo": "demo.demo",

@@ -16,6 +16,7 @@ from viewer.models.events import RefusedDelivery, WebhookEvent
 from viewer.models.media import MediaAttachment
 from viewer.models.people import (
     ApiToken,
+    AuditChain,
     AuditEntry,
     Invitation,
     Throttle,
@@ -34,6 +35,7 @@ from viewer.models.work import STATUSES, Evidence, EvidenceItem, MediaLink, Work
 __all__ = [
     "STATUSES",
     "ApiToken",
+    "AuditChain",
     "AuditEntry",
     "Checkpoint",
     "Contact",

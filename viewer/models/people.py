@@ -11,6 +11,7 @@ from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from viewer.extensions import Model, now
+from viewer.models.indexes import condition_on, partial_index
 
 TOKEN_BYTES = 32
 
@@ -127,10 +128,14 @@ class Throttle(Model):
 class AuditEntry(Model):
     """An entry of the audit log: who did what, and when. Outlives the user and the object.
 
-    Append-only, except that what strangers can repeat at will is counted, one entry an hour.
+    Append-only, except that what can be repeated at will is counted, one entry an hour. A sealed
+    entry is a link of the hash chain (`audit_chain`); of it, only words, who and address may be
+    erased, together with the salt.
     """
 
     __tablename__ = "audit_entries"
+
+    UNSEALED = "chain IS NULL"
 
     id: Mapped[int] = mapped_column(
         sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True
@@ -145,12 +150,46 @@ class AuditEntry(Model):
     address: Mapped[str | None] = mapped_column(String(60))  # of the client
     times: Mapped[int] = mapped_column(default=1)
 
+    # The seal. `place` counts in the order of commits, without gaps; `id` does neither.
+    place: Mapped[int | None] = mapped_column(sa.BigInteger)
+    sealed_at: Mapped[datetime | None]  # long after `at`: the entry is older than the chain
+    salt: Mapped[str | None] = mapped_column(String(32))  # None: its words were erased
+    digest: Mapped[str | None] = mapped_column(String(64))  # of salt, words, who, address
+    chain: Mapped[str | None] = mapped_column(String(64))  # of the one before, and all else
+
     __table_args__ = (
+        sa.Index("uq_audit_entries_place", "place", unique=True),
+        # What is counted in this hour, and what is to be sealed: few rows.
+        partial_index("ix_audit_entries_unsealed", UNSEALED, "action", "subject_id"),
         sa.Index("ix_audit_entries_subject", "subject_id", "at"),
         # What the trail is filtered by, newest first.
         sa.Index("ix_audit_entries_who", "who", "id"),
         sa.Index("ix_audit_entries_action", "action", "id"),
     )
+
+    @classmethod
+    def is_unsealed(cls) -> sa.ColumnElement[bool]:
+        return condition_on(cls, cls.UNSEALED)
+
+
+class AuditChain(Model):
+    """The head of the audit log's hash chain, and how far it was verified. One row.
+
+    Whoever adds a link locks it, as the last thing before the commit.
+    """
+
+    __tablename__ = "audit_chain"
+
+    START = "0" * 64  # what the first link is chained to
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    place: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    chain: Mapped[str] = mapped_column(String(64), default=START)
+    verified_place: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    verified_chain: Mapped[str] = mapped_column(String(64), default=START)
+    verified_at: Mapped[datetime | None]  # the last time, whatever it found
+    verified_fully_at: Mapped[datetime | None]  # the last time from the first link on, found whole
+    problem: Mapped[str | None] = mapped_column(sa.Text)  # what the last time found
 
 
 class Unread(Model):

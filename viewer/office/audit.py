@@ -1,12 +1,19 @@
-"""The audit log: who did what, and when."""
+"""The audit log: who did what, and when.
+
+An act is sealed into the hash chain (`audit_chain`) in its own transaction, as the last thing
+before its commit; what is counted by the hour, once that hour is over.
+"""
 
 import uuid
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from flask import g, has_request_context, request
 
 from viewer.extensions import Lock, db, lock, now
 from viewer.models import AuditEntry, User
+from viewer.office import audit_chain
 
 # Labels of every action: in the audit log, and on its subject's page (empty: the same).
 ACTIONS = {
@@ -50,6 +57,8 @@ ACTIONS = {
     "share.create": ("Made a share link", ""),
     "share.revoke": ("Took back a share link", ""),
 }
+# What can be repeated at will, by a stranger or a script: one entry an hour counts it.
+COUNTED = ("login.failed",)
 
 SYSTEM = "system"
 NOBODY = "nobody we know"
@@ -77,11 +86,28 @@ def note(
     `by` defaults to the user of the request; without a request it is the system.
     """
     user: User | None = by or (g.get("user") if has_request_context() else None)
-    db.session.add(
-        _new_entry(
-            action, user.email if user else SYSTEM, user.id if user else None, subject, words
-        )
+    entry = _new_entry(
+        action, user.email if user else SYSTEM, user.id if user else None, subject, words
     )
+    db.session.add(entry)
+    db.session.info.setdefault(_TO_SEAL, []).append(entry)
+
+
+_TO_SEAL = "audit entries to seal"
+
+
+@sa.event.listens_for(db.session, "before_commit")
+def _seal(session: Any) -> None:
+    if session.in_nested_transaction():
+        return  # of a savepoint: the commit is still to come
+    if noted := session.info.pop(_TO_SEAL, None):
+        session.flush()
+        audit_chain.seal([entry for entry in noted if entry in session])  # not what was rolled back
+
+
+def seal_ended() -> int:
+    """Seal the counters of past hours, and what is older than the chain. How many. Commits."""
+    return audit_chain.seal_ended(COUNTED)
 
 
 def count_failed_login(user: User | None, *, must_wait: bool) -> None:
@@ -90,28 +116,65 @@ def count_failed_login(user: User | None, *, must_wait: bool) -> None:
     An entry for every guess would let a stranger fill the table. An unknown name is not stored: it
     may be a password, typed into the wrong field. Does not commit.
     """
-    lock(Lock.FAILED_LOGINS)
-    action, user_id = "login.failed", user.id if user else None
-    entry = db.session.scalar(
+    entry = _count(
+        "login.failed",
+        user.email if user else NOBODY,
+        None,
+        ("user", user.id) if user else None,
+        "",
+        at=now(),
+    )
+    entry.times += 1
+    entry.address = client_address()
+    if must_wait:
+        entry.words = "Further tries had to wait."
+
+
+def _count(
+    action: str,
+    who: str,
+    user_id: uuid.UUID | None,
+    subject: tuple[str, uuid.UUID] | None,
+    words: str,
+    *,
+    at: datetime,
+) -> AuditEntry:
+    """The unsealed entry of this hour, locked; a new one has counted nothing."""
+    lock(Lock.AUDIT_COUNTS)
+    entry = _counter(action, who, subject, words, at)
+    if entry is None:
+        entry = _new_entry(action, who, user_id, subject, words)
+        entry.at, entry.times = at, 0
+        db.session.add(entry)
+    return entry
+
+
+def _counter(
+    action: str, who: str, subject: tuple[str, uuid.UUID] | None, words: str, at: datetime
+) -> AuditEntry | None:
+    query = (
         sa.select(AuditEntry)
         .where(
-            AuditEntry.action == action,
-            AuditEntry.subject_id == user_id,
-            AuditEntry.at >= now().replace(minute=0, second=0, microsecond=0),
+            AuditEntry.subject_id == (subject[1] if subject else None),
+            *_of_this_hour(action, who, at),
         )
         .order_by(AuditEntry.id.desc())
         .limit(1)
         .execution_options(populate_existing=True)
     )
-    if entry is None:
-        subject = ("user", user.id) if user else None
-        entry = _new_entry(action, user.email if user else NOBODY, None, subject, "")
-        entry.times = 0
-        db.session.add(entry)
-    entry.times += 1
-    entry.address = _client_address()
-    if must_wait:
-        entry.words = "Further tries had to wait."
+    if action != "login.failed":  # there, the words are added
+        query = query.where(AuditEntry.words == words)
+    return db.session.scalar(query)
+
+
+def _of_this_hour(action: str, who: str, at: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        AuditEntry.is_unsealed(),
+        AuditEntry.action == action,
+        AuditEntry.who == who,
+        AuditEntry.at >= at.replace(minute=0, second=0, microsecond=0),
+        AuditEntry.at < at.replace(minute=0, second=0, microsecond=0) + audit_chain.HOUR,
+    )
 
 
 def _new_entry(
@@ -129,9 +192,9 @@ def _new_entry(
         subject_type=kind,
         subject_id=identity,
         words=words.replace("\0", "")[:500],  # PostgreSQL text cannot hold NUL
-        address=_client_address(),
+        address=client_address(),
     )
 
 
-def _client_address() -> str | None:
+def client_address() -> str | None:
     return (request.remote_addr or "")[:60] or None if has_request_context() else None

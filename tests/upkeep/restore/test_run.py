@@ -29,6 +29,7 @@ from viewer import create_app, failpoint, holdings, jobs, storage
 from viewer.extensions import db, now
 from viewer.intake import sweep
 from viewer.models import (
+    AuditEntry,
     MediaAttachment,
     RegisteredStore,
     ScheduledTask,
@@ -37,7 +38,7 @@ from viewer.models import (
     UserSession,
     WebhookEvent,
 )
-from viewer.office import accounts, findings
+from viewer.office import accounts, audit, findings
 from viewer.upkeep import identity, runs
 from viewer.upkeep.backup import snapshots
 from viewer.upkeep.backup.targets import target as targets
@@ -648,3 +649,32 @@ def test_no_viewer_starts_on_a_restore_that_has_not_ended(app):
 
     with pytest.raises(WrongStore, match="viewer restore --from"):
         identity.ensure()
+
+
+@pytest.mark.parametrize("is_altered", [False, True], ids=["whole", "altered"])
+def test_a_restore_says_whether_the_audit_log_is_whole(is_altered, keep, back_up, machine):
+    keep()
+    audit.note("caption", "North wall")
+    db.session.commit()
+    if is_altered:
+        db.session.execute(sa.update(AuditEntry).values(words="South wall"))
+        db.session.commit()
+    back_up()
+
+    result = machine.restore()
+
+    assert ["The words of entry 1" in said for said in result.problems] == [True] * is_altered
+
+
+def test_a_restore_says_that_the_audit_log_ends_elsewhere_than_in_the_snapshot(
+    keep, back_up, machine, place
+):
+    keep()
+    audit.note("caption", "North wall")
+    db.session.commit()
+    back_up()
+    alter_facts(place, audit={"place": 2, "chain": "0" * 64})
+
+    [said] = machine.restore().problems
+
+    assert "snapshot 1, which recorded entry 2" in said

@@ -69,6 +69,11 @@ class TargetState:
         return self.compared is not None and bool(self.compared.counts.get("is_mass_change"))
 
     @property
+    def has_other_audit_log(self) -> bool:
+        """Whether the audit log does not go on from what its snapshots recorded."""
+        return self.compared is not None and bool(self.compared.counts.get("is_audit_log_altered"))
+
+    @property
     def healed(self) -> int:
         """Files of the target that were written again lately: its disk may be failing."""
         return int(self.compared.counts.get("healed", 0)) if self.compared else 0

@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from viewer.extensions import db, sqlite_driver
 from viewer.failpoint import failpoint
 from viewer.models import RegisteredStore
+from viewer.office import audit_chain
 from viewer.storage import fsync_file
 from viewer.upkeep.backup import dump
 from viewer.upkeep.backup.dump import DamagedDatabase, NoCopy
@@ -35,7 +36,7 @@ class Copy:
         return self.path.name
 
     def facts(self) -> dict[str, Any]:
-        """What a restore compares: the schema's revision, the folder, the rows of each table."""
+        """What is compared later: schema, folder, rows of each table, the audit log's head."""
         counted = {
             name: self.connection.scalar(sa.select(sa.func.count()).select_from(table))
             for name, table in sorted(db.metadata.tables.items())
@@ -47,7 +48,12 @@ class Copy:
             .filter_by(kind=stores.Kind.FOLDER)
             .order_by(stores.created_at, stores.id)
         )
-        return {"revision": revision, "folder": str(folder), "tables": counted}
+        return {
+            "revision": revision,
+            "folder": str(folder),
+            "tables": counted,
+            "audit": audit_chain.head_of(self.connection),
+        }
 
 
 def check_tools() -> None:

@@ -16,6 +16,7 @@ from viewer.failpoint import failpoint
 from viewer.plurals import counted
 from viewer.storage import Unavailable
 from viewer.upkeep.backup import (
+    audit_heads,
     changes,
     comparison,
     database,
@@ -66,6 +67,7 @@ class Run:
         name = snapshots.name_of(self.number, taken_at)
 
         copied, facts = self._copy_database(name)
+        damaged += self._compare_audit_log(found, facts)
         damaged += self._list_files(found)
         problems = self._fill_pool()
         self.lease.check()
@@ -94,6 +96,16 @@ class Run:
         self.target.check_spool(size)
         self._must_have_room(size)
         return writing.copy_database(self.target, name, self.listing)
+
+    def _compare_audit_log(self, found: Found, facts: dict[str, Any]) -> list[str]:
+        """What to say if it does not go on from the snapshots; a person may accept that."""
+        problems = audit_heads.disagreeing(found.complete, self.target.url)
+        self.counts["is_audit_log_altered"] = bool(problems) and not self.accept_changes
+        if problems and self.accept_changes:
+            facts["audit"][audit_heads.ACCEPTED] = True
+            self.notes.append("The audit log does not go on from earlier ones, which was accepted.")
+            return []
+        return problems
 
     def _list_files(self, found: Found) -> list[str]:
         """Read what the last verified snapshot, the pool and the stores have.

@@ -164,6 +164,12 @@ def _verify_not_done(found: Health, _moment: datetime) -> Iterable[Alarm]:
         yield Alarm("verify_not_done", Level.ATTENTION, found.checks.failure)
 
 
+def _audit_log_altered(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    if found.is_audit_log_altered or any(one.has_other_audit_log for one in found.backups.targets):
+        words = "The audit log was altered."
+        yield Alarm("audit_log_altered", Level.BROKEN, words, "viewer audit verify says where.")
+
+
 def _backup_unconfigured(found: Health, _moment: datetime) -> Iterable[Alarm]:
     if found.backups.is_unconfigured:
         words = "No backup is set up: one broken disk would take every photo."
@@ -313,6 +319,7 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _events_unread,
     _media_late,
     _media_damaged,
+    _audit_log_altered,
     _verify_mass_change,
     _verify_silent,
     _backup_mass_change,

@@ -89,6 +89,7 @@ class Health:
     store_problem: str | None  # why the store is away
     unconfined_by: list[str]  # what this host's kernel lacks to confine decoders
     fallback_read_at: datetime | None  # a file came from elsewhere than its row says
+    is_audit_log_altered: bool
     checks: verify.Overview
     backups: coverage.Overview
     protection: Protection

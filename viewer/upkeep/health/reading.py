@@ -11,6 +11,7 @@ from viewer.config import Settings, settings
 from viewer.extensions import Model, UtcDateTime, db, now
 from viewer.intake import collect, subscription
 from viewer.models import (
+    AuditChain,
     Checkpoint,
     MediaAttachment,
     RefusedDelivery,
@@ -75,6 +76,7 @@ def read_health(workers: dict[str, int] | None) -> Health:
         store_problem=holdings.own().why_away(),
         unconfined_by=derive.missing_confinement(),
         fallback_read_at=waiting.fallback_read_at,
+        is_audit_log_altered=waiting.audit_problem is not None,
         checks=checks,
         backups=backups,
         protection=_protection(backups, counted),
@@ -117,6 +119,7 @@ _MOMENT = sa.bindparam("moment", type_=UtcDateTime())
 _HAS_URL = MediaAttachment.openphone_url.is_not(None)
 # Each of these is answered by an index, however much is stored; all of them in one query.
 _WAITING = sa.select(
+    _one(sa.select(AuditChain.problem).limit(1), "audit_problem"),
     # One by one: grouped, the same index is asked in half the speed.
     *(
         _one(

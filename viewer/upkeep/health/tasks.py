@@ -43,6 +43,7 @@ TASK_RULES = {
     "statistics": TaskRule("Statistics", "Bringing the database's statistics up to date"),
     "totals": TaskRule("Totals", "Counting all files"),
     "verify": TaskRule("Verify", "Checking the originals"),
+    "audit": TaskRule("Audit log", "Verifying the audit log"),
 }
 # What each host does for its own folder (`host_tasks`).
 HOST_RULES = {

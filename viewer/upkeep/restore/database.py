@@ -20,6 +20,8 @@ from viewer import holdings
 from viewer.config import settings
 from viewer.extensions import db, sqlite_driver
 from viewer.failpoint import failpoint
+from viewer.office import audit_chain
+from viewer.office.audit_chain import Head
 from viewer.plurals import counted
 from viewer.storage import Missing, Unavailable, fsync_file, fsync_folder
 from viewer.upkeep import schema
@@ -48,7 +50,7 @@ def staged(new_app: NewApp, target: Target, snapshot: Snapshot) -> Iterator[list
             _load(target, snapshot)
             problems = compare_counts(snapshot)
         _migrate()
-        yield problems
+        yield problems + verify_audit_log(snapshot)
         return
     path = _staged_path()
     _remove(path)
@@ -59,7 +61,7 @@ def staged(new_app: NewApp, target: Target, snapshot: Snapshot) -> Iterator[list
         try:
             problems = compare_counts(snapshot)
             _migrate()
-            yield problems
+            yield problems + verify_audit_log(snapshot)
         finally:
             db.session.remove()
             db.engine.dispose()
@@ -129,6 +131,13 @@ def compare_counts(snapshot: Snapshot) -> list[str]:
             if found != expected:
                 problems.append(f"{name} has {counted(found, 'row')}, not {expected:,}.")
     return problems
+
+
+def verify_audit_log(snapshot: Snapshot) -> list[str]:
+    """A sentence if its chain is broken, or ends elsewhere than snapshot.json says."""
+    head = Head.of(snapshot.facts, f"snapshot {snapshot.number}")
+    verdict = audit_chain.verify(heads=[head] if head else [])
+    return [str(verdict)] if verdict.problems else []
 
 
 def load_dump(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from flask import Blueprint, current_app, render_template, request, url_for
 
 from viewer.extensions import db
 from viewer.models import AuditEntry
-from viewer.office import audit
+from viewer.office import audit, audit_chain
 from viewer.web.access import Role, needs
 from viewer.web.date_range import Span, read_span
 from viewer.web.formatting import local
@@ -19,6 +19,7 @@ from viewer.web.pagination import Cursor, next_cursor
 bp = Blueprint("audit_log", __name__, url_prefix="/trail")
 
 PAGE = 100
+SEALED_LATE = timedelta(hours=3)  # counters of an hour are sealed soon after it
 
 # Page of each subject type: the endpoint, and the name of its id parameter.
 PAGES = {
@@ -73,6 +74,12 @@ class Row:
     what: str
     url: str | None
 
+    @property
+    def is_older_than_chain(self) -> bool:
+        """Whether it was sealed so late that nothing proves it until then."""
+        sealed_at = self.entry.sealed_at
+        return sealed_at is not None and sealed_at - self.entry.at > SEALED_LATE
+
 
 @dataclass(frozen=True, slots=True)
 class Day:
@@ -102,6 +109,7 @@ def index() -> str:
         people=_distinct(AuditEntry.who),
         actions={action: audit.describe_action(action) for action in _distinct(AuditEntry.action)},
         nobody=audit.NOBODY,
+        chain=audit_chain.state(),
     )
 
 
