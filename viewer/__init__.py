@@ -16,6 +16,7 @@ from viewer.web import (
     linkify,
     media,
     middleware,
+    read_counts,
     redirects,
     search,
     sharing,
@@ -63,6 +64,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     formatting.init_app(app)
     wording.init_app(app)
     linkify.init_app(app)
+    read_counts.init_app(app)
     for room in ROOMS:
         app.register_blueprint(room.bp)
     return app

@@ -23,6 +23,8 @@ def noted_actions() -> Iterator[str]:
                 yield node.args[0].value
             elif called == "audit.note":
                 assert (file.name, ast.unparse(node.args[0])) == ("account.py", "action")
+            if called == "note_read" and file.name != "read_counts.py":
+                yield ast.literal_eval(node.args[0])
             if called == "_welcome":  # in accounts/account
                 assert isinstance(node.args[2], ast.Constant)
                 yield node.args[2].value

@@ -67,7 +67,7 @@ def test_a_program_links_and_unlinks_and_twice_is_once(api, photos, quote):
     assert gone == [204, 204]
     assert (after["record_ids"], after["is_unfiled"]) == ([], True)
     trail = db.session.query(AuditEntry).filter(AuditEntry.who == "crm@crack.example")
-    assert sorted(entry.action for entry in trail) == ["link", "unlink"]
+    assert sorted(entry.action for entry in trail) == ["api.read", "link", "unlink"]
 
 
 def test_what_is_not_safe_cannot_be_linked(api, photos, quote):

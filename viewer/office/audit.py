@@ -47,6 +47,7 @@ ACTIONS = {
     "restore": ("Took a file out of the trash", "Restored"),
     "purge": ("Deleted a file for good", "Deleted for good"),
     "download": ("Downloaded", ""),
+    "api.read": ("Read by a program", ""),
     "record.create": ("Made a record", "Made"),
     "record.edit": ("Changed a record", "Edited"),
     "record.status": ("Changed a status", "Status"),
@@ -56,12 +57,16 @@ ACTIONS = {
     "store.lose": ("Gave up a lost store", ""),
     "share.create": ("Made a share link", ""),
     "share.revoke": ("Took back a share link", ""),
+    "share.view": ("Opened a share link", "Opened"),
+    "share.download": ("Downloaded from a share link", "Downloaded"),
 }
 # What can be repeated at will, by a stranger or a script: one entry an hour counts it.
-COUNTED = ("login.failed",)
+COUNTED = ("login.failed", "download", "api.read", "share.view", "share.download")
+MOST_SUBJECTS = 100  # that are named for each action and person in an hour; then only counted
 
 SYSTEM = "system"
 NOBODY = "nobody we know"
+STRANGER = "whoever has the link"
 
 
 def describe_action(action: str) -> str:
@@ -130,6 +135,31 @@ def count_failed_login(user: User | None, *, must_wait: bool) -> None:
         entry.words = "Further tries had to wait."
 
 
+def count(
+    action: str,
+    times: int,
+    *,
+    who: str,
+    user_id: uuid.UUID | None,
+    subject: tuple[str, uuid.UUID] | None,
+    words: str,
+    address: str | None,
+    at: datetime,
+) -> None:
+    """Count what was looked at: an entry an hour for each action, person and subject.
+
+    Beyond `MOST_SUBJECTS`, the others are counted in one: a script that takes everything fills no
+    table. Does not commit.
+    """
+    lock(Lock.AUDIT_COUNTS)
+    is_new = subject is not None and _counter(action, who, subject, words, at) is None
+    if is_new and _count_subjects(action, who, at) >= MOST_SUBJECTS:
+        subject, words = None, "Others, which are not named one by one."
+    entry = _count(action, who, user_id, subject, words, at=at)
+    entry.times += times
+    entry.address = address
+
+
 def _count(
     action: str,
     who: str,
@@ -165,6 +195,12 @@ def _counter(
     if action != "login.failed":  # there, the words are added
         query = query.where(AuditEntry.words == words)
     return db.session.scalar(query)
+
+
+def _count_subjects(action: str, who: str, at: datetime) -> int:
+    query = sa.select(sa.func.count()).select_from(AuditEntry)
+    named = AuditEntry.subject_id.is_not(None)
+    return db.session.scalar(query.where(named, *_of_this_hour(action, who, at))) or 0
 
 
 def _of_this_hour(action: str, who: str, at: datetime) -> tuple[sa.ColumnElement[bool], ...]:

@@ -106,6 +106,12 @@ def current_session() -> UserSession | None:
     return found
 
 
+def current_token() -> ApiToken | None:
+    """Return the token of this request; None for everybody but a program."""
+    found: ApiToken | None = g.get("token_row")
+    return found
+
+
 def start_session(user: User) -> None:
     """Log the user in on this device, with a new token, against session fixation.
 
@@ -223,6 +229,7 @@ def _bearer() -> User | None:
     ):
         _note_use(sa.update(ApiToken).filter_by(id=row.id).values(used_at=now()))
         row = _live_token(token.strip())
+    g.token_row = row
     return row.user if row is not None else None
 
 

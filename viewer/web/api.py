@@ -23,9 +23,10 @@ from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
 from viewer.models.media import LONGEST_CAPTION
 from viewer.office import captions, filing
 from viewer.office.names import names_of, title_of
-from viewer.web.access import csrf, the_user
+from viewer.web.access import csrf, current_token, the_user
 from viewer.web.media import files
 from viewer.web.pagination import next_cursor, older
+from viewer.web.read_counts import note_read
 from viewer.web.wording import explanation
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -370,6 +371,14 @@ def delete_link(record_id: uuid.UUID, media_id: uuid.UUID) -> tuple[str, int]:
     filing.unlink([media], record, the_user())
     db.session.commit()
     return "", 204
+
+
+@bp.after_request
+def _note_read(response: Response) -> Response:
+    token = current_token()
+    if request.method == "GET" and token is not None and response.status_code < 400:
+        note_read("api.read", ("token", token.id), f"{token.name}: {request.url_rule}")
+    return response
 
 
 # --- Validation and serialization ------------------------------------------------------------

@@ -29,8 +29,9 @@ from viewer.loopback import is_loopback
 from viewer.models import MediaAttachment
 from viewer.office import audit, findings
 from viewer.storage import Missing, Opened, Unavailable
-from viewer.web.access import Role, local_path, needs
+from viewer.web.access import Role, is_for_programs, local_path, needs
 from viewer.web.media import elsewhere
+from viewer.web.read_counts import note_read
 from viewer.web.wording import AVAILABILITY, plays
 
 if TYPE_CHECKING:
@@ -158,7 +159,11 @@ def _send(media: MediaAttachment, name: str) -> Response:
         leads = elsewhere.redirection(media, key, mime_type, shown_as, request.environ)
         if leads is not None:
             return Response(status=302, headers=leads)
-    return send(media, key, mime_type, etag, disposition=shown_as, caching=CACHING)
+    response = send(media, key, mime_type, etag, disposition=shown_as, caching=CACHING)
+    is_download = not inline or is_for_programs()
+    if name == "original" and is_download and response.status_code in (200, 206):
+        note_read("download", ("media", media.id))
+    return response
 
 
 def what_to_send(media: MediaAttachment, name: str) -> tuple[str | None, str, str]:

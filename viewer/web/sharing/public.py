@@ -36,6 +36,7 @@ from viewer.storage import StorageError
 from viewer.web import access
 from viewer.web.devices import client_network
 from viewer.web.media import files
+from viewer.web.read_counts import note_read
 from viewer.web.wording import counted_by_kind, plays, what
 
 bp = Blueprint("public", __name__, url_prefix="/s")
@@ -70,6 +71,7 @@ def page(token: str) -> Response | str:
         begin_writing()
         sharing.count_view(share)
         db.session.commit()
+    note_read("share.view", ("share", share.id))
     items = sharing.items_shown(share)
     is_sound = {item.position: item.media.media_type is MediaType.AUDIO for item in items}
     return render_template(
@@ -149,30 +151,34 @@ def one(token: str, position: int) -> str:
 @bp.get("/<token>/<int:position>/thumbnail")
 def thumbnail(token: str, position: int) -> Response:
     """Serve a small JPEG that we generated, without the sender's metadata."""
-    return _send_small(_item(token, position), "thumbnail")
+    return _send_small(_item(token, position)[1], "thumbnail")
 
 
 @bp.get("/<token>/<int:position>/picture")
 def picture(token: str, position: int) -> Response:
     """Serve a screen-sized JPEG that we generated, without the sender's metadata."""
-    return _send_small(_item(token, position), "preview")
+    share, media = _item(token, position)
+    note_read("share.view", ("share", share.id))
+    return _send_small(media, "preview")
 
 
 @bp.get("/<token>/<int:position>/play")
 def play(token: str, position: int) -> Response:
     """Serve the playable copy of a recording or video, without metadata."""
-    media = _item(token, position)
+    share, media = _item(token, position)
     if media.media_type is MediaType.PHOTO or not plays(media):
         abort(404)
+    note_read("share.view", ("share", share.id))
     return _send_clean(media, position, to_play=True)
 
 
 @bp.get("/<token>/<int:position>/download")
 def download(token: str, position: int) -> Response:
     """Serve the full-size file, without metadata, as an attachment."""
-    media = _item(token, position)
+    share, media = _item(token, position)
     if "Range" not in request.headers:
         _count_use()
+    note_read("share.download", ("share", share.id))
     return _send_clean(media, position, to_play=False)
 
 
@@ -209,11 +215,12 @@ def _open(token: str) -> Share:
     return share
 
 
-def _item(token: str, position: int) -> MediaAttachment:
-    media = sharing.item(_open(token), position)
+def _item(token: str, position: int) -> tuple[Share, MediaAttachment]:
+    share = _open(token)
+    media = sharing.item(share, position)
     if media is None:
         abort(404)
-    return media
+    return share, media
 
 
 def _is_locked(share: Share) -> bool:

@@ -17,6 +17,7 @@ from viewer.storage import Unavailable
 from viewer.web.access import Role, needs, the_user
 from viewer.web.formatting import local
 from viewer.web.media import zips
+from viewer.web.read_counts import note_read
 from viewer.web.wording import what
 from viewer.web.work.selection import find_record
 
@@ -74,6 +75,7 @@ def download(record_id: uuid.UUID, evidence_id: uuid.UUID) -> Response:
     except Unavailable as trouble:
         abort(503, str(trouble))
     troubles = {media_id: words for media_id, words in checks.items() if words}
+    note_read("download", ("record", record_id), "its evidence as a ZIP")
     return zips.answer(
         [
             zips.Entry(item.media, names[item.media_id], troubles.get(item.media_id))
