@@ -6,6 +6,7 @@ What they send is made before the clock runs: each delivery is one of its own.
 import multiprocessing
 import socket
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
@@ -51,19 +52,21 @@ class Run:
 
 
 def make(first: int, count: int, media: list[str]) -> None:
-    """Whole HTTP requests, each a delivery of its own."""
-    for number in range(first, first + count):
-        message = Message(
-            number=number, media=media, sender=f"+1617555{100 + number % 50:04d}",
-            conversation=f"CNbench{number % 50}",
-        )  # fmt: skip
-        body, headers = signed(message.payload(), "standard", hosts.SECRET)
-        lines = [f"{name}: {value}" for name, value in headers.items()]
-        head = "\r\n".join(
-            ["POST /webhooks/quo HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}",
-             *lines]
-        )  # fmt: skip
-        _ready.append(head.encode() + b"\r\n\r\n" + body)
+    _ready.extend(request(number, media) for number in range(first, first + count))
+
+
+def request(number: int, media: Sequence[str] = ()) -> bytes:
+    """A whole HTTP request: a delivery of its own."""
+    message = Message(
+        number=number, media=list(media), sender=f"+1617555{100 + number % 50:04d}",
+        conversation=f"CNbench{number % 50}",
+    )  # fmt: skip
+    body, headers = signed(message.payload(), "standard", hosts.SECRET)
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    head = "\r\n".join(
+        ["POST /webhooks/quo HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}", *lines]
+    )
+    return head.encode() + b"\r\n\r\n" + body
 
 
 def count_ready() -> int:

@@ -34,6 +34,7 @@ from viewer.config import Settings, read
 from viewer.extensions import db
 from viewer.loopback import is_loopback
 from viewer.models import User
+from viewer.serving.lanes import ViewerWorker
 from viewer.upkeep import identity
 from viewer.upkeep.move import setting
 
@@ -186,7 +187,7 @@ def _serve(app: Flask | None, host: str, port: int, processes: int = 2, threads:
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "workers": processes,
             "threads": threads,
-            "worker_class": "gthread",
+            "worker_class": ViewerWorker,
             "preload_app": True,  # loaded and checked once, and its memory is shared
             "timeout": 60,
             "graceful_timeout": 8,

@@ -12,7 +12,7 @@ from viewer.models.conversations import (
     Message,
     PhoneLine,
 )
-from viewer.models.events import RefusedDelivery, WebhookEvent
+from viewer.models.events import CutConnection, RefusedDelivery, WebhookEvent
 from viewer.models.media import MediaAttachment
 from viewer.models.people import (
     ApiToken,
@@ -42,6 +42,7 @@ __all__ = [
     "ContactNumber",
     "Conversation",
     "ConversationAlias",
+    "CutConnection",
     "Evidence",
     "EvidenceItem",
     "Invitation",

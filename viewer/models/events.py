@@ -3,6 +3,7 @@
 import enum
 import hashlib
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -165,3 +166,33 @@ class RefusedDelivery(Model):
             db.session.add(row)
         row.count += count
         row.last_at, row.header_names = moment, header_names[:500]
+
+
+class CutConnection(Model):
+    """Connections that the web server cut off, by reason and hour."""
+
+    __tablename__ = "cut_connections"
+
+    reason: Mapped[str] = mapped_column(String(40), primary_key=True)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(default=0)
+
+    @classmethod
+    def add(cls, connection: sa.Connection, counts: Mapping[str, int]) -> None:
+        """Add to the counters of this hour."""
+        hour = now().replace(minute=0, second=0, microsecond=0)
+        # In one order: two processes never wait for each other in a circle.
+        rows = [
+            {"reason": reason, "hour": hour, "count": counts[reason]} for reason in sorted(counts)
+        ]
+        connection.execute(upsert(_add_to_counter, connection.dialect.name), rows)
+
+
+def _add_to_counter(insert: Any) -> sa.Insert:
+    table = CutConnection.metadata.tables[CutConnection.__tablename__]
+    made: Any = insert(table)
+    adding: sa.Insert = made.on_conflict_do_update(
+        index_elements=[table.c.reason, table.c.hour],
+        set_={"count": table.c.count + made.excluded.count},
+    )
+    return adding

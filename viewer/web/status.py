@@ -28,6 +28,13 @@ from viewer.web.wording import AVAILABILITY, explain, what_is
 bp = Blueprint("status", __name__)
 
 State = MediaAttachment.State
+CUT_REASONS = {  # of `viewer.serving`
+    "slow_head": "The request did not come within its time",
+    "slow_body": "What was sent with it did not come within its time",
+    "slow_reader": "The answer was not read",
+    "crowded": "There were too many connections",
+    "no_room": "Too many large requests came at once",
+}
 LONGEST_GLIMPSE = 64 * 1024  # bytes of a delivery that is looked into; one of a message has 2,000
 
 
@@ -44,6 +51,7 @@ def show() -> str:
         plot=growth.draw(outlook),
         troubled=_troubled_files(),
         unparsed=_unparsed(),
+        cut_reasons=CUT_REASONS,
     )
 
 
@@ -221,6 +229,7 @@ def metrics() -> Response:
     gauge("events_unread", "Deliveries that no worker has read", {"": found.unread_events})
     gauge("events_unparsed", "Deliveries not understood", {"": found.unparsed_events})
     gauge("refused_deliveries", "In the last 24 hours", found.refused, "reason")
+    gauge("cut_connections", "In the last 24 hours", found.cut, "reason")
     waiting = found.waiting
     depths = {jobs.INTAKE: waiting.events + waiting.files, jobs.COPIES: waiting.copies}
     gauge("queue_depth", "Deliveries, files and copies due; counted to 10,000", depths, "queue")

@@ -35,7 +35,7 @@ MAX_BODY = MIB  # bytes, of the usual delivery, and of one that claims no signat
 # sends none of ours does not fill our memory with them.
 LARGE_AT_ONCE = 2
 WAIT_FOR_LARGE = 5.0  # seconds
-_PATH = "/webhooks/quo"
+PATH = "/webhooks/quo"
 _TROUBLE = "viewer.webhook.trouble"  # in the environ: what the short way met
 
 
@@ -90,7 +90,7 @@ class _ShortWay:
         self._trusted = app.config["TRUSTED_HOSTS"]
 
     def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
-        if not (environ.get("PATH_INFO") == _PATH and self._is_usual(environ)):
+        if not (environ.get("PATH_INFO") == PATH and self._is_usual(environ)):
             return self._otherwise(environ, start)
         length = int(environ["CONTENT_LENGTH"])
         body = environ["wsgi.input"].read(length)
@@ -139,11 +139,16 @@ def _commits() -> GroupCommit[_Received, _Kept]:
     return found
 
 
+def body_limit(headers: quo.Headers) -> int:
+    """How many bytes a delivery may have, by its headers."""
+    return settings().WEBHOOK_MAX_MB * MIB if quo.claims_signature(headers) else MAX_BODY
+
+
 def _read_body() -> bytes:
     length = request.content_length or 0  # in chunks: only the usual size
     if length <= MAX_BODY:
         return _read_at_most(MAX_BODY)
-    limit = settings().WEBHOOK_MAX_MB * MIB if quo.claims_signature(request.headers) else MAX_BODY
+    limit = body_limit(request.headers)
     if length > limit:
         abort(413)  # before the body is read
     room: threading.BoundedSemaphore = current_app.extensions["large_deliveries"]

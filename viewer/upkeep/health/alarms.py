@@ -27,6 +27,7 @@ PUSH_LATE, PUSH_BROKEN = timedelta(minutes=15), timedelta(hours=24)  # alone on 
 UNREAD = timedelta(minutes=2)  # for an event that no worker has read
 FALLBACK_KNOWN = timedelta(hours=24)  # since the last file that came from elsewhere
 S3_SOON = 30  # days
+MANY_CUT = 1_000  # connections a day
 CHECK_SILENT = timedelta(hours=30)  # the nightly check has not run
 
 
@@ -279,6 +280,13 @@ def _deliveries_refused(found: Health, _moment: datetime) -> Iterable[Alarm]:
         yield Alarm(f"refused_{reason}", Level.ATTENTION, words)
 
 
+def _connections_cut(found: Health, _moment: datetime) -> Iterable[Alarm]:
+    """Many: somebody holds connections on purpose. A few are phones that lost their network."""
+    if (count := sum(found.cut.values())) >= MANY_CUT:
+        words = f"{counted(count, 'slow connection')} cut in the last day."
+        yield Alarm("connections_cut", Level.ATTENTION, words)
+
+
 def _s3_due(found: Health, _moment: datetime) -> Iterable[Alarm]:
     is_low = any(disk.is_low for disk in found.disks if disk.name == "photos")  # said already
     forecasts = found.outlook.forecasts.items()
@@ -345,6 +353,7 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     _decoders_unconfined,
     _events_unparsed,
     _deliveries_refused,
+    _connections_cut,
     _s3_due,
 )
 

@@ -80,6 +80,7 @@ class Health:
     unread_events: int
     unparsed_events: int
     refused: dict[str, int]  # by reason, in the last 24 hours
+    cut: dict[str, int]  # connections, by reason, in the last 24 hours
     waiting: Waiting
     workers: dict[str, int] | None  # alive, by queue; None: Redis does not answer
     tasks: list[WatchedTask]

@@ -13,6 +13,7 @@ from viewer.intake import collect, subscription
 from viewer.models import (
     AuditChain,
     Checkpoint,
+    CutConnection,
     MediaAttachment,
     RefusedDelivery,
     WebhookEvent,
@@ -67,6 +68,7 @@ def read_health(workers: dict[str, int] | None) -> Health:
         unread_events=waiting.unread,
         unparsed_events=waiting.unparsed,
         refused=_pairs(_REFUSED, since=moment - REFUSALS_WITHIN),
+        cut=_pairs(_CUT, since=moment - REFUSALS_WITHIN),
         waiting=Waiting(waiting.events, waiting.attempts + waiting.expired, waiting.copies),
         workers=workers,
         tasks=read_tasks(),
@@ -92,8 +94,9 @@ def _subscription(moment: datetime) -> Checkpoint | None:
     return mark if mark and moment - mark.updated_at <= SUBSCRIPTION_KNOWN else None
 
 
-_media, _event, _refusal, _checkpoint = (
-    model.__table__.c for model in (MediaAttachment, WebhookEvent, RefusedDelivery, Checkpoint)
+_media, _event, _refusal, _cut, _checkpoint = (
+    model.__table__.c
+    for model in (MediaAttachment, WebhookEvent, RefusedDelivery, CutConnection, Checkpoint)
 )
 _IS_OPEN = MediaAttachment.is_in("open")
 _OPEN_STATES = (State.PENDING, State.DOWNLOADING, State.NEEDS_ATTENTION, State.DAMAGED)
@@ -102,6 +105,13 @@ _REFUSED = (
     .where(_refusal.hour >= sa.bindparam("since"))
     .group_by(_refusal.reason)
     .order_by(_refusal.reason)
+)
+
+_CUT = (
+    sa.select(_cut.reason, sa.func.sum(_cut.count))
+    .where(_cut.hour >= sa.bindparam("since"))
+    .group_by(_cut.reason)
+    .order_by(_cut.reason)
 )
 
 
