@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from viewer import watchdog as module
 from viewer.watchdog import SLOTS, Watchdog
 
 ROW, OTHER = uuid.uuid4(), uuid.uuid4()
@@ -45,3 +46,18 @@ def test_a_unit_that_fails_frees_its_slot():
             raise ZeroDivisionError
 
     assert watchdog.rows() == []
+
+
+def test_one_that_beat_once_must_go_on(monkeypatch):
+    watchdog = Watchdog()
+    silent = watchdog.is_overdue()
+    watchdog.beat()
+    beating = watchdog.is_overdue()
+    monkeypatch.setattr(module, "BEAT_WITHIN", -1.0)
+    stopped = watchdog.is_overdue()
+    with watchdog.watch(ROW, 60):
+        at_work = watchdog.is_overdue()
+    watchdog.clear()
+    begun_anew = watchdog.is_overdue()
+
+    assert (silent, beating, stopped, at_work, begun_anew) == (False, False, True, False, False)

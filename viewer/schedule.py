@@ -32,6 +32,7 @@ from viewer.upkeep.backup import scheduled as backups
 from viewer.upkeep.drill import scheduled as drills
 from viewer.upkeep.health import totals
 from viewer.upkeep.move import clearing, pushing
+from viewer.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -101,17 +102,25 @@ def drill_definitions() -> list[TaskDefinition]:
     ]
 
 
-def run(app: Flask, stop: threading.Event) -> None:
+def run(app: Flask, stop: threading.Event, watchdog: Watchdog | None = None) -> None:
     """Run what is due until told to stop. A thread each: a first import must not stop the sweep."""
     with app.app_context():
         tasks = definitions(with_catch_up=rest_client.is_configured())
         tasks += host_definitions() + backup_definitions() + drill_definitions()
-    run_tasks(app, tasks, stop)
+    run_tasks(app, tasks, stop, watchdog)
 
 
-def run_tasks(app: Flask, tasks: list[TaskDefinition], stop: threading.Event) -> None:
+def run_tasks(
+    app: Flask,
+    tasks: list[TaskDefinition],
+    stop: threading.Event,
+    watchdog: Watchdog | None = None,
+) -> None:
+    beat = watchdog.beat if watchdog else _nobody_listens
     threads = [
-        threading.Thread(target=_keep_running, args=(app, task, stop), name=task.name, daemon=True)
+        threading.Thread(
+            target=_keep_running, args=(app, task, stop, beat), name=task.name, daemon=True
+        )
         for task in tasks
     ]
     for thread in threads:
@@ -122,9 +131,16 @@ def run_tasks(app: Flask, tasks: list[TaskDefinition], stop: threading.Event) ->
         thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
 
-def _keep_running(app: Flask, task: TaskDefinition, stop: threading.Event) -> None:
+def _nobody_listens() -> None:
+    """No supervisor looks after this process."""
+
+
+def _keep_running(
+    app: Flask, task: TaskDefinition, stop: threading.Event, beat: Callable[[], None]
+) -> None:
     holder = f"{socket.gethostname()}:{os.getpid()}:{task.name}"
     while not stop.wait(TICK):
+        beat()
         try:
             with app.app_context():  # a session of its own each time
                 do_if_due(task, holder)

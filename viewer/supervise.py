@@ -3,8 +3,8 @@
 A part is a program, or a function: its process is then forked from this one and shares the memory
 of all that is imported here. Each is in a session of its own, and its descendants stay in that
 session: so a part is killed whole. One that dies is restarted, with exponential backoff; one that
-hangs (`Watchdog`) is killed first. A part that exits by itself at each start and never came up
-stops the whole host: a port that is taken or an invalid setting does not go away.
+hangs (`Watchdog`, `Liveness`) is killed first. A part that exits by itself at each start and never
+came up stops the whole host: a port that is taken or an invalid setting does not go away.
 
 If this process is killed, two mechanisms end the parts: the kernel sends each one SIGTERM
 (PR_SET_PDEATHSIG), and the orphan reaper kills what is left some seconds later.
@@ -30,6 +30,7 @@ from typing import NoReturn, Protocol
 import setproctitle
 
 from viewer import orphan_reaper
+from viewer.liveness import Liveness
 from viewer.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Part:
     rank: int = 1
     is_vital: bool = True  # whether the host stops if this part never comes up
     watchdog: Watchdog | None = None
+    liveness: Liveness | None = None
     process: Child | None = None
     started: float = 0.0
     pause: float = 0.5
@@ -130,8 +132,12 @@ def _look_after(part: Part, reaper: "OrphanReaper") -> None:
 
 
 def _kill_if_it_hangs(part: Part, process: Child) -> None:
-    if part.watchdog and part.watchdog.is_overdue() and process.poll() is None:
-        log.error("%s hangs and is killed; rows: %s", part.name, part.watchdog.rows())
+    if process.poll() is not None:
+        return
+    is_silent = part.liveness is not None and part.liveness.is_overdue()
+    if is_silent or (part.watchdog is not None and part.watchdog.is_overdue()):
+        rows = part.watchdog.rows() if part.watchdog else []
+        log.error("%s hangs and is killed; rows: %s", part.name, rows)
         os.kill(process.pid, signal.SIGKILL)
         _all_ended([process], LAST_GRACE)
 
@@ -148,8 +154,9 @@ def _clear_away(part: Part, code: int, pid: int, reaper: "OrphanReaper") -> None
         log.warning("%s ended with %s; again in %.1f s", part.name, code, part.pause)
     orphan_reaper.kill_session(pid)
     reaper.forget(pid)
-    if part.watchdog:
-        part.watchdog.clear()
+    for observer in (part.watchdog, part.liveness):
+        if observer:
+            observer.clear()
     part.process = None
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from contextlib import closing
 from io import BytesIO
 
@@ -135,3 +136,34 @@ def test_an_old_database_is_copied_before_it_is_migrated(up, tmp_path):
         before = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     assert before == [("0013",)]
     assert host.rows("SELECT version_num FROM alembic_version") != before
+
+
+# A host whose supervisor asks more often, and waits a second in place of minutes.
+IMPATIENT = """
+from viewer import liveness, watchdog
+liveness.Liveness.__init__.__kwdefaults__.update(every=0.2, patience=3.0)
+watchdog.BEAT_WITHIN = 6.0
+from viewer.commands import main
+main()
+"""
+
+
+@pytest.mark.parametrize("part", ["gunicorn: ", "viewer: schedule", "valkey"])
+def test_a_part_that_is_frozen_is_replaced(part, up, provider, message):
+    host = up(command=(sys.executable, "-c", IMPATIENT))
+
+    def frozen() -> set[int]:
+        return {pid for pid, command in host.family().items() if part in command}
+
+    before = frozen()
+    for pid in before:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: frozen() and not frozen() & before, 120)
+    wait_until(host.answers, 120)
+    text = message(media=[provider.serve(picture(), content_type="image/jpeg")])
+    kept = provider.deliver(f"{host.url}/webhooks/quo", text.payload(), secret=SECRET)
+
+    assert before
+    assert kept.status_code == 204
+    wait_until(lambda: host.thumbnail_of("Here is the crack") is not None)
+    assert "hangs and is killed" in (host.data_dir / "log").read_text()

@@ -27,15 +27,13 @@ FILE = DEPLOY / "caddy" / "Caddyfile"
 MIB = 1024 * 1024
 
 # What a machine's own Caddyfile says for all its sites: here no port 80, and no trust store.
-AROUND = """{{
-    admin off
-    auto_https disable_redirects
-    skip_install_trust
-    default_bind 127.0.0.1
-    local_certs
-}}
-import {folder}/site
-"""
+OF_THE_MACHINE = """{
+	admin off
+	auto_https disable_redirects
+	skip_install_trust
+	default_bind 127.0.0.1
+	local_certs
+	servers {"""
 
 
 @pytest.fixture
@@ -49,14 +47,14 @@ def site(
     caddy, behind, secure = program("caddy"), start_web(), free_port()
     folder = tmp_path / "caddy"
     folder.mkdir()
-    (folder / "site").write_text(
+    (folder / "Caddyfile").write_text(
         replaced(
             FILE.read_text(),
+            ("{\n\tservers {", OF_THE_MACHINE),
             ("viewer.example.com {", f"{HOST}:{secure} {{"),
             ("reverse_proxy 127.0.0.1:8000", f"reverse_proxy 127.0.0.1:{behind}"),
         )
     )
-    (folder / "Caddyfile").write_text(AROUND.format(folder=folder))
     start(
         caddy, "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile"),
         env=os.environ | {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},

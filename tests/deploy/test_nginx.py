@@ -1,9 +1,13 @@
 """deploy/nginx/viewer.conf, in a real nginx with TLS before a real `viewer web`."""
 
 import json
+import os
 import re
+import socket
+import ssl
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,3 +180,44 @@ def test_a_webhook_passes_with_its_body_untouched(site, message):
     kept = {row.delivery_id: row.body for row in db.session.scalars(db.select(WebhookEvent))}
     assert sent.items() <= kept.items()
     assert (too_large.status_code, form.status_code) == (413, 413)
+
+
+def test_slow_requests_do_not_reach_the_viewer_and_one_address_has_a_bound(
+    photo, start_nginx, start_web, tmp_path, message
+):
+    behind, folder = start_web(X_ACCEL_PREFIX="/stored"), tmp_path / "nginx"
+    folder.mkdir()
+    (folder / "media").symlink_to(tmp_path / "media")
+    secure, _ = start_nginx(
+        folder,
+        behind,
+        ("client_header_timeout 10s", "client_header_timeout 1s"),
+        ("viewer_clients 300", "viewer_clients 2"),
+    )
+    url = f"https://{HOST}:{secure}"
+    wait_until(answers(url))
+
+    with ExitStack() as stack:
+        slow = [stack.enter_context(tls_connection(secure)) for _ in range(24)]
+        for client in slow:
+            client.sendall(b"GET / HTTP/1.1\r\n")
+        body, headers = signed(message().payload(), "standard", SECRET)
+        kept = requests.post(f"{url}/webhooks/quo", data=body, headers=headers, timeout=60)
+        ends = [client.recv(1000) for client in slow]
+    with ExitStack() as stack:
+        busy = [stack.enter_context(tls_connection(secure)) for _ in range(2)]
+        for client in busy:  # each is under way until its body has come
+            client.sendall(
+                f"POST /login HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n\r\n".encode()
+            )
+        wait_until(lambda: requests.get(f"{url}/login", timeout=60).status_code == 429)
+    wait_until(answers(url))
+
+    assert kept.status_code == 204
+    assert ends == [b""] * 24
+
+
+def tls_connection(port: int) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
+    plain = socket.create_connection((HOST, port), timeout=60)
+    return context.wrap_socket(plain, server_hostname=HOST)

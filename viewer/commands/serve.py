@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from viewer import derive, holdings, host_lock, jobs, supervise, valkey, watchdog
+from viewer import derive, holdings, host_lock, jobs, liveness, supervise, valkey, watchdog
 from viewer import schedule as clock
 from viewer.commands.context import (
     PROBLEMS,
@@ -113,8 +113,13 @@ def must_be_free(host: str, port: int, option: str = "--port") -> None:
 def _parts(app: Flask, settings: Settings, host: str, port: int) -> list[supervise.Part]:
     """All of them share the memory of the application, but nothing that it has open."""
     parts = [
-        supervise.Part("web", _in_one_line(partial(_serve, app, host, port)), rank=3),
-        supervise.Part("schedule", _in_one_line(partial(_keep_time, app)), rank=2),
+        supervise.Part(
+            "web",
+            _in_one_line(partial(_serve, app, host, port)),
+            rank=3,
+            liveness=liveness.of_web(host, port),
+        ),
+        _scheduler(app),
         *(
             _worker(app, f"work-{number}", [jobs.INTAKE], rank=2)
             for number in range(1, settings.WORKERS + 1)
@@ -128,7 +133,8 @@ def _parts(app: Flask, settings: Settings, host: str, port: int) -> list[supervi
             words = f"DATA_DIR: {settings.data_dir}/valkey cannot be used"
             raise CannotStart(f"{words}: {error.strerror}") from None
         # Not vital: without the queue, deliveries are still stored and pages served.
-        parts.insert(0, supervise.Part("valkey", command, rank=0, is_vital=False))
+        answers = liveness.of_valkey(str(settings.embedded_redis_socket))
+        parts.insert(0, supervise.Part("valkey", command, rank=0, is_vital=False, liveness=answers))
     return parts
 
 
@@ -136,6 +142,12 @@ def _worker(app: Flask, name: str, queues: Sequence[str], rank: int = 1) -> supe
     dog = watchdog.Watchdog()
     run = _in_one_line(partial(_work, app, queues, dog))
     return supervise.Part(name, run, rank=rank, watchdog=dog)
+
+
+def _scheduler(app: Flask) -> supervise.Part:
+    dog = watchdog.Watchdog()
+    run = _in_one_line(partial(_keep_time, app, dog))
+    return supervise.Part("schedule", run, rank=2, watchdog=dog)
 
 
 def _in_one_line(run: Callable[[], None]) -> Callable[[], None]:
@@ -219,7 +231,7 @@ def schedule() -> None:
     _keep_time(None)
 
 
-def _keep_time(app: Flask | None) -> None:
+def _keep_time(app: Flask | None, dog: watchdog.Watchdog | None = None) -> None:
     stop = threading.Event()
 
     def asked(_signal: int, _frame: FrameType | None) -> None:
@@ -228,4 +240,4 @@ def _keep_time(app: Flask | None) -> None:
     signal.signal(signal.SIGTERM, asked)
     signal.signal(signal.SIGINT, asked)
     with opened_app(app) as opened:
-        clock.run(opened, stop)
+        clock.run(opened, stop, dog)

@@ -144,6 +144,11 @@ class _Worker(rq.SimpleWorker):
             self.heartbeat(pipeline=pipe)
             pipe.execute()
 
+    def heartbeat(self, *words: Any, **options: Any) -> None:
+        """Tell Redis and the supervisor that this worker lives. RQ calls it between its jobs."""
+        self.watchdog.beat()
+        super().heartbeat(*words, **options)
+
     def handle_warm_shutdown_request(self) -> None:
         self.is_told_to_stop = True
 
