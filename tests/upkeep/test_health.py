@@ -16,7 +16,13 @@ from viewer.config import settings
 from viewer.demo.rest import Workspace, stamp
 from viewer.extensions import db, now
 from viewer.intake import catch_up, rest_client, subscription
-from viewer.models import Checkpoint, MediaAttachment, ScheduledTask, WebhookEvent
+from viewer.models import (
+    Checkpoint,
+    CutConnection,
+    MediaAttachment,
+    ScheduledTask,
+    WebhookEvent,
+)
 from viewer.quo import rest
 from viewer.upkeep import health, runs, verify
 from viewer.upkeep.health import figures, totals
@@ -291,6 +297,19 @@ def test_page_machine_and_monitor_read_the_same(swept, client, deliver):
     assert 'viewer_refused_deliveries{reason="no_signature"} 1.0' in metrics
     assert 'viewer_alarm{name="workers_intake_silent"} 1.0' in metrics
     assert "No worker looks after “intake”." in client.get("/status").text
+
+
+@BOTH
+def test_connections_that_were_cut_are_counted(client):
+    with db.engine.begin() as connection:
+        CutConnection.add(connection, {"slow_head": 2, "crowded": 5})
+        CutConnection.add(connection, {"slow_head": 1_000})
+    page, metrics = client.get("/status").text, client.get("/metrics").text
+
+    assert 'viewer_cut_connections{reason="slow_head"} 1002.0' in metrics
+    assert "1,002" in page
+    assert "The request did not come within its time" in page
+    assert "connections_cut" in alarms()
 
 
 @BOTH
