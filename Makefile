@@ -51,8 +51,10 @@ bench: $(VENV)/.dev ## measure for 15 minutes, and write docs/performance.md (QU
 screenshots: $(VENV)/.dev ## the pictures of every page in scripts.screenshots/
 	$(BIN)/python -m scripts.screenshots
 
-lock: ## resolve the requirements anew; ARGS=--upgrade moves what may move
+lock: ## resolve the requirements anew, and write sbom.cdx.json; ARGS=--upgrade moves what may move
 	PYTHON=$(PYTHON) scripts/lock.sh
+	$(MAKE) licenses
+	$(BIN)/python -m scripts.sbom
 
 licenses: $(VENV)/.dev ## docs/licenses.md, from the metadata of what is locked
 	$(BIN)/python -m scripts.licenses

@@ -1,5 +1,6 @@
 """The locks are complete: any pip installs them and resolves nothing, today and next year."""
 
+import json
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from scripts import sbom
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -116,3 +119,17 @@ def test_the_page_of_licences_names_every_package_that_runs():
 
     assert len(packages) > 40
     assert missing == set()
+
+
+def test_the_bill_of_materials_says_what_the_lock_and_the_page_of_licences_say():
+    """`make lock` writes it; what it does not know of is no part of the lock."""
+    written = (ROOT / "sbom.cdx.json").read_text()
+    bom = json.loads(written)
+    licensed = {package["name"] for package in bom["components"] if "licenses" in package}
+    asked = {one["ref"]: set(one.get("dependsOn", ())) for one in bom["dependencies"]}
+    own = {canonicalize_name(Requirement(one).name) for one in WANTED["requirements.txt"]}
+
+    assert written == sbom.render()
+    assert licensed >= set(locked((ROOT / "requirements.txt").read_text()))
+    assert asked[PROJECT["project"]["name"]] == own
+    assert "werkzeug" in asked["flask"]
