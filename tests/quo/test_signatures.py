@@ -6,6 +6,7 @@ import hmac
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 from werkzeug.datastructures import Headers
 
-from viewer.quo import NotFromQuo, Reason, check_secrets, open_delivery
+from viewer.quo import NotFromQuo, Reason, check_secrets, open_delivery, signatures
 
 VECTORS = json.loads((Path(__file__).parent / "signature_vectors.json").read_text())
 STANDARD = {vector["name"]: vector for vector in VECTORS["standard"]}
@@ -249,10 +250,133 @@ def test_a_replayed_standard_delivery_is_stale_and_tells_by_how_much(late):
     assert caught.value.age == late
 
 
-def test_a_forgery_is_wrong_rather_than_stale():
-    vector = STANDARD["simple"] | {"timestamp": "1"}
+FORGED = base64.b64encode(bytes(32)).decode()
+MIB = 1024 * 1024
 
-    assert refusal(standard_headers(vector), vector["body"]) is Reason.WRONG_SIGNATURE
+
+@pytest.fixture
+def work(monkeypatch):
+    """What is hashed, in bytes, and how often JSON is parsed."""
+    done = {"hashed": 0, "parsed": 0}
+
+    class Counted:
+        def __init__(self, key, start, kind):
+            self._real = hmac.new(key, start, kind)
+            done["hashed"] += len(start)
+
+        def update(self, body):
+            self._real.update(body)
+            done["hashed"] += len(body)
+
+        def digest(self):
+            return self._real.digest()
+
+    def loads(*given, **named):
+        done["parsed"] += 1
+        return json_loads(*given, **named)
+
+    def one_shot(key, body, kind):
+        done["hashed"] += len(body)
+        return hmac_digest(key, body, kind)
+
+    json_loads, hmac_digest = json.loads, hmac.digest
+    monkeypatch.setattr(json, "loads", loads)
+    monkeypatch.setattr(
+        signatures,
+        "hmac",
+        SimpleNamespace(new=Counted, digest=one_shot, compare_digest=hmac.compare_digest),
+    )
+    return done
+
+
+FORGED_BODIES = {
+    "objects": b"[" + b'{"a": 1}, ' * (MIB // 10) + b"0]",
+    "escaped": b'["' + rb"\\" * (MIB // 2) + b'" ]',
+    "deep": b"[ " * (MIB // 2),
+    "numbers": b"[" + b"9" * MIB + b" ]",
+    "text": b'["' + b"words " * (MIB // 6) + b'" ]',
+}
+
+
+@pytest.mark.parametrize("body", FORGED_BODIES.values(), ids=list(FORGED_BODIES))
+def test_a_forged_body_is_hashed_once_a_recipe_and_never_parsed(body, work):
+    headers = {"openphone-signature": f"hmac;1;1790000000000;{FORGED}"}
+
+    assert refusal(headers, body, [VECTORS["keys"]["legacy"]]) is Reason.WRONG_SIGNATURE
+    assert work["parsed"] == 0
+    assert work["hashed"] <= 2 * (len(body) + 20)
+
+
+@pytest.mark.parametrize("late", [timedelta(days=9), timedelta(days=-9)])
+def test_a_stale_delivery_is_refused_before_its_body_is_looked_at(late, work):
+    body, vector = FORGED_BODIES["objects"], STANDARD["simple"]
+    legacy = {"openphone-signature": f"hmac;1;1790000000000;{FORGED}"}
+
+    assert refusal(legacy, body, now=THEN + late) is Reason.STALE
+    assert refusal(standard_headers(vector), body, now=THEN + late) is Reason.STALE
+    assert work == {"hashed": 0, "parsed": 0}
+
+
+def test_what_has_not_the_shape_of_a_digest_costs_no_hash(work):
+    standard = standard_headers(STANDARD["simple"] | {"signature": "v1,AAAA"})
+
+    for headers in ({"openphone-signature": "hmac;1;1790000000000;AAAA"}, standard):
+        assert refusal(headers, FORGED_BODIES["text"]) is Reason.WRONG_SIGNATURE
+    assert work == {"hashed": 0, "parsed": 0}
+
+
+def test_several_signatures_do_not_multiply_the_work(work):
+    body = FORGED_BODIES["objects"]
+    one = f"hmac;1;1790000000000;{FORGED}"
+    others = ",".join(f"hmac;1;179000000000{place};{FORGED}" for place in range(5))
+
+    same = refusal({"openphone-signature": ",".join([one] * 5)}, body, SECRETS[:1])
+    assert (same, work["hashed"] <= 2 * (len(body) + 20)) == (Reason.WRONG_SIGNATURE, True)
+    work["hashed"] = 0
+    assert refusal({"openphone-signature": others}, body, SECRETS[:1]) is Reason.MALFORMED
+    assert work["hashed"] == 0
+
+
+def test_a_stale_signature_does_not_hide_the_fresh_one_beside_it():
+    vector = LEGACY["compact_ms"]
+    header = f"hmac;1;1780000000000;{FORGED},{vector['header']}"
+
+    assert opened({"openphone-signature": header}, vector["body"]).sent_at == THEN
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(),
+        lambda child: st.lists(child) | st.dictionaries(st.text(), child),
+    ),
+    st.sampled_from([None, 0, 2, "\t", " \r "]),
+    st.booleans(),
+)
+def test_json_signed_without_its_whitespace_is_recognised(value, indent, is_ascii):
+    sent = json.dumps({"id": "EVtest", "data": value}, indent=indent, ensure_ascii=is_ascii)
+    signed = json.dumps(
+        {"id": "EVtest", "data": value}, separators=(",", ":"), ensure_ascii=is_ascii
+    )
+    headers = legacy_signed(signed.encode("utf-8", "surrogatepass"), "1790000000000")
+
+    assert opened(headers, sent.encode("utf-8", "surrogatepass")).scheme == "legacy"
+
+
+def test_a_long_transcript_signed_without_its_whitespace_is_recognised():
+    line = {"content": 'He said "it leaks \\ drips".', "start": 2.6, "end": 4.9, "userId": None}
+    value = {"id": "EVtest", "dialogue": [line] * 1_000}
+    headers = legacy_signed(json.dumps(value, separators=(",", ":")).encode(), "1790000000000")
+
+    assert opened(headers, json.dumps(value, indent=2)).id == "EVtest"
+
+
+def test_whitespace_cannot_be_forged_into_a_signed_number():
+    headers = legacy_signed(b'{"id":"EVtest","n":12}', "1790000000000")
+
+    assert opened(headers, '{"id":"EVtest", "n": 12}').id == "EVtest"
+    assert refusal(headers, '{"id":"EVtest","n":1 2}') is Reason.WRONG_SIGNATURE
+    assert refusal(headers, '{"id":"EV test","n":12}') is Reason.WRONG_SIGNATURE
 
 
 def test_a_legacy_retry_of_yesterday_is_accepted_and_of_last_week_refused():

@@ -347,7 +347,7 @@ def test_without_a_secret_everything_is_refused(client_with):
 
 def test_the_log_names_headers_and_tells_no_secret(client, deliver, message, caplog, app):
     caplog.set_level(logging.DEBUG, "viewer")
-    headers = {"openphone-signature": "hmac;1;1;c2lnbmF0dXJl", "X-Api-Key": "sesame"}
+    headers = {"openphone-signature": "hmac;1;now;c2lnbmF0dXJl", "X-Api-Key": "sesame"}
 
     client.post(DOOR, data=b"a private body", headers=headers)
     deliver(message(text="The key is under the mat").payload())

@@ -367,7 +367,10 @@ def _skew() -> str:
         .limit(1)
     )
     age = (noted or "").partition(" s old")[0]
-    return f" The last one was signed {age} seconds ago by this machine's clock: is it right?"
+    return (
+        f" The last one says it was signed {age} seconds ago by this machine's clock: is that"
+        " right? If it is, somebody repeats or forges deliveries."
+    )
 
 
 def business_hours_between(start: datetime, end: datetime, current: Settings) -> float:
