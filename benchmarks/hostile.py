@@ -1,4 +1,4 @@
-"""What strangers can make the viewer compute: a forged delivery, beside one hash of its body.
+"""What strangers can make the viewer compute: forged deliveries, texts of almost-numbers.
 
 Stands apart from `make bench`: tests keep the bounds by counting work. This is its time.
 """
@@ -11,8 +11,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from flask import Flask
+
 from benchmarks import figures
 from viewer import quo
+from viewer.search import query
+from viewer.web import linkify
 
 _SECRET = base64.b64encode(bytes(32)).decode()
 _FORGED = base64.b64encode(b"\1" * 32).decode()
@@ -36,6 +40,25 @@ def measure(report: figures.Report, asked: argparse.Namespace) -> None:
                 f"forged delivery, {mib} MiB of {name}: {fresh:.1f} ms of CPU,"
                 f" {old:.1f} ms with an old time stamp; one hash {one_hash:.1f} ms"
             )
+
+    _texts(report)
+
+
+def _texts(report: figures.Report) -> None:
+    """Fifty texts of one page."""
+    app = Flask(__name__)
+    for name, piece in {"almost-numbers": "6 1 7/5 5.", "URLs": "http://(a.b) "}.items():
+        texts = [f"{nth} {piece * 1_900}" for nth in range(50)]
+
+        def look(texts: list[str] = texts) -> None:
+            with app.test_request_context():
+                for words in texts:
+                    linkify.tappable(words)
+
+        report.say(f"50 texts of 20 kB of {name}: {_cpu(look):.0f} ms of CPU to find their links")
+    terms = query.read_terms("some crack 5550123 words of the text")
+    long = "some words of the text and 617.555. " * 1_400
+    report.say(f"a hit in 50,000 characters: {_cpu(lambda: query.snippet(long, terms)):.0f} ms")
 
 
 def _forge(body: bytes, age: timedelta) -> None:

@@ -279,3 +279,27 @@ def test_a_search_asks_the_database_no_more_for_more_hits(client, said):
 
 def test_strangers_find_nothing(anonymous):
     assert anonymous.get("/search?q=needle").status_code == 401
+
+
+def test_a_page_of_long_texts_reads_a_bounded_part_of_them(said, page, monkeypatch):
+    for nth in range(search.HITS_PAGE):
+        said("617.555. some words " * 2_500, number=f"+1617555{nth:04}")
+    read, real = [], {name: getattr(search.query, name) for name in ("words_of", "numbers_in")}
+    for name, find in real.items():
+        counting = lambda text, find=find: read.append(len(text)) or find(text)  # noqa: E731
+        monkeypatch.setattr(search.query, name, counting)
+
+    found = ask(page, "some words")
+
+    assert len(messages(found)) == search.HITS_PAGE
+    assert marked(found)
+    once = search.SCANNED_PAGE + search.query.READ
+    assert sum(read) <= 2 * once + 100_000  # its words and its numbers, and the people's names
+
+
+def test_several_words_and_beginnings_are_found_in_one_pass():
+    terms = search.query.read_terms('"side by side" crack 5550123 base')
+
+    found = search.query.hits("Side by side: a crack, basements. 617-555-0123 crack", terms)
+
+    assert [which for *_, which in found] == [0, 1, 3, 2, 1]

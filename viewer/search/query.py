@@ -103,21 +103,36 @@ def pieces(text: str, terms: Sequence[Term]) -> Pieces:
 
 
 def hits(text: str, terms: Sequence[Term]) -> list[tuple[int, int, int]]:
-    """Where each of the terms stands: start, end, which."""
-    words = list(words_of(text[:READ]))
+    """Where each of the terms stands: start, end, which. One pass, however many terms there are."""
+    if not terms:
+        return []
+    text = text[:READ]
     found = []
+    wanted: dict[str, list[tuple[int, Term]]] = {}
     for which, term in enumerate(terms):
-        length = len(term.words)
-        for first in range(len(words) - length + 1):
-            if _is_said(term, [word.folded for word in words[first : first + length]]):
-                found.append((words[first].start, words[first + length - 1].end, which))
-        if length == 1:
-            found += [
-                (number.start, number.end, which)
-                for number in numbers_in(text[:READ])
-                if any(_is_said(term, [end]) for end in endings_of(number.folded))
-            ]
+        wanted.setdefault(term.words[0], []).append((which, term))
+    beginnings = tuple(term.words[0] for term in terms if term.is_prefix and len(term.words) == 1)
+    everything = [pair for pairs in wanted.values() for pair in pairs]
+    words = list(words_of(text))
+    for place, word in enumerate(words):
+        is_begun = bool(beginnings) and word.folded.startswith(beginnings)
+        for which, term in everything if is_begun else wanted.get(word.folded, ()):
+            run = words[place : place + len(term.words)]
+            if _is_said(term, [one.folded for one in run]):
+                found.append((word.start, run[-1].end, which))
+    digits = [(which, term) for which, term in everything if _may_be_a_number(term)]
+    for number in numbers_in(text) if digits else ():
+        endings = endings_of(number.folded)
+        found += [
+            (number.start, number.end, which)
+            for which, term in digits
+            if any(_is_said(term, [end]) for end in endings)
+        ]
     return sorted(found)
+
+
+def _may_be_a_number(term: Term) -> bool:
+    return len(term.words) == 1 and term.words[0].isdigit()
 
 
 def _is_said(term: Term, words: list[str]) -> bool:

@@ -21,6 +21,7 @@ from viewer.web.pagination import Cursor
 bp = Blueprint("search", __name__)
 
 PEOPLE_SHOWN = 5  # above the messages
+SCANNED_PAGE = 300_000  # characters of messages in which hits are highlighted; six long transcripts
 HITS_PAGE = 30
 
 
@@ -112,8 +113,11 @@ def _messages_found(ids: Sequence[int], terms: Sequence[Term]) -> list[MessageFo
     senders = {message.sender for message in messages if message.sender}
     names = names_of({*(n for row in messages for n in row.conversation.numbers), *senders})
     found = []
+    left = SCANNED_PAGE
     for message in messages:
+        terms = terms if left > 0 else ()  # the rest of the page shows how its texts begin
         part, words = _best_part(message, captions.get(message.id, ()), terms)
+        left -= sum(len(said) for _, said in indexing.spoken_parts(message))
         found.append(
             MessageFound(
                 message=message,

@@ -18,6 +18,7 @@ from tests.support.pages import NASTY, counted
 from viewer.extensions import db
 from viewer.models import MediaAttachment, Message, Unread
 from viewer.office import accounts
+from viewer.web import linkify
 from viewer.web.conversations import pages
 from viewer.web.linkify import tappable
 
@@ -82,13 +83,101 @@ def test_no_words_break_out_of_a_link():
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", "a.", "a@", "http://", "www.", "1", "1-", "617-555-0123 ", "https://a)", "("]
+    "unit",
+    [
+        "a",
+        "a.",
+        "a@",
+        "http://",
+        "www.",
+        "1",
+        "1-",
+        "617-555-0123 ",
+        "https://a)",
+        "(",
+        "http://(",
+        "1/2 ",
+        "617.555.",
+    ],
 )
 def test_long_nonsense_is_read_in_no_time(unit):
     begin = time.process_time()
     tappable(unit * (100_000 // len(unit)))
 
     assert time.process_time() - begin < 2
+
+
+@pytest.fixture
+def searched(monkeypatch):
+    """What the library was given to find phone numbers in."""
+    given, real = [], linkify.phonenumbers.PhoneNumberMatcher
+
+    def matcher(words, *rest):
+        given.append(words)
+        return real(words, *rest)
+
+    monkeypatch.setattr(linkify.phonenumbers, "PhoneNumberMatcher", matcher)
+    linkify._search.cache_clear()
+    return given
+
+
+def almost_numbers(nth: int) -> str:
+    """A thousand characters of nearly a number, other ones in each text."""
+    return "".join(f"{nth:03} {place:03}/" for place in range(150))
+
+
+def test_a_page_of_almost_numbers_searches_a_bounded_part_of_them(page, talk, searched):
+    row = talk(messages=50)
+    for nth, message in enumerate(row.messages):
+        message.body = "\n".join([almost_numbers(100 + nth)] * 5)
+    db.session.commit()
+
+    page(f"/conversations/{row.id}")
+
+    assert sum(map(len, searched)) <= linkify.SEARCHED
+
+
+def test_what_was_searched_is_not_searched_at_the_next_look(page, talk, searched):
+    row = talk(messages=20)
+    for nth, message in enumerate(row.messages):
+        message.body = f"{nth} words, then call 617-555-01{nth:02} or {100 + nth} 200 300 and write"
+    db.session.commit()
+
+    looks = [page(f"/conversations/{row.id}") for _ in range(2)]
+
+    assert len(searched) == len(set(searched)) > 0
+    for found in looks:
+        assert sum(a["href"].startswith("tel:+1-617-555-01") for a in found.all("a")) == 20
+
+
+def test_numbers_beyond_the_bound_are_linked_by_a_later_look(page, talk, searched, monkeypatch):
+    monkeypatch.setattr(linkify, "SEARCHED", 60)
+    row = talk(messages=5)
+    for nth, message in enumerate(row.messages):
+        message.body = f"call 617-555-012{nth} please"
+    db.session.commit()
+
+    looks = [page(f"/conversations/{row.id}") for _ in range(4)]
+
+    links = [sum(a["href"].startswith("tel:+1-") for a in found.all("a")) for found in looks]
+    assert links[0] < 5
+    assert links[-1] == 5
+
+
+def test_a_page_makes_so_many_links_and_no_more(page, talk, monkeypatch):
+    monkeypatch.setattr(linkify, "LINKED", 10)
+    row = talk(body="https://crack.example/a and 617-555-0123 " * 20, messages=2)
+
+    found = page(f"/conversations/{row.id}")
+
+    assert sum(a["href"].startswith(("https:", "tel:+1-")) for a in found.all("a")) == 10
+    assert found.text.count("617-555-0123") >= 40
+
+
+@pytest.mark.parametrize("words", ["617-555\n0123", "a" * 30 + "617" + "b" * 13 + "555012"])
+def test_digits_far_apart_are_no_number(words, searched):
+    assert "<a" not in tappable(words)
+    assert searched == []
 
 
 # --- Who wrote -----------------------------------------------------------------------------
