@@ -32,7 +32,7 @@ from viewer import derive, holdings, leases
 from viewer.config import Settings, settings
 from viewer.extensions import db, now, one_query
 from viewer.failpoint import failpoint
-from viewer.intake import addresses, error_pages, fetch, naming, rest_client
+from viewer.intake import addresses, duplicates, error_pages, fetch, naming, rest_client
 from viewer.intake.error_pages import Verdict
 from viewer.models import MediaAttachment
 from viewer.quo import rest
@@ -537,23 +537,29 @@ def _mark_stored(claim: Claim, receipt: Receipt, storage: uuid.UUID, **more: obj
         copies = {"copy_state": copy_state.MADE, "copy_due_at": None}
         if claim.role is not MediaAttachment.Role.ATTACHMENT:
             copies |= {"copy_state": copy_state.IMPOSSIBLE, "copy_problem": NO_SOUND}
-    return _write(
-        claim,
-        state=State.STORED,
-        media_type=MediaAttachment.MediaType(kind.media_type),
-        storage=storage,
-        **holdings.due_from_now(),
-        downloaded_at=moment,
-        verified_at=moment,  # hashed as it came
-        lease_until=None,
-        next_attempt_at=None,
-        problem=None,
-        trouble=None,
-        failures=0,
-        first_failed_at=None,
-        **copies,
-        **more,
+    message_id = duplicates.hold_message_of(claim.media_id)
+    done = db.session.execute(
+        _mine(claim).values(
+            state=State.STORED,
+            media_type=MediaAttachment.MediaType(kind.media_type),
+            storage=storage,
+            **holdings.due_from_now(),
+            downloaded_at=moment,
+            verified_at=moment,  # hashed as it came
+            lease_until=None,
+            next_attempt_at=None,
+            problem=None,
+            trouble=None,
+            failures=0,
+            first_failed_at=None,
+            **copies,
+            **more,
+        )
     )
+    if message_id is not None:
+        duplicates.hide(message_id)
+    db.session.commit()
+    return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
 def _later(claim: Claim, reason: str) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from viewer import derive, holdings
 from viewer.extensions import db, now
 from viewer.failpoint import failpoint
-from viewer.intake import collect, refetch
+from viewer.intake import collect, duplicates, refetch
 from viewer.models import MediaAttachment
 from viewer.storage import Missing, Occupied, Part, StorageError, checksum, decoder_workspace, keys
 
@@ -60,6 +60,9 @@ def ask_again(media_id: uuid.UUID) -> bool:
         part.discard()
     log.info("media=%s is whole now bytes=%d", media_id, receipt.size)
     _finish(db.session.get_one(MediaAttachment, media_id, populate_existing=True))
+    if message_id := duplicates.hold_message_of(media_id):
+        duplicates.hide(message_id)
+    db.session.commit()
     return True
 
 

@@ -23,8 +23,8 @@ Moment = datetime | sa.BindParameter[datetime]
 
 # Parts of the table that lists, figures and jobs ask for: conditions of partial indexes.
 PARTS = {
-    "photos": "media_type = 'photo' AND state != 'trashed'",
-    "voicemails": "role = 'voicemail' AND state != 'trashed'",
+    "photos": "media_type = 'photo' AND state NOT IN ('trashed', 'duplicate')",
+    "voicemails": "role = 'voicemail' AND state NOT IN ('trashed', 'duplicate')",
     "unfiled": "is_unfiled AND state = 'stored'",
     # What a person should look at.
     "attention": "(state IN ('needs_attention', 'damaged')"
@@ -76,6 +76,7 @@ class MediaAttachment(LastWriteWins, Model):
         DAMAGED = "damaged"  # stored once, and now the bytes are not what they were
         CLOSED = "closed"  # never came, and a person said that nobody waits for it any more
         TRASHED = "trashed"  # put away by a person; the bytes stay for a while
+        DUPLICATE = "duplicate"  # stored, and shown as another row of its message: see `shown_as`
 
     class Trouble(enum.StrEnum):
         """What is wrong with it; `problem` and `copy_problem` say it in words."""
@@ -324,6 +325,24 @@ class MediaAttachment(LastWriteWins, Model):
         return derive.is_carrier_part(self.mime_type or self.declared_type)
 
     @classmethod
+    def is_listed(cls) -> sa.ColumnElement[bool]:
+        """Whether lists and counts have it: neither in the trash nor a duplicate."""
+        return cls.state.not_in((cls.State.TRASHED, cls.State.DUPLICATE))
+
+    def shown_as(self) -> "MediaAttachment":
+        """The row that is shown for this one: itself, except for a duplicate."""
+        if self.state is not self.State.DUPLICATE:
+            return self
+        other = db.session.scalar(
+            sa.select(MediaAttachment)
+            .filter_by(message_id=self.message_id, role=self.role, sha256=self.sha256)
+            .where(MediaAttachment.state != self.State.DUPLICATE)
+            .order_by(MediaAttachment.downloaded_at, MediaAttachment.id)
+            .limit(1)
+        )
+        return other or self
+
+    @classmethod
     def change_if(
         cls, media_id: uuid.UUID, *conditions: sa.ColumnElement[bool], **values: object
     ) -> bool:
@@ -418,6 +437,7 @@ _BY_STATE = {
     _State.DAMAGED: _Availability.DAMAGED,
     _State.CLOSED: _Availability.GIVEN_UP,
     _State.TRASHED: _Availability.IN_TRASH,
+    _State.DUPLICATE: _Availability.HERE,
 }
 _BY_TROUBLE = {
     _Trouble.REFUSED: _Availability.NOT_DOWNLOADED,

@@ -99,7 +99,7 @@ def _write(media: MediaAttachment, finding: Finding) -> bool:
     done = db.session.execute(
         change.where(
             row.id == media.id,
-            row.state.in_((State.STORED, State.DAMAGED, State.TRASHED)),
+            row.state.in_((State.STORED, State.DAMAGED, State.TRASHED, State.DUPLICATE)),
             row.is_in("kept"),
             row.sha256 == media.sha256,
         )

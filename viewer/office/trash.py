@@ -248,6 +248,24 @@ def _give_up(media_id: uuid.UUID, by: User | None) -> bool:
     if media.copy_state in (CopyState.WAITING, CopyState.DUE):
         media.copy_state, media.copy_due_at = CopyState.IMPOSSIBLE, None
         media.copy_problem = "The file was deleted."
+    # Deleted for good is the photo, not one of its rows.
+    db.session.execute(
+        sa.update(MediaAttachment)
+        .filter_by(
+            message_id=media.message_id,
+            role=media.role,
+            sha256=media.sha256,
+            state=State.DUPLICATE,
+        )
+        .values(
+            state=State.TRASHED,
+            trashed_at=media.trashed_at,
+            trashed_by=media.trashed_by,
+            purged_at=media.purged_at,
+            placeholder=None,
+            peaks=None,
+        )
+    )
     audit.note("purge", f"SHA-256 {media.sha256}", by=by, subject=("media", media.id))
     log.warning("media=%s is purged", media.id)
     return True

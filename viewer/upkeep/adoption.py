@@ -96,7 +96,7 @@ def expected_files() -> list[Expected]:
     media = MediaAttachment
     found = db.session.execute(
         sa.select(media.file_path, media.file_size, media.sha256).where(
-            media.state.in_((State.STORED, State.TRASHED)),
+            media.state.in_((State.STORED, State.TRASHED, State.DUPLICATE)),
             media.downloaded_at.is_not(None),
             media.purged_at.is_(None),
             media.sha256.is_not(None),

@@ -282,7 +282,7 @@ def list_media() -> Response:
     """List files, newest first, without those in the trash."""
     asked = _query(MediaQuery)
     query = sa.select(MediaAttachment).options(selectinload(MediaAttachment.links))
-    query = query.where(MediaAttachment.state != State.TRASHED)
+    query = query.where(MediaAttachment.is_listed())
     if asked.conversation_id:
         query = query.where(MediaAttachment.conversation_id == asked.conversation_id)
     if asked.kind:
@@ -445,6 +445,7 @@ def _page(
 
 def _find_media(media_id: uuid.UUID) -> MediaAttachment:
     row = db.session.get(MediaAttachment, media_id)
+    row = row and row.shown_as()
     if row is None or row.state is State.TRASHED:
         abort(404, "There is no such file.")
     return row

@@ -157,12 +157,12 @@ def given_name(file_name: str | None) -> str | None:
 def shown_files(message: Message) -> list[MediaAttachment]:
     """Return the files of a message in the order sent, without those in the trash.
 
-    Nor what a carrier added to it.
+    Nor duplicates, nor what a carrier added to it.
     """
     return [
         media
         for media in message.media
-        if media.state is not State.TRASHED and not media.is_carrier_part
+        if media.state not in (State.TRASHED, State.DUPLICATE) and not media.is_carrier_part
     ]
 
 

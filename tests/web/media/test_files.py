@@ -1,6 +1,7 @@
 """The files as they are served: the same bytes, in parts if asked, and never as a program."""
 
 import io
+import itertools
 import os
 import re
 import uuid
@@ -313,7 +314,10 @@ def test_no_file_name_breaks_out_of_its_header(deliver, work, client, message, p
         "a%22.html", "a%0d%0aSet-Cookie:%20x=1", "..%2f..%2fetc%2fpasswd", "gr%C3%B6%C3%9Fe.jpg",
         "x" * 3000, "..", ";x=", "%E2%80%AEgpj.exe", "%00", "'; rm -rf",
     )  # fmt: skip
-    provider.mount("/named/", lambda _request: Answer(200, PHOTO, "image/jpeg"))
+    numbers = itertools.count()  # else they would be shown as one
+    provider.mount(
+        "/named/", lambda _request: Answer(200, PHOTO + bytes([next(numbers)]), "image/jpeg")
+    )
     deliver(message(media=[f"{provider.url}/named/{name}" for name in names]).payload())
     work()
 

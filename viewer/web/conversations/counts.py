@@ -28,7 +28,7 @@ _COUNTS = (
     sa.select(*_kinds, sa.func.count())
     .where(
         _media.conversation_id.in_(sa.bindparam("ids", expanding=True)),
-        _media.state != sa.bindparam("trashed"),
+        _media.state.not_in(sa.bindparam("hidden", expanding=True)),
         MediaAttachment.was_sent(),
     )
     .group_by(*_kinds)
@@ -38,10 +38,10 @@ _COUNTS = (
 def counts_of(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Counter[str]]:
     """Count per conversation: all, attention, photo, voicemail, video, file, unfiled_<kind>.
 
-    One query. Excludes the trash. A call recording counts in `all` and `attention` only.
+    One query. Excludes trash and duplicates. A call recording counts in `all`, `attention` only.
     """
     counts: dict[uuid.UUID, Counter[str]] = {one: Counter() for one in ids}
-    rows = db.session.execute(_COUNTS, {"ids": ids, "trashed": State.TRASHED})
+    rows = db.session.execute(_COUNTS, {"ids": ids, "hidden": [State.TRASHED, State.DUPLICATE]})
     for conversation_id, media_type, role, state, trouble, accepted_at, is_unfiled, count in rows:
         tally = counts[conversation_id]
         tally["all"] += count

@@ -149,7 +149,7 @@ def find_file(media_id: uuid.UUID) -> MediaAttachment:
     )
     if media is None:
         abort(404, "There is no such file.")
-    return media
+    return media.shown_as()
 
 
 def to_details(media: MediaAttachment) -> Response:

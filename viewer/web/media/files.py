@@ -125,6 +125,7 @@ def _find_media(media_id: uuid.UUID, *, may_be_damaged: bool = False) -> MediaAt
     Aborts with 404 if unknown, trashed or failed, with 410 if damaged. Raises TooEarly.
     """
     media = db.session.get(MediaAttachment, media_id)
+    media = media and media.shown_as()
     if media is None or media.state is State.TRASHED:
         abort(404, "There is no such file.")
     if media.state is State.DAMAGED:

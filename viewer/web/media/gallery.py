@@ -188,7 +188,7 @@ def _chosen() -> list[MediaAttachment]:
     """Load the files that the form names, or all of the conversation it names, oldest first."""
     query = (
         sa.select(MediaAttachment)
-        .where(MediaAttachment.state != State.TRASHED)
+        .where(MediaAttachment.is_listed())
         .order_by(MediaAttachment.sent_at, MediaAttachment.position, MediaAttachment.id)
         .options(
             joinedload(MediaAttachment.message).load_only(Message.sender),

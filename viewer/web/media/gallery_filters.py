@@ -147,7 +147,7 @@ class Narrowing:
     def conditions(self) -> list[Condition]:
         """Build the SQL conditions that a file must match."""
         found = [
-            MediaAttachment.state != State.TRASHED,
+            MediaAttachment.is_listed(),
             MediaAttachment.sent_at <= EVER,
             MediaAttachment.was_sent(),
         ]

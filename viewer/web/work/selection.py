@@ -47,7 +47,9 @@ def chosen_files(*, also_put_away: bool = False) -> Chosen:
     if message := request.values.get("message"):
         is_wanted |= MediaAttachment.message_id.in_(read_ids([message]))
     if not also_put_away:
-        is_wanted &= MediaAttachment.state == MediaAttachment.State.STORED
+        is_wanted &= MediaAttachment.state.in_(
+            (MediaAttachment.State.STORED, MediaAttachment.State.DUPLICATE)
+        )
     found = db.session.scalars(
         sa.select(MediaAttachment)
         .where(is_wanted)
@@ -55,7 +57,10 @@ def chosen_files(*, also_put_away: bool = False) -> Chosen:
         .options(joinedload(MediaAttachment.conversation))
     ).all()
     known = {one.id for one in found}
-    return Chosen(list(found), sum(one not in known for one in ids))
+    # A page from before may name a duplicate.
+    shown = dict.fromkeys(row.shown_as() for row in found)
+    chosen = [one for one in shown if also_put_away or one.is_stored]
+    return Chosen(chosen, sum(one not in known for one in ids))
 
 
 def nothing_chosen(chosen: Chosen) -> Response:
