@@ -26,6 +26,7 @@ class Allowance:
     free: int
     memory: timedelta
     is_shared: bool = False  # several people share the key: one's success must not clear it
+    longest: timedelta = LONGEST_WAIT
 
 
 class TooMany(Exception):
@@ -57,7 +58,7 @@ def count_attempt(*allowances: Allowance) -> bool:
         elif row.until is None or moment > row.until + allowance.memory:
             row.failures, row.first_at = 0, moment
         row.failures += 1
-        wait = _wait(row.failures - allowance.free)
+        wait = min(_wait(row.failures - allowance.free), allowance.longest)
         row.until = moment + wait
         ends = ends or bool(wait)
     _tidy(moment)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import argon2
 import pytest
 import sqlalchemy as sa
 import time_machine
@@ -323,6 +324,74 @@ def test_guessing_a_passphrase_ends_soon_and_the_customer_gets_in_later(app, sha
     assert meanwhile.status_code == 429
     assert int(meanwhile.headers["Retry-After"]) > 0
     assert later.status_code == 303
+
+
+@pytest.fixture
+def quick_hash(monkeypatch):
+    """Argon2 with the least work: these tests say many passphrases."""
+    quick = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(sharing, "_hasher", quick)
+
+
+def guess_until_locked_out(app, address: str) -> int:
+    """Wrong passphrases from many addresses; how many were judged."""
+    for n in range(1, 40):
+        network = {"REMOTE_ADDR": f"198.51.100.{n}"}
+        answer = unlock(app.test_client(), address, f"guess {n}", environ_base=network)
+        if answer.status_code == 429:
+            return n - 1
+    raise AssertionError("nobody was told to wait")
+
+
+@pytest.mark.usefixtures("quick_hash")
+def test_guesses_of_strangers_lock_out_no_device_that_knew_the_passphrase(app, share):
+    address = share(small(keep(), picture()), passphrase="blue house")
+    known, new = app.test_client(), app.test_client()
+    with time_machine.travel(now(), tick=False) as clock:
+        assert unlock(known, address, "blue house").status_code == 303
+        clock.shift(timedelta(hours=13))  # it has to say it again
+
+        assert guess_until_locked_out(app, address) == 10
+
+        assert unlock(new, address, "blue house").status_code == 429
+        assert unlock(known, address, "blue house").status_code == 303
+        assert "North wall" in known.get(address).text
+
+
+@pytest.mark.usefixtures("quick_hash")
+def test_guesses_lock_out_new_devices_for_minutes_and_not_for_hours(app, share):
+    address = share(small(keep(), picture()), passphrase="blue house")
+    with time_machine.travel(now(), tick=False) as clock:
+        for _ in range(10):
+            guess_until_locked_out(app, address)
+            clock.shift(timedelta(minutes=5))
+
+        assert unlock(app.test_client(), address, "blue house").status_code == 303
+
+
+@pytest.mark.usefixtures("quick_hash")
+def test_a_known_device_has_ten_tries_and_knows_no_other_passphrase_and_no_other_link(app, share):
+    media = small(keep(), picture())
+    address = share(media, passphrase="blue house")
+    other = share(media, passphrase="blue house")
+    known = app.test_client()
+    with time_machine.travel(now(), tick=False) as clock:
+        unlock(known, address, "blue house")
+        clock.shift(timedelta(hours=13))
+        [device] = [one for one in known._cookies.values() if one.key == "shared-device"]
+        assert device.path == address
+        statuses = [unlock(known, address, f"guess {n}").status_code for n in range(12)]
+        assert statuses == [401] * 10 + [429] * 2
+
+        known.set_cookie("shared-device", device.value, path=other)
+        guess_until_locked_out(app, other)
+        assert unlock(known, other, "blue house").status_code == 429
+
+        guess_until_locked_out(app, address)
+        kept = db.session.scalars(sa.select(Share).order_by(Share.created_at)).first()
+        kept.passphrase_hash = sharing.hash_passphrase("red house")
+        db.session.commit()
+        assert unlock(known, address, "red house").status_code == 429
 
 
 # --- How often -----------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from viewer.config import settings
 from viewer.extensions import begin_writing, db, now
-from viewer.models import MediaAttachment, Share, ShareItem, Throttle, fingerprint
+from viewer.models import MediaAttachment, Share, ShareItem, Throttle, fingerprint, new_token
 from viewer.office import sharing, throttle
 from viewer.office.throttle import Allowance
 from viewer.storage import StorageError
@@ -44,6 +44,10 @@ bp = Blueprint("public", __name__, url_prefix="/s")
 MediaType = MediaAttachment.MediaType
 
 UNLOCKED_FOR = timedelta(hours=12)
+KNOWN_FOR = timedelta(days=400)  # the maximum that browsers keep a cookie
+# Whoever has the link can use up the tries of people who never knew the passphrase, but not for
+# longer: so many guesses are no danger to six characters.
+LONGEST_LOCKOUT = timedelta(minutes=5)
 NOTHING_HERE = "There is nothing here. Perhaps the link was cut off, or was taken back."
 TOO_OFTEN = "That was too often for now. Please wait a few minutes, then try again."
 AT_WORK = "Too many files are being prepared. Please try again in a moment."
@@ -94,12 +98,8 @@ def unlock(token: str) -> Response | BaseResponse | tuple[str, int]:
         validate_csrf(request.form.get("csrf_token"))
     except ValidationError:
         abort(400, "This page was open for too long. Please load it again.")
-    tries = (
-        Allowance(
-            f"shared-by:{client_network()}", free=20, memory=timedelta(hours=1), is_shared=True
-        ),
-        Allowance(f"shared-to:{share.id}", free=10, memory=timedelta(hours=6)),
-    )
+    device = _read_device(share)
+    tries = _allowances(share, device)
     try:
         throttle.count_attempt(*tries)
     except throttle.TooMany as refusal:
@@ -112,15 +112,24 @@ def unlock(token: str) -> Response | BaseResponse | tuple[str, int]:
     throttle.forget_failures(*tries)
     db.session.commit()
     response = redirect(url_for(".page", token=token), 303)
-    response.set_cookie(
-        _cookie(),
-        _serializer().dumps(_proof(share)),
-        max_age=UNLOCKED_FOR,
-        secure=current_app.config["SESSION_COOKIE_SECURE"],
-        httponly=True,
-        samesite="Lax",
-        path=url_for(".page", token=token),  # scoped to this share
-    )
+    known_for = max(min(KNOWN_FOR, share.expires_at - now()), timedelta())
+    for name, value, max_age in (
+        (_cookie("shared"), _serializer("shared").dumps(_proof(share)), UNLOCKED_FOR),
+        (
+            _cookie("shared-device"),
+            _serializer("shared device").dumps([*_proof(share), device or new_token()]),
+            known_for,
+        ),
+    ):
+        response.set_cookie(
+            name,
+            value,
+            max_age=max_age,
+            secure=current_app.config["SESSION_COOKIE_SECURE"],
+            httponly=True,
+            samesite="Lax",
+            path=url_for(".page", token=token),  # scoped to this share
+        )
     return response
 
 
@@ -227,8 +236,8 @@ def _is_locked(share: Share) -> bool:
     if share.passphrase_hash is None:
         return False
     try:
-        found = _serializer().loads(
-            request.cookies.get(_cookie(), ""), max_age=int(UNLOCKED_FOR.total_seconds())
+        found = _serializer("shared").loads(
+            request.cookies.get(_cookie("shared"), ""), max_age=int(UNLOCKED_FOR.total_seconds())
         )
     except BadData:
         return True
@@ -239,13 +248,13 @@ def _proof(share: Share) -> list[str]:
     return [str(share.id), fingerprint(share.passphrase_hash or "")]
 
 
-def _cookie() -> str:
-    return "__Secure-shared" if current_app.config["SESSION_COOKIE_SECURE"] else "shared"
+def _cookie(name: str) -> str:
+    return f"__Secure-{name}" if current_app.config["SESSION_COOKIE_SECURE"] else name
 
 
-def _serializer() -> URLSafeTimedSerializer:
+def _serializer(salt: str) -> URLSafeTimedSerializer:
     keys = [*settings().secret_key_fallbacks, current_app.config["SECRET_KEY"]]  # newest last
-    return URLSafeTimedSerializer(keys, salt="shared")
+    return URLSafeTimedSerializer(keys, salt=salt)
 
 
 def _is_a_view() -> bool:
@@ -255,6 +264,36 @@ def _is_a_view() -> bool:
 
 
 # --- Rate limits ---------------------------------------------------------------------------
+
+
+def _allowances(share: Share, device: str) -> tuple[Allowance, ...]:
+    """The rate limits that a passphrase counts against.
+
+    A device that knew it has one of its own, which nobody else can use up: see `web/devices.py`.
+    """
+    if device:
+        key = f"shared-device:{fingerprint(device)}"
+        return (Allowance(key, free=10, memory=timedelta(hours=6)),)
+    return (
+        Allowance(
+            f"shared-by:{client_network()}", free=20, memory=timedelta(hours=1), is_shared=True
+        ),
+        Allowance(
+            f"shared-to:{share.id}", free=10, memory=timedelta(hours=6), longest=LONGEST_LOCKOUT
+        ),
+    )
+
+
+def _read_device(share: Share) -> str:
+    """The secret of a device that knew the share's present passphrase; empty for any other."""
+    try:
+        *proof, device = _serializer("shared device").loads(
+            request.cookies.get(_cookie("shared-device"), ""),
+            max_age=int(KNOWN_FOR.total_seconds()),
+        )
+    except BadData:
+        return ""
+    return str(device) if proof == _proof(share) else ""
 
 
 def _count_use() -> None:
