@@ -12,6 +12,7 @@ import threading
 import time
 import unicodedata
 import uuid
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -292,8 +293,16 @@ def _forget_old_uses(moment: datetime) -> None:
 AT_ONCE = 2  # concurrent copies per web process
 PATIENCE = 15.0  # seconds a request waits for a free slot
 LOOKING = 10.0  # seconds for finding out, before sharing, what goes out smaller
+AGAIN_AFTER = 600.0  # seconds until a copy is tried again that could not be made
+MOST_FAILURES = 1_000  # that are remembered, per web process
 
 _turns = threading.BoundedSemaphore(AT_ONCE)
+_Wanted = tuple[uuid.UUID, str | None, bool]  # media, its checksum, whether to play
+_making: set[_Wanted] = set()
+_made = threading.Condition()  # notified when one leaves `_making`
+# What could not be made, until when, and whether for the file's own fault: else each request would
+# try it again, for seconds of CPU.
+_failed: "OrderedDict[_Wanted, tuple[float, bool]]" = OrderedDict()
 
 
 class NotClean(Exception):
@@ -316,18 +325,53 @@ class CleanCopy:
 def clean_copy(media: MediaAttachment, *, to_play: bool = False) -> CleanCopy:
     """The full-size file without metadata; with `to_play`, one that every browser plays.
 
-    Made on the first request, then kept in the store. Where the original cannot be stripped, it is
-    the preview or the playable copy. Hold no transaction open: it may take seconds. Raises
-    NotClean, Busy, and StorageError.
+    Made on the first request, then kept in the store while a link shows it; requests that come
+    meanwhile wait for it. Where the original cannot be stripped, it is the preview or the playable
+    copy. Hold no transaction open: it may take seconds. Raises NotClean, Busy, and StorageError.
     """
     if copy := _kept(media, to_play=to_play):
         return copy
-    if not _turns.acquire(timeout=PATIENCE):
+    wanted = media.id, media.sha256, to_play
+    until = time.monotonic() + PATIENCE
+    with _made:
+        if not _made.wait_for(lambda: wanted not in _making, PATIENCE):
+            raise Busy
+        _making.add(wanted)
+    try:
+        return _kept(media, to_play=to_play) or _make_once(media, wanted, until)
+    finally:
+        with _made:
+            _making.remove(wanted)
+            _made.notify_all()
+
+
+def _make_once(media: MediaAttachment, wanted: _Wanted, until: float) -> CleanCopy:
+    """Make it, unless that failed just now."""
+    again_at, is_unclean = _failed.get(wanted, (0.0, False))
+    if time.monotonic() < again_at:
+        return _instead(media, is_unclean=is_unclean)
+    if not _turns.acquire(timeout=max(0.0, until - time.monotonic())):
         raise Busy
     try:
-        return _kept(media, to_play=to_play) or _make(media, to_play=to_play)
+        return _make(media, to_play=wanted[2])
+    except (NotClean, derive.Killed) as failure:
+        is_unclean = isinstance(failure, NotClean)
+        _failed[wanted] = time.monotonic() + AGAIN_AFTER, is_unclean
+        while len(_failed) > MOST_FAILURES:
+            _failed.popitem(last=False)
+        return _instead(media, is_unclean=is_unclean)
     finally:
         _turns.release()
+
+
+def _instead(media: MediaAttachment, *, is_unclean: bool) -> CleanCopy:
+    """What goes out where no copy can be made. Raises NotClean and Busy."""
+    if is_unclean:
+        raise NotClean
+    # Perhaps transient (memory, time): do not store the fallback as the clean copy.
+    if media.media_type is MediaType.PHOTO and media.preview_path:
+        return CleanCopy(media.preview_path, "image/jpeg", is_smaller=True)
+    raise Busy
 
 
 SMALLER = (
@@ -383,23 +427,32 @@ def clean_keys(media: MediaAttachment) -> list[str]:
 
 
 def tidy() -> int:
-    """Remove this host's clean copies of purged files, and those of earlier ways. How many.
+    """Remove this host's clean copies whose links ended, and those of earlier ways. How many.
 
-    Whoever purged the file may have been another host. Raises StorageError.
+    Whoever purged the file or ended the link may have been another host. Raises StorageError.
     """
     store, removed = holdings.own(), 0
     listed = ((key, keys.media_of_clean_copy(key)) for key, _ in store.keys(keys.CLEAN_COPIES))
     while found := dict(islice(listed, TIDIED_AT_ONCE)):
-        kept = _not_purged({one for one in found.values() if one})
+        kept = _shown({one for one in found.values() if one})
         for key in (key for key, media_id in found.items() if media_id not in kept):
             store.remove(key)
             removed += 1
     return removed
 
 
-def _not_purged(ids: set[uuid.UUID]) -> set[uuid.UUID | None]:
+def _shown(ids: set[uuid.UUID]) -> set[uuid.UUID | None]:
     media = MediaAttachment
-    query = sa.select(media.id).where(media.id.in_(ids), media.purged_at.is_(None))
+    is_in_a_link = sa.exists().where(ShareItem.media_id == media.id)
+    is_in_an_open_one = is_in_a_link.where(
+        Share.id == ShareItem.share_id, Share.revoked_at.is_(None), Share.expires_at > now()
+    )
+    query = sa.select(media.id).where(
+        media.id.in_(ids),
+        media.purged_at.is_(None),
+        # Of what is in none yet, the office may have looked what a link would give.
+        is_in_an_open_one | ~is_in_a_link,
+    )
     with one_query() as connection:
         return set(connection.scalars(query))
 
@@ -439,7 +492,7 @@ def _kept(media: MediaAttachment, *, to_play: bool) -> CleanCopy | None:
 
 
 def _make(media: MediaAttachment, *, to_play: bool) -> CleanCopy:
-    """Clean the first of several sources that can be cleaned."""
+    """Clean the first of several sources that can be cleaned. Raises NotClean, derive.Killed."""
     places = _places(media, to_play=to_play)
     whole = [one for one in places if not one.is_smaller]
     less = [one for one in places if one.is_smaller]
@@ -458,11 +511,8 @@ def _make(media: MediaAttachment, *, to_play: bool) -> CleanCopy:
         except derive.Unreadable as reason:
             log.warning("media=%s cannot be cleaned: %s", media.id, reason)
         except derive.Killed as reason:
-            # Perhaps transient (memory, time): do not store the fallback as the clean copy.
             log.warning("media=%s was not cleaned: %s", media.id, reason)
-            if media.media_type is MediaType.PHOTO and media.preview_path:
-                return CleanCopy(media.preview_path, "image/jpeg", is_smaller=True)
-            raise Busy from reason
+            raise
     raise NotClean
 
 

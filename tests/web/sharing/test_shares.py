@@ -3,6 +3,7 @@
 import io
 import re
 import threading
+import time
 import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -507,6 +508,67 @@ def test_a_clean_copy_is_made_once_for_all_who_ask_at_once(app, share):
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.data for answer in answers} == {made.read_bytes()} == {again.data}
     assert made.stat().st_mtime_ns == written
+
+
+@pytest.fixture
+def cleaned(monkeypatch):
+    """Whose cleaning was tried; `cleaned.trouble` is what each ends with."""
+    tried, real = [], derive.clean
+
+    def clean(source, mime_type, *rest):
+        tried.append(mime_type)
+        time.sleep(0.2)  # so that requests overlap
+        if clean.trouble:
+            raise clean.trouble
+        return real(source, mime_type, *rest)
+
+    clean.trouble, clean.tried = None, tried
+    monkeypatch.setattr(derive, "clean", clean)
+    return clean
+
+
+def test_requests_that_come_at_once_make_one_copy(app, share, cleaned):
+    address = share(small(keep(telling_jpeg(1)), picture()))
+    answers: list[Any] = []
+
+    def ask() -> None:
+        answers.append(app.test_client().get(f"{address}/1/download").status_code)
+
+    run_all([threading.Thread(target=ask) for _ in range(6)])
+
+    assert (answers, cleaned.tried) == ([200] * 6, ["image/jpeg"])
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status"), [(derive.Killed("took too long"), 503), (derive.Unreadable("no"), 404)]
+)
+def test_a_film_that_cannot_be_cleaned_is_not_tried_at_each_request(
+    trouble, status, anonymous, share, cleaned, tmp_path
+):
+    film = samples.film(tmp_path / "film", "libx264", "mp4")
+    media = keep(film.read_bytes(), with_copies=True)
+    address = share(media)
+    cleaned.trouble = trouble
+
+    answers = [anonymous.get(f"{address}/1/download").status_code for _ in range(3)]
+    tried = len(cleaned.tried)
+    sharing._failed.clear()  # as if it were later
+    cleaned.trouble = None
+
+    assert (answers, tried) == ([status] * 3, 1)
+    assert anonymous.get(f"{address}/1/download").status_code == 200
+
+
+def test_copies_of_a_link_that_ended_are_removed(anonymous, share, client):
+    media = small(keep(telling_jpeg(1)), picture())
+    address = share(media)
+    assert anonymous.get(f"{address}/1/download").status_code == 200
+
+    assert sharing.tidy() == 0
+    db.session.scalars(sa.select(Share)).one().revoked_at = now()
+    db.session.commit()
+
+    assert sharing.tidy() == 1
 
 
 def test_when_too_many_copies_are_being_made_people_are_asked_to_come_back(
