@@ -20,13 +20,22 @@ from tests.conftest import BOTH
 from tests.support import homes
 from tests.support.children import in_child
 from tests.support.crowds import run_all
-from tests.support.hostile_server import HostileServer, answer, chunked, endless, in_turn
+from tests.support.hostile_server import (
+    Behaviour,
+    HostileServer,
+    Wire,
+    answer,
+    chunked,
+    endless,
+    in_turn,
+)
 from tests.support.pictures import picture
 from tests.support.stored_files import row
 from viewer import failpoint, holdings
 from viewer.extensions import db, now
-from viewer.intake import collect, ingest
+from viewer.intake import collect, ingest, sweep
 from viewer.models import MediaAttachment, RegisteredStore, WebhookEvent
+from viewer.storage import workspace
 
 pytestmark = pytest.mark.on_folder("is about what is stored before it is pushed")
 
@@ -788,3 +797,89 @@ def test_k11_another_hosts_are_not_adopted(about_to_place, elsewhere, provider, 
     assert collect.adopt_own() == 0
 
     assert row(media_id).state is State.DOWNLOADING
+
+
+# --- a download that breaks off --------------------------------------------------------------
+
+
+def in_two_halves(content: bytes) -> Behaviour:
+    """Breaks off in the middle; gives the rest to whoever asks for it."""
+
+    def behave(wire: Wire) -> None:
+        etag, half = ("ETag", '"v1"'), len(content) // 2
+        if wire.request.headers.get("range") == f"bytes={half}-":
+            told = ("Content-Range", f"bytes {half}-{len(content) - 1}/{len(content)}")
+            answer(content[half:], 206, headers=(etag, told))(wire)
+        else:
+            answer(content[:half], length=len(content), headers=(etag,))(wire)
+
+    return behave
+
+
+@pytest.fixture
+def broken_off(hostile, announced, monkeypatch, root):
+    """A large photo of which the first half has come; its id and its bytes."""
+    monkeypatch.setattr(collect, "SMALLEST_KEPT", 1000)
+    content = picture(600, 400)
+    [media_id] = announced(hostile.serve(in_two_halves(content)))
+    assert collect.collect(media_id) is False
+    assert sum(path.stat().st_size == len(content) // 2 for path in all_files(root)) == 1
+    return media_id, content
+
+
+def later(**span: float) -> Any:
+    return time_machine.travel(now() + timedelta(**span))
+
+
+def test_a_file_that_broke_off_goes_on_at_the_next_attempt(broken_off, hostile, root):
+    media_id, content = broken_off
+
+    with later(minutes=1):
+        assert collect.collect(media_id) is True
+
+    assert stored_bytes(row(media_id)) == content
+    assert row(media_id).sha256 == hashlib.sha256(content).hexdigest()
+    assert [one.headers.get("range") for one in hostile.requests] == [
+        None, f"bytes={len(content) // 2}-",
+    ]  # fmt: skip
+    assert all_files(root) == [root / row(media_id).file_path]
+
+
+def test_the_beginning_of_another_address_is_not_gone_on_with(broken_off, provider, root):
+    media_id, _ = broken_off
+    media = row(media_id)
+    media.openphone_url = provider.serve(tiny())
+    db.session.commit()
+
+    with later(minutes=1):
+        assert collect.collect(media_id) is True
+
+    assert stored_bytes(row(media_id)) == tiny()
+    assert all_files(root) == [root / row(media_id).file_path]
+
+
+def test_a_beginning_whose_note_was_lost_is_downloaded_from_the_start(broken_off, hostile, root):
+    media_id, _ = broken_off
+    [note] = root.rglob("*.note")
+    note.write_text("")
+
+    with later(minutes=1):
+        collect.collect(media_id)
+
+    assert [one.headers.get("range") for one in hostile.requests] == [None, None]
+
+
+def test_what_nobody_went_on_with_is_tidied(broken_off, root):
+    with later(hours=2):
+        assert sweep.tidy() >= 1
+
+    assert all_files(root) == []
+
+
+def test_so_many_beginnings_are_kept_and_no_more(broken_off, hostile, announced, monkeypatch, root):
+    monkeypatch.setattr(workspace, "MOST_KEPT", 1)
+    [other] = announced(hostile.serve(in_two_halves(picture(600, 400, "red"))))
+
+    assert collect.collect(other) is False
+
+    assert len([path for path in all_files(root) if path.suffix == ".kept"]) == 1

@@ -15,13 +15,15 @@ power fails, and no photo is ever replaced by another:
 """
 
 import contextlib
+import hashlib
 import itertools
+import json
 import logging
 import random
 import shutil
 import uuid
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,7 @@ from viewer.storage import (
 log = logging.getLogger(__name__)
 
 CHUNK = 1024 * 1024  # bytes
+SMALLEST_KEPT = 1_000_000  # bytes; a smaller beginning is quickly downloaded again
 LONGEST_TRANSFER = 6  # times TRANSFER_SECONDS, of a slow download that goes on
 # A lease outlives its holder by no more than this; the holder renews it while it works.
 LEASE = timedelta(seconds=25)
@@ -401,9 +404,14 @@ def _receipt(found: Checksum, declared: str | None, name: str | None) -> Receipt
 
 
 def _download(store: Store, claim: Claim) -> Receipt:
-    part = holdings.spool().new_part()
+    part, beginning = _take_part(claim)
     try:
-        fetched = _fetch(claim, part)
+        try:
+            fetched = _fetch(claim, part, beginning)
+        except fetch.Unreachable as trouble:
+            if trouble.partial is not None:
+                _keep_part(claim, part, trouble.partial)
+            raise
         part.seal()
         failpoint("collect.sealed")
         head = part.head(derive.HEAD_SIZE)
@@ -422,12 +430,41 @@ def _download(store: Store, claim: Claim) -> Receipt:
         part.discard()
 
 
-def _fetch(claim: Claim, part: Part) -> fetch.Fetched:
+def _take_part(claim: Claim) -> tuple[Part, fetch.Partial | None]:
+    """The beginning that an earlier attempt left, or an empty part."""
+    if kept := holdings.spool().resume(str(claim.media_id)):
+        part, note = kept
+        with contextlib.suppress(ValueError):  # a power cut emptied it
+            url, partial = json.loads(note)
+            if url == _digest(claim.url):
+                return part, fetch.Partial(**partial)
+        part.discard()
+    return holdings.spool().new_part(), None
+
+
+def _keep_part(claim: Claim, part: Part, partial: fetch.Partial) -> None:
+    """Keep what has come for the next attempt: on a slow line a large file takes several."""
+    if partial.size >= SMALLEST_KEPT:
+        note = json.dumps([_digest(claim.url), asdict(partial)])
+        with contextlib.suppress(StorageError):  # then it is downloaded from the start
+            holdings.spool().keep(part, str(claim.media_id), note)
+
+
+def _digest(url: str | None) -> str:
+    return hashlib.sha256((url or "").encode()).hexdigest()
+
+
+def _fetch(claim: Claim, part: Part, beginning: fetch.Partial | None = None) -> fetch.Fetched:
     assert claim.url is not None  # noqa: S101 - the claim asked for it
-    return fetch_file(claim.url, claim.role, part)
+    return fetch_file(claim.url, claim.role, part, beginning)
 
 
-def fetch_file(url: str, role: MediaAttachment.Role, part: Part) -> fetch.Fetched:
+def fetch_file(
+    url: str,
+    role: MediaAttachment.Role,
+    part: Part,
+    beginning: fetch.Partial | None = None,
+) -> fetch.Fetched:
     """Download a file into the part, within the settings' limits. Raises FetchError."""
     current = settings()
     return fetch.fetch(
@@ -435,6 +472,7 @@ def fetch_file(url: str, role: MediaAttachment.Role, part: Part) -> fetch.Fetche
         part,
         fetch.Policy(hosts=current.MEDIA_HOSTS, allow_loopback=current.MEDIA_ALLOW_LOOPBACK),
         _limits(current, role),
+        resume=beginning,
     )
 
 

@@ -28,7 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import IncompleteRead
@@ -98,6 +98,16 @@ class Target:
     is_loopback: bool  # permitted by the policy, and then nowhere but on this machine
 
 
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The beginning of a file that broke off, and what identifies the rest of it."""
+
+    size: int  # bytes that are here
+    sha256: str  # of these
+    total: int  # bytes of the whole
+    etag: str  # a strong one: the same for the same bytes only
+
+
 class FetchError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -108,6 +118,7 @@ class Unreachable(FetchError):
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after = retry_after  # seconds, an hour at most; None: the server named no pause
+        self.partial: Partial | None = None  # what the next attempt may continue
 
 
 class Gone(FetchError):
@@ -132,11 +143,22 @@ class TooLarge(Refused):
 
 
 class Sink(Protocol):
-    """Where the bytes are written; a file is one."""
+    """Where the bytes are written; a file is one, if nothing is resumed."""
 
     def write(self, data: bytes | memoryview, /) -> int:
         """Returns the number of bytes written."""
         ...
+
+    def read_back(self) -> Iterator[bytes]:
+        """What is in it. Afterwards it is at its end."""
+        ...
+
+    def clear(self) -> None:
+        """Start anew."""
+
+
+class _NotResumed(Exception):
+    """The server does not continue the file that we have the beginning of."""
 
 
 Resolver = Callable[[str], Sequence[str]]
@@ -153,28 +175,47 @@ def fetch(
     policy: Policy,
     limits: Limits = DEFAULT_LIMITS,
     *,
+    resume: Partial | None = None,
     resolve: Resolver = system_resolver,
     on_progress: Callable[[], None] | None = None,
     ca_bundle: str | None = None,
 ) -> Fetched:
     """Stream the file into `part`, as sent, and say what arrived. Raises FetchError.
 
-    After an error `part` holds anything: throw it away. What writing to it raises passes through
+    After an error `part` holds anything: throw it away, unless an Unreachable names a `partial`.
+    Given that as `resume`, with a part that holds it, the next call asks for the rest only. What
+    does not fit is downloaded from the start. What writing to `part` raises passes through
     untouched, and so does what `on_progress` raises; it is called before each request and every few
     seconds of transfer, but not while we wait for a silent server.
     """
     with _Deadline(limits.total, limits.longest) as deadline:
-        for _ in range(limits.redirects + 1):
-            if on_progress:
-                on_progress()
-            target = check_address(url, policy)
-            addresses = _checked_addresses(target, resolve, deadline.left(limits.read))
-            with closing(_ask(target, addresses, limits, deadline, ca_bundle)) as answer:
-                if location := _redirect(answer, target):
-                    url = location
-                    continue  # its body stays unread
-                return _receive(answer, part, target, limits, deadline, on_progress)
-    raise Unreachable(f"{target.host} only sends us on from one address to the next.")
+
+        def attempt(resume: Partial | None) -> Fetched:
+            address = url
+            for _ in range(limits.redirects + 1):
+                if on_progress:
+                    on_progress()
+                target = check_address(address, policy)
+                with _keeping(resume):
+                    addresses = _checked_addresses(target, resolve, deadline.left(limits.read))
+                    asked = _ask(target, addresses, limits, deadline, ca_bundle, resume)
+                with closing(asked) as answer:
+                    if location := _redirect(answer, target):
+                        address = location
+                        continue  # its body stays unread
+                    with _keeping(resume):
+                        is_rest = _continues(answer, resume)
+                    if resume and not is_rest:
+                        part.clear()
+                    beginning = resume if is_rest else None
+                    return _receive(answer, part, target, limits, deadline, on_progress, beginning)
+            raise Unreachable(f"{target.host} only sends us on from one address to the next.")
+
+        try:
+            return attempt(resume)
+        except _NotResumed:
+            part.clear()
+            return attempt(None)
 
 
 # --- whom we ask ---
@@ -516,9 +557,13 @@ def _ask(
     limits: Limits,
     deadline: _Deadline,
     ca_bundle: str | None,
+    resume: Partial | None,
 ) -> _Answer:
     """Send the request to the first address that accepts the connection."""
-    question = requests.Request("GET", target.url, headers=_headers(target)).prepare()
+    headers = _headers(target)
+    if resume:
+        headers |= {"Range": f"bytes={resume.size}-", "If-Range": resume.etag}
+    question = requests.Request("GET", target.url, headers=headers).prepare()
     problem = Unreachable(f"{target.host} could not be reached.")
     for address in addresses[:ADDRESSES_TRIED]:
         key = (target.scheme, target.host, target.port, address, ca_bundle)
@@ -611,30 +656,45 @@ def _receive(
     limits: Limits,
     deadline: _Deadline,
     on_progress: Callable[[], None] | None,
+    beginning: Partial | None,
 ) -> Fetched:
-    _check_status(answer)
-    length = _announced_length(answer, target.host)
+    """Receive the body. `beginning` is in the part already, and this is the rest of it."""
+    length = beginning.total if beginning else _announced_length(answer, target.host)
     if length is not None and length > limits.max_bytes:
         raise TooLarge(limits.max_bytes)
 
     size, sha256, md5 = 0, hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    progress_at, pace = time.monotonic(), _Pace(deadline, limits)
-    for chunk in _chunks(answer, target.host, deadline):
+    for chunk in part.read_back() if beginning else ():
         size += len(chunk)
-        if size > limits.max_bytes:
-            raise TooLarge(limits.max_bytes)
-        pace.note(size)
-        _write_all(part, chunk)
         sha256.update(chunk)
         md5.update(chunk)
-        if on_progress and time.monotonic() - progress_at >= PROGRESS_EVERY:
-            on_progress()
-            progress_at = time.monotonic()
+    if beginning and (size, sha256.hexdigest()) != (beginning.size, beginning.sha256):
+        raise _NotResumed  # after a power cut it may hold zeros
+    progress_at, pace = time.monotonic(), _Pace(deadline, limits, size)
+    try:
+        for chunk in _chunks(answer, target.host, deadline):
+            size += len(chunk)
+            if size > limits.max_bytes:
+                raise TooLarge(limits.max_bytes)
+            pace.note(size)
+            _write_all(part, chunk)
+            sha256.update(chunk)
+            md5.update(chunk)
+            if on_progress and time.monotonic() - progress_at >= PROGRESS_EVERY:
+                on_progress()
+                progress_at = time.monotonic()
+    except Unreachable as trouble:
+        etag = _strong_etag(answer)
+        if etag and length is not None and 0 < size < length:
+            trouble.partial = Partial(size, sha256.hexdigest(), length, etag)
+        raise
 
     answer.is_read = True
     if size == 0:
         raise Unreachable(f"{target.host} sent an empty file.")
-    checksums = _announced_checksums(answer)
+    if beginning and size != beginning.total:
+        raise Unreachable(f"The file from {target.host} has another length than it had before.")
+    checksums = _announced_checksums(answer, is_whole=beginning is None)
     if checksums - {md5.digest()}:
         raise Unreachable(f"The file from {target.host} arrived damaged: its checksum differs.")
     return Fetched(
@@ -649,10 +709,10 @@ def _receive(
 class _Pace:
     """Puts the deadline off while enough arrives, measured again in each tenth of the time."""
 
-    def __init__(self, deadline: _Deadline, limits: Limits) -> None:
+    def __init__(self, deadline: _Deadline, limits: Limits, size: int) -> None:
         self._deadline, self._slowest, self._window = deadline, limits.slowest, limits.total / 10
         self._grace = max(2 * self._window, limits.read)  # it may fall silent for so long
-        self._at, self._size = time.monotonic(), 0
+        self._at, self._size = time.monotonic(), size
 
     def note(self, size: int) -> None:
         """So many bytes have arrived."""
@@ -662,6 +722,45 @@ class _Pace:
         if size - self._size >= self._slowest * (moment - self._at):
             self._deadline.put_off(self._grace)
         self._at, self._size = moment, size
+
+
+@contextmanager
+def _keeping(resume: Partial | None) -> Iterator[None]:
+    """Nothing of the part changes here: what was to be resumed still may be."""
+    try:
+        yield
+    except Unreachable as trouble:
+        trouble.partial = resume
+        raise
+
+
+def _continues(answer: _Answer, resume: Partial | None) -> bool:
+    """Whether the answer is the rest of this file; False if it is the whole of one.
+
+    Raises _NotResumed for a rest that does not fit, and as `_check_status`.
+    """
+    if resume is None or answer.status not in (206, 416):
+        _check_status(answer)
+        return False
+    rest = f"bytes {resume.size}-{resume.total - 1}/{resume.total}"
+    lengths = _listed(answer, "Content-Length")
+    packed = {*_listed(answer, "Content-Encoding"), *_listed(answer, "Transfer-Encoding")}
+    if (
+        answer.status == 416
+        or answer.all("Content-Range") != [rest]
+        or set(lengths) - {str(resume.total - resume.size)}
+        or packed - {"identity", "chunked"}
+        or _strong_etag(answer) != resume.etag
+    ):
+        raise _NotResumed
+    return True
+
+
+def _strong_etag(answer: _Answer) -> str | None:
+    match answer.all("ETag"):
+        case [etag] if re.fullmatch(r'"[\x21\x23-\x7e]{1,200}"', etag):
+            return etag
+    return None  # a weak one (W/) is the same for files that only look alike
 
 
 _WHY_GONE = {
@@ -752,9 +851,9 @@ def _write_all(part: Sink, chunk: bytes) -> None:
         rest = rest[part.write(rest) :]
 
 
-def _announced_checksums(answer: _Answer) -> set[bytes]:
+def _announced_checksums(answer: _Answer, *, is_whole: bool) -> set[bytes]:
     """The MD5 checksums that the server announces. Unreadable ones are ignored."""
-    claims = answer.all("Content-MD5")
+    claims = answer.all("Content-MD5") if is_whole else []  # else it is of the rest alone
     # A store that unpacked the file on its way out still sends the sum of the packed one.
     if not set(_listed(answer, "X-Goog-Stored-Content-Encoding")) - {"identity"}:
         for item in ",".join(answer.all("X-Goog-Hash")).split(","):

@@ -20,6 +20,8 @@ from viewer.storage.store import Opened, Store, must_be_here
 
 INCOMING = ".incoming"
 _CHUNK = 1024 * 1024  # bytes
+_KEPT, _NOTE = ".kept", ".note"  # an unfinished part that may be resumed, and what is known of it
+MOST_KEPT = 20  # unfinished parts; further ones are downloaded from the start
 
 
 class Part(Protocol):
@@ -30,6 +32,13 @@ class Part(Protocol):
     def write(self, data: bytes | memoryview, /) -> int:
         """Append; how many bytes were taken. Raises Unavailable."""
         ...
+
+    def read_back(self) -> Iterator[bytes]:
+        """What is in it; afterwards it is at its end. Raises Unavailable."""
+        ...
+
+    def clear(self) -> None:
+        """Make it empty. Raises Unavailable."""
 
     def seal(self) -> None:
         """Make its bytes durable and close it. Raises Unavailable; then throw the part away."""
@@ -49,6 +58,16 @@ class Spool(Protocol):
         """An empty file on its way in. Raises Unavailable."""
         ...
 
+    def keep(self, part: Part, name: str, note: str) -> None:
+        """Keep an unfinished part for `resume`, until `tidy` removes it. Raises Unavailable."""
+
+    def resume(self, name: str) -> tuple[Part, str] | None:
+        """The part that was kept under this name, with its note. Raises Unavailable.
+
+        It is given once, and not made durable: verify its bytes.
+        """
+        ...
+
     def decoder_folder(self) -> Path:
         """An empty folder for derivatives to be made in. Raises Unavailable."""
         ...
@@ -61,17 +80,28 @@ class Spool(Protocol):
 class FilePart:
     """A file in the workspace, locked for as long as its writer lives."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / f"{uuid.uuid4()}.part"
+    def __init__(self, folder: Path, resumed: Path | None = None) -> None:
+        self.path = resumed or folder / f"{uuid.uuid4()}.part"
         with in_words():
             make_folders(folder)
-            self.file: BinaryIO = self.path.open("xb+")
+            self.file: BinaryIO = self.path.open("rb+" if resumed else "xb+")
             # Death of the process frees the lock: that is how tidy() knows a dead writer's part.
             fcntl.flock(self.file, fcntl.LOCK_EX)
 
     def write(self, data: bytes | memoryview, /) -> int:
         with in_words():
             return self.file.write(data)
+
+    def read_back(self) -> Iterator[bytes]:
+        with in_words():
+            self.file.seek(0)
+            while chunk := self.file.read(_CHUNK):
+                yield chunk
+
+    def clear(self) -> None:
+        with in_words():
+            self.file.seek(0)
+            self.file.truncate()
 
     def seal(self) -> None:
         with in_words():
@@ -105,6 +135,28 @@ class Workspace:
         # Else the first photo after a reboot would lie on the root disk, under the mount point.
         must_be_here(self._store)
         return FilePart(self.folder)
+
+    def keep(self, part: Part, name: str, note: str) -> None:
+        assert isinstance(part, FilePart)  # noqa: S101 - of ours
+        kept = self.folder / f"{name}{_KEPT}"
+        with in_words():
+            if sum(1 for _ in self.folder.glob(f"*{_KEPT}")) >= MOST_KEPT:
+                return
+            part.file.close()
+            kept.with_suffix(_NOTE).write_text(note)
+            part.path.rename(kept)
+
+    def resume(self, name: str) -> tuple[Part, str] | None:
+        must_be_here(self._store)
+        kept, part = self.folder / f"{name}{_KEPT}", self.folder / f"{uuid.uuid4()}.part"
+        try:
+            note = kept.with_suffix(_NOTE).read_text()
+            kept.rename(part)  # so nobody else resumes it
+        except OSError:
+            return None
+        with contextlib.suppress(OSError):
+            kept.with_suffix(_NOTE).unlink()
+        return FilePart(self.folder, part), note
 
     def decoder_folder(self) -> Path:
         must_be_here(self._store)
