@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.core ## a lively little company on http://127.0.0.1:8000
+demo: $(VENV)/.core ## a lively little company on http://127.0.0.1:8000, with made-up people
 	$(BIN)/viewer demo
 
 run: $(VENV)/.core ## the viewer itself, with the settings of the environment and .env

@@ -75,7 +75,7 @@ def main() -> int:
 def _app(folder: Path) -> Flask:
     home = folder / "home"
     home.mkdir(exist_ok=True)
-    return create_app({"DATA_DIR": home, "REDIS_URL": "unix:///nowhere", "SECRET_KEY": "bench"})
+    return create_app({"DATA_DIR": home, "REDIS_URL": "unix:///nowhere"})
 
 
 # --- Speed ---------------------------------------------------------------------------------

@@ -131,7 +131,6 @@ def make(folder: Path, url: str, messages: int) -> Flask:
             "DATA_DIR": folder,
             "DATABASE_URL": url,
             "REDIS_URL": "unix:///nowhere",
-            "SECRET_KEY": "bench",
             "QUO_WEBHOOK_SECRETS": "whsec_YmVuY2gtb25seS1rZXktYmVuY2g=",
             "QUO_NUMBERS": OURS,
         }

@@ -31,7 +31,7 @@ def main() -> int:
     shutil.rmtree(words.folder, ignore_errors=True)
     data, target = words.folder / "data", words.folder / "export"
     data.mkdir(parents=True)
-    app = create_app({"DATA_DIR": data, "REDIS_URL": "unix:///nowhere", "SECRET_KEY": "bench"})
+    app = create_app({"DATA_DIR": data, "REDIS_URL": "unix:///nowhere"})
     with app.app_context():
         flask_migrate.upgrade()
         identity.ensure()

@@ -96,7 +96,6 @@ def settings(folder: Path, **words: str) -> dict[str, str]:
         "QUO_WEBHOOK_SECRETS": "whsec_YmVuY2gtb25seS1rZXktYmVuY2g=",
         "QUO_NUMBERS": "+16175550100",
         "REDIS_URL": "unix:///nowhere",
-        "SECRET_KEY": "bench",
         "LOG_LEVEL": "WARNING",
         **words,
     }

@@ -80,7 +80,7 @@ def viewer(files: int, size: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="move") as name:
         app = create_app(
             {
-                "DATA_DIR": name, "REDIS_URL": "unix:///nowhere", "SECRET_KEY": "bench",
+                "DATA_DIR": name, "REDIS_URL": "unix:///nowhere",
                 **object_stores.SETTINGS,
             }
         )  # fmt: skip

@@ -151,7 +151,7 @@ def _measured_run(folder: Path) -> int:
 
 def _app(home: Path, more: dict[str, Any] | None = None) -> Flask:
     home.mkdir(exist_ok=True)
-    settings = {"DATA_DIR": home, "REDIS_URL": "unix:///nowhere", "SECRET_KEY": "bench"}
+    settings = {"DATA_DIR": home, "REDIS_URL": "unix:///nowhere"}
     return create_app(settings | {"LOG_LEVEL": "ERROR"} | (more or {}))
 
 

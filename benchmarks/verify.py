@@ -110,9 +110,7 @@ def main() -> int:
     words = parser.parse_args()
     shutil.rmtree(words.folder, ignore_errors=True)
     words.folder.mkdir()
-    app = create_app(
-        {"DATA_DIR": words.folder, "REDIS_URL": "unix:///nowhere", "SECRET_KEY": "bench"}
-    )
+    app = create_app({"DATA_DIR": words.folder, "REDIS_URL": "unix:///nowhere"})
     with app.app_context():
         flask_migrate.upgrade()
         identity.ensure()

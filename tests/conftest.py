@@ -265,10 +265,11 @@ def database_url(
 def settings(tmp_path: Path, database_url: str, valkey_url: str) -> dict[str, Any]:
     """What create_app is given; a test may change it before it asks for `app`."""
     return {
+        "VIEWER_ENV": "development",
         "DATA_DIR": tmp_path,
         "DATABASE_URL": database_url,
         "REDIS_URL": valkey_url,
-        "SECRET_KEY": "a key for the tests",
+        "SECRET_KEY": "only-for-tests-0123456789abcdef-0",
         "QUO_WEBHOOK_SECRETS": f"{SECRET},{LEGACY_SECRET}",
         "QUO_NUMBERS": OUR_NUMBER,
         "MEDIA_HOSTS": "127.0.0.1",

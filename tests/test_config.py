@@ -1,6 +1,7 @@
 """Settings: a wrong one stops the boot and names itself; none of them tells a secret."""
 
 import re
+import secrets
 import stat
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 
 from tests.support.webhooks import SECRET
 from viewer import config, create_app, storage
-from viewer.config import BadSetting, Settings, read
+from viewer.config import LOOPBACK_HOSTS, BadSetting, Settings, read
+
+GIVEN_KEY = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +22,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever this machine has set, and whatever stands in its .env, is not ours."""
     for name in [*Settings.model_fields, "VIEWER_FAILPOINTS"]:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VIEWER_ENV", "development")
     monkeypatch.setenv("VIEWER_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
@@ -175,7 +179,7 @@ def test_settings_in_force_are_shown_without_their_secrets():
         {
             "DATABASE_URL": "postgresql://viewer:sesame@host/db",
             "REDIS_URL": "redis://:sesame@host",
-            "SECRET_KEY": "sesame",
+            "SECRET_KEY": "sesame 0123456789 abcdefghijklmno",
             "QUO_API_KEY": "sesame",
             "QUO_WEBHOOK_SECRETS": SECRET,
             "S3_ACCESS_KEY_ID": "sesame",
@@ -433,12 +437,67 @@ def test_misspelt_names_and_wrong_values_are_named_together(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
-def test_a_short_key_is_refused_in_production(name):
-    with pytest.raises(BadSetting, match=rf"^{name}: a key needs at least 16 bytes"):
-        read({name: "x" * 15, "VIEWER_ENV": "production"})
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (GIVEN_KEY[:31], "a key needs at least 32 characters"),
+        ("x" * 64, "a key must not repeat a few characters"),
+        ("abcd" * 16, "a key must not repeat a few characters"),
+        ("change-me-change-me-change-me-1234", "that is an example"),
+        ("django-insecure-1234567890abcdefghijk", "that is an example"),
+        ("192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf", "that is an example"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("environment", ["production", "development"])
+def test_a_weak_key_is_refused_without_being_shown(name, key, words, environment):
+    with pytest.raises(BadSetting, match=rf"^{name}: {words}") as problem:
+        read({name: key, "VIEWER_ENV": environment})
 
-    assert read({name: "x" * 16, "VIEWER_ENV": "production"})
-    assert read({name: "x"})
+    assert key not in str(problem.value)
+    assert read({name: GIVEN_KEY, "VIEWER_ENV": environment})
+
+
+def test_made_keys_are_never_called_weak():
+    for make in (lambda: secrets.token_hex(16), lambda: secrets.token_urlsafe(24)):
+        assert all(read({"SECRET_KEY": make()}) for _ in range(50))
+
+
+# --- Production by default -----------------------------------------------------------------
+
+
+def test_whoever_says_nothing_is_in_production(monkeypatch):
+    monkeypatch.delenv("VIEWER_ENV")
+
+    assert read().VIEWER_ENV == "production"
+    with pytest.raises(BadSetting, match="MEDIA_ALLOW_LOOPBACK"):
+        read({"MEDIA_ALLOW_LOOPBACK": True})
+
+
+@pytest.mark.parametrize("settings", [{"TRUSTED_HOSTS": "photos.example"}, {"PROXY_HOPS": 1}])
+def test_an_address_for_links_is_demanded_once_people_come_from_elsewhere(settings):
+    [name] = settings
+    with pytest.raises(BadSetting, match=rf"^PUBLIC_URL: must be the address .*{name}"):
+        read({"VIEWER_ENV": "production", **settings})
+
+    assert read({"VIEWER_ENV": "production", "PUBLIC_URL": "https://photos.example", **settings})
+    assert read({"VIEWER_ENV": "production", "TRUSTED_HOSTS": "localhost"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "hosts"),
+    [
+        ({"VIEWER_ENV": "production"}, LOOPBACK_HOSTS),
+        ({"PUBLIC_URL": "https://photos.example:8443"}, ("photos.example", *LOOPBACK_HOSTS)),
+        ({"PUBLIC_URL": "https://[2001:db8::1]"}, ()),
+        (
+            {"PUBLIC_URL": "https://photos.example", "TRUSTED_HOSTS": ".example"},
+            (".example",),
+        ),
+        ({"VIEWER_ENV": "development"}, ()),
+    ],
+)
+def test_which_hosts_are_answered(settings, hosts):
+    assert read(settings).answered_hosts == hosts
 
 
 def test_an_empty_key_file_stops_the_boot(tmp_path):
@@ -489,7 +548,7 @@ def test_a_secret_key_is_made_once_whoever_comes_first(tmp_path):
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
     assert app_key(tmp_path) == app_key(tmp_path) == kept.read_text()
-    assert app_key(tmp_path, SECRET_KEY="given") == "given"
+    assert app_key(tmp_path, SECRET_KEY=GIVEN_KEY) == GIVEN_KEY
 
 
 def app_key(data_dir: Path, **given: Any) -> object:

@@ -51,8 +51,15 @@ CHECKOUT = Path(__file__).resolve().parent.parent  # in a wheel: site-packages
 # In DATA_DIR (host_lock.py)
 VIEWER_LOCK, PARTS_LOCK, USE_LOCK = "viewer.lock", "parts.lock", "use.lock"
 
-# A signing key under 16 bytes can be brute-forced offline from one cookie.
-SHORTEST_KEY = 16  # bytes
+# A weak signing key is found offline from one cookie: a short one, a pattern, one out of a manual.
+SHORTEST_KEY = 32  # characters; `openssl rand -hex 16` has as many
+LEAST_VARIED_KEY = 6  # different characters
+_EXAMPLE_KEY = re.compile(
+    r"secret|change|example|insecure|password|replace|"
+    r"192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",  # in Flask's manual
+    re.IGNORECASE,
+)
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1")  # Werkzeug compares no IPv6 addresses
 _LONGEST_WINDOW = 84  # hours: two of them are the seven days for which S3 lets an address be good
 OURS_BESIDE = frozenset({HOME, failpoint.VARIABLE})  # names of ours that are not settings
 
@@ -99,7 +106,7 @@ class Settings(BaseSettings):
         case_sensitive=True, extra="ignore", frozen=True, env_ignore_empty=True
     )
 
-    VIEWER_ENV: Literal["production", "development"] = "development"
+    VIEWER_ENV: Literal["production", "development"] = "production"
     DATA_DIR: Path = Field(default=Path("var"), validate_default=True)
     MEDIA_ROOT: Path | None = None  # default: DATA_DIR/media
     DATABASE_URL: SecretStr = SecretStr("")  # default: SQLite at DATA_DIR/viewer.db
@@ -122,8 +129,8 @@ class Settings(BaseSettings):
         default=300, gt=0, le=3_600
     )  # one download; slow ones: fetch.Limits
     WORKERS: int = Field(default=2, ge=1, le=64)  # worker processes that collect, in `viewer up`
-    PUBLIC_URL: str = ""  # base URL for links made outside a request
-    TRUSTED_HOSTS: CommaSeparated = ()  # empty: any Host header
+    PUBLIC_URL: str = ""  # base URL of links; without it pages are for this machine alone
+    TRUSTED_HOSTS: CommaSeparated = ()  # Host headers answered; empty: see answered_hosts
     PROXY_HOPS: int = Field(default=0, ge=0, le=5)  # exact number of reverse proxies in front
     STORAGE_URL: str = ""  # where new files go; empty: this host's MEDIA_ROOT
     S3_ACCESS_KEY_ID: SecretStr = SecretStr("")  # default: where AWS's own tools look
@@ -320,16 +327,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _strong_keys_in_production(self) -> Self:
-        if self.VIEWER_ENV == "production":
-            for name, keys in (
-                ("SECRET_KEY", [self.SECRET_KEY] if self.SECRET_KEY.get_secret_value() else []),
-                ("SECRET_KEY_FALLBACKS", self.SECRET_KEY_FALLBACKS),  # these are accepted, too
-            ):
-                if any(len(key.get_secret_value().encode()) < SHORTEST_KEY for key in keys):
+    def _strong_keys(self) -> Self:
+        for name, keys in (
+            ("SECRET_KEY", [self.SECRET_KEY] if self.SECRET_KEY.get_secret_value() else []),
+            ("SECRET_KEY_FALLBACKS", self.SECRET_KEY_FALLBACKS),  # these are accepted, too
+        ):
+            for key in keys:
+                if trouble := _weakness(key.get_secret_value()):
                     raise ValueError(
-                        f"{name}: a key needs at least {SHORTEST_KEY} bytes; leave SECRET_KEY empty"
-                        " and a good one is made"
+                        f"{name}: {trouble}; leave it empty and a good key is made and kept, or,"
+                        " for several hosts, make one: openssl rand -hex 32"
                     )
         return self
 
@@ -352,6 +359,17 @@ class Settings(BaseSettings):
             )
         if self.VIEWER_ENV == "production" and parts.scheme == "http":
             raise ValueError("PUBLIC_URL: must begin with https:// in production")
+        if self.is_for_this_machine_alone:
+            for name, is_public in (
+                ("TRUSTED_HOSTS", set(self.TRUSTED_HOSTS) - set(LOOPBACK_HOSTS)),
+                ("PROXY_HOPS", self.PROXY_HOPS),
+            ):
+                if is_public:
+                    raise ValueError(
+                        f"PUBLIC_URL: must be the address that people open, as {name} says that"
+                        " they come from elsewhere; links are made of it, such as"
+                        " https://photos.example"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -361,6 +379,24 @@ class Settings(BaseSettings):
         if self.VIEWER_ENV == "production" and self.CDN_URL.startswith("http:"):
             raise ValueError("CDN_URL: must begin with https:// in production")
         return self
+
+    @property
+    def is_for_this_machine_alone(self) -> bool:
+        """Whether pages are answered to browsers on this machine only: PUBLIC_URL is not set yet.
+
+        Cookies for a loopback name never leave the machine: they need no https.
+        """
+        return self.VIEWER_ENV == "production" and not self.PUBLIC_URL
+
+    @property
+    def answered_hosts(self) -> tuple[str, ...]:
+        """The Host headers that get an answer; empty: any."""
+        if self.TRUSTED_HOSTS:
+            return self.TRUSTED_HOSTS
+        if self.PUBLIC_URL:
+            host = urlsplit(self.PUBLIC_URL).hostname or ""
+            return () if ":" in host else (host, *LOOPBACK_HOSTS)
+        return LOOPBACK_HOSTS if self.is_for_this_machine_alone else ()
 
     def trusts(self, host: str) -> bool:
         """Whether this Host header value is in TRUSTED_HOSTS (empty: any)."""
@@ -527,7 +563,7 @@ def init_app(app: Flask, overrides: Mapping[str, Any] | None, root: Path) -> Non
         SQLALCHEMY_DATABASE_URI=found.database_url,
         MAX_CONTENT_LENGTH=64 * 1024,
         SEND_FILE_MAX_AGE_DEFAULT=None,
-        TRUSTED_HOSTS=list(found.TRUSTED_HOSTS) or None,
+        TRUSTED_HOSTS=list(found.answered_hosts) or None,
         PREFERRED_URL_SCHEME="https" if found.VIEWER_ENV == "production" else "http",
     )
 
@@ -542,6 +578,17 @@ def settings() -> Settings:
 def _credentials(access_key: tuple[SecretStr, SecretStr]) -> storage.Credentials | None:
     key, secret = (part.get_secret_value() for part in access_key)
     return storage.Credentials(key, secret) if key else None
+
+
+def _weakness(key: str) -> str | None:
+    """What is wrong with a signing key, without showing it; None if it is good."""
+    if len(key) < SHORTEST_KEY:
+        return f"a key needs at least {SHORTEST_KEY} characters"
+    if len(set(key)) < LEAST_VARIED_KEY:
+        return "a key must not repeat a few characters"
+    if _EXAMPLE_KEY.search(key):
+        return "that is an example, and everybody may know it"
+    return None
 
 
 def _in_words(error: ValidationError) -> list[str]:

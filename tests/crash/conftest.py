@@ -201,7 +201,7 @@ def _settings(data: Path, media: Path) -> dict[str, Any]:
         "MEDIA_ROOT": str(media),
         "DATABASE_URL": f"sqlite:///{data / 'viewer.db'}",
         "REDIS_URL": NOWHERE,
-        "SECRET_KEY": "test",
+        "SECRET_KEY": "only-for-tests-0123456789abcdef-0",
         "QUO_WEBHOOK_SECRETS": SECRET,
         "QUO_NUMBERS": OUR_NUMBER,
         "MEDIA_HOSTS": "127.0.0.1",

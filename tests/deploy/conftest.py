@@ -72,6 +72,7 @@ def environment(app: Flask, settings: dict[str, Any], tmp_path: Path) -> dict[st
         "VIEWER_ENV": "production",
         "MEDIA_ALLOW_LOOPBACK": "",
         "PROXY_HOPS": "1",
+        "PUBLIC_URL": f"https://{HOST}",
         "TRUSTED_HOSTS": HOST,
         "PYTHONPATH": str(ROOT),
     }

@@ -81,7 +81,10 @@ def test_its_steps_make_a_viewer_that_starts_is_healthy_and_stops(scratch):
         for words in (dockerfile.command_of(check), dockerfile.command_of(image.said["CMD"]))
     )
     other = {"user": uid, "group": gid, "extra_groups": []} if os.getuid() == 0 else {}
-    environment = image.environment | {"WORKERS": "1", "TRUSTED_HOSTS": ".example.com, other.test"}
+    environment = image.environment | {
+        "WORKERS": "1", "TRUSTED_HOSTS": ".example.com, other.test",
+        "PUBLIC_URL": "https://viewer.example.com",
+    }  # fmt: skip
 
     def is_healthy() -> bool:
         asked = subprocess.run(

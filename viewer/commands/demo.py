@@ -163,6 +163,7 @@ def _tell_stories(
     if stop.is_set():
         return
     click.secho(
+        f"\n  This is a demo: made-up people, a known password, plain http, this machine only."
         f"\n  Open {base}\n  Log in as owner@demo.example with the password {DEMO_PASSWORD}"
         "\n  (or as office@demo.example, field@demo.example)\n  Ctrl-C stops the demo.\n",
         bold=True,

@@ -68,8 +68,14 @@ def run_host(
     parts = _parts(app, settings, host, port)
     if not is_loopback(host) and settings.VIEWER_ENV != "production":
         click.echo(
-            f"Note: {host} is not this machine alone, and without VIEWER_ENV=production the"
-            " login's cookie also travels over plain http.",
+            f"Note: {host} is not this machine alone, and with VIEWER_ENV=development the login's"
+            " cookie also travels over plain http.",
+            err=True,
+        )
+    elif not is_loopback(host) and settings.is_for_this_machine_alone:
+        click.echo(
+            f"Note: {host} is not this machine alone, but pages open on it alone (and deliveries"
+            " are taken) until PUBLIC_URL is set, such as https://photos.example.",
             err=True,
         )
     with app.app_context(), in_one_sentence(settings):

@@ -50,7 +50,7 @@ def invite_user(email: str, role: str | None) -> None:
         if not address:
             click.echo(
                 "Put this viewer's address before it, such as https://viewer.example: PUBLIC_URL is"
-                " not set, and only a browser's request would tell it.",
+                " not set.",
                 err=True,
             )
 

@@ -288,19 +288,21 @@ def _secure_cookies(app: Flask) -> None:
     """Configure the session cookie.
 
     In production: `__Host-`, so that only this host can set it, over https; and Secure, so that
-    only https carries it.
+    only https carries it. Not before there is a public address: Safari keeps no Secure cookie of
+    http://127.0.0.1, and until then no other host name is answered.
     """
-    is_production = app.config["SETTINGS"].VIEWER_ENV == "production"
+    current = app.config["SETTINGS"]
+    is_secure = current.VIEWER_ENV == "production" and not current.is_for_this_machine_alone
     app.config.update(
-        SESSION_COOKIE_NAME="__Host-viewer" if is_production else "viewer",
-        SESSION_COOKIE_SECURE=is_production,
+        SESSION_COOKIE_NAME="__Host-viewer" if is_secure else "viewer",
+        SESSION_COOKIE_SECURE=is_secure,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
-        PERMANENT_SESSION_LIFETIME=timedelta(days=app.config["SETTINGS"].SESSION_DAYS),
+        PERMANENT_SESSION_LIFETIME=timedelta(days=current.SESSION_DAYS),
         # The Referer check guards against cookies planted over http. A __Host- cookie cannot be
         # planted, and pages with a secret in their URL send no Referer.
         WTF_CSRF_SSL_STRICT=False,
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a form filled in slowly is not lost
-        SECRET_KEY_FALLBACKS=list(app.config["SETTINGS"].secret_key_fallbacks),
+        SECRET_KEY_FALLBACKS=list(current.secret_key_fallbacks),
     )

@@ -24,6 +24,7 @@ from viewer.models.media import LONGEST_CAPTION
 from viewer.office import captions, filing
 from viewer.office.names import names_of, title_of
 from viewer.web.access import csrf, current_token, the_user
+from viewer.web.layout import absolute_url
 from viewer.web.media import files
 from viewer.web.pagination import next_cursor, older
 from viewer.web.read_counts import note_read
@@ -462,13 +463,18 @@ def _find_link(record: WorkRecord, media: MediaAttachment) -> MediaLink | None:
     return db.session.scalar(sa.select(MediaLink).filter_by(record_id=record.id, media_id=media.id))
 
 
+def _url(endpoint: str, **values: Any) -> str:
+    """The URL under PUBLIC_URL; without it the path, which the client resolves."""
+    return absolute_url(endpoint, **values) or url_for(endpoint, **values)
+
+
 def _conversation(row: Conversation, names: dict[str, str]) -> ConversationOut:
     return ConversationOut(
         id=row.id,
         title=title_of(row, names),
         numbers=row.numbers,
         latest_at=row.latest_at,
-        page_url=url_for("conversations.pages.show", conversation_id=row.id, _external=True),
+        page_url=_url("conversations.pages.show", conversation_id=row.id),
     )
 
 
@@ -477,8 +483,8 @@ def _media(row: MediaAttachment) -> MediaOut:
         **{name: getattr(row, name) for name in MediaOut.model_fields if hasattr(row, name)}
         | {"problem": explanation(row) or None},
         kind=row.media_type,
-        original_url=url_for(".get_original", media_id=row.id, _external=True),
-        page_url=url_for("media.details.passport", media_id=row.id, _external=True),
+        original_url=_url("api.get_original", media_id=row.id),
+        page_url=_url("media.details.passport", media_id=row.id),
         record_ids=[link.record_id for link in row.links],
     )
 
@@ -488,7 +494,7 @@ def _record(row: WorkRecord) -> RecordOut:
     return RecordOut(
         **known | {"links": [_link(link) for link in row.links]},
         is_archived=row.archived_at is not None,
-        page_url=url_for("work.records.show", record_id=row.id, _external=True),
+        page_url=_url("work.records.show", record_id=row.id),
     )
 
 

@@ -18,6 +18,7 @@ from viewer.config import settings
 from viewer.models import User, fingerprint, new_token
 from viewer.office import accounts
 from viewer.office.throttle import Allowance
+from viewer.web import proxies
 
 LASTS = timedelta(days=400)  # the maximum that browsers keep a cookie; each login renews it
 MOST_USERS = 5  # per device: the office's computer is shared
@@ -30,9 +31,7 @@ def allowances(email: str, user: User | None) -> tuple[Allowance, ...]:
         return (Allowance(f"device:{fingerprint(device)}", free=10, memory=timedelta(days=1)),)
     return (
         accounts.strangers(email),
-        Allowance(
-            f"address:{client_network()}", free=30, memory=timedelta(hours=1), is_shared=True
-        ),
+        *address_allowance("address", free=30, memory=timedelta(hours=1), is_shared=True),
     )
 
 
@@ -51,10 +50,22 @@ def remember(response: Response, user: User) -> None:
     )
 
 
+def address_allowance(
+    kind: str, free: int, memory: timedelta, *, is_shared: bool = False
+) -> tuple[Allowance, ...]:
+    """The rate limit of the client's address; none where that is unknown.
+
+    All clients of a proxy that PROXY_HOPS forgot would share it, and one could lock out all.
+    """
+    if proxies.client_address() is None:
+        return ()
+    return (Allowance(f"{kind}:{client_network()}", free, memory, is_shared),)
+
+
 def client_network() -> str:
     """Return the client's IP address; for IPv6 its /64, because each customer has a whole /64."""
     try:
-        address = ipaddress.ip_address(request.remote_addr or "")
+        address = ipaddress.ip_address(proxies.client_address() or "")
     except ValueError:
         return "unknown"
     if isinstance(address, ipaddress.IPv6Address):

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import Flask, Response, abort, current_app, g, request
@@ -14,6 +15,7 @@ from markupsafe import Markup
 
 from viewer.config import settings
 from viewer.extensions import db
+from viewer.loopback import is_loopback
 from viewer.models import User
 from viewer.office import filing, reading
 from viewer.web import access
@@ -63,17 +65,21 @@ _COUNTED = tuple(item for item in ITEMS if item.count is not None)
 _WAITING = sa.select(*(item.count for item in _COUNTED if item.count is not None))
 
 
-def absolute_url(endpoint: str, **values: Any) -> str:
-    """Build an absolute URL, under PUBLIC_URL; without that setting, under the request's host."""
+def absolute_url(endpoint: str, **values: Any) -> str | None:
+    """Build an absolute URL, under PUBLIC_URL. None if that is not set: people would be sent there.
+
+    Never under the request's host: whoever sends the request chooses that. Loopback is the
+    exception, for a viewer on the machine of whoever tries it: it leads nowhere else.
+    """
     base = settings().PUBLIC_URL
-    return (
-        base + url_for(endpoint, **values) if base else url_for(endpoint, **values, _external=True)
-    )
+    if not base and is_loopback(urlsplit(request.host_url).hostname or ""):
+        base = request.host_url.rstrip("/")
+    return base + url_for(endpoint, **values) if base else None
 
 
 def webhook_url() -> str:
     """The address that the phone provider has to know."""
-    return absolute_url("webhooks.receive")
+    return absolute_url("webhooks.receive") or f"https://YOUR-HOST{url_for('webhooks.receive')}"
 
 
 def static_address(folder: Path) -> str:

@@ -14,7 +14,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wsgi import get_host
 
 from viewer import holdings
+from viewer.intake.subscription import WEBHOOK_PATH
 from viewer.loopback import is_loopback
+from viewer.web import proxies
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -68,8 +70,14 @@ COMPRESSED = (
 )
 
 
+UNKNOWN_HOST = (
+    "The viewer does not answer to this host name. Whoever runs it: set PUBLIC_URL to the address"
+    " that people open, or add the name to TRUSTED_HOSTS, and restart."
+)
+
 # Paths that a monitor on this machine may request by a loopback host, without it in TRUSTED_HOSTS.
 FOR_MONITORS = frozenset({"/healthz", "/metrics"})
+FOR_DELIVERIES = frozenset({WEBHOOK_PATH})
 LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
 
 
@@ -78,30 +86,43 @@ def init_app(app: Flask) -> None:
     hops = found.PROXY_HOPS
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    if found.TRUSTED_HOSTS:
+    if found.answered_hosts:
         # Outside ProxyFix: there REMOTE_ADDR is still the address of the real peer.
-        app.wsgi_app = _admit_monitors(app.wsgi_app, found.TRUSTED_HOSTS[0].removeprefix("."))  # type: ignore[method-assign, assignment]
+        app.wsgi_app = _admit_machines(  # type: ignore[method-assign, assignment]
+            app.wsgi_app,
+            found.answered_hosts[0].removeprefix("."),
+            # TRUSTED_HOSTS is somebody's word, and holds for deliveries too.
+            frozenset() if found.TRUSTED_HOSTS else FOR_DELIVERIES,
+        )
+    app.wsgi_app = proxies.Watch(app, app.wsgi_app, FOR_MONITORS)  # type: ignore[method-assign, assignment]
     app.after_request(_safe_headers)
     _compress(app)
     app.register_error_handler(HTTPException, say)
 
 
-def _admit_monitors(answer: "WSGIApplication", ours: str) -> "WSGIApplication":
+def _admit_machines(
+    answer: "WSGIApplication", ours: str, deliveries: frozenset[str]
+) -> "WSGIApplication":
     """WSGI middleware: set a trusted Host on a monitor's request from loopback to loopback.
 
-    Safe: neither response contains a URL built from Host, and `/metrics` still authenticates.
+    And on whatever comes to `deliveries`: a delivery proves itself by its signature, and a photo
+    must not be lost for want of a setting. Safe: no such response contains a URL built from Host,
+    and `/metrics` still authenticates.
     """
 
-    def answer_monitors(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+    def answer_machines(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         if (
             environ.get("PATH_INFO") in FOR_MONITORS
             and is_loopback(environ.get("REMOTE_ADDR", ""))
             and LOOPBACK_HOST.fullmatch(environ.get("HTTP_HOST", ""))
         ):
             environ["HTTP_HOST"] = ours
+        elif environ.get("PATH_INFO") in deliveries:
+            environ["HTTP_HOST"] = ours
+            environ.pop("HTTP_X_FORWARDED_HOST", None)
         return answer(environ, start)
 
-    return answer_monitors
+    return answer_machines
 
 
 def is_plain(environ: "WSGIEnvironment", method: str, trusted_hosts: list[str] | None) -> bool:
@@ -201,6 +222,8 @@ def _policy_beyond(origins: tuple[str, ...]) -> str:
 
 def _error_words(error: HTTPException) -> str:
     """Return the description given to abort(), or else our text for the status code."""
+    if isinstance(error, SecurityError):
+        return UNKNOWN_HOST  # its own words repeat the host
     is_said = error.description and error.description != type(error).description
     ours = None if is_said else WORDS.get(error.code or 500)
     return ours or error.description or error.name

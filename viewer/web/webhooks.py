@@ -16,6 +16,7 @@ from viewer import jobs, quo
 from viewer.config import settings
 from viewer.extensions import HURRY, db, now
 from viewer.failpoint import failpoint
+from viewer.intake.subscription import WEBHOOK_PATH
 from viewer.models import WebhookEvent
 from viewer.web import middleware
 from viewer.web.access import csrf
@@ -35,7 +36,7 @@ MAX_BODY = MIB  # bytes, of the usual delivery, and of one that claims no signat
 # sends none of ours does not fill our memory with them.
 LARGE_AT_ONCE = 2
 WAIT_FOR_LARGE = 5.0  # seconds
-PATH = "/webhooks/quo"
+PATH = WEBHOOK_PATH
 _TROUBLE = "viewer.webhook.trouble"  # in the environ: what the short way met
 
 

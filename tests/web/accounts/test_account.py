@@ -27,6 +27,11 @@ from viewer.office import accounts
 
 PASSWORD = "a crack in the wall"
 ANOTHER = "two cracks in the wall"
+ANOTHER_KEY = "one-more-for-tests-0123456789abcdef"
+IN_PRODUCTION = {
+    "VIEWER_ENV": "production", "MEDIA_ALLOW_LOOPBACK": False,
+    "PUBLIC_URL": "https://viewer.example",
+}  # fmt: skip
 OWNER = "olivia@crack.example"
 START = datetime(2026, 9, 21, 14, 0, tzinfo=UTC)
 WRONG = "do not belong together"
@@ -386,7 +391,7 @@ def test_a_device_is_known_only_to_whom_logged_in_on_it(how, owner, office, visi
     if how == "forged":
         cookie = f"WyJ4Il0{cookie[7:]}"
     elif how == "of another key":
-        stranger = Visitor(create_app(settings | {"SECRET_KEY": "other"}).test_client())
+        stranger = Visitor(create_app(settings | {"SECRET_KEY": ANOTHER_KEY}).test_client())
         stranger.log_in()
         cookie = stranger.client.get_cookie("viewer-device").value
     elif how == "junk":
@@ -583,7 +588,7 @@ def test_rows_of_sessions_that_are_over_go_away(owner, visitor, clock):
 
 
 def test_over_https_the_cookie_is_for_this_host_alone(settings, owner_in, valkey_url):
-    settings |= {"VIEWER_ENV": "production", "MEDIA_ALLOW_LOOPBACK": False}
+    settings |= IN_PRODUCTION
     app = create_app(settings)
     owner_in(app)
     someone = Visitor(app.test_client(), base="https://viewer.example")
@@ -615,9 +620,9 @@ def test_a_new_secret_key_keeps_everybody_in_while_the_old_one_is_a_fallback(
             other.client.set_cookie(cookie.key, cookie.value)
         return other
 
-    rotated = with_keys(SECRET_KEY="new", SECRET_KEY_FALLBACKS=settings["SECRET_KEY"])
+    rotated = with_keys(SECRET_KEY=ANOTHER_KEY, SECRET_KEY_FALLBACKS=settings["SECRET_KEY"])
     assert rotated.is_in
-    assert not with_keys(SECRET_KEY="new").is_in
+    assert not with_keys(SECRET_KEY=ANOTHER_KEY).is_in
     rotated.get("/account")
     rotated.post("/logout")
     rotated.token = ""
@@ -979,7 +984,7 @@ def test_accepting_while_somebody_else_is_logged_in_logs_them_out(boss, visitor)
 
 
 def test_an_invitation_works_over_https_where_no_referer_is_sent(settings, owner_in):
-    settings |= {"VIEWER_ENV": "production", "MEDIA_ALLOW_LOOPBACK": False}
+    settings |= IN_PRODUCTION
     app = create_app(settings)
     owner_in(app)
     with app.app_context():

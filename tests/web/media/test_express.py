@@ -55,7 +55,11 @@ def asked() -> Iterator[list[str]]:
     [
         {},
         {"X_ACCEL_PREFIX": "/stored"},
-        {"VIEWER_ENV": "production", "MEDIA_ALLOW_LOOPBACK": False, "TRUSTED_HOSTS": "localhost"},
+        {
+            "VIEWER_ENV": "production",
+            "MEDIA_ALLOW_LOOPBACK": False,
+            "PUBLIC_URL": "https://localhost",
+        },
     ],
     ids=["alone", "nginx", "production"],
 )

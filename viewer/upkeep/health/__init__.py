@@ -10,6 +10,7 @@ totals      what takes a count of all files
 growth      how they grow, and when 100 GB or a full disk is reached
 alarms      what of it is an alarm, of which level, in which words
 connection  the alarms of an installation that nothing can come to
+proxies     the alarm of a wrong PROXY_HOPS
 """
 
 from viewer.upkeep.health.alarms import UNREAD, business_hours_between

@@ -163,6 +163,7 @@ def _show(user: User, errors: dict[str, str] | None = None, token: str | None = 
         roles=ROLES,
         errors=errors or {},
         chosen=_role() or user.role,
+        is_invited=token is not None,
         link=absolute_url("accounts.account.invitation", token=token) if token else None,
         days=accounts.INVITATION_LASTS.days,
     )

@@ -167,16 +167,19 @@ def show(share_id: uuid.UUID) -> Response:
     if share is None:
         abort(404, "There is no such link.")
     kept_id, token = session.get("share", (None, None))
-    address = None
-    if kept_id == str(share.id):
-        session.pop("share")
+    is_due, address = kept_id == str(share.id), None
+    if is_due:
         address = absolute_url("sharing.public.page", token=token)
+    if address:
+        session.pop("share")
     less = {
         item.media_id: words
         for item in share.items
         if item.media.is_stored and (words := sharing.known_as_less(item.media))
     }
-    page = render_template("sharing/show.html", share=share, address=address, less=less)
+    page = render_template(
+        "sharing/show.html", share=share, address=address, is_due=is_due, less=less
+    )
     response = Response(page, content_type="text/html; charset=utf-8")
     if address:
         response.headers["Cache-Control"] = "no-store"  # shown only once, also with the back button

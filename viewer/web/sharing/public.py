@@ -34,7 +34,7 @@ from viewer.office import sharing, throttle
 from viewer.office.throttle import Allowance
 from viewer.storage import StorageError
 from viewer.web import access
-from viewer.web.devices import client_network
+from viewer.web.devices import address_allowance, client_network
 from viewer.web.media import files
 from viewer.web.read_counts import note_read
 from viewer.web.wording import counted_by_kind, plays, what
@@ -206,10 +206,10 @@ def _find_share(token: str) -> Share:
 
     Raises TooManyRequests for an address that guesses tokens.
     """
-    guesses = Allowance(f"shared-guess:{client_network()}", free=30, memory=timedelta(hours=1))
     share = sharing.find_share(token)
     if share is None:
-        _count_guess(guesses)
+        for guesses in address_allowance("shared-guess", free=30, memory=timedelta(hours=1)):
+            _count_guess(guesses)
         abort(404)
     if share.has_expired:
         abort(410, "This link has expired. Ask the person who sent it for a new one.")
@@ -275,9 +275,7 @@ def _allowances(share: Share, device: str) -> tuple[Allowance, ...]:
         key = f"shared-device:{fingerprint(device)}"
         return (Allowance(key, free=10, memory=timedelta(hours=6)),)
     return (
-        Allowance(
-            f"shared-by:{client_network()}", free=20, memory=timedelta(hours=1), is_shared=True
-        ),
+        *address_allowance("shared-by", free=20, memory=timedelta(hours=1), is_shared=True),
         Allowance(
             f"shared-to:{share.id}", free=10, memory=timedelta(hours=6), longest=LONGEST_LOCKOUT
         ),
