@@ -315,6 +315,14 @@ def is_started() -> bool:
 
 
 @pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """A command sets its own, for its whole process: here that is the tests'."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(autouse=True)
 def made_apps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No application that a test makes leaves a connection: psycopg would warn in a later test."""
     made: list[Flask] = []

@@ -20,6 +20,7 @@ import ipaddress
 import os
 import re
 import secrets
+import stat
 import tempfile
 import zoneinfo
 from collections.abc import Mapping
@@ -547,6 +548,20 @@ def is_new(found: Settings) -> bool:
     except OSError:
         return False  # the next user of DATA_DIR reports the error
     return names <= {VIEWER_LOCK, PARTS_LOCK, USE_LOCK}
+
+
+def restrict_new_files(found: Settings | None = None) -> None:
+    """Set the umask: what this process makes is not for other users of this machine.
+
+    The group of MEDIA_ROOT may read what is made where it may read that folder: nginx sends files
+    from there, and a second user backs up. Called where a process starts, not by create_app(): it
+    holds for everything else in the process.
+    """
+    mode = 0
+    if found is not None:
+        with contextlib.suppress(OSError):
+            mode = found.media_root.stat().st_mode
+    os.umask(0o027 if mode & stat.S_IRGRP else 0o077)
 
 
 def init_app(app: Flask, overrides: Mapping[str, Any] | None, root: Path) -> None:

@@ -75,6 +75,8 @@ def use(data_dir: Path) -> Iterator[None]:
     try:
         # To share a lock needs no right to write: a second user may run the backup.
         descriptor = os.open(data_dir / USE_LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        with contextlib.suppress(PermissionError):  # it is another user's
+            os.fchmod(descriptor, 0o640)  # whatever the umask
     except OSError:
         yield
         return

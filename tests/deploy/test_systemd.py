@@ -93,7 +93,7 @@ def test_backup_and_drill_may_do_no_more_and_write_no_original(name, writable):
         "IOSchedulingClass=idle",
         f"ReadWritePaths={writable}",
     ]
-    hardening = usual[usual.index("UMask=0027") : usual.index("[Install]")]
+    hardening = usual[usual.index("UMask=0077") : usual.index("[Install]")]
     assert [line for line in hardening if line not in own] == []
 
 

@@ -9,6 +9,7 @@ import importlib
 import click
 
 from viewer.commands.context import one_line_errors
+from viewer.config import restrict_new_files
 
 # The module of each command, and the function's name there.
 COMMANDS = {
@@ -57,5 +58,6 @@ def viewer() -> None:
 
 def main() -> None:
     """The console script."""
+    restrict_new_files()
     with one_line_errors():
         viewer()

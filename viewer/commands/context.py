@@ -75,6 +75,7 @@ def opened_app(
 @contextmanager
 def unproven_app() -> Iterator[None]:
     """An application, pushed, whose media folder may not be its own yet. Raises WrongSchema."""
+    config.restrict_new_files(config.read())
     with create_app().app_context():
         try:
             schema.check()
@@ -88,6 +89,7 @@ def new_app() -> Flask:
     """An application, not yet checked. Tells the user if this creates a new installation."""
     found = config.read()
     is_new = config.is_new(found)
+    config.restrict_new_files(found)
     with in_one_sentence(found):
         app = create_app()
     if is_new:

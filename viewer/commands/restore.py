@@ -11,7 +11,7 @@ from viewer import create_app, holdings, host_lock
 from viewer.commands.backup import absolute
 from viewer.commands.bars import Bars
 from viewer.commands.context import PROBLEMS, in_one_sentence, opened_app
-from viewer.config import Settings, read, settings
+from viewer.config import Settings, read, restrict_new_files, settings
 from viewer.extensions import db
 from viewer.storage import StorageError
 from viewer.upkeep import adoption, schema
@@ -68,6 +68,7 @@ def _restore(
 ) -> bool:
     """Whether everything is there. Raises what _refusals() says."""
     found = read()
+    restrict_new_files(found)
     with host_lock.hold(found.data_dir), in_one_sentence(found), create_app().app_context():
         try:
             plan = checks.make_plan(url, snapshot, keep_files=keep_files)
@@ -102,6 +103,7 @@ def _say_what_is_next(found: Settings, taken: str) -> None:
 def _bring_back(url: str, new_disk: bool) -> bool:
     """Whether everything is there. Raises what _refusals() says."""
     if new_disk:
+        restrict_new_files(read())
         with create_app().app_context(), in_one_sentence(settings()):
             schema.check()
             adoption.adopt_new_disk(holdings.unproven())

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -106,7 +107,10 @@ class FilePart:
     def seal(self) -> None:
         with in_words():
             self.file.flush()
-            os.fchmod(self.file.fileno(), 0o444)  # originals are never written again
+            # Originals are never written again. Whoever may read the folder may read its files:
+            # by that nginx is let in, and others are kept out.
+            readers = self.path.parent.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+            os.fchmod(self.file.fileno(), stat.S_IRUSR | readers)
             # Once only: after a failed fsync Linux calls the lost pages clean, and a second
             # fsync would succeed without them.
             os.fsync(self.file.fileno())

@@ -16,6 +16,7 @@ AWAY_WORDS = {
 
 # A new folder is durable once each of its parents is.
 FUNCTIONS = """
+umask 077
 folder() { [ -d "$1" ] || { mkdir -p "$1" && f=$1 && while [ "$f" != . ]; do
     f=$(dirname "$f"); sync "$f" || return 1; done; } }
 """
@@ -36,6 +37,7 @@ ln {source} {target} 2> /dev/null || [ {source} -ef {target} ] || exit {occupied
 sync {parent} && rm -f {source} && sync {old_parent}
 """
 _MARK = """
+umask 077
 mkdir -p -m 700 {root} && cd {root} || exit 1
 printf %s {identity} > {marker}.new && sync {marker}.new && ln {marker}.new {marker} || exit 1
 rm -f {marker}.new && sync . ..

@@ -11,6 +11,7 @@ growth      how they grow, and when 100 GB or a full disk is reached
 alarms      what of it is an alarm, of which level, in which words
 connection  the alarms of an installation that nothing can come to
 proxies     the alarm of a wrong PROXY_HOPS
+permissions the alarm of folders that other users of this machine can look into
 """
 
 from viewer.upkeep.health.alarms import UNREAD, business_hours_between

@@ -16,7 +16,7 @@ from viewer.extensions import db
 from viewer.models import MediaAttachment, RefusedDelivery
 from viewer.plurals import counted
 from viewer.upkeep.backup import coverage
-from viewer.upkeep.health import connection, proxies
+from viewer.upkeep.health import connection, permissions, proxies
 from viewer.upkeep.health.figures import Alarm, Health, Level
 from viewer.upkeep.health.growth import Forecast, Verdict
 
@@ -338,6 +338,7 @@ ALARMS: tuple[Callable[[Health, datetime], Iterable[Alarm]], ...] = (
     connection.secret_missing,
     connection.address_not_public,
     proxies.misfit,
+    permissions.open_to_others,
     connection.never_delivered,
     _webhooks_silent,
     _subscription_bad,
