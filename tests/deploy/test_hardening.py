@@ -133,7 +133,7 @@ def is_healthy(port: int) -> bool:
         health = requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5)
     except requests.RequestException:
         return False
-    return health.ok and bool(health.json()["redis"])
+    return health.ok  # not while Redis is silent
 
 
 def rows(host: Path) -> list[Any]:

@@ -1,5 +1,6 @@
 """Silence is an alarm: what stopped, what is late, what is missing, on a page and for machines."""
 
+import contextvars
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -7,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
+from tests.support.api import TOKEN
 from tests.support.alarms import alarms_beside_setup
 from tests.support.factories import customer, files, text
 from tests.support.query_plans import noted_plans
@@ -17,12 +19,16 @@ from viewer.demo.rest import Workspace, stamp
 from viewer.extensions import db, now
 from viewer.intake import catch_up, rest_client, subscription
 from viewer.models import (
+    ApiToken,
     Checkpoint,
     CutConnection,
     MediaAttachment,
     ScheduledTask,
+    User,
     WebhookEvent,
+    fingerprint,
 )
+from viewer.office import accounts
 from viewer.quo import rest
 from viewer.upkeep import health, runs, verify
 from viewer.upkeep.health import figures, totals
@@ -297,6 +303,38 @@ def test_page_machine_and_monitor_read_the_same(swept, client, deliver):
     assert 'viewer_refused_deliveries{reason="no_signature"} 1.0' in metrics
     assert 'viewer_alarm{name="workers_intake_silent"} 1.0' in metrics
     assert "No worker looks after “intake”." in client.get("/status").text
+
+
+def test_strangers_get_a_bare_word_and_the_office_the_reasons(
+    swept, client, log_in, anonymous, monkeypatch
+):
+    crm_user = accounts.add("crm@crack.example", User.Role.FIELD, "CRM")
+    db.session.add(ApiToken(user_id=crm_user.id, fingerprint=fingerprint(TOKEN), name="CRM"))
+    db.session.commit()
+
+    def ask(**words):
+        return contextvars.Context().run(anonymous.get, "/healthz", **words)
+
+    def as_crm():
+        return ask(headers={"Authorization": f"Bearer {TOKEN}"})
+
+    broken, field, crm = ask(), log_in("field").get("/healthz"), as_crm()
+    crm_user.role = User.Role.OFFICE
+    db.session.commit()
+    reasons, office = as_crm(), log_in("office").get("/healthz")
+    wrong = ask(headers={"Authorization": "Bearer nonsense"})
+    monkeypatch.setattr("viewer.web.status.jobs.workers_alive", lambda: {"intake": 1, "copies": 1})
+    attention = ask()
+    monkeypatch.setattr("viewer.upkeep.health.reading.ALARMS", ())
+    well = ask()
+
+    for answer in (broken, field, crm, wrong):
+        assert (answer.status_code, answer.json) == (503, {"ok": False, "status": "broken"})
+    for answer in (reasons, office):
+        assert answer.status_code == 503
+        assert "workers_intake_silent" in {one["name"] for one in answer.json["broken"]}
+    assert (attention.status_code, attention.json) == (200, {"ok": True, "status": "attention"})
+    assert (well.status_code, well.json) == (200, {"ok": True, "status": "ok"})
 
 
 @BOTH

@@ -87,7 +87,7 @@ def test_before_the_first_delivery_the_page_is_not_green(app, client):
     assert "setup_delivery" in {one["name"] for one in answer["attention"]}
 
 
-def test_healthz_tells_strangers_no_address(app, client):
+def test_healthz_tells_no_address(app, client):
     begin()
 
     assert "photos.example" not in client.get("/healthz").text

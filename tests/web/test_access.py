@@ -592,5 +592,5 @@ def test_a_page_of_files_and_a_delivery_cost_no_look_at_the_sessions(app, log_in
 
     ask(client, "GET", f"{app.static_url_path}/css/base.css")
     assert seen == []
-    ask(client, "GET", "/healthz")
+    ask(app.test_client(), "GET", "/healthz")
     assert not any("user_sessions" in words for words in seen)

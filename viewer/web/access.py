@@ -35,7 +35,7 @@ MACHINES = frozenset(
         "conversations.offline.worker",  # the service worker: the same script for everybody
         "conversations.offline.manifest",
         "webhooks.receive",  # authenticated by its signature
-        "status.healthz",  # whether all is well, and no customer data
+        "status.healthz",  # whether all is well; what is not, only for `user_of_a_machine`
         "api.description",  # describes operations, holds no data
     }
 )
@@ -166,6 +166,17 @@ def _identify() -> None:
         g.user = _bearer()
     elif token := session.get("token"):
         g.user = _of_session(str(token))
+
+
+def user_of_a_machine() -> User | None:
+    """Return the user of a request for an endpoint of `MACHINES`, by bearer token or session.
+
+    Such a request is no sign of somebody at work: the session's idle timeout goes on.
+    """
+    if "Authorization" in request.headers:
+        return _bearer()
+    row = _live_session(str(session["token"])) if "token" in session else None
+    return row.user if row is not None else None
 
 
 def is_for_programs() -> bool:

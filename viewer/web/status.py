@@ -20,7 +20,7 @@ from viewer.models.media import availability_of
 from viewer.office.names import names_of, title_of_numbers
 from viewer.upkeep import health
 from viewer.web import growth
-from viewer.web.access import Role, needs
+from viewer.web.access import Role, needs, user_of_a_machine
 from viewer.web.formatting import exact_time, short_time
 from viewer.web.urls import url_for
 from viewer.web.wording import AVAILABILITY, explain, what_is
@@ -180,12 +180,19 @@ def read_again(event_id: object) -> BaseResponse:
 
 @bp.get("/healthz")
 def healthz() -> tuple[Response, int]:
-    """Health check for a monitor: 200, or 503 with the reasons. Needs no session."""
+    """Health check for a monitor: 200, or 503. Needs no session: strangers get a bare word.
+
+    The reasons are for the office, by session or token: what is late, how much of it, and which
+    part does not run, would tell a stranger how the company and an attack are doing.
+    """
     try:
         found = _check_health()
+        user = user_of_a_machine()
     except OperationalError:
-        reason = {"name": "database_silent", "words": "The database does not answer."}
-        return jsonify(ok=False, broken=[reason], attention=[], redis=None), 503
+        return jsonify(ok=False, status=health.Level.BROKEN), 503
+    code = 503 if found.is_broken else 200
+    if user is None or not user.role.covers(Role.OFFICE):
+        return jsonify(ok=not found.is_broken, status=found.worst or "ok"), code
     by_level = {
         level: [
             {"name": alarm.name, "words": alarm.words}
@@ -194,10 +201,8 @@ def healthz() -> tuple[Response, int]:
         ]
         for level in health.Level
     }
-    return (
-        jsonify(ok=not found.is_broken, **by_level, redis=found.workers is not None),
-        503 if found.is_broken else 200,
-    )
+    said = {"ok": not found.is_broken, "status": found.worst or "ok"}
+    return jsonify(**said, **by_level, redis=found.workers is not None), code
 
 
 @bp.get("/metrics")

@@ -3,7 +3,8 @@
   broken     something that should run does not, or photos are in danger: `/healthz` says 503
   attention  a person should look, but everything runs
 
-Anybody may read `/healthz`: no alarm names a customer, a path or an address.
+The office reads `/healthz`, by token, in a monitor of somebody else: no alarm's words name a
+customer, a path or an address.
 """
 
 from collections.abc import Callable, Iterable
@@ -87,7 +88,7 @@ def _task_failed(found: Health, _moment: datetime) -> Iterable[Alarm]:
     for task in found.tasks:
         if task.is_failing:
             level = Level.BROKEN if task.rule.is_vital else Level.ATTENTION
-            # Anybody may read it in /healthz: what went wrong stands on the page.
+            # A monitor may keep what /healthz says: what went wrong stands on the page.
             words = f"{task.rule.subject} failed and is tried again; the log says more."
             yield Alarm(f"{task.name}_failed", level, words)
 

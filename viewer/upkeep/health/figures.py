@@ -32,6 +32,8 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
+    """A disk, as this user finds it: what is reserved for root is not free."""
+
     name: str
     free: int  # bytes
     total: int
@@ -103,6 +105,12 @@ class Health:
     @property
     def on_their_way(self) -> int:
         return self.states.get(State.PENDING, 0) + self.states.get(State.DOWNLOADING, 0)
+
+    @property
+    def worst(self) -> Level | None:
+        """None if there is no alarm."""
+        levels = {alarm.level for alarm in self.alarms}
+        return next((level for level in Level if level in levels), None)
 
     @property
     def needing_attention(self) -> int:
