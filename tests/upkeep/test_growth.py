@@ -46,7 +46,9 @@ def disk(monkeypatch):
     """A disk for the photos with 90 of 500 GB free."""
 
     def has(free: int, total: int = 500 * GB) -> None:
-        monkeypatch.setattr(reading, "_disks", lambda _: [figures.Disk("photos", free, total)])
+        monkeypatch.setattr(
+            reading, "_disks", lambda _: [figures.Disk("photos", free, total, 0, 0)]
+        )
 
     has(90 * GB)
     return has

@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import BOTH
-from tests.support.api import TOKEN
+from tests.crash import disks
 from tests.support.alarms import alarms_beside_setup
+from tests.support.api import TOKEN
 from tests.support.factories import customer, files, text
 from tests.support.query_plans import noted_plans
 from tests.support.stored_files import keep
@@ -286,7 +287,36 @@ def test_without_a_key_nobody_expects_a_catch_up(swept, time_machine_at):
 def test_a_disk_that_is_nearly_full_is_an_alarm(swept, monkeypatch):
     monkeypatch.setattr(figures, "LEAST_FREE", 1.1)  # no disk has that
 
-    assert alarms() == {"disk_database_low", "disk_photos_low"}
+    found = {name for name in alarms() if not name.endswith("_inodes_low")}
+    assert found == {"disk_database_low", "disk_photos_low"}
+
+
+@pytest.mark.parametrize(
+    ("free", "inodes", "is_low"), [(9, 100, True), (10, 100, False), (0, 0, False)]
+)
+def test_inodes_are_watched_where_a_disk_has_a_number_of_them(free, inodes, is_low):
+    assert figures.Disk("photos", 90, 100, free, inodes).is_low_on_inodes is is_low
+
+
+@pytest.mark.proof
+@pytest.mark.on_folder("its disk is mounted here")
+def test_a_disk_without_inodes_is_an_alarm_while_it_has_room(swept, app, client, tmp_path):
+    disks.needs_mounts()
+    photos = tmp_path / "small"
+    with disks.tmpfs(photos, "size=8m,nr_inodes=50"):
+        current = app.config["SETTINGS"]
+        app.config["SETTINGS"] = current.model_copy(update={"MEDIA_ROOT": photos})
+        before = alarms()
+        for number in range(46):
+            (photos / f"{number}").touch()
+        found, page = alarms(), client.get("/status").text
+        metrics = client.get("/metrics").text
+        app.config["SETTINGS"] = current
+
+    assert found - before == {"disk_photos_inodes_low"}
+    assert "of its inodes: without one left it takes no new file" in page
+    assert "of 50 inodes" in page
+    assert re.search(r'viewer_disk_free_inodes\{disk="photos"\} [0-4]\.0', metrics)
 
 
 def test_page_machine_and_monitor_read_the_same(swept, client, deliver):

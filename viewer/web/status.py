@@ -275,6 +275,9 @@ def metrics() -> Response:
     gauge("backup_files", "Covered", {target.url: target.files for target in targets}, "target")
     gauge("disk_free_bytes", "Free", {disk.name: disk.free for disk in found.disks}, "disk")
     gauge("disk_size_bytes", "Size", {disk.name: disk.total for disk in found.disks}, "disk")
+    counted = [disk for disk in found.disks if disk.inodes]
+    gauge("disk_free_inodes", "Free", {disk.name: disk.free_inodes for disk in counted}, "disk")
+    gauge("disk_inodes", "In all", {disk.name: disk.inodes for disk in counted}, "disk")
     outlook = found.outlook
     if pace := outlook.growth.pace:
         gauge("growth_bytes_per_day", "Of originals, in the last 13 weeks", {"": pace.usual})

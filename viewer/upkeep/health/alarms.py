@@ -124,6 +124,16 @@ def _disk_low(found: Health, _moment: datetime) -> Iterable[Alarm]:
         if disk.is_low:
             words = f"The disk for the {disk.name} is {1 - disk.free / disk.total:.0%} full."
             yield Alarm(f"disk_{disk.name}_low", Level.BROKEN, words)
+        if disk.is_low_on_inodes:
+            taken = 1 - disk.free_inodes / disk.inodes
+            yield Alarm(
+                f"disk_{disk.name}_inodes_low",
+                Level.BROKEN,
+                f"The disk for the {disk.name} has used {taken:.0%} of its inodes: without one left"
+                " it takes no new file, however much room there is.",
+                "Remove small files that are not ours, or move to a file system with more"
+                " inodes: see docs/operations.md, “Where the originals are”.",
+            )
 
 
 def _webhooks_silent(found: Health, moment: datetime) -> Iterable[Alarm]:

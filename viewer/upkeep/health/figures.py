@@ -1,8 +1,12 @@
 """What the health of a system consists of."""
 
 import enum
+import os
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import Self
 
 from viewer.models import Checkpoint, MediaAttachment
 from viewer.upkeep import verify
@@ -37,10 +41,22 @@ class Disk:
     name: str
     free: int  # bytes
     total: int
+    free_inodes: int  # one is needed for each file
+    inodes: int  # 0: this file system has no fixed number
+
+    @classmethod
+    def of(cls, name: str, folder: Path) -> Self:
+        """Raises OSError."""
+        found, usage = os.statvfs(folder), shutil.disk_usage(folder)
+        return cls(name, usage.free, usage.total, found.f_favail, found.f_files)
 
     @property
     def is_low(self) -> bool:
         return self.free < self.total * LEAST_FREE
+
+    @property
+    def is_low_on_inodes(self) -> bool:
+        return self.free_inodes < self.inodes * LEAST_FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +115,18 @@ class Health:
     alarms: list[Alarm]
 
     @property
+    def worst(self) -> Level | None:
+        """None if there is no alarm."""
+        levels = {alarm.level for alarm in self.alarms}
+        return next((level for level in Level if level in levels), None)
+
+    @property
     def is_broken(self) -> bool:
         return any(alarm.level is Level.BROKEN for alarm in self.alarms)
 
     @property
     def on_their_way(self) -> int:
         return self.states.get(State.PENDING, 0) + self.states.get(State.DOWNLOADING, 0)
-
-    @property
-    def worst(self) -> Level | None:
-        """None if there is no alarm."""
-        levels = {alarm.level for alarm in self.alarms}
-        return next((level for level in Level if level in levels), None)
 
     @property
     def needing_attention(self) -> int:

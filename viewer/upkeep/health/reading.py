@@ -1,6 +1,5 @@
 """Look at everything, once for page, monitor and metrics."""
 
-import shutil
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -211,8 +210,7 @@ def _disks(current: Settings) -> list[Disk]:
     disks = []
     for name, folder in (("photos", current.media_root), ("database", current.data_dir)):
         if folder.exists():
-            usage = shutil.disk_usage(folder)
-            disks.append(Disk(name, usage.free, usage.total))
+            disks.append(Disk.of(name, folder))
     return disks
 
 

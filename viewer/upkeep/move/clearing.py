@@ -6,7 +6,6 @@ backup nothing is removed.
 """
 
 import logging
-import shutil
 import uuid
 from datetime import datetime, timedelta
 
@@ -82,5 +81,5 @@ def _backed_up_at() -> datetime | None:
 
 
 def _is_disk_low() -> bool:
-    usage = shutil.disk_usage(settings().media_root)
-    return Disk("photos", usage.free, usage.total).is_low
+    disk = Disk.of("photos", settings().media_root)
+    return disk.is_low or disk.is_low_on_inodes
