@@ -18,12 +18,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from flask import Flask, g, has_request_context, request
+from flask import Flask, current_app, g, has_request_context, request
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.orm import DeclarativeBase, registry
+
+from viewer.outages import Outages
 
 try:  # prefer the newer SQLite, where pysqlite3 has a wheel
     from pysqlite3 import dbapi2 as sqlite
@@ -57,6 +59,10 @@ READS = "viewer_reads"
 # Version ranges [low, high) without SQLite's WAL-reset bug, by which concurrent checkpoints can
 # corrupt a database (sqlite.org/wal.html#walresetbug).
 WAL_IS_SOUND = ((3, 44, 6), (3, 45, 0)), ((3, 50, 7), (3, 51, 0)), ((3, 51, 3), (99,))
+
+
+DATABASE, REDIS = "The database", "Redis"  # as an outage is logged
+_SQLITE_AWAY = ("locked", "unable to open", "disk I/O", "disk is full", "readonly")
 
 
 class UnsafeDatabase(Exception):
@@ -131,6 +137,7 @@ def init_app(app: Flask) -> None:
         "hide_parameters": True,  # they hold customers' messages, and errors end up in logs
         **({"module": sqlite} if is_sqlite else POSTGRES),
     }
+    app.extensions["outages"] = outages = Outages()
     db.init_app(app)
     migrate.init_app(
         app, db, directory=str(app.config["ROOT"] / "migrations"), include_name=is_of_a_model
@@ -141,6 +148,36 @@ def init_app(app: Flask) -> None:
             db.engine.connect().close()  # an unsafe database stops the boot, not the first webhook
         else:
             _ping_after_a_pause(db.engine)
+        # After an outage of PostgreSQL the pool is empty. A file that can be opened proves nothing.
+        sign = "commit" if is_sqlite else "connect"
+        sa.event.listen(db.engine, sign, lambda *_: outages.end(DATABASE))
+
+
+def note_outage(error: sa.exc.DBAPIError) -> bool:
+    """Log that the database is away, once an outage. Whether it is: else the statement is wrong."""
+    is_away = _is_away(error)
+    if is_away:
+        reason = str(error.orig).strip().partition("\n")[0]
+        current_outages().note(DATABASE, reason)
+    return is_away
+
+
+def current_outages() -> Outages:
+    """The outages that this process knows of."""
+    found: Outages = current_app.extensions["outages"]
+    return found
+
+
+def _is_away(error: sa.exc.DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    if not isinstance(error, sa.exc.OperationalError):
+        return False
+    if db.engine.dialect.name == "sqlite":
+        return any(words in str(error.orig) for words in _SQLITE_AWAY)
+    # Without a state nobody answered; 53: no resources, 57P: shut down or starting, 08: connection.
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(("08", "53", "57P"))
 
 
 def is_of_a_model(name: str | None, _kind: str, _parents: object) -> bool:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 
 from viewer import jobs, leases
-from viewer.extensions import db
+from viewer.extensions import db, note_outage
 from viewer.intake import catch_up, collect, rest_client, sweep
 from viewer.models import ScheduledTask
 from viewer.office import audit, audit_chain, sharing, trash
@@ -145,7 +145,9 @@ def _keep_running(
             with app.app_context():  # a session of its own each time
                 do_if_due(task, holder)
         except sa.exc.OperationalError as error:
-            log.warning("%s could not reach the database: %s", task.name, error.orig)
+            with app.app_context():
+                if not note_outage(error):
+                    log.warning("%s could not reach the database: %s", task.name, error.orig)
             stop.wait(AFTER_TROUBLE)
         except Exception:  # the edge of this thread: nobody else would go on with the task
             log.exception("%s could not be taken up", task.name)
@@ -183,7 +185,8 @@ def _note_problem(task: TaskDefinition, error: BaseException) -> str:
             log.warning("%s failed: %s", task.name, error.reason)
             return error.reason
         case sa.exc.OperationalError():
-            log.warning("%s failed: the database said %s", task.name, error.orig)
+            if not note_outage(error):
+                log.warning("%s failed: the database said %s", task.name, error.orig)
             return "The database did not answer."
     log.error("%s failed", task.name, exc_info=error)
     place = traceback.extract_tb(error.__traceback__)[-1]

@@ -497,7 +497,7 @@ def test_a_locked_database_is_answered_503_and_the_repeat_is_kept(
     assert before_the_repeat == []
     assert again.status_code == 204
     assert [name for name, _ in kept(app)] == ["msg_1"]
-    assert "could not be kept: database is locked" in caplog.text
+    assert "The database does not answer: database is locked" in caplog.text
 
 
 @pytest.mark.on_sqlite("is about its lock, its file or its settings")
@@ -512,7 +512,7 @@ def test_a_full_disk_is_answered_503_and_the_body_stays_out_of_the_log(
     answer = deliver(payload, delivery_id="msg_1")
 
     assert (answer.status_code, kept(app)) == (503, [])
-    assert "msg_1 could not be kept: database or disk is full" in caplog.text
+    assert "The database does not answer: database or disk is full" in caplog.text
     assert "under the mat" not in caplog.text
 
 
@@ -569,7 +569,7 @@ def test_without_redis_a_delivery_is_kept_and_read_when_it_is_back(
     health = client.get("/healthz")
 
     assert (answer.status_code, len(kept(client.application))) == (204, 1)
-    assert "intake: no worker reminded (ConnectionError); the sweep will" in caplog.text
+    assert "Redis does not answer: no worker is reminded (ConnectionError)" in caplog.text
     assert (health.status_code, health.json["redis"]) == (503, False)
     assert "redis_silent" in {alarm["name"] for alarm in health.json["broken"]}
     assert "Redis does not answer" in client.get("/status").text
@@ -588,7 +588,7 @@ def test_a_frozen_redis_holds_no_delivery_up(client_with, message, caplog):
             os.kill(pid, signal.SIGCONT)
 
     assert (answer.status_code, len(kept(client.application))) == (204, 1)
-    assert "intake: no worker reminded (TimeoutError); the sweep will" in caplog.text
+    assert "Redis does not answer: no worker is reminded (TimeoutError)" in caplog.text
 
 
 # --- Not understood ------------------------------------------------------------------------

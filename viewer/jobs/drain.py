@@ -24,7 +24,7 @@ from sqlalchemy.exc import OperationalError
 
 from viewer import derive
 from viewer.config import settings
-from viewer.extensions import db
+from viewer.extensions import db, note_outage
 from viewer.intake import collect, sweep
 from viewer.jobs import queues, units
 from viewer.models import WebhookEvent
@@ -92,13 +92,18 @@ class Drain:
                 self._retry_events()
             self._work_with_threads(end)
         except OperationalError as error:
-            log.warning("%s waits for the database: %s", self._queue, error.orig)
+            self._wait_for_database(error)
         except Exception:  # the edge of this drain: the sweep sends another reminder
             log.exception("%s could not go on", self._queue)
         with suppress(redis.RedisError):
             queues.remove_mark(self._queue)
             if time.monotonic() >= end or self._worker.must_stop():
                 queues.pass_on(self._queue)
+
+    def _wait_for_database(self, error: OperationalError) -> None:
+        with self._app.app_context():
+            if not note_outage(error):
+                log.warning("%s waits for the database: %s", self._queue, error.orig)
 
     def _retry_events(self) -> None:
         """One at a time, before all else: one that kills its process disturbs nothing."""
@@ -188,7 +193,7 @@ class Drain:
             with self._app.app_context(), self._worker.watchdog.watch(row_id, unit.seconds):
                 unit.do(str(row_id))
         except OperationalError as error:
-            log.warning("%s waits for the database: %s", self._queue, error.orig)
+            self._wait_for_database(error)
             self._has_database = False
         except Exception:  # the edge of this unit: the others go on
             log.exception("%s failed on %s", unit.do.__name__, row_id)

@@ -6,7 +6,6 @@ who finds a mark has committed before that look. Who found one a moment ago does
 (`SEEN_FOR`), so the worker's last look comes that much later.
 """
 
-import logging
 import time
 
 import redis
@@ -16,9 +15,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq.serializers import JSONSerializer
 
+from viewer.extensions import REDIS, current_outages
 from viewer.intake import sweep
-
-log = logging.getLogger(__name__)
 
 # Downloads never wait behind the making of copies: each queue has workers of its own.
 INTAKE, COPIES = "intake", "copies"
@@ -48,8 +46,7 @@ def remind(*names: str) -> bool:
             if mark(name):
                 _enqueue(name)
     except redis.RedisError as error:
-        words = ", ".join(names)
-        log.warning("%s: no worker reminded (%s); the sweep will", words, type(error).__name__)
+        current_outages().note(REDIS, f"no worker is reminded ({type(error).__name__})")
         return False
     return True
 
@@ -64,7 +61,7 @@ def remind_of(due: sweep.Due) -> None:
             if is_due and not queue(name, _connection()).count:
                 _enqueue(name, retries=retries)
         except redis.RedisError as error:
-            log.warning("sweep cannot remind (%s); next time", type(error).__name__)
+            current_outages().note(REDIS, f"no worker is reminded ({type(error).__name__})")
             return
 
 
@@ -80,6 +77,7 @@ def mark(name: str) -> bool:
     if begun < seen.get(name, 0.0) + SEEN_FOR:
         return False
     is_new = bool(_connection().set(_mark_key(name), 1, nx=True, ex=MARK_SECONDS))
+    current_outages().end(REDIS)
     seen[name] = begun
     return is_new
 
@@ -114,6 +112,7 @@ def _enqueue(name: str, *, retries: bool = False) -> None:
         result_ttl=0,
         failure_ttl=FAILURE_KEPT,
     )
+    current_outages().end(REDIS)
 
 
 def _connection() -> redis.Redis:

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import brotli
-from flask import Flask, Response, current_app, jsonify, render_template, request
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask_compress import Compress
-from werkzeug.exceptions import HTTPException, SecurityError
+from sqlalchemy.exc import DBAPIError
+from werkzeug.exceptions import HTTPException, SecurityError, ServiceUnavailable
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wsgi import get_host
 
 from viewer import holdings
+from viewer.extensions import note_outage
 from viewer.intake.subscription import WEBHOOK_PATH
 from viewer.loopback import is_loopback
 from viewer.web import proxies
@@ -75,6 +77,8 @@ UNKNOWN_HOST = (
     " that people open, or add the name to TRUSTED_HOSTS, and restart."
 )
 
+AWAY = "The database does not answer. Nothing is lost; please try again in a moment."
+
 # Paths that a monitor on this machine may request by a loopback host, without it in TRUSTED_HOSTS.
 FOR_MONITORS = frozenset({"/healthz", "/metrics"})
 FOR_DELIVERIES = frozenset({WEBHOOK_PATH})
@@ -98,6 +102,15 @@ def init_app(app: Flask) -> None:
     app.after_request(_safe_headers)
     _compress(app)
     app.register_error_handler(HTTPException, say)
+    app.register_error_handler(DBAPIError, _say_outage)
+
+
+def _say_outage(error: DBAPIError) -> Answer:
+    """503 while the database is away, and no traceback for each page that somebody asks for."""
+    if not note_outage(error):
+        raise error
+    g.user = g.session_row = None  # the page of the error asks the database nothing
+    return say(ServiceUnavailable(AWAY))
 
 
 def _admit_machines(

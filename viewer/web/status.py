@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import jobs, quo
-from viewer.extensions import db, now
+from viewer.extensions import db, note_outage, now
 from viewer.intake.phone_lines import OwnLines
 from viewer.models import Conversation, MediaAttachment, Message, WebhookEvent
 from viewer.models.media import availability_of
@@ -188,7 +188,8 @@ def healthz() -> tuple[Response, int]:
     try:
         found = _check_health()
         user = user_of_a_machine()
-    except OperationalError:
+    except OperationalError as error:
+        note_outage(error)
         return jsonify(ok=False, status=health.Level.BROKEN), 503
     code = 503 if found.is_broken else 200
     if user is None or not user.role.covers(Role.OFFICE):

@@ -14,7 +14,7 @@ from werkzeug.datastructures import EnvironHeaders
 
 from viewer import jobs, quo
 from viewer.config import settings
-from viewer.extensions import HURRY, db, now
+from viewer.extensions import HURRY, db, note_outage, now
 from viewer.failpoint import failpoint
 from viewer.intake.subscription import WEBHOOK_PATH
 from viewer.models import WebhookEvent
@@ -74,7 +74,12 @@ def _take(headers: quo.Headers, body: bytes) -> None:
     try:
         event_id, is_new = _commits().run((delivery, body))
     except (DBAPIError, Stuck) as trouble:
-        log.error("delivery=%s could not be kept: %s", delivery.id, _describe_trouble(trouble))
+        first = _first_trouble(trouble)
+        if isinstance(first, Stuck):
+            log.error("delivery=%s could not be kept: others are at the database", delivery.id)
+        elif not note_outage(first):
+            # Only the driver's message: SQLAlchemy's would contain the body.
+            log.error("delivery=%s could not be kept: %s", delivery.id, first.orig)
         raise NotKept from None
     if is_new:
         log.info("event=%s kept bytes=%d scheme=%s", event_id, len(body), delivery.scheme)
@@ -172,13 +177,10 @@ def _read_at_most(limit: int) -> bytes:
     return body
 
 
-def _describe_trouble(trouble: DBAPIError | Stuck) -> str:
-    if isinstance(trouble, Stuck):
-        return "another one has been at the database for too long"
-    # Log only the driver's message: SQLAlchemy's would contain the body. And of the first error: on
-    # a full disk the rollback to the savepoint fails as well.
+def _first_trouble(trouble: DBAPIError | Stuck) -> DBAPIError | Stuck:
+    """On a full disk the rollback to the savepoint fails as well."""
     first = trouble.__context__
-    return str(first.orig if isinstance(first, DBAPIError) else trouble.orig)
+    return first if isinstance(trouble, DBAPIError) and isinstance(first, DBAPIError) else trouble
 
 
 def _refuse(refusal: quo.NotFromQuo) -> NoReturn:
