@@ -26,6 +26,7 @@ from tests.support.pictures import picture
 from tests.support.routes import PLACE
 from viewer.extensions import db, now
 from viewer.models import (
+    ApiToken,
     Conversation,
     MediaAttachment,
     Message,
@@ -198,7 +199,7 @@ def _put_everywhere(files: list[MediaAttachment]) -> None:
     owner = db.session.scalars(sa.select(User)).one()
     owner.name = SHORT[:120]
     accounts.add("fay@crack.example", User.Role.FIELD, SHORT)
-    accounts.add_token(owner, SHORT[:120])
+    accounts.add_token(owner, SHORT[:120], [ApiToken.Scope.READ])
     db.session.add(UserSession(user_id=owner.id, fingerprint="x", device=NASTY[:255]))
     audit.note(SHORT[:60], NASTY[:500])
     conversation = db.session.get(Conversation, files[0].conversation_id)

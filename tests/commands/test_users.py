@@ -1,6 +1,7 @@
-"""`viewer user …`: who may come in, from the shell."""
+"""`viewer user …` and `viewer token …`: who may come in, from the shell."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -8,8 +9,8 @@ from click.testing import CliRunner
 from viewer import create_app
 from viewer.commands import viewer
 from viewer.config import Settings
-from viewer.extensions import db
-from viewer.models import Throttle, User, UserSession
+from viewer.extensions import db, now
+from viewer.models import ApiToken, Throttle, User, UserSession
 from viewer.office import accounts, throttle
 
 PASSWORD = "a crack in the wall"
@@ -25,8 +26,8 @@ def run(settings, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret_key").touch()  # an installation that was in use: it says nothing of itself
 
-    def do(*words, typed=None):
-        result = CliRunner().invoke(viewer, ["user", *words], input=typed)
+    def do(*words, typed=None, command="user"):
+        result = CliRunner().invoke(viewer, [command, *words], input=typed)
         return result.exit_code, result.output
 
     return do
@@ -164,3 +165,123 @@ def test_nobody_comes_in_by_an_invitation_once_disabled(olivia, run):
 
     assert code == 1
     assert "disabled" in output
+
+
+# -- tokens ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def token(run):
+    """A command of `viewer token`."""
+
+    def do(*words):
+        return run(*words, command="token")
+
+    return do
+
+
+@pytest.fixture
+def stored(settings):
+    """The tokens in the database."""
+
+    def read():
+        with create_app(settings).app_context():
+            found = db.session.query(ApiToken).order_by(ApiToken.created_at).all()
+            db.session.expunge_all()
+            db.session.remove()
+            db.engine.dispose()
+        return found
+
+    return read
+
+
+def test_a_token_is_the_last_line_and_opens_what_was_said(olivia, token, settings):
+    code, output = token("add", "Olivia@crack.example", "--scope", "read", "--scope", "write")
+    secret = output.splitlines()[-1]
+    app = create_app(settings)
+
+    def ask(path):
+        headers = {"Authorization": f"Bearer {secret}"}
+        return app.test_client().get(path, headers=headers).status_code
+
+    assert code == 0
+    assert re.fullmatch(r"viewer_[\w-]{43}", secret)
+    assert output.endswith(f"\n{secret}\n")
+    assert (ask("/api/v1/media"), ask("/metrics")) == (200, 403)
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("words", "days", "outlives"),
+    [
+        ((), 90, False),
+        (("--days", "7"), 7, False),
+        (("--no-end", "--keep-after-password-change"), None, True),
+    ],
+)
+def test_a_token_lasts_as_the_command_says(words, days, outlives, olivia, token, stored):
+    token("add", "olivia@crack.example", "--scope", "metrics", "--name", "Prometheus", *words)
+
+    [row] = stored()
+    assert (row.name, row.scopes, row.outlives_password) == ("Prometheus", ["metrics"], outlives)
+    if days is None:
+        assert row.expires_at is None
+    else:
+        assert abs(row.expires_at - now() - timedelta(days=days)) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("olivia@crack.example",), "--scope"),
+        (("olivia@crack.example", "--scope", "all"), "is not one of"),
+        (("fay@crack.example", "--scope", "read"), "There is no user"),
+        (("olivia@crack.example", "--scope", "read", "--days", "0"), "in the range 1<=x<=3650"),
+        (("olivia@crack.example", "--scope", "read", "--days", "9" * 12), "in the range"),
+        (("olivia@crack.example", "--scope", "read", "--name", " "), "Give it a name"),
+    ],
+)
+def test_a_token_that_cannot_be_is_one_clear_line(words, said, olivia, token, stored):
+    code, output = token("add", *words)
+
+    assert code != 0
+    assert said in output
+    assert "Traceback" not in output
+    assert "viewer_" not in output
+    assert stored() == []
+
+
+def test_a_disabled_user_gets_no_token(olivia, run, token):
+    run("add", "fay@crack.example", "--password-stdin", typed=PASSWORD)
+    run("disable", "fay@crack.example")
+
+    code, output = token("add", "fay@crack.example", "--scope", "read")
+
+    assert code == 1
+    assert "is disabled" in output
+
+
+def test_who_gets_a_scope_that_their_role_does_not_cover_is_told(olivia, run, token):
+    run("add", "fay@crack.example", "--password-stdin", typed=PASSWORD)
+
+    code, output = token("add", "fay@crack.example", "--scope", "metrics")
+
+    assert code == 0
+    assert "/metrics is for owners: fay@crack.example has the role field." in output
+
+
+def test_tokens_are_listed_and_revoked(olivia, token, stored):
+    token("add", "olivia@crack.example", "--scope", "read", "--scope", "link", "--name", "CRM")
+    token("add", "olivia@crack.example", "--scope", "metrics", "--no-end")
+    first, second = stored()
+
+    until = f"{first.expires_at:%Y-%m-%d}"
+    assert token("list", "olivia@crack.example")[1].splitlines() == [
+        f"{first.id}\tolivia@crack.example\tread,link\tends {until}\tCRM",
+        f"{second.id}\tolivia@crack.example\tmetrics\tno end\tmade on the host",
+    ]
+    assert token("revoke", str(first.id)) == (0, "The token CRM opens nothing any more\n")
+    assert [row.id for row in stored()] == [second.id]
+    assert token("revoke", str(first.id))[0] == 1

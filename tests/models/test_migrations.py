@@ -1,6 +1,8 @@
 """The migrations make the tables that the models speak of, and can be taken back."""
 
+import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import alembic.autogenerate
@@ -13,7 +15,8 @@ from flask import Flask
 from tests.conftest import BOTH
 from tests.support import every_table
 from viewer import create_app
-from viewer.extensions import db, is_of_a_model
+from viewer.extensions import db, is_of_a_model, now
+from viewer.models import ApiToken
 
 
 @pytest.fixture
@@ -134,3 +137,43 @@ def test_no_migration_loses_a_row_of_a_table_that_stays(empty):
     flask_migrate.upgrade()
 
     assert differences() == []
+
+
+@BOTH
+def test_tokens_of_before_keep_what_they_could_do_and_get_an_end(empty):
+    flask_migrate.upgrade(revision="0022")
+    scopes = {
+        "field": ["read", "link"],
+        "office": ["read", "link", "write"],
+        "owner": ["read", "link", "write", "metrics"],
+    }
+    with db.engine.begin() as connection:
+        for role in scopes:
+            ids = {"user_id": uuid.uuid4().hex, "id": uuid.uuid4().hex, "role": role}
+            at = {"at": "2026-01-01 00:00:00.000000+00:00"[: 26 if is_sqlite() else 32]}
+            connection.execute(
+                sa.text(
+                    "INSERT INTO users (id, email, name, role, created_at, playback_rate)"
+                    " VALUES (:user_id, :role, '', :role, :at, 1)"
+                ),
+                ids | at,
+            )
+            connection.execute(
+                sa.text(
+                    "INSERT INTO api_tokens (id, fingerprint, user_id, name, created_at)"
+                    " VALUES (:id, :role, :user_id, :role, :at)"
+                ),
+                ids | at,
+            )
+
+    flask_migrate.upgrade()
+
+    found = db.session.scalars(sa.select(ApiToken)).all()
+    assert {token.name: token.scopes for token in found} == scopes
+    for token in found:
+        assert abs(token.expires_at - now() - timedelta(days=90)) < timedelta(minutes=5)
+        assert not token.outlives_password
+
+
+def is_sqlite() -> bool:
+    return db.engine.dialect.name == "sqlite"

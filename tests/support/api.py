@@ -17,7 +17,11 @@ TOKEN = "a-token-of-the-crm"
 def user(app: Flask) -> User:
     """For whom the program acts."""
     user = accounts.add("crm@crack.example", User.Role.FIELD, "CRM")
-    db.session.add(ApiToken(user_id=user.id, fingerprint=fingerprint(TOKEN), name="CRM"))
+    db.session.add(
+        ApiToken(
+            user_id=user.id, fingerprint=fingerprint(TOKEN), name="CRM", scopes=["read", "link"]
+        )
+    )
     db.session.commit()
     return user
 

@@ -25,10 +25,12 @@ from tests.support.pictures import picture
 from tests.support.routes import PLACE
 from viewer import create_app
 from viewer.extensions import db, now
-from viewer.models import User
+from viewer.models import ApiToken, User, fingerprint
+from viewer.office import accounts
 from viewer.web import access, middleware
 
 Role = User.Role
+Scope = ApiToken.Scope
 
 # Whoever opens another door says so here, too, and why strangers may come in by it.
 OPEN = {
@@ -50,6 +52,63 @@ OPEN = {
     "sharing.public.picture",
     "sharing.public.play",
     "sharing.public.download",
+}
+# Who may come in by each of the other doors. A route that is in no list fails the tests.
+NEEDED = {
+    role: words.split()
+    for role, words in {
+        Role.FIELD: """
+        accounts.account.add_token accounts.account.change_password accounts.account.end_device
+        accounts.account.end_everywhere accounts.account.logout accounts.account.revoke_token
+        accounts.account.show
+        api.delete_link api.get_conversation api.get_media api.get_original api.get_record
+        api.list_conversations api.list_media api.list_records api.put_link
+        conversations.inbox.mark_unread conversations.inbox.read_all conversations.inbox.show
+        conversations.inbox.undo_read_all conversations.live.conversation conversations.live.inbox
+        conversations.offline.pack conversations.offline.show conversations.pages.at_message
+        conversations.pages.show
+        media.details.caption media.details.passport media.files.full media.files.original
+        media.files.playable media.files.preview media.files.thumbnail media.gallery.everything
+        media.gallery.ids media.gallery.of_conversation media.gallery.pictures media.gallery.zip
+        media.player.set_rate media.slides.of_conversation
+        search.show
+        work.evidence.download work.evidence.newest work.evidence.show work.linking.arrange
+        work.linking.choose work.linking.link work.linking.pick work.linking.undo_link
+        work.linking.unlink work.records.index work.records.of_conversation work.records.pictures
+        work.records.show work.unfiled.needed work.unfiled.not_needed work.unfiled.show
+    """,
+        Role.OFFICE: """
+        media.closing.accept media.closing.ask media.closing.close media.closing.refuse
+        media.closing.rejected media.closing.reopen media.closing.take_back_acceptance
+        media.details.check media.files.retry media.trash.put_in_trash media.trash.restore
+        media.trash.show media.trash.thumbnail
+        sharing.manage.create sharing.manage.index sharing.manage.new sharing.manage.revoke
+        sharing.manage.show
+        status.event status.read_again status.show
+        work.evidence.check_all work.linking.new_quote work.records.archive
+        work.records.choose_customer work.records.create work.records.edit work.records.go_on
+        work.records.new work.records.save work.records.step work.records.unarchive
+    """,
+        Role.OWNER: """
+        accounts.audit_log.index accounts.users.add accounts.users.change accounts.users.disable
+        accounts.users.enable accounts.users.index accounts.users.invite accounts.users.show
+        media.trash.purge
+        status.metrics
+    """,
+    }.items()
+}
+# And what a program's token needs there: one of these scopes. No token opens any other route.
+SCOPES = {
+    "api.list_conversations": {Scope.READ},
+    "api.get_conversation": {Scope.READ},
+    "api.list_media": {Scope.READ},
+    "api.get_media": {Scope.READ},
+    "api.get_original": {Scope.READ},
+    "api.list_records": {Scope.READ},
+    "api.get_record": {Scope.READ},
+    "api.put_link": {Scope.LINK, Scope.WRITE},
+    "api.delete_link": {Scope.LINK, Scope.WRITE},
+    "status.metrics": {Scope.METRICS},
 }
 # Of whom no form token is asked before they proved otherwise that they may ask.
 SIGNED = {
@@ -149,6 +208,17 @@ def test_the_list_of_open_doors_is_the_one_agreed_on(app):
     assert access.OPEN <= OPEN
 
 
+def test_each_route_is_for_whom_it_was_agreed_on(app):
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules()} - OPEN
+
+    with app.app_context():
+        found = {name: access.needed_role(name) for name in endpoints}
+        scopes = {name: access.needed_scopes(name) for name in endpoints}
+
+    assert found == {name: role for role, names in NEEDED.items() for name in names}
+    assert {name: kinds for name, kinds in scopes.items() if kinds} == SCOPES
+
+
 def test_a_stranger_sees_nothing_and_changes_nothing_anywhere(app, something):
     before = everything()
     stranger, seen = app.test_client(), set()
@@ -180,8 +250,7 @@ def test_each_role_comes_as_far_as_it_should_and_no_further(role, app, something
     for rule, method in rules(app):
         if rule.endpoint in OPEN:
             continue
-        needed = needed_role(app, rule.endpoint)
-        may = role.covers(needed)
+        may = role.covers(needed_role(rule.endpoint))
         # What they may write is tested where it is made; here it would only spoil the rest.
         ids = [nobody] if may and writes(method) else [*something, nobody]
         if may and writes(method) and nobody not in next(addresses(rule, [nobody])):
@@ -208,9 +277,60 @@ def access_by_token(rule: Rule) -> bool:
     return rule.endpoint.partition(".")[0] in access.BEARERS
 
 
-def needed_role(app: Flask, endpoint: str) -> Role:
-    with app.app_context():
-        return access.needed_role(endpoint)
+def needed_role(endpoint: str) -> Role:
+    [role] = [role for role, names in NEEDED.items() if endpoint in names]
+    return role
+
+
+@pytest.mark.parametrize("scope", [None, *Scope])
+@pytest.mark.parametrize("role", list(Role))
+def test_each_token_comes_as_far_as_its_scope_and_its_users_role(role, scope, app, something):
+    """Asked to write, with right ids, whatever may not changes nothing."""
+    user = accounts.add("crm@crack.example", role)
+    scopes = [scope] if scope else []
+    token = ApiToken(user_id=user.id, fingerprint=fingerprint("x"), name="CRM", scopes=scopes)
+    db.session.add(token)
+    db.session.commit()
+    program, before, let_in = app.test_client(), everything(), set()
+    nobody = str(uuid.uuid4())
+    for rule, method in rules(app):
+        if rule.endpoint in OPEN:
+            continue
+        takes_tokens = rule.endpoint in SCOPES
+        may = scope in SCOPES.get(rule.endpoint, ()) and role.covers(needed_role(rule.endpoint))
+        # What it may write is tested where it is made.
+        ids = [nobody] if (may and writes(method)) or not takes_tokens else [*something, nobody]
+        for address in addresses(rule, ids):
+            answer = ask(program, method, address, Authorization="Bearer x")
+            status = answer.status_code
+            if may:
+                assert status not in (401, 403), f"{method} {address}: {status}"
+                let_in.add(rule.endpoint)
+            elif takes_tokens:
+                assert status == 403, f"{method} {address}: {status}"
+            else:
+                assert status in (302, 401), f"{method} {address}: {status}"
+            assert may or SECRET_WORDS.encode() not in answer.data
+
+    assert bool(let_in) == (scope in SCOPES_OF[role])
+    assert everything() == before
+
+
+SCOPES_OF = {
+    Role.FIELD: {Scope.READ, Scope.LINK, Scope.WRITE},
+    Role.OFFICE: {Scope.READ, Scope.LINK, Scope.WRITE},
+    Role.OWNER: {Scope.READ, Scope.LINK, Scope.WRITE, Scope.METRICS},
+}
+
+
+def test_a_new_route_of_the_api_opens_to_no_token_that_it_does_not_name(app, api):
+    app._got_first_request = False
+    app.add_url_rule("/api/v1/new", "api.new", lambda: "secret")
+
+    answer = api("/new")
+
+    assert answer.status_code == 403
+    assert "no token has" in answer.json["message"]
 
 
 @pytest.mark.proof

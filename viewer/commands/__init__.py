@@ -29,6 +29,7 @@ COMMANDS = {
     "drill": "drill.drill",
     "storage": "storage.storage",
     "user": "users.users",
+    "token": "users.tokens",
     "audit": "audit.audit_log",
     "db": "database.database",
     "settings": "settings.show_settings",

@@ -1,8 +1,10 @@
-"""`viewer user …`: manage user accounts."""
+"""`viewer user …` and `viewer token …`: manage user accounts, and the API tokens of programs."""
 
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import click
 import sqlalchemy as sa
@@ -10,9 +12,10 @@ import sqlalchemy as sa
 from viewer.commands.context import opened_app
 from viewer.config import settings
 from viewer.extensions import db
-from viewer.models import User
+from viewer.models import ApiToken, User
 from viewer.office import accounts
 
+SCOPES = [scope.value for scope in ApiToken.Scope]
 ROLES = [role.value for role in User.Role]  # click would use an enum's names, in capitals
 
 
@@ -94,6 +97,83 @@ def change_password(email: str, password_stdin: bool) -> None:
         accounts.set_password(_user(email), accounts.hash_password(chosen))
         db.session.commit()
     click.echo(f"{email} has a new password")
+
+
+@click.group("token")
+def tokens() -> None:
+    """Manage the API tokens with which other programs act for a user."""
+
+
+@tokens.command("add")
+@click.argument("email")
+@click.option(
+    "--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True,
+    help="What it may do; several are possible. The user's role limits it.",
+)  # fmt: skip
+@click.option("--name", default="made on the host", help="Which program has it.")
+@click.option(
+    "--days", type=click.IntRange(1, 3_650), default=accounts.TOKEN_LASTS.days, show_default=True
+)
+@click.option("--no-end", is_flag=True, help="It lasts until it is revoked.")
+@click.option("--keep-after-password-change", is_flag=True, help="It ends with no password.")
+def add_token(
+    email: str,
+    scopes: tuple[str, ...],
+    name: str,
+    days: int,
+    no_end: bool,
+    keep_after_password_change: bool,
+) -> None:
+    """Add a token, and print it on the last line: it is not shown again."""
+    with opened_app(), _refusals():
+        user = _user(email)
+        wanted = [ApiToken.Scope(scope) for scope in scopes]
+        token = accounts.add_token(
+            user,
+            name,
+            wanted,
+            lasts=None if no_end else timedelta(days=days),
+            outlives_password=keep_after_password_change,
+        )
+        db.session.commit()
+        if ApiToken.Scope.METRICS in wanted and not user.role.covers(User.Role.OWNER):
+            click.echo(f"/metrics is for owners: {user.email} has the role {user.role}.", err=True)
+        lasts = "until it is revoked" if no_end else f"for {days} days"
+        click.echo(f"{user.email}, {', '.join(scopes)}, {lasts}:")
+        click.echo(token)
+
+
+@tokens.command("list")
+@click.argument("email", required=False)
+def list_tokens(email: str | None) -> None:
+    """List the tokens of a user, or of all."""
+    with opened_app(), _refusals():
+        rows = sa.select(ApiToken, User).join(ApiToken.user)
+        if email is not None:
+            rows = rows.where(User.id == _user(email).id)
+        for token, user in db.session.execute(rows.order_by(User.email, ApiToken.created_at)):
+            words = [str(token.id), user.email, ",".join(token.scopes), _end_of(token), token.name]
+            click.echo("\t".join(words))
+
+
+def _end_of(token: ApiToken) -> str:
+    if token.expires_at is None:
+        return "no end"
+    return f"{'ended' if token.has_ended else 'ends'} {token.expires_at:%Y-%m-%d}"
+
+
+@tokens.command("revoke")
+@click.argument("token_id", metavar="ID", type=click.UUID)
+def revoke_token(token_id: uuid.UUID) -> None:
+    """Revoke a token; `viewer token list` tells its ID."""
+    with opened_app(), _refusals():
+        row = db.session.get(ApiToken, token_id)
+        if row is None:
+            raise accounts.Refused(f"There is no token {token_id}.")
+        name = row.name
+        accounts.revoke_token(row.user, token_id)
+        db.session.commit()
+    click.echo(f"The token {name} opens nothing any more")
 
 
 def _password(*, from_stdin: bool) -> str:

@@ -4,7 +4,8 @@ import enum
 import hashlib
 import secrets
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import ForeignKey, String
@@ -14,6 +15,7 @@ from viewer.extensions import Model, now
 from viewer.models.indexes import condition_on, partial_index
 
 TOKEN_BYTES = 32
+TOKEN_ENDS_SOON = timedelta(days=14)  # before that its user is warned
 
 
 def new_token() -> str:
@@ -98,9 +100,18 @@ class Invitation(Model):
 
 
 class ApiToken(Model):
-    """A token with which another program acts for a user, with that user's role."""
+    """A token with which another program acts for a user.
+
+    It may do what is both in its scopes and allowed to the user's role.
+    """
 
     __tablename__ = "api_tokens"
+
+    class Scope(enum.StrEnum):
+        READ = "read"  # conversations, files, work records
+        LINK = "link"  # link files to work records, and unlink them
+        WRITE = "write"  # whatever the API can change, links included
+        METRICS = "metrics"  # /metrics alone
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
@@ -108,10 +119,21 @@ class ApiToken(Model):
         ForeignKey("users.id", ondelete="CASCADE"), index=True
     )
     name: Mapped[str] = mapped_column(String(120))
+    scopes: Mapped[list[Any]] = mapped_column(default=list)  # values of Scope
     created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]  # None: when somebody revokes it
+    outlives_password: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     used_at: Mapped[datetime | None]
 
     user: Mapped[User] = relationship()
+
+    @property
+    def has_ended(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= now()
+
+    @property
+    def ends_soon(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= now() + TOKEN_ENDS_SOON
 
 
 class Throttle(Model):

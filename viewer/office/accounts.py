@@ -8,6 +8,7 @@ import re
 import threading
 import unicodedata
 import uuid
+from collections.abc import Collection
 from datetime import timedelta
 
 import argon2
@@ -21,6 +22,7 @@ from viewer.office import audit, throttle
 SHORTEST, LONGEST = 10, 200  # characters of a password
 INVITATION_LASTS = timedelta(days=7)
 MOST_TOKENS = 20  # per user
+TOKEN_LASTS = timedelta(days=90)  # unless said otherwise; as long as the longest session
 TOKEN_PREFIX = "viewer_"  # noqa: S105 - identifies a leaked token to secret scanners and people
 TOKEN_NOTED_EVERY = timedelta(hours=1)
 
@@ -111,11 +113,16 @@ def add(email: str, role: User.Role, name: str = "", password_hash: str | None =
 
 
 def change(user: User, *, role: User.Role, name: str) -> None:
-    """Change role and name. Raises Refused for the last owner. Does not commit."""
+    """Change role and name; a lower role ends all API tokens.
+
+    Raises Refused for the last owner. Does not commit.
+    """
     if role is User.Role.OWNER:
         _hold(user)
     else:
         _leave_an_owner(user)
+    if not role.covers(user.role):
+        end_tokens(user, "the role was lowered", every=True)
     if role is not user.role:
         audit.note("user.role", f"{user.email}: {user.role} to {role}", subject=("user", user.id))
     user.role, user.name = role, _tidy_name(name)
@@ -189,10 +196,15 @@ def still_has_password(user: User, password_hash: str | None) -> bool:
     return found is not None
 
 
-def set_password(user: User, password_hash: str) -> None:
-    """Set a new password; end all sessions and void open invitations. Does not commit."""
+def set_password(user: User, password_hash: str, *, keeps_tokens: bool = False) -> None:
+    """Set a new password; end sessions and API tokens, void open invitations. Does not commit.
+
+    Tokens that were made to outlive the password stay.
+    """
     user.password_hash = password_hash
     end_sessions(user)
+    if not keeps_tokens:
+        end_tokens(user, "the password was changed")
     db.session.execute(sa.delete(Invitation).filter_by(user_id=user.id, used_at=None))
     throttle.forget_failures(strangers(user.email))
     audit.note("password.change", user.email, subject=("user", user.id))
@@ -279,14 +291,23 @@ def _holds(token: str) -> sa.ColumnElement[bool]:
     )
 
 
-def add_token(user: User, name: str) -> str:
+def add_token(
+    user: User,
+    name: str,
+    scopes: Collection[ApiToken.Scope],
+    *,
+    lasts: timedelta | None = TOKEN_LASTS,
+    outlives_password: bool = False,
+) -> str:
     """Add an API token, which acts as this user. Returns the secret. Raises Refused.
 
-    Does not commit.
+    `lasts` None: until it is revoked. Does not commit.
     """
     name = _tidy_name(name)
     if not name:
         raise Refused("Give it a name, so that you know later which program has it.")
+    if not scopes:
+        raise Refused("Choose what it may do.")
     _hold(user)
     if not user.is_enabled:
         raise Refused(f"{user.email} is disabled: enable them first.")
@@ -294,10 +315,17 @@ def add_token(user: User, name: str) -> str:
     if (db.session.scalar(count) or 0) >= MOST_TOKENS:
         raise Refused(f"You have {MOST_TOKENS} tokens: revoke one that is not used any more.")
     token = TOKEN_PREFIX + new_token()
-    row = ApiToken(user_id=user.id, fingerprint=fingerprint(token), name=name)
+    row = ApiToken(
+        user_id=user.id,
+        fingerprint=fingerprint(token),
+        name=name,
+        scopes=[scope.value for scope in ApiToken.Scope if scope in scopes],
+        expires_at=None if lasts is None else now() + lasts,
+        outlives_password=outlives_password,
+    )
     db.session.add(row)
     db.session.flush()
-    audit.note("token.add", name, subject=("token", row.id))
+    audit.note("token.add", f"{name}: {', '.join(row.scopes)}", subject=("token", row.id))
     return token
 
 
@@ -310,6 +338,17 @@ def revoke_token(user: User, token_id: uuid.UUID) -> bool:
         return False
     audit.note("token.revoke", name, subject=("token", token_id))
     return True
+
+
+def end_tokens(user: User, reason: str, *, every: bool = False) -> None:
+    """Revoke the user's API tokens; those that outlive the password only if `every`.
+
+    Does not commit.
+    """
+    rows = sa.delete(ApiToken).filter_by(user_id=user.id)
+    rows = rows if every else rows.filter_by(outlives_password=False)
+    for token_id, name in db.session.execute(rows.returning(ApiToken.id, ApiToken.name)).all():
+        audit.note("token.revoke", f"{name}: {reason}", subject=("token", token_id))
 
 
 def _rows(statement: sa.Delete | sa.Update) -> int:

@@ -25,6 +25,7 @@ from viewer.office import accounts
 from viewer.web import middleware
 
 Role = User.Role
+Scope = ApiToken.Scope
 View = TypeVar("View", bound=Callable[..., object])
 
 # The answer does not depend on the caller: no session lookup, so no wait for the database.
@@ -100,6 +101,21 @@ def needed_role(endpoint: str) -> Role:
     return found
 
 
+def needs_scope(*scopes: Scope) -> Callable[[View], View]:
+    """Let API tokens with one of these scopes use the view; without this, no token can."""
+
+    def mark(view: View) -> View:
+        view.scopes = frozenset(scopes)  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def needed_scopes(endpoint: str) -> frozenset[Scope]:
+    found: frozenset[Scope] = getattr(current_app.view_functions[endpoint], "scopes", frozenset())
+    return found
+
+
 def current_session() -> UserSession | None:
     """Return the session of this request; None for an anonymous or a bearer-token request."""
     found: UserSession | None = g.get("session_row")
@@ -171,10 +187,12 @@ def _identify() -> None:
 def user_of_a_machine() -> User | None:
     """Return the user of a request for an endpoint of `MACHINES`, by bearer token or session.
 
-    Such a request is no sign of somebody at work: the session's idle timeout goes on.
+    A token needs the scope `metrics`. Such a request is no sign of somebody at work: the session's
+    idle timeout goes on.
     """
     if "Authorization" in request.headers:
-        return _bearer()
+        user, token = _bearer(), current_token()
+        return user if token is not None and Scope.METRICS in token.scopes else None
     row = _live_session(str(session["token"])) if "token" in session else None
     return row.user if row is not None else None
 
@@ -235,13 +253,15 @@ def _bearer() -> User | None:
     if scheme.lower() != "bearer" or not token:
         return None
     row = _live_token(token.strip())
-    if row is not None and (
-        row.used_at is None or now() > row.used_at + accounts.TOKEN_NOTED_EVERY
+    if (
+        row is not None
+        and not row.has_ended
+        and (row.used_at is None or now() > row.used_at + accounts.TOKEN_NOTED_EVERY)
     ):
         _note_use(sa.update(ApiToken).filter_by(id=row.id).values(used_at=now()))
         row = _live_token(token.strip())
     g.token_row = row
-    return row.user if row is not None else None
+    return row.user if row is not None and not row.has_ended else None
 
 
 def _live_token(token: str) -> ApiToken | None:
@@ -269,12 +289,26 @@ def _gate() -> Response | None:
         return _ask_to_log_in()
     if not user.role.covers(needed_role(endpoint)):
         abort(403, f"This is for the {needed_role(endpoint)}; you are logged in as {user.role}.")
+    if is_for_programs():
+        _check_scope(endpoint)
     return None
+
+
+def _check_scope(endpoint: str) -> None:
+    """Refuse a token without a scope for this view. Deny by default: a view may declare none."""
+    token, needed = current_token(), needed_scopes(endpoint)
+    scopes = token.scopes if token is not None else []
+    if needed.isdisjoint(scopes):
+        named = " or ".join(scope for scope in Scope if scope in needed) or "that no token has"
+        abort(403, f"This takes the scope {named}; this token has {', '.join(scopes)}.")
 
 
 def _ask_to_log_in() -> Response:
     if is_for_programs():
-        raise Unauthorized("A token is needed.", www_authenticate=None)
+        token = current_token()
+        has_ended = token is not None and token.has_ended
+        words = "This token has ended: make a new one." if has_ended else "A token is needed."
+        raise Unauthorized(words, www_authenticate=None)
     wants = request.accept_mimetypes.best_match(["text/plain", "text/html"])
     if request.method in ("GET", "HEAD") and wants == "text/html":
         path = request.full_path.rstrip("?")

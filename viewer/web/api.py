@@ -1,8 +1,9 @@
 """The JSON API, version 1: what the forms do, for another program such as a CRM.
 
-A program acts for a user, with that user's role, by a token from the account page:
-`Authorization: Bearer …`. `/api/v1/openapi.json` describes every operation. It is generated from
-the models that validate requests and serialize responses, so it cannot differ from them.
+A program acts for a user by a token from the account page: `Authorization: Bearer …`. It may do
+what is both in the token's scopes and allowed to the user's role. `/api/v1/openapi.json` describes
+every operation, with the scopes of which it takes one. It is generated from the models that
+validate requests and serialize responses, so it cannot differ from them.
 """
 
 import re
@@ -23,7 +24,7 @@ from viewer.models import Conversation, MediaAttachment, MediaLink, WorkRecord
 from viewer.models.media import LONGEST_CAPTION
 from viewer.office import captions, filing
 from viewer.office.names import names_of, title_of
-from viewer.web.access import csrf, current_token, the_user
+from viewer.web.access import Scope, csrf, current_token, needs_scope, the_user
 from viewer.web.layout import absolute_url
 from viewer.web.media import files
 from viewer.web.pagination import next_cursor, older
@@ -184,6 +185,7 @@ OPERATIONS: list["Operation"] = []
 _WORDS = {
     200: "OK", 201: "Created", 204: "No content", 206: "Partial content",
     304: "Not modified", 400: "Invalid request", 401: "Unauthorized: a token is required",
+    403: "Forbidden: the token lacks the scope, or its user the role",
     404: "Not found", 409: "Not possible in its present state",
     410: "Gone: the original is damaged", 415: "Unsupported media type: send JSON",
     416: "Range not satisfiable", 425: "Too early: the file is on its way",
@@ -197,6 +199,7 @@ class Operation:
     path: str
     method: str
     view: Callable[..., Any]
+    scopes: tuple[Scope, ...]
     query: type[Asked]
     body: type[Asked] | None
     answers: Answers
@@ -205,20 +208,21 @@ class Operation:
 def operation(
     path: str,
     answers: Answers,
-    *,
+    *scopes: Scope,
     method: str = "get",
     query: type[Asked] = Nothing,
     body: type[Asked] | None = None,
 ) -> Callable[[View], View]:
     """Register a view as a route and in the OpenAPI description.
 
-    `answers` maps each status to its model, its media type, or None for an empty body.
+    `answers` maps each status to its model, its media type, or None for an empty body. A token
+    needs one of `scopes`.
     """
 
     def wrap(view: View) -> View:
-        bp.add_url_rule(path, view_func=view, methods=[method])
-        told = {400: Problem, 401: Problem} | answers
-        OPERATIONS.append(Operation(path, method, view, query, body, told))
+        bp.add_url_rule(path, view_func=needs_scope(*scopes)(view), methods=[method])
+        told = {400: Problem, 401: Problem, 403: Problem} | answers
+        OPERATIONS.append(Operation(path, method, view, scopes, query, body, told))
         return view
 
     return wrap
@@ -259,7 +263,7 @@ def description() -> Response:
     )
 
 
-@operation("/conversations", {200: Conversations}, query=ListQuery)
+@operation("/conversations", {200: Conversations}, Scope.READ, query=ListQuery)
 def list_conversations() -> Response:
     """List conversations, the one with the newest message first."""
     asked = _query(ListQuery)
@@ -268,7 +272,9 @@ def list_conversations() -> Response:
     return _answer(Conversations(items=[_conversation(row, names) for row in page], next=more))
 
 
-@operation("/conversations/<uuid:conversation_id>", {200: ConversationOut, 404: Problem})
+@operation(
+    "/conversations/<uuid:conversation_id>", {200: ConversationOut, 404: Problem}, Scope.READ
+)
 def get_conversation(conversation_id: uuid.UUID) -> Response:
     """Get a conversation."""
     _query(Nothing)
@@ -278,7 +284,7 @@ def get_conversation(conversation_id: uuid.UUID) -> Response:
     return _answer(_conversation(row, names_of(row.numbers)))
 
 
-@operation("/media", {200: MediaList}, query=MediaQuery)
+@operation("/media", {200: MediaList}, Scope.READ, query=MediaQuery)
 def list_media() -> Response:
     """List files, newest first, without those in the trash."""
     asked = _query(MediaQuery)
@@ -296,21 +302,21 @@ def list_media() -> Response:
     return _answer(MediaList(items=[_media(row) for row in page], next=more))
 
 
-@operation("/media/<uuid:media_id>", {200: MediaOut, 404: Problem})
+@operation("/media/<uuid:media_id>", {200: MediaOut, 404: Problem}, Scope.READ)
 def get_media(media_id: uuid.UUID) -> Response:
     """Get a file, and the work records it is linked to."""
     _query(Nothing)
     return _answer(_media(_find_media(media_id)))
 
 
-@operation("/media/<uuid:media_id>/original", FILE_ANSWERS)
+@operation("/media/<uuid:media_id>/original", FILE_ANSWERS, Scope.READ)
 def get_original(media_id: uuid.UUID) -> Response:
     """Download the original bytes. Supports Range, If-Range and If-None-Match."""
     _query(Nothing)
     return files.original(media_id)
 
 
-@operation("/records", {200: Records}, query=RecordQuery)
+@operation("/records", {200: Records}, Scope.READ, query=RecordQuery)
 def list_records() -> Response:
     """List work records, newest first."""
     asked = _query(RecordQuery)
@@ -329,19 +335,21 @@ def list_records() -> Response:
     return _answer(Records(items=[_record(row) for row in page], next=more))
 
 
-@operation("/records/<uuid:record_id>", {200: RecordOut, 404: Problem})
+@operation("/records/<uuid:record_id>", {200: RecordOut, 404: Problem}, Scope.READ)
 def get_record(record_id: uuid.UUID) -> Response:
     """Get a work record with its links, in order."""
     _query(Nothing)
     return _answer(_record(_find_record(record_id)))
 
 
+LINKS = (Scope.LINK, Scope.WRITE)  # either
 LINK = "/records/<uuid:record_id>/media/<uuid:media_id>"
 
 
 @operation(
     LINK,
     {200: LinkOut, 201: LinkOut, 404: Problem, 409: Problem, 415: Problem},
+    *LINKS,
     method="put",
     body=LinkBody,
 )
@@ -364,7 +372,7 @@ def put_link(record_id: uuid.UUID, media_id: uuid.UUID) -> tuple[Response, int]:
     return _answer(_link(link)), 201 if made else 200
 
 
-@operation(LINK, {204: None, 404: Problem}, method="delete")
+@operation(LINK, {204: None, 404: Problem}, *LINKS, method="delete")
 def delete_link(record_id: uuid.UUID, media_id: uuid.UUID) -> tuple[str, int]:
     """Remove the link of a file to a work record; the file stays. Idempotent."""
     _query(Nothing)
@@ -517,6 +525,7 @@ def _described(one: Operation) -> dict[str, Any]:
     told: dict[str, Any] = {
         "operationId": one.view.__name__,
         "summary": (one.view.__doc__ or "").partition("\n")[0],
+        "security": [{"token": [scope]} for scope in one.scopes],
         "parameters": places + _parameters(one.query),
         "responses": {
             str(status): _response(status, answer) for status, answer in one.answers.items()

@@ -20,7 +20,7 @@ from viewer.models.media import availability_of
 from viewer.office.names import names_of, title_of_numbers
 from viewer.upkeep import health
 from viewer.web import growth
-from viewer.web.access import Role, needs, user_of_a_machine
+from viewer.web.access import Role, Scope, needs, needs_scope, user_of_a_machine
 from viewer.web.formatting import exact_time, short_time
 from viewer.web.urls import url_for
 from viewer.web.wording import AVAILABILITY, explain, what_is
@@ -208,6 +208,7 @@ def healthz() -> tuple[Response, int]:
 
 @bp.get("/metrics")
 @needs(Role.OWNER)
+@needs_scope(Scope.METRICS)
 def metrics() -> Response:
     """Export the same health data as Prometheus metrics."""
     registry = CollectorRegistry()

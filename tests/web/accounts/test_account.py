@@ -84,7 +84,7 @@ class Visitor:
             self.token = found[1]
         return answer
 
-    def post(self, path: str, **form: str) -> Any:
+    def post(self, path: str, **form: str | list[str]) -> Any:
         if not self.token:
             self.get("/login")
         return self._ask("POST", path, data={"csrf_token": self.token, **form})
@@ -739,10 +739,11 @@ def test_one_logs_out_everywhere(owner, visitor):
 
 @pytest.fixture
 def make_token(visitor: Callable[..., Visitor]) -> Callable[..., str]:
-    def make(email: str = OWNER, name: str = "Prometheus") -> str:
+    def make(email: str = OWNER, name: str = "Prometheus", **form: Any) -> str:
         someone = visitor()
         someone.log_in(email)
-        page = someone.post("/account/tokens", name=name, password=PASSWORD)
+        form = {"scope": ["read", "metrics"]} | form
+        page = someone.post("/account/tokens", name=name, password=PASSWORD, **form)
         assert page.status_code == 200
         assert page.headers["Cache-Control"] == "no-store"
         [token] = re.findall(r'value="(viewer_[\w-]{43})"', page.text)
@@ -772,7 +773,8 @@ def test_a_token_does_what_its_user_may_and_no_more(owner, office, make_token, a
     token = make_token("omar@crack.example")
     assert ask(app, token) == 403
 
-    accounts.change(accounts.find_user("omar@crack.example"), role=User.Role.OWNER, name="Omar")
+    omar = accounts.find_user("omar@crack.example")
+    accounts.change(omar, role=User.Role.OWNER, name="Omar")
     db.session.commit()
     assert ask(app, token) == 200
 
@@ -799,6 +801,124 @@ def test_a_token_that_is_revoked_opens_nothing(owner, office, make_token, visito
     assert ask(app, token) == 401
     assert "Prometheus" not in someone.get("/account").text
     assert [(e.who, e.words) for e in trail("token.revoke")] == [(OWNER, "Prometheus")]
+
+
+def test_a_monitors_token_reads_the_metrics_and_nothing_else(owner, make_token, app):
+    token = make_token(scope="metrics")
+
+    assert ask(app, token) == 200
+    assert ask(app, token, "/api/v1/conversations") == 403
+    assert ask(app, make_token(scope="read")) == 403
+
+
+def test_a_token_ends_after_ninety_days_and_its_user_is_warned(
+    owner, make_token, visitor, app, clock
+):
+    token = make_token(name="CRM")
+    someone = visitor()
+
+    def page() -> str:
+        someone.log_in()
+        return str(someone.get("/account").text)
+
+    assert "make a new one" not in page()
+    clock.shift(timedelta(days=76))
+    assert "make a new one for that program before" in page()
+    clock.shift(timedelta(days=14, seconds=-1))
+    assert ask(app, token) == 200
+    clock.shift(timedelta(seconds=1))
+
+    answer = contextvars.Context().run(
+        app.test_client().get, "/api/v1/media", headers={"Authorization": f"Bearer {token}"}
+    )
+    assert answer.status_code == 401
+    assert answer.json["message"] == "This token has ended: make a new one."
+    assert "Ended: the program that has it needs a new one" in page()
+
+
+@pytest.mark.parametrize(("lasts", "days"), [("30", 30), ("no-end", None), ("9999", 90), ("", 90)])
+def test_a_token_lasts_as_long_as_was_chosen(lasts, days, owner, make_token, clock):
+    make_token(lasts=lasts)
+
+    [row] = rows(ApiToken)
+    assert row.expires_at == (START + timedelta(days=days) if days else None)
+
+
+def test_a_new_password_ends_tokens_but_those_kept_on_purpose(owner, make_token, visitor, app):
+    usual, kept = make_token(name="CRM"), make_token(outlives_password="yes")
+    someone = visitor()
+    someone.log_in()
+
+    answer = someone.post(
+        "/account/password", password=PASSWORD, new_password=ANOTHER, repeated=ANOTHER
+    )
+
+    assert answer.status_code == 303
+    assert (ask(app, usual), ask(app, kept)) == (401, 200)
+    assert [e.words for e in trail("token.revoke")] == ["CRM: the password was changed"]
+
+
+def test_a_new_password_ends_no_token_where_that_was_said(owner, make_token, visitor, app):
+    token = make_token()
+    someone = visitor()
+    someone.log_in()
+    assert "Programs keep their tokens" in someone.get("/account").text
+
+    someone.post(
+        "/account/password", password=PASSWORD, new_password=ANOTHER, repeated=ANOTHER,
+        keeps_tokens="yes",
+    )  # fmt: skip
+
+    assert ask(app, token) == 200
+
+
+def test_a_link_to_choose_a_new_password_ends_tokens(owner, office, make_token, visitor, app):
+    token = make_token("omar@crack.example", scope="read")
+    secret = accounts.invite(accounts.find_user("omar@crack.example"))
+    db.session.commit()
+    omar = visitor()
+    omar.get(f"/invitations/{secret}")
+
+    omar.post(f"/invitations/{secret}", new_password=ANOTHER, repeated=ANOTHER)
+
+    assert ask(app, token, "/api/v1/media") == 401
+
+
+def test_a_lower_role_ends_tokens_for_good(owner, office, make_token, app):
+    token = make_token("omar@crack.example", scope="read", outlives_password="yes")
+    omar = accounts.find_user("omar@crack.example")
+
+    accounts.change(omar, role=User.Role.OFFICE, name="Omar O.")
+    db.session.commit()
+    assert ask(app, token, "/api/v1/media") == 200
+    accounts.change(omar, role=User.Role.FIELD, name="Omar O.")
+    accounts.change(omar, role=User.Role.OWNER, name="Omar O.")
+    db.session.commit()
+
+    assert ask(app, token, "/api/v1/media") == 401
+
+
+def test_the_page_offers_what_the_role_may(owner, office, visitor):
+    boss, omar = visitor(), visitor()
+    boss.log_in()
+    omar.log_in("omar@crack.example")
+
+    def offered(page: str) -> list[str]:
+        return re.findall(r'name="scope" value="(\w+)"', page)
+
+    assert offered(boss.get("/account").text) == ["read", "link", "write", "metrics"]
+    assert offered(omar.get("/account").text) == ["read", "link", "write"]
+
+
+def test_a_token_without_a_scope_is_not_made(owner, visitor):
+    someone = visitor()
+    someone.log_in()
+
+    answer = someone.post("/account/tokens", name="CRM", password=PASSWORD, scope="everything")
+
+    assert answer.status_code == 400
+    assert "Choose what it may do" in answer.text
+    assert rows(ApiToken) == []
 
 
 def test_when_a_token_was_used_is_noted_once_an_hour(owner, make_token, app, clock):

@@ -54,7 +54,9 @@ def sent(deliver, work, provider, message) -> Callable[..., MediaAttachment]:
 @pytest.fixture
 def api(app) -> Callable[[str], Any]:
     user = accounts.add("crm@crack.example", User.Role.FIELD, "CRM")
-    db.session.add(ApiToken(user_id=user.id, fingerprint=fingerprint("secret"), name="CRM"))
+    db.session.add(
+        ApiToken(user_id=user.id, fingerprint=fingerprint("secret"), name="CRM", scopes=["read"])
+    )
     db.session.commit()
     return lambda path: app.test_client().get(
         f"/api/v1{path}", headers={"Authorization": "Bearer secret"}

@@ -25,9 +25,18 @@ from viewer.web import access, devices
 bp = Blueprint("account", __name__)
 
 Page = tuple[str, int]
+Scope = ApiToken.Scope
 
 WRONG_PASSWORD = "That is not your password."  # noqa: S105
 NOT_THE_SAME = "The two are not the same."
+# What each scope of a token allows, in words, and the role without which it allows nothing.
+SCOPES = {
+    Scope.READ: ("reads conversations, files and work", User.Role.FIELD),
+    Scope.LINK: ("links files to work", User.Role.FIELD),
+    Scope.WRITE: ("changes whatever the API can change, links included", User.Role.OFFICE),
+    Scope.METRICS: ("reads the metrics, for a monitor", User.Role.OWNER),
+}
+LASTS = (30, 90, 365)  # days offered for a new token
 NO_INVITATION = (
     "This invitation was used already, or is older than a week. Ask an owner for a new one."
 )
@@ -180,7 +189,7 @@ def show() -> Response:
 
 @bp.post("/account/password")
 def change_password() -> Response:
-    """Change the password; logs out every other device."""
+    """Change the password; logs out every other device, and ends tokens unless they are kept."""
     user = access.the_user()
     known_hash = user.password_hash
     if wrong := _wrong_password(user):
@@ -190,7 +199,7 @@ def change_password() -> Response:
         return _own_page("password", errors)
     if not accounts.still_has_password(user, known_hash):
         return _own_page("password", {"password": WRONG_PASSWORD})
-    accounts.set_password(user, chosen)
+    accounts.set_password(user, chosen, keeps_tokens="keeps_tokens" in request.form)
     access.start_session(user)
     db.session.commit()
     flash("Your password is changed, and every other device is logged out.", "done")
@@ -228,11 +237,30 @@ def add_token() -> Response:
     if wrong := _wrong_password(user):
         return _own_page("token", {"password": wrong})
     try:
-        token = accounts.add_token(user, request.form.get("name", ""))
+        token = accounts.add_token(
+            user,
+            request.form.get("name", ""),
+            _scopes(),
+            lasts=_lasts(),
+            outlives_password="outlives_password" in request.form,
+        )
     except accounts.Refused as refusal:
         return _own_page("token", {"name": str(refusal)})
     db.session.commit()
     return _own_page(token=token)
+
+
+def _scopes() -> list[Scope]:
+    wanted = request.form.getlist("scope")
+    return [scope for scope in Scope if scope in wanted]
+
+
+def _lasts() -> timedelta | None:
+    """How long the token is to last; None: it has no end. What is not offered is the default."""
+    wanted = request.form.get("lasts", "")
+    if wanted == "no-end":
+        return None
+    return timedelta(days=int(wanted)) if wanted in map(str, LASTS) else accounts.TOKEN_LASTS
 
 
 @bp.post("/account/tokens/<uuid:token_id>/revoke")
@@ -286,11 +314,31 @@ def _own_page(
         token=token,
         form=form,
         errors=errors or {},
-        token_name=request.form.get("name", "") if form == "token" else "",
+        scopes={s: words for s, (words, role) in SCOPES.items() if user.role.covers(role)},
+        lasts=LASTS,
+        typed=_typed_token() if form == "token" else NEW_TOKEN,
         shortest=accounts.SHORTEST,
     )
     response = make_response(page, 400 if errors else 200)
     return secretive(response) if token else response
+
+
+NEW_TOKEN = {
+    "name": "",
+    "scopes": [Scope.READ],
+    "lasts": str(accounts.TOKEN_LASTS.days),
+    "outlives_password": False,
+}
+
+
+def _typed_token() -> dict[str, object]:
+    form = request.form
+    return {
+        "name": form.get("name", ""),
+        "scopes": _scopes(),
+        "lasts": form.get("lasts", ""),
+        "outlives_password": "outlives_password" in form,
+    }
 
 
 @bp.app_template_filter("device")
