@@ -35,6 +35,7 @@ whoever runs one: read it before you ship an image to somebody.
 | file in this repository | whose | licence |
 |---|---|---|
 | `static/vendor/photoswipe/` | PhotoSwipe | MIT (`LICENSE` beside it) |
+| `viewer/office/common_passwords.txt` | zxcvbn, Django | MIT, BSD-3-Clause (beside it) |
 | `viewer/demo/voices/`, the demo's pictures | made for this project | as the viewer |
 """
 

@@ -10,6 +10,7 @@ from viewer.web import (
     access,
     accounts,
     api,
+    confirmation,
     conversations,
     formatting,
     layout,
@@ -57,6 +58,7 @@ def create_app(overrides: dict[str, Any] | None = None) -> Flask:
     webhooks.init_app(app)
     middleware.init_app(app)
     access.init_app(app)
+    confirmation.init_app(app)
     urls.init_app(app)
     redirects.init_app(app)
     layout.init_app(app)

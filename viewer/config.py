@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import redis
 from flask import Flask, current_app
@@ -116,6 +116,8 @@ class Settings(BaseSettings):
     SECRET_KEY_FALLBACKS: SecretList = ()  # earlier keys: their sessions stay valid
     SESSION_IDLE_HOURS: float = Field(default=336, gt=0, le=8_760)  # idle timeout of a session
     SESSION_DAYS: float = Field(default=90, gt=0, le=365)  # absolute lifetime of a session
+    SECOND_FACTOR: Literal["offered", "office", "all"] = "offered"  # of whom it is demanded
+    SMTP_URL: SecretStr = SecretStr("")  # the mail server for notices; empty: no mail
     QUO_WEBHOOK_SECRETS: SecretList = ()
     # The largest signed delivery, in MiB: the transcript of a day of talk, in the longest notation.
     WEBHOOK_MAX_MB: int = Field(default=8, ge=1, le=64)
@@ -207,6 +209,22 @@ class Settings(BaseSettings):
                 raise ValueError("must be redis://…, rediss://… or unix://…") from None
             if parts.scheme == "unix" and parts.hostname:  # redis-py would drop that path segment
                 raise ValueError("must name the socket by its whole path: unix:///…")
+        return value
+
+    @field_validator("SMTP_URL")
+    @classmethod
+    def _mail_server(cls, value: SecretStr) -> SecretStr:
+        words = value.get_secret_value()
+        try:
+            parts = urlsplit(words)
+            _port = parts.port
+            is_right = parts.scheme in ("smtp", "smtps") and bool(parts.hostname)
+        except ValueError:
+            is_right = False
+        if words and (not is_right or parts.path not in ("", "/")):  # it may hold a password
+            raise ValueError("must look like smtp://user:password@host:587?from=viewer@host")
+        if words and not set(parse_qs(parts.query)) <= {"from"}:
+            raise ValueError("takes no other parameter than from")
         return value
 
     @field_validator("QUO_API_KEY")
@@ -458,6 +476,10 @@ class Settings(BaseSettings):
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
         return tuple(secret.get_secret_value() for secret in self.QUO_WEBHOOK_SECRETS)
+
+    @property
+    def smtp_url(self) -> str:
+        return self.SMTP_URL.get_secret_value()
 
     @property
     def secret_key_fallbacks(self) -> tuple[str, ...]:

@@ -21,10 +21,11 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 
 from viewer import jobs, leases
+from viewer.config import settings
 from viewer.extensions import db, note_outage
 from viewer.intake import catch_up, collect, rest_client, sweep
 from viewer.models import ScheduledTask
-from viewer.office import audit, audit_chain, sharing, trash
+from viewer.office import audit, audit_chain, mail, sharing, trash
 from viewer.quo import rest
 from viewer.search import indexing
 from viewer.upkeep import analyze, host_tasks, verify
@@ -57,7 +58,7 @@ class TaskDefinition:
     run: Callable[[], str]  # returns one line about how it went
 
 
-def definitions(*, with_catch_up: bool) -> list[TaskDefinition]:
+def definitions(*, with_catch_up: bool, with_mail: bool) -> list[TaskDefinition]:
     tasks = [
         TaskDefinition("sweep", sweep.EVERY, 60, _sweep),
         TaskDefinition("search", indexing.EVERY, 1800, _fill_search),
@@ -66,6 +67,8 @@ def definitions(*, with_catch_up: bool) -> list[TaskDefinition]:
         TaskDefinition("verify", verify.EVERY, 1800, partial(_verify, verify.shared_stores)),
         TaskDefinition("audit", audit_chain.EVERY, 600, _audit),
     ]
+    if with_mail:
+        tasks.append(TaskDefinition("mail", mail.EVERY, 600, mail.send_due))
     if with_catch_up:
         tasks.append(TaskDefinition("catch_up", catch_up.EVERY, 1800, _catch_up))
     return tasks
@@ -105,7 +108,9 @@ def drill_definitions() -> list[TaskDefinition]:
 def run(app: Flask, stop: threading.Event, watchdog: Watchdog | None = None) -> None:
     """Run what is due until told to stop. A thread each: a first import must not stop the sweep."""
     with app.app_context():
-        tasks = definitions(with_catch_up=rest_client.is_configured())
+        tasks = definitions(
+            with_catch_up=rest_client.is_configured(), with_mail=bool(settings().smtp_url)
+        )
         tasks += host_definitions() + backup_definitions() + drill_definitions()
     run_tasks(app, tasks, stop, watchdog)
 

@@ -141,7 +141,7 @@ def test_no_migration_loses_a_row_of_a_table_that_stays(empty):
 
 @BOTH
 def test_tokens_of_before_keep_what_they_could_do_and_get_an_end(empty):
-    flask_migrate.upgrade(revision="0022")
+    flask_migrate.upgrade(revision="0023")
     scopes = {
         "field": ["read", "link"],
         "office": ["read", "link", "write"],

@@ -9,7 +9,7 @@ import time_machine
 from tests.conftest import BOTH
 from viewer.extensions import db
 from viewer.models import AuditEntry, Throttle, User
-from viewer.office import accounts, audit, throttle
+from viewer.office import accounts, audit, common_passwords, throttle
 
 START = datetime(2026, 9, 21, 14, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -129,3 +129,28 @@ def test_the_table_stays_small_and_keeps_the_account_that_is_guessed_at(app, clo
     clock.shift(DAY + timedelta(hours=2))
     throttle.count_attempt(allowance("account:new"))
     assert db.session.scalars(sa.select(Throttle.key)).all() == ["account:new"]
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["Password1234", "1234567890", "qwertyuiop", "Dragon2026!!", "monkeymonkey", "!!sunshine99",
+     "trustno1trustno1", "ＰＡＳＳＷＯＲＤ１２３４", "BASKETBALL", "aaaaaaaaaab"],
+)  # fmt: skip
+def test_a_password_that_anybody_would_try_is_refused(password):
+    with pytest.raises(accounts.Refused, match="first that anybody would try"):
+        accounts.hash_password(password)
+
+
+@pytest.mark.parametrize(
+    "password", ["a crack in the wall", "dragon with monkeys", "gable-rafter-joist", "Tr0ub4dor&3x"]
+)
+def test_a_password_of_ones_own_is_taken(password):
+    assert accounts.hash_password(password)
+
+
+def test_the_list_holds_the_commonest_ten_thousand():
+    words = common_passwords._common_passwords()
+
+    assert len(words) >= 10_000
+    assert {"123456", "password", "dragon", "qwerty123456"} <= words
+    assert all(word == word.casefold() for word in words)

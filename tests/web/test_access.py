@@ -42,6 +42,10 @@ OPEN = {
     "accounts.account.enter",
     "accounts.account.invitation",  # its token
     "accounts.account.accept",
+    "accounts.second_step.ask",  # the right password, just before
+    "accounts.second_step.check",
+    "accounts.second_step.passkey_options",  # a number by chance
+    "accounts.second_step.use_passkey",  # its signature
     "api.description",  # of operations, not of anybody
     "conversations.offline.worker",  # programs and names, of nobody
     "conversations.offline.manifest",
@@ -59,8 +63,12 @@ NEEDED = {
     for role, words in {
         Role.FIELD: """
         accounts.account.add_token accounts.account.change_password accounts.account.end_device
-        accounts.account.end_everywhere accounts.account.logout accounts.account.revoke_token
-        accounts.account.show
+        accounts.account.end_everywhere accounts.account.know_devices accounts.account.logout
+        accounts.account.revoke_token accounts.account.show
+        accounts.confirm.ask accounts.confirm.check accounts.confirm.passkey_options
+        accounts.factors.add_app accounts.factors.add_passkey accounts.factors.app
+        accounts.factors.new_codes accounts.factors.passkey_options accounts.factors.remove_app
+        accounts.factors.remove_passkey
         api.delete_link api.get_conversation api.get_media api.get_original api.get_record
         api.list_conversations api.list_media api.list_records api.put_link
         conversations.inbox.mark_unread conversations.inbox.read_all conversations.inbox.show
@@ -91,7 +99,8 @@ NEEDED = {
     """,
         Role.OWNER: """
         accounts.audit_log.index accounts.users.add accounts.users.change accounts.users.disable
-        accounts.users.enable accounts.users.index accounts.users.invite accounts.users.show
+        accounts.users.enable accounts.users.index accounts.users.invite
+        accounts.users.reset_factor accounts.users.show
         media.trash.purge
         status.metrics
     """,
@@ -123,6 +132,7 @@ NOTED = {
     "shares",  # how often it was looked at
     "audit_entries",  # that it was
     "refused_deliveries",  # that a delivery had no signature
+    "passkey_challenges",  # asked for before a passkey is used
     "throttles",  # how often somebody guessed at the secret of a link
 }
 SECRET_WORDS = "only the staff may read this"

@@ -13,7 +13,7 @@ from viewer.commands.context import opened_app
 from viewer.config import settings
 from viewer.extensions import db
 from viewer.models import ApiToken, User
-from viewer.office import accounts
+from viewer.office import accounts, second_factor
 
 SCOPES = [scope.value for scope in ApiToken.Scope]
 ROLES = [role.value for role in User.Role]  # click would use an enum's names, in capitals
@@ -174,6 +174,16 @@ def revoke_token(token_id: uuid.UUID) -> None:
         accounts.revoke_token(row.user, token_id)
         db.session.commit()
     click.echo(f"The token {name} opens nothing any more")
+
+
+@users.command("reset-factor")
+@click.argument("email")
+def reset_factor(email: str) -> None:
+    """Take a user's lost second factors away, and log them out on every device."""
+    with opened_app(), _refusals():
+        second_factor.reset(_user(email))
+        db.session.commit()
+    click.echo(f"{email} logs in with the password alone")
 
 
 def _password(*, from_stdin: bool) -> str:

@@ -13,6 +13,8 @@ from viewer.models.conversations import (
     PhoneLine,
 )
 from viewer.models.events import CutConnection, RefusedDelivery, WebhookEvent
+from viewer.models.factors import Passkey, PasskeyChallenge, RecoveryCode
+from viewer.models.mails import Mail
 from viewer.models.media import MediaAttachment
 from viewer.models.people import (
     ApiToken,
@@ -46,10 +48,14 @@ __all__ = [
     "Evidence",
     "EvidenceItem",
     "Invitation",
+    "Mail",
     "MediaAttachment",
     "MediaLink",
     "Message",
+    "Passkey",
+    "PasskeyChallenge",
     "PhoneLine",
+    "RecoveryCode",
     "RefusedDelivery",
     "RegisteredStore",
     "ScheduledTask",

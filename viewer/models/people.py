@@ -51,6 +51,10 @@ class User(Model):
     created_at: Mapped[datetime] = mapped_column(default=now)
     disabled_at: Mapped[datetime | None]
     playback_rate: Mapped[float] = mapped_column(default=1.0)  # of voicemails
+    totp_secret: Mapped[str | None] = mapped_column(String(255))  # encrypted: office/totp.py
+    totp_step: Mapped[int | None] = mapped_column(sa.BigInteger)  # of the last code used
+    has_second_factor: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    factors_reset_at: Mapped[datetime | None]  # until they were told
 
     sessions: Mapped[list["UserSession"]] = relationship(
         back_populates="user", cascade="all, delete-orphan", passive_deletes=True
@@ -78,6 +82,10 @@ class UserSession(Model):
     created_at: Mapped[datetime] = mapped_column(default=now)
     seen_at: Mapped[datetime] = mapped_column(default=now)
     device: Mapped[str | None] = mapped_column(String(255))  # the browser's own words
+    # When they last proved who they are; None: not since that is noted.
+    confirmed_at: Mapped[datetime | None] = mapped_column(default=now)
+    # Its user never logged in there before, and has not said since that it was them.
+    is_new_device: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
 
     user: Mapped[User] = relationship(back_populates="sessions")
 

@@ -15,9 +15,10 @@ import argon2
 import sqlalchemy as sa
 from sqlalchemy.engine import CursorResult
 
+from viewer.config import Settings
 from viewer.extensions import Lock, db, lock, now
 from viewer.models import ApiToken, Invitation, User, UserSession, fingerprint, new_token
-from viewer.office import audit, throttle
+from viewer.office import audit, common_passwords, throttle
 
 SHORTEST, LONGEST = 10, 200  # characters of a password
 INVITATION_LASTS = timedelta(days=7)
@@ -25,16 +26,6 @@ MOST_TOKENS = 20  # per user
 TOKEN_LASTS = timedelta(days=90)  # unless said otherwise; as long as the longest session
 TOKEN_PREFIX = "viewer_"  # noqa: S105 - identifies a leaked token to secret scanners and people
 TOKEN_NOTED_EVERY = timedelta(hours=1)
-
-# Deny-list: common passwords of ten characters and more. A longer one helps little: logins are
-# rate limited.
-COMMON = (
-    "1234567890 12345678910 0123456789 0987654321 1q2w3e4r5t qwertyuiop qwerty12345 qwerty1234"
-    " 1qaz2wsx3edc password12 password123 password1234 password12345 passw0rd123 iloveyou123"
-    " welcome123 welcome1234 changeme123 administrator admin12345 letmein1234 abc1234567"
-    " abcdefghij football123 baseball123 basketball sunshine123 princess123 superman123"
-    " foundation foundation1 conversation viewerviewer"
-)
 
 _hasher = argon2.PasswordHasher()
 # Each hash takes 64 MB: a burst of logins must not exhaust the memory.
@@ -53,7 +44,7 @@ def hash_password(password: str) -> str:
     password = _as_typed_anywhere(password)
     if not SHORTEST <= len(password) <= LONGEST:
         raise Refused(f"A password has {SHORTEST} to {LONGEST} characters.")
-    if password.lower() in COMMON.split() or len(set(password)) < 4:
+    if common_passwords.is_common(password) or len(set(password)) < 4:
         raise Refused("That password is among the first that anybody would try.")
     with _at_once:
         return _hasher.hash(password)
@@ -102,7 +93,7 @@ def add(email: str, role: User.Role, name: str = "", password_hash: str | None =
         raise Refused(f"“{email}” is not an e-mail address.")
     if find_user(email) is not None:
         raise Refused(f"There is a user {email} already.")
-    user = User(email=email, role=role, name=_tidy_name(name), password_hash=password_hash)
+    user = User(email=email, role=role, name=tidy_name(name), password_hash=password_hash)
     try:
         with db.session.begin_nested():
             db.session.add(user)
@@ -118,14 +109,14 @@ def change(user: User, *, role: User.Role, name: str) -> None:
     Raises Refused for the last owner. Does not commit.
     """
     if role is User.Role.OWNER:
-        _hold(user)
+        hold(user)
     else:
         _leave_an_owner(user)
     if not role.covers(user.role):
         end_tokens(user, "the role was lowered", every=True)
     if role is not user.role:
         audit.note("user.role", f"{user.email}: {user.role} to {role}", subject=("user", user.id))
-    user.role, user.name = role, _tidy_name(name)
+    user.role, user.name = role, tidy_name(name)
 
 
 def disable(user: User) -> None:
@@ -146,16 +137,22 @@ def disable(user: User) -> None:
 
 def enable(user: User) -> None:
     """Enable the user again, with the old password. Idempotent. Does not commit."""
-    _hold(user)
+    hold(user)
     if not user.is_enabled:
         user.disabled_at = None
         audit.note("user.enable", user.email, subject=("user", user.id))
 
 
+def must_have_factor(role: User.Role, limits: Settings) -> bool:
+    """Whether SECOND_FACTOR demands a second factor of this role."""
+    demanded = limits.SECOND_FACTOR
+    return demanded == "all" or (demanded == "office" and role.covers(User.Role.OFFICE))
+
+
 def _leave_an_owner(user: User) -> None:
     """Raises Refused if this user is the last enabled owner."""
     lock(Lock.OWNERS)  # two owners could demote each other concurrently
-    _hold(user)
+    hold(user)
     if user.role is not User.Role.OWNER or not user.is_enabled:
         return
     others = sa.select(User.id).where(
@@ -165,7 +162,7 @@ def _leave_an_owner(user: User) -> None:
         raise Refused("That is the only owner: make somebody else an owner first.")
 
 
-def _hold(user: User) -> None:
+def hold(user: User) -> None:
     """Lock the user's row until the transaction ends, and reload it.
 
     Whoever changes a role, disables, or gives something to enabled users only, decides by it.
@@ -174,7 +171,8 @@ def _hold(user: User) -> None:
     db.session.refresh(user, with_for_update={"key_share": True})
 
 
-def _tidy_name(name: str) -> str:
+def tidy_name(name: str) -> str:
+    """One line of printable characters, as long as a name may be."""
     return " ".join("".join(sign for sign in name if sign.isprintable()).split())[:120]
 
 
@@ -246,7 +244,7 @@ def invite(user: User) -> str:
 
     Raises Refused for a disabled user. Does not commit.
     """
-    _hold(user)
+    hold(user)
     if not user.is_enabled:
         raise Refused(f"{user.email} is disabled: enable them first.")
     token = new_token()
@@ -303,12 +301,12 @@ def add_token(
 
     `lasts` None: until it is revoked. Does not commit.
     """
-    name = _tidy_name(name)
+    name = tidy_name(name)
     if not name:
         raise Refused("Give it a name, so that you know later which program has it.")
     if not scopes:
         raise Refused("Choose what it may do.")
-    _hold(user)
+    hold(user)
     if not user.is_enabled:
         raise Refused(f"{user.email} is disabled: enable them first.")
     count = sa.select(sa.func.count()).select_from(ApiToken).filter_by(user_id=user.id)

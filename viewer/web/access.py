@@ -47,6 +47,10 @@ OPEN = MACHINES | frozenset(
         "accounts.account.enter",
         "accounts.account.invitation",  # authenticated by its token
         "accounts.account.accept",
+        "accounts.second_step.ask",  # authenticated by the password that was right just before
+        "accounts.second_step.check",
+        "accounts.second_step.passkey_options",
+        "accounts.second_step.use_passkey",  # authenticated by the passkey's signature
         "sharing.public.page",  # these: authenticated by the secret in the share link
         "sharing.public.unlock",
         "sharing.public.one",
@@ -54,6 +58,25 @@ OPEN = MACHINES | frozenset(
         "sharing.public.picture",
         "sharing.public.play",
         "sharing.public.download",
+    }
+)
+
+# What remains for somebody whose role demands a second factor that they do not have yet.
+WITHOUT_FACTOR = frozenset(
+    {
+        "accounts.account.show",
+        "accounts.account.logout",
+        "accounts.account.change_password",
+        "accounts.account.end_device",
+        "accounts.account.end_everywhere",
+        "accounts.account.know_devices",
+        "accounts.confirm.ask",
+        "accounts.confirm.check",
+        "accounts.confirm.passkey_options",
+        "accounts.factors.app",
+        "accounts.factors.add_app",
+        "accounts.factors.passkey_options",
+        "accounts.factors.add_passkey",
     }
 )
 
@@ -101,6 +124,19 @@ def needed_role(endpoint: str) -> Role:
     return found
 
 
+def recent_login_required(view: View) -> View:
+    """Ask again who it is before this view, unless they proved it a few minutes ago.
+
+    For grave acts. `web.confirmation` asks; a form that was sent is not lost by it.
+    """
+    view.needs_recent_login = True  # type: ignore[attr-defined]
+    return view
+
+
+def needs_recent_login(endpoint: str) -> bool:
+    return getattr(current_app.view_functions[endpoint], "needs_recent_login", False)
+
+
 def needs_scope(*scopes: Scope) -> Callable[[View], View]:
     """Let API tokens with one of these scopes use the view; without this, no token can."""
 
@@ -128,7 +164,7 @@ def current_token() -> ApiToken | None:
     return found
 
 
-def start_session(user: User) -> None:
+def start_session(user: User, *, is_new_device: bool = False) -> None:
     """Log the user in on this device, with a new token, against session fixation.
 
     Logs out whoever was logged in here before. Does not commit.
@@ -144,6 +180,7 @@ def start_session(user: User) -> None:
             user_id=user.id,
             fingerprint=fingerprint(token),
             device=request.headers.get("User-Agent", "")[:255] or None,
+            is_new_device=is_new_device,
         )
     )
     session.permanent = True
@@ -291,7 +328,22 @@ def _gate() -> Response | None:
         abort(403, f"This is for the {needed_role(endpoint)}; you are logged in as {user.role}.")
     if is_for_programs():
         _check_scope(endpoint)
+        return None
+    if lacks_factor(user, settings()) and endpoint not in WITHOUT_FACTOR:
+        return _ask_for_factor()
     return None
+
+
+def lacks_factor(user: User, limits: Settings) -> bool:
+    """Whether SECOND_FACTOR keeps this user out until they have one. Tokens are not affected."""
+    return not user.has_second_factor and accounts.must_have_factor(user.role, limits)
+
+
+def _ask_for_factor() -> Response:
+    wants = request.accept_mimetypes.best_match(["text/plain", "text/html"])
+    if request.method not in ("GET", "HEAD") or wants != "text/html":
+        abort(403, "Set up a second factor first, on the account page.")
+    return redirect(url_for("accounts.account.show", _anchor="factors"), 302)
 
 
 def _check_scope(endpoint: str) -> None:

@@ -35,6 +35,25 @@ def allowances(email: str, user: User | None) -> tuple[Allowance, ...]:
     )
 
 
+def is_known_to(user: User) -> bool:
+    """Whether this user logged in on this device before."""
+    return user.id in _read_cookie()[1]
+
+
+def factor_allowance(user: User) -> Allowance:
+    """The rate limit of codes, by whoever has the password already."""
+    device, known = _read_cookie()
+    where = f"-device:{fingerprint(device)}" if user.id in known else f":{user.id}"
+    return Allowance(f"factor{where}", free=10, memory=timedelta(days=1))
+
+
+def passkey_allowance() -> Allowance:
+    """The rate limit of passkeys that do not fit, and of challenges asked for in vain."""
+    return Allowance(
+        f"passkey:{client_network()}", free=60, memory=timedelta(hours=1), is_shared=True
+    )
+
+
 def remember(response: Response, user: User) -> None:
     """Set the device cookie: mark this device as known for this user."""
     device, known = _read_cookie()
@@ -73,6 +92,26 @@ def client_network() -> str:
             return str(ipaddress.IPv6Network((int(address), 64), strict=False))
         address = address.ipv4_mapped
     return str(address)
+
+
+def device_words(agent: str | None) -> str:
+    """Describe a User-Agent: “Chrome on Android”."""
+    said = agent or ""
+    browser = next((name for sign, name in BROWSERS if sign in said), "A browser")
+    system = next((name for sign, name in SYSTEMS if sign in said), None)
+    return f"{browser} on {system}" if system else browser
+
+
+# Order matters: each User-Agent also contains names further down.
+BROWSERS = (
+    ("Edg", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox", "Firefox"), ("FxiOS", "Firefox"), ("CriOS", "Chrome"), ("Chrome", "Chrome"),
+    ("Safari", "Safari"), ("curl/", "curl"),
+)  # fmt: skip
+SYSTEMS = (
+    ("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"),
+    ("CrOS", "ChromeOS"), ("Macintosh", "Mac"), ("Linux", "Linux"),
+)  # fmt: skip
 
 
 def _read_cookie() -> tuple[str, list[uuid.UUID]]:

@@ -5,56 +5,38 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
 import argon2
 import pytest
 import redis
-import sqlalchemy as sa
-import time_machine
 from flask import Flask
-from flask.testing import FlaskClient
 
 from tests.conftest import BOTH
 from tests.support.crowds import run_all
+from tests.support.visitors import (
+    ANOTHER,
+    OWNER,
+    PASSWORD,
+    START,
+    Visitor,
+    rows,
+    trail,
+    watched,
+)
 from viewer import create_app
 from viewer.extensions import db
 from viewer.models import ApiToken, AuditEntry, Invitation, Throttle, User, UserSession
 from viewer.office import accounts
 
-PASSWORD = "a crack in the wall"
-ANOTHER = "two cracks in the wall"
 ANOTHER_KEY = "one-more-for-tests-0123456789abcdef"
 IN_PRODUCTION = {
     "VIEWER_ENV": "production", "MEDIA_ALLOW_LOOPBACK": False,
     "PUBLIC_URL": "https://viewer.example",
 }  # fmt: skip
-OWNER = "olivia@crack.example"
-START = datetime(2026, 9, 21, 14, 0, tzinfo=UTC)
 WRONG = "do not belong together"
-
-
-@pytest.fixture(scope="module")
-def hashed() -> str:
-    """Of PASSWORD, as years ago, when less work was enough: comparing with it takes no time."""
-    return argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-
-
-@pytest.fixture
-def owner(app: Flask, hashed: str) -> User:
-    user = accounts.add(OWNER, User.Role.OWNER, "Olivia", hashed)
-    db.session.commit()
-    return user
-
-
-@pytest.fixture
-def office(app: Flask, hashed: str) -> User:
-    user = accounts.add("omar@crack.example", User.Role.OFFICE, "Omar", hashed)
-    db.session.commit()
-    return user
 
 
 @pytest.fixture
@@ -65,62 +47,6 @@ def crew(app: Flask, hashed: str) -> list[str]:
         accounts.add(name, User.Role.FIELD, password_hash=hashed)
     db.session.commit()
     return names
-
-
-@dataclass
-class Visitor:
-    """A browser somewhere, which may or may not have been here before."""
-
-    client: FlaskClient
-    address: str = "203.0.113.1"
-    forwarded: str | None = None
-    agent: str = "Mozilla/5.0 (Linux; Android 15) Chrome/140.0 Mobile Safari/537.36"
-    base: str = "http://localhost"
-    token: str = field(default="", repr=False)
-
-    def get(self, path: str) -> Any:
-        answer = self._ask("GET", path)
-        if found := re.search(r'name="csrf_token" value="([^"]+)"', answer.text):
-            self.token = found[1]
-        return answer
-
-    def post(self, path: str, **form: str | list[str]) -> Any:
-        if not self.token:
-            self.get("/login")
-        return self._ask("POST", path, data={"csrf_token": self.token, **form})
-
-    def log_in(self, email: str = OWNER, password: str = PASSWORD, **form: str) -> Any:
-        answer = self.post("/login", email=email, password=password, **form)
-        if answer.status_code == 303:
-            self.get("/account")
-        return answer
-
-    @property
-    def is_in(self) -> bool:
-        return bool(self._ask("GET", "/account").status_code == 200)
-
-    def _ask(self, method: str, path: str, **words: Any) -> Any:
-        headers = {"User-Agent": self.agent, "Accept": "text/html"}
-        if self.forwarded:
-            headers["X-Forwarded-For"] = self.forwarded
-        # Outside the test's own application context, in which two browsers would share a `g`.
-        return contextvars.Context().run(
-            self.client.open,
-            path,
-            method=method,
-            headers=headers,
-            base_url=self.base,
-            environ_base={"REMOTE_ADDR": self.address},
-            **words,
-        )
-
-
-@pytest.fixture
-def visitor(app: Flask) -> Callable[..., Visitor]:
-    def come(address: str = "203.0.113.1", **words: Any) -> Visitor:
-        return Visitor(app.test_client(), address, **words)
-
-    return come
 
 
 @pytest.fixture
@@ -135,24 +61,6 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     monkeypatch.setattr(argon2.PasswordHasher, "verify", verify)
     return seen
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
-
-
-def rows(table: Any, **wanted: Any) -> list[Any]:
-    """As they are now; without a transaction left open, which would keep others from writing."""
-    db.session.close()
-    found = list(db.session.scalars(sa.select(table).filter_by(**wanted)))
-    db.session.close()
-    return found
-
-
-def trail(action: str) -> list[AuditEntry]:
-    return rows(AuditEntry, action=action)
 
 
 # -- the door --------------------------------------------------------------------------------------
@@ -195,23 +103,6 @@ def test_an_unknown_name_is_answered_exactly_as_a_wrong_password(owner, office, 
     assert WRONG in known[1]
     assert known[:3] == unknown[:3] == disabled[:3] == invited[:3]
     assert [one[3] for one in (known, unknown, disabled, invited)] == [1, 2, 3, 4]
-
-
-class watched:  # noqa: N801 - reads as a verb
-    """What reaches the database meanwhile: verbs and tables."""
-
-    def __init__(self, statements: list[str]) -> None:
-        self.statements = statements
-
-    def __enter__(self) -> None:
-        sa.event.listen(db.engine, "before_cursor_execute", self._note)
-
-    def __exit__(self, *_: object) -> None:
-        sa.event.remove(db.engine, "before_cursor_execute", self._note)
-
-    def _note(self, _c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        verb, table = re.findall(r"^\w+|(?<=FROM )\w+|(?<=INTO )\w+|(?<=UPDATE )\w+", statement)
-        self.statements.append(f"{verb} {table}")
 
 
 def test_nobody_waits_for_the_database_while_a_password_is_compared(owner, visitor, checked):

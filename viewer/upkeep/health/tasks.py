@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from viewer.config import settings
 from viewer.extensions import db
 from viewer.intake import catch_up, rest_client
 from viewer.models import ScheduledTask
@@ -44,6 +45,7 @@ TASK_RULES = {
     "totals": TaskRule("Totals", "Counting all files"),
     "verify": TaskRule("Verify", "Checking the originals"),
     "audit": TaskRule("Audit log", "Verifying the audit log"),
+    "mail": TaskRule("Mail", "Sending mail to staff"),
 }
 # What each host does for its own folder (`host_tasks`).
 HOST_RULES = {
@@ -83,6 +85,8 @@ def read_tasks() -> list[WatchedTask]:
     watched = []
     for name, rule in {**TASK_RULES, **_host_rules(rows), **_backup_rules()}.items():
         if name == "catch_up" and not has_catch_up:
+            continue
+        if name == "mail" and not settings().smtp_url:
             continue
         row = rows.get(name) or ScheduledTask(name=name)
         done_at = row.done_at

@@ -2,8 +2,8 @@
 
 from flask import Blueprint
 
-from viewer.web.accounts import account, audit_log, users
+from viewer.web.accounts import account, audit_log, confirm, factors, second_step, users
 
 bp = Blueprint("accounts", __name__)
-for part in (account, audit_log, users):
+for part in (account, second_step, factors, confirm, audit_log, users):
     bp.register_blueprint(part.bp)

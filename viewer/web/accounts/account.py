@@ -17,17 +17,19 @@ from flask import (
 )
 from werkzeug.wrappers import Response
 
+from viewer.config import settings
 from viewer.extensions import db
 from viewer.models import ApiToken, User, UserSession
-from viewer.office import accounts, audit, throttle
-from viewer.web import access, devices
+from viewer.office import accounts, audit, second_factor, throttle, totp
+from viewer.web import access, confirmation, devices
+from viewer.web.accounts import entering
+from viewer.web.relying_party import find_relying_party
 
 bp = Blueprint("account", __name__)
 
 Page = tuple[str, int]
 Scope = ApiToken.Scope
 
-WRONG_PASSWORD = "That is not your password."  # noqa: S105
 NOT_THE_SAME = "The two are not the same."
 # What each scope of a token allows, in words, and the role without which it allows nothing.
 SCOPES = {
@@ -55,7 +57,10 @@ def login() -> str | Response:
 
 @bp.post("/login")
 def enter() -> str | Response | Page:
-    """Log in, rate limited. 401 is the same for a wrong password and an unknown email address."""
+    """Log in, rate limited; who has a second factor goes on to it.
+
+    401 is the same for a wrong password and an unknown email address.
+    """
     email, password = request.form.get("email", ""), request.form.get("password", "")
     user = accounts.find_user(email)
     known_hash = user.password_hash if user and user.is_enabled else None
@@ -73,17 +78,10 @@ def enter() -> str | Response | Page:
         flash("That e-mail address and password do not belong together.", "error")
         return render_template("accounts/login.html", email=email, next=_next()), 401
     throttle.forget_failures(*budget)
-    return _welcome(user, access.local_path(_next()), "login")
-
-
-def _welcome(user: User, address: str, action: str) -> Response:
-    access.start_session(user)
-    audit.note(action, by=user)
-    db.session.commit()
-    response = redirect(address, 303)
-    response.headers["Clear-Site-Data"] = '"storage"'  # offline data of another user of this device
-    devices.remember(response, user)
-    return response
+    if user.has_second_factor:
+        db.session.commit()
+        return entering.ask_for_factor(user, access.local_path(_next()))
+    return entering.welcome(user, access.local_path(_next()))
 
 
 def _next() -> str:
@@ -92,21 +90,13 @@ def _next() -> str:
 
 def _too_many(refusal: throttle.TooMany, template: str, **words: object) -> Response:
     flash(
-        f"{_wait(refusal)} If it is urgent: a device where you logged in before may still work, and"
-        " an owner can give you a link by which you choose a new password.",
+        f"{confirmation.wait_words(refusal)} If it is urgent: a device where you logged in before"
+        " may still work, and an owner can give you a link by which you choose a new password.",
         "error",
     )
     response = make_response(render_template(template, **words), 429)
     response.headers["Retry-After"] = str(math.ceil(refusal.wait.total_seconds()))
     return response
-
-
-def _wait(refusal: throttle.TooMany) -> str:
-    minutes = math.ceil(refusal.wait / timedelta(minutes=1))
-    return (
-        "That was wrong too often. Wait"
-        f" {'a minute' if minutes == 1 else f'{minutes} minutes'}, then try again."
-    )
 
 
 @bp.post("/logout")
@@ -150,7 +140,11 @@ def accept(token: str) -> Response:
     if user is None:
         db.session.rollback()
         abort(404, NO_INVITATION)
-    return secretive(_welcome(user, url_for("conversations.inbox.show"), "login"))
+    address = url_for("conversations.inbox.show")
+    if user.has_second_factor:  # whoever got hold of the link still lacks that
+        db.session.commit()
+        return secretive(entering.ask_for_factor(user, address))
+    return secretive(entering.welcome(user, address))
 
 
 def _of_invitation(user: User, errors: dict[str, str] | None = None) -> Response:
@@ -192,13 +186,13 @@ def change_password() -> Response:
     """Change the password; logs out every other device, and ends tokens unless they are kept."""
     user = access.the_user()
     known_hash = user.password_hash
-    if wrong := _wrong_password(user):
+    if wrong := confirmation.check_password(user, request.form.get("password", "")):
         return _own_page("password", {"password": wrong})
     chosen, errors = _new_password()
     if chosen is None:
         return _own_page("password", errors)
     if not accounts.still_has_password(user, known_hash):
-        return _own_page("password", {"password": WRONG_PASSWORD})
+        return _own_page("password", {"password": confirmation.WRONG_PASSWORD})
     accounts.set_password(user, chosen, keeps_tokens="keeps_tokens" in request.form)
     access.start_session(user)
     db.session.commit()
@@ -219,6 +213,17 @@ def end_device(session_id: uuid.UUID) -> Response:
     return redirect(url_for(".show", _anchor="devices"), 303)
 
 
+@bp.post("/account/devices/known")
+def know_devices() -> Response:
+    """Say that the new devices are one's own. A new device cannot say so of itself."""
+    here = access.current_session()
+    if here is not None and not here.is_new_device:
+        mine = sa.update(UserSession).filter_by(user_id=access.the_user().id)
+        db.session.execute(mine.values(is_new_device=False))
+    db.session.commit()
+    return redirect(url_for(".show", _anchor="devices"), 303)
+
+
 @bp.post("/account/devices/logout")
 def end_everywhere() -> Response:
     """Log out on every device, including this one."""
@@ -230,12 +235,10 @@ def end_everywhere() -> Response:
 
 
 @bp.post("/account/tokens")
+@access.recent_login_required
 def add_token() -> Response:
-    """Create an API token, shown only this once. Requires the password, so that whoever finds an
-    open browser cannot gain permanent access."""
+    """Create an API token, shown only this once."""
     user = access.the_user()
-    if wrong := _wrong_password(user):
-        return _own_page("token", {"password": wrong})
     try:
         token = accounts.add_token(
             user,
@@ -272,26 +275,6 @@ def revoke_token(token_id: uuid.UUID) -> Response:
     return redirect(url_for(".show", _anchor="tokens"), 303)
 
 
-def _wrong_password(user: User) -> str | None:
-    """Check the user's password, rate limited: return the error to show, or None.
-
-    Commits before hashing: the slow hash must not hold a transaction.
-    """
-    budget = throttle.Allowance(f"password:{user.id}", free=10, memory=timedelta(days=1))
-    try:
-        throttle.count_attempt(budget)
-    except throttle.TooMany as refusal:
-        db.session.rollback()
-        return _wait(refusal)
-    known_hash = user.password_hash
-    db.session.commit()
-    if not accounts.password_matches(known_hash, request.form.get("password", "")):
-        return WRONG_PASSWORD
-    throttle.forget_failures(budget)
-    db.session.commit()
-    return None
-
-
 def _own_page(
     form: str = "", errors: dict[str, str] | None = None, token: str | None = None
 ) -> Response:
@@ -314,6 +297,12 @@ def _own_page(
         token=token,
         form=form,
         errors=errors or {},
+        has_app=user.totp_secret is not None,
+        is_app_readable=user.totp_secret is None or _can_read_app(user),
+        passkeys=second_factor.passkeys_of(user),
+        takes_passkeys=find_relying_party() is not None,
+        codes_left=second_factor.codes_left(user) if user.has_second_factor else 0,
+        lacks_factor=access.lacks_factor(user, settings()),
         scopes={s: words for s, (words, role) in SCOPES.items() if user.role.covers(role)},
         lasts=LASTS,
         typed=_typed_token() if form == "token" else NEW_TOKEN,
@@ -321,6 +310,10 @@ def _own_page(
     )
     response = make_response(page, 400 if errors else 200)
     return secretive(response) if token else response
+
+
+def _can_read_app(user: User) -> bool:
+    return totp.unseal(user.totp_secret or "", user.id) is not None
 
 
 NEW_TOKEN = {
@@ -341,22 +334,4 @@ def _typed_token() -> dict[str, object]:
     }
 
 
-@bp.app_template_filter("device")
-def device_words(agent: str | None) -> str:
-    """Describe a User-Agent: “Chrome on Android”."""
-    said = agent or ""
-    browser = next((name for sign, name in BROWSERS if sign in said), "A browser")
-    system = next((name for sign, name in SYSTEMS if sign in said), None)
-    return f"{browser} on {system}" if system else browser
-
-
-# Order matters: each User-Agent also contains names further down.
-BROWSERS = (
-    ("Edg", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser", "Samsung Internet"),
-    ("Firefox", "Firefox"), ("FxiOS", "Firefox"), ("CriOS", "Chrome"), ("Chrome", "Chrome"),
-    ("Safari", "Safari"), ("curl/", "curl"),
-)  # fmt: skip
-SYSTEMS = (
-    ("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"),
-    ("CrOS", "ChromeOS"), ("Macintosh", "Mac"), ("Linux", "Linux"),
-)  # fmt: skip
+bp.app_template_filter("device")(devices.device_words)

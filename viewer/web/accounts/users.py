@@ -18,8 +18,8 @@ from werkzeug.wrappers import Response
 
 from viewer.extensions import db
 from viewer.models import User, UserSession
-from viewer.office import accounts
-from viewer.web.access import Role, needs
+from viewer.office import accounts, second_factor
+from viewer.web.access import Role, needs, recent_login_required
 from viewer.web.accounts.account import secretive
 from viewer.web.layout import absolute_url
 
@@ -42,6 +42,7 @@ def index() -> Response:
 
 @bp.post("")
 @needs(Role.OWNER)
+@recent_login_required
 def add() -> Response:
     """Add a user, and show the invitation link by which they choose a password."""
     role = _role()
@@ -66,6 +67,7 @@ def show(user_id: uuid.UUID) -> Response:
 
 @bp.post("/<uuid:user_id>")
 @needs(Role.OWNER)
+@recent_login_required
 def change(user_id: uuid.UUID) -> Response:
     """Change name or role; takes effect on the user's next request."""
     user, role = _find_user(user_id), _role()
@@ -83,6 +85,7 @@ def change(user_id: uuid.UUID) -> Response:
 
 @bp.post("/<uuid:user_id>/invitations")
 @needs(Role.OWNER)
+@recent_login_required
 def invite(user_id: uuid.UUID) -> Response:
     """Create a link to choose a password: an invitation, or a password reset."""
     user = _find_user(user_id)
@@ -97,6 +100,7 @@ def invite(user_id: uuid.UUID) -> Response:
 
 @bp.post("/<uuid:user_id>/disable")
 @needs(Role.OWNER)
+@recent_login_required
 def disable(user_id: uuid.UUID) -> Response:
     """Disable a user: ends all sessions and revokes API tokens at once. Idempotent."""
     user = _find_user(user_id)
@@ -110,8 +114,25 @@ def disable(user_id: uuid.UUID) -> Response:
     return _back(user)
 
 
+@bp.post("/<uuid:user_id>/factor-reset")
+@needs(Role.OWNER)
+@recent_login_required
+def reset_factor(user_id: uuid.UUID) -> Response:
+    """Take a user's second factors away, as they are lost; ends all their sessions. Idempotent."""
+    user = _find_user(user_id)
+    second_factor.reset(user)
+    db.session.commit()
+    flash(
+        f"{user.title} logs in with the password alone, and is logged out everywhere. Ask them to"
+        " set up a new second factor.",
+        "done",
+    )
+    return _back(user)
+
+
 @bp.post("/<uuid:user_id>/enable")
 @needs(Role.OWNER)
+@recent_login_required
 def enable(user_id: uuid.UUID) -> Response:
     """Enable a user. Idempotent."""
     user = _find_user(user_id)

@@ -52,6 +52,7 @@ _QUERY = (
         _session.c.seen_at,
         _user.c.role,
         _user.c.disabled_at,
+        _user.c.has_second_factor,
         _media.c.id,
         _media.c.state,
         _media.c.file_path,
@@ -120,6 +121,7 @@ class _Express:
         if (
             row is None
             or row.disabled_at is not None
+            or access.lacks_factor(cast(User, row), self._app.config["SETTINGS"])
             or access.has_ended(row.logged_in_at, row.seen_at, self._app.config["SETTINGS"])
             or access.is_due_to_note(row.seen_at)
             or row.state is not MediaAttachment.State.STORED

@@ -12,7 +12,7 @@ from viewer.office.names import names_of, title_of
 from viewer.plurals import plural
 from viewer.storage import StorageError
 from viewer.web import pagination
-from viewer.web.access import Role, needs, the_user
+from viewer.web.access import Role, needs, recent_login_required, the_user
 from viewer.web.media import files
 from viewer.web.media.details import find_file, to_details
 from viewer.web.wording import what
@@ -118,6 +118,7 @@ def restore(media_id: uuid.UUID) -> Response:
 
 @bp.post("/trash/purges")
 @needs(Role.OWNER)
+@recent_login_required
 def purge() -> Response:
     """Purge the named file, or all files whose retention period is over. Requires confirmation."""
     if "sure" not in request.form:

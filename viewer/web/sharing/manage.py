@@ -13,7 +13,7 @@ from viewer.extensions import db, now
 from viewer.models import MediaAttachment, Share, ShareItem, WorkRecord
 from viewer.models.media import MOST_FILES
 from viewer.office import filing, sharing
-from viewer.web import pagination
+from viewer.web import confirmation, pagination
 from viewer.web.access import Role, needs, the_user
 from viewer.web.formatting import local
 from viewer.web.layout import absolute_url
@@ -21,6 +21,7 @@ from viewer.web.layout import absolute_url
 bp = Blueprint("manage", __name__, url_prefix="/shares")
 
 PAGE = 40
+MANY = 50  # files; a link to more hands out all of a customer, and is asked about again
 LASTS = {"1": "1 day", "7": "7 days", "30": "30 days", "90": "90 days", "date": "Until a day"}
 STATES = {
     sharing.OPEN: "Open",
@@ -136,6 +137,8 @@ def create() -> Response | tuple[str, int]:
         wish.errors["media"] = f"A link holds at most {MOST_FILES} files."
     if wish.errors or expires_at is None:
         return _form(wish, offered, list(chosen), record), 422
+    if len(files) > MANY:
+        confirmation.require()
     user = the_user()
     db.session.commit()  # release the transaction before what is slow: copies, the hash
     wish.less = sharing.less_than_whole(files)
