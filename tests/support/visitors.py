@@ -35,6 +35,10 @@ class Visitor:
             self.token = found[1]
         return answer
 
+    def fetch(self, path: str) -> Any:
+        """A file, which holds no form."""
+        return self._ask("GET", path)
+
     def post(self, path: str, **form: str | list[str]) -> Any:
         if not self.token:
             self.get("/login")

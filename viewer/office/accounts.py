@@ -18,7 +18,7 @@ from sqlalchemy.engine import CursorResult
 from viewer.config import Settings
 from viewer.extensions import Lock, db, lock, now
 from viewer.models import ApiToken, Invitation, User, UserSession, fingerprint, new_token
-from viewer.office import audit, common_passwords, throttle
+from viewer.office import audit, common_passwords, mail, throttle
 
 SHORTEST, LONGEST = 10, 200  # characters of a password
 INVITATION_LASTS = timedelta(days=7)
@@ -205,6 +205,7 @@ def set_password(user: User, password_hash: str, *, keeps_tokens: bool = False) 
         end_tokens(user, "the password was changed")
     db.session.execute(sa.delete(Invitation).filter_by(user_id=user.id, used_at=None))
     throttle.forget_failures(strangers(user.email))
+    mail.send_notice(user, "Your password was changed", "Your password was changed.")
     audit.note("password.change", user.email, subject=("user", user.id))
 
 

@@ -15,10 +15,19 @@ from flask import Flask
 from tests.conftest import BOTH
 from tests.support.authenticator import PRESENT, Authenticator
 from tests.support.crowds import run_all
+from tests.support.pictures import picture
 from tests.support.visitors import ANOTHER, OWNER, PASSWORD, Visitor, rows, trail, watched
 from viewer import create_app
 from viewer.extensions import db, now
-from viewer.models import Passkey, PasskeyChallenge, RecoveryCode, User, UserSession
+from viewer.models import (
+    Mail,
+    MediaAttachment,
+    Passkey,
+    PasskeyChallenge,
+    RecoveryCode,
+    User,
+    UserSession,
+)
 from viewer.office import accounts, second_factor, totp
 
 OFFICE = "omar@crack.example"
@@ -448,6 +457,7 @@ def test_a_login_on_a_new_device_is_shown_on_the_others(owner, visitor, clock):
     here.token = ""
     here.log_in()
     assert "If that was not you" not in here.get("/account").text
+    clock.shift(1)
     thief = visitor(agent="Mozilla/5.0 (X11; Linux) Firefox/150.0")
     thief.log_in()
 
@@ -458,6 +468,47 @@ def test_a_login_on_a_new_device_is_shown_on_the_others(owner, visitor, clock):
     assert "New: Firefox on Linux" in here.get("/account").text
     here.post("/account/devices/known")
     assert "If that was not you" not in here.get("/account").text
+
+
+def test_the_first_device_is_told_of_the_second(owner, visitor, clock):
+    first, second = visitor(), visitor()
+    first.log_in()
+    clock.shift(1)
+    second.log_in()
+
+    assert "If that was not you" in first.get("/account").text
+    second.post("/account/devices/known")
+    assert "If that was not you" in first.get("/account").text
+
+
+def test_a_login_on_a_new_device_is_told_by_mail_and_one_on_a_known_device_is_not(
+    settings, request
+):
+    settings["SMTP_URL"] = "smtp://127.0.0.1:9"  # nobody is there: no login waits for it
+    request.getfixturevalue("owner")
+    someone = request.getfixturevalue("visitor")()
+    someone.log_in()
+    someone.post("/logout")
+    someone.token = ""
+    someone.log_in()
+
+    [mail] = rows(Mail)
+    assert mail.recipient == OWNER
+    assert "Chrome on Android, which is new" in mail.body
+
+
+def test_where_a_factor_is_demanded_no_file_is_served_before(
+    demanded, inside, deliver, work, message, provider
+):
+    """Also not by the short way past Flask."""
+    deliver(message(media=[provider.serve(picture(60, 40), content_type="image/jpeg")]).payload())
+    work()
+    [photo] = rows(MediaAttachment)
+
+    for path in (f"/media/{photo.id}", f"/media/{photo.id}/thumbnail"):
+        assert inside.fetch(path).location == "/account#factors"
+    set_up_app(inside)
+    assert inside.fetch(f"/media/{photo.id}/thumbnail").status_code == 200
 
 
 def test_the_clock_of_a_session_is_not_moved_by_a_second_step(secret, visitor, clock):

@@ -2,6 +2,7 @@
 
 import math
 import uuid
+from collections.abc import Iterable
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -216,10 +217,11 @@ def end_device(session_id: uuid.UUID) -> Response:
 @bp.post("/account/devices/known")
 def know_devices() -> Response:
     """Say that the new devices are one's own. A new device cannot say so of itself."""
-    here = access.current_session()
-    if here is not None and not here.is_new_device:
-        mine = sa.update(UserSession).filter_by(user_id=access.the_user().id)
-        db.session.execute(mine.values(is_new_device=False))
+    user, here = access.the_user(), access.current_session()
+    if here is not None:
+        sessions = db.session.scalars(sa.select(UserSession).filter_by(user_id=user.id)).all()
+        for session in _strange_to(here, sessions):
+            session.is_new_device = False
     db.session.commit()
     return redirect(url_for(".show", _anchor="devices"), 303)
 
@@ -279,7 +281,7 @@ def _own_page(
     form: str = "", errors: dict[str, str] | None = None, token: str | None = None
 ) -> Response:
     """Render the account page. `form` is the one with `errors`; `token` is shown only this once."""
-    user = access.the_user()
+    user, here = access.the_user(), access.current_session()
     sessions = db.session.scalars(
         sa.select(UserSession)
         .filter_by(user_id=user.id)
@@ -292,7 +294,8 @@ def _own_page(
     page = render_template(
         "accounts/account.html",
         sessions=sessions,
-        here=access.current_session(),
+        here=here,
+        strange=_strange_to(here, sessions) if here is not None else [],
         tokens=tokens,
         token=token,
         form=form,
@@ -310,6 +313,18 @@ def _own_page(
     )
     response = make_response(page, 400 if errors else 200)
     return secretive(response) if token else response
+
+
+def _strange_to(here: UserSession, sessions: Iterable[UserSession]) -> list[UserSession]:
+    """The logins on new devices that this one can judge: not its own, nor those before it if it is
+    new itself."""
+    return [
+        one
+        for one in sessions
+        if one.is_new_device
+        and one.id != here.id
+        and (not here.is_new_device or one.created_at > here.created_at)
+    ]
 
 
 def _can_read_app(user: User) -> bool:

@@ -21,9 +21,10 @@ NO_PASSKEY = "That passkey does not log in here. Use your password."
 @bp.get("/login/factor")
 def ask() -> str | Response:
     """Ask for a code or a passkey; back to the login if no password was right just before."""
-    if entering.pending_user() is None:
+    user = entering.pending_user()
+    if user is None:
         return redirect(url_for("accounts.account.login", next=request.args.get("next")))
-    return _page()
+    return _page(user)
 
 
 @bp.post("/login/factor")
@@ -38,13 +39,13 @@ def check() -> Response | tuple[str, int]:
         is_last = throttle.count_attempt(budget)
     except throttle.TooMany as refusal:
         db.session.rollback()
-        return _too_many(refusal)
+        return _too_many(refusal, user)
     used = second_factor.check_code(user, request.form.get("code", ""))
     if used is None or not accounts.still_has_password(user, user.password_hash):
         audit.count_failed_login(user, must_wait=is_last)
         db.session.commit()
         flash(second_factor.WRONG_CODE, "error")
-        return _page(), 401
+        return _page(user), 401
     throttle.forget_failures(budget)
     left = second_factor.codes_left(user) if used == second_factor.RECOVERY else None
     answer = entering.welcome(user, _next(), f"with {used}")
@@ -89,11 +90,11 @@ def use_passkey() -> Response | tuple[str, int]:
     return entering.welcome(user, _next(), f"with the passkey {passkey.name}")
 
 
-def _page() -> str:
+def _page(user: User) -> str:
     return render_template(
         "accounts/second_step.html",
         next=request.values.get("next", ""),
-        takes_passkeys=find_relying_party() is not None,
+        takes_passkeys=find_relying_party() is not None and bool(second_factor.passkeys_of(user)),
     )
 
 
@@ -105,13 +106,13 @@ def _raw_next() -> str:
     return request.form.get("next", "")
 
 
-def _too_many(refusal: throttle.TooMany) -> Response:
+def _too_many(refusal: throttle.TooMany, user: User) -> Response:
     flash(
         f"{confirmation.wait_words(refusal)} If it is urgent: an owner can reset your second"
         " factor.",
         "error",
     )
-    response = make_response(_page(), 429)
+    response = make_response(_page(user), 429)
     response.headers["Retry-After"] = str(math.ceil(refusal.wait.total_seconds()))
     return response
 
