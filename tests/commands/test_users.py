@@ -10,7 +10,7 @@ from viewer import create_app
 from viewer.commands import viewer
 from viewer.config import Settings
 from viewer.extensions import db, now
-from viewer.models import ApiToken, Throttle, User, UserSession
+from viewer.models import ApiToken, AuditEntry, Passkey, Throttle, User, UserSession
 from viewer.office import accounts, throttle
 
 PASSWORD = "a crack in the wall"
@@ -165,6 +165,30 @@ def test_nobody_comes_in_by_an_invitation_once_disabled(olivia, run):
 
     assert code == 1
     assert "disabled" in output
+
+
+def test_a_lost_second_factor_is_reset_and_ends_sessions(olivia, run, look, settings):
+    app = create_app(settings)
+    with app.app_context():
+        user = accounts.find_user("olivia@crack.example")
+        db.session.add(Passkey(user_id=user.id, credential_id="x", public_key=b"x", name="Phone"))
+        db.session.add(UserSession(user_id=user.id, fingerprint="x"))
+        user.has_second_factor = True
+        db.session.commit()
+
+    assert run("reset-factor", "olivia@crack.example") == (
+        0, "olivia@crack.example logs in with the password alone\n",
+    )  # fmt: skip
+    assert run("reset-factor", "nobody@crack.example")[0] == 1
+
+    assert not look().has_second_factor
+    with app.app_context():
+        assert db.session.query(UserSession).count() == db.session.query(Passkey).count() == 0
+        [entry] = db.session.query(AuditEntry).filter_by(action="factor.reset")
+        assert (entry.who, entry.words) == ("system", "olivia@crack.example")
+        db.session.rollback()
+        db.session.remove()
+        db.engine.dispose()
 
 
 # -- tokens ----------------------------------------------------------------------------------------

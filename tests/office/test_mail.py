@@ -1,6 +1,7 @@
 """Mail to staff: through a real mail server, and never in the way of anybody."""
 
 import email.policy
+import ssl
 from collections.abc import Iterator
 from datetime import timedelta
 from email.message import EmailMessage
@@ -12,6 +13,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
 
 from tests.support.servers import free_port
+from tests.support.sites import certify
 from viewer.extensions import db, now
 from viewer.models import Mail, User
 from viewer.office import accounts, mail
@@ -50,6 +52,37 @@ def postbox(settings: dict[str, Any]) -> Iterator[Postbox]:
     settings["PUBLIC_URL"] = "https://photos.example"
     yield found
     server.stop()
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_over_tls_a_mail_goes_to_a_server_that_proves_its_name(
+    is_trusted, tmp_path, settings, request, monkeypatch
+):
+    certificate = certify(tmp_path, "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, tmp_path / "privkey.pem")
+    postbox = Postbox()
+    port = free_port()
+    server = Controller(postbox, hostname="localhost", port=port, ssl_context=context)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # of the server's own start, too
+    server.start()
+    if not is_trusted:
+        monkeypatch.delenv("SSL_CERT_FILE")
+    settings["SMTP_URL"] = f"smtps://localhost:{port}"
+    request.getfixturevalue("app")
+    mail.send_notice(accounts.add("olivia@crack.example", User.Role.OWNER), "x", "y")
+    db.session.commit()
+
+    try:
+        if is_trusted:
+            assert mail.send_due() == "1 sent"
+        else:
+            with pytest.raises(mail.NotSent, match="SSL"):
+                mail.send_due()
+    finally:
+        server.stop()
+
+    assert [one["To"] for one in postbox.mails] == ["olivia@crack.example"] * is_trusted
 
 
 @pytest.fixture

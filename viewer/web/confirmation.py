@@ -72,8 +72,10 @@ def is_recent(session: UserSession) -> bool:
     return session.confirmed_at is not None and now() < session.confirmed_at + LASTS
 
 
-def show(action: str, form: list[tuple[str, str]], errors: dict[str, str]) -> Response:
-    """The question, as a form for this address. 403: what was asked for is not done yet."""
+def show(
+    action: str, form: list[tuple[str, str]], errors: dict[str, str], status: int = 403
+) -> Response:
+    """The question, as a form for this address. 403: what was sent is not done yet."""
     user = access.the_user()
     page = render_template(
         "accounts/confirm.html",
@@ -85,7 +87,7 @@ def show(action: str, form: list[tuple[str, str]], errors: dict[str, str]) -> Re
         has_password=user.password_hash is not None,
         minutes=int(LASTS / timedelta(minutes=1)),
     )
-    response = make_response(page, 403)
+    response = make_response(page, status)
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -154,7 +154,9 @@ def test_without_its_form_token_nothing_is_even_compared(boss, app):
 def test_a_page_follows_the_question(boss):
     asked = boss.get("/account/authenticator").location
     assert asked == "/confirm?next=/account/authenticator"
-    assert boss.get(asked).status_code == 403
+    assert "Is it you?" in boss.get(asked).text
+    wrong = boss.post("/confirm", next="/account/authenticator", confirm_password="guess")
+    assert (wrong.status_code, fields_in(wrong)) == (403, {"next": ["/account/authenticator"]})
     answer = boss.post("/confirm", next="/account/authenticator", confirm_password=PASSWORD)
 
     assert answer.location == "/account/authenticator"

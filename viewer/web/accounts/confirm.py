@@ -17,7 +17,7 @@ def ask() -> Response:
     here = access.current_session()
     if here is not None and confirmation.is_recent(here):
         return redirect(access.local_path(request.args.get("next")), 302)
-    return _show({})
+    return _show({}, 200)
 
 
 @bp.post("")
@@ -26,7 +26,7 @@ def check() -> Response:
     here = access.current_session()
     errors = confirmation.check(access.the_user(), here) if here is not None else {}
     if errors:
-        return _show(errors)
+        return _show(errors, 403)
     return redirect(access.local_path(request.form.get("next")), 303)
 
 
@@ -44,6 +44,6 @@ def passkey_options() -> Response:
     return response
 
 
-def _show(errors: dict[str, str]) -> Response:
+def _show(errors: dict[str, str], status: int) -> Response:
     form = [("next", request.values.get("next", ""))]
-    return confirmation.show(url_for(".check"), form, errors)
+    return confirmation.show(url_for(".check"), form, errors, status)
