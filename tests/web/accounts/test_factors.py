@@ -241,6 +241,7 @@ def test_a_lost_factor_is_reset_by_an_owner(secret, office, visitor, clock):
     assert somewhere.is_in
     first_step(boss)
     boss.post("/login/factor", code=code_of(secret))
+    assert boss.get("/users").text.count("has a second factor") == 2
     assert "Reset the second factor" in boss.get(f"/users/{omar.id}").text
 
     boss.post(f"/users/{omar.id}/factor-reset")
