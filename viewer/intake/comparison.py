@@ -11,7 +11,7 @@ from sqlalchemy.orm import selectinload
 from viewer import quo, transactions
 from viewer.extensions import Lock, db, lock, now
 from viewer.failpoint import failpoint
-from viewer.intake import addresses, file_matching, ingest
+from viewer.intake import addresses, file_matching, forgotten, ingest
 from viewer.intake.message_files import Known
 from viewer.models import Message
 
@@ -59,6 +59,10 @@ def complete(seen: Told) -> Outcome:
 
 def _plan(seen: Told, moment: datetime, *, alone: bool) -> Callable[[], Outcome]:
     lock(Lock.INGEST, shared=not alone)
+    said = forgotten.without_forgotten(seen)
+    if not isinstance(said, Told):
+        return lambda: Outcome(is_new=False, is_completed=False, media=set())
+    seen = said
     held = ingest.hold(seen, alone=alone)
     known = held.known
     has_address, freshened, news = set[uuid.UUID](), set[uuid.UUID](), True

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from viewer import quo, transactions
 from viewer.extensions import Lock, db, lock, run_upsert
 from viewer.failpoint import failpoint
-from viewer.intake import file_matching, grouping, message_files
+from viewer.intake import file_matching, forgotten, grouping, message_files
 from viewer.intake.phone_lines import OwnLines
 from viewer.models import (
     Contact,
@@ -95,12 +95,18 @@ def _read_event(event_id: uuid.UUID, *, alone: bool) -> Callable[[], list[uuid.U
     event.attempts += 1
     try:
         payload = quo.read_json(event.body)
-        seen = quo.understand(payload, received_at=event.received_at)
+        told = quo.understand(payload, received_at=event.received_at)
     except quo.NotUnderstood as reason:
         event.mark_unparsed(str(reason))
         log.warning("event=%s unparsed: %s", event.id, reason)
         return list
 
+    seen = forgotten.without_forgotten(told)
+    if seen is None:
+        event.mark_processed(quo.kind_of(payload))
+        event.erase_body()
+        log.info("event=%s is of somebody who was forgotten", event.id)
+        return list
     planned = plan(seen, event.received_at, alone=alone)
     event.tells_of = getattr(seen, "provider_id", None)
     event.mark_processed(quo.kind_of(payload))
@@ -108,6 +114,8 @@ def _read_event(event_id: uuid.UUID, *, alone: bool) -> Callable[[], list[uuid.U
     if overlooked:
         # The provider may have renamed a field: a photo we don't see is a photo lost.
         event.mark_unparsed(f"{overlooked} addresses in it were not understood.")
+    elif seen is not told:
+        event.erase_body()  # it names somebody who was forgotten
 
     def write() -> list[uuid.UUID]:
         planned.write()
@@ -154,7 +162,8 @@ def upsert(seen: quo.Seen, received_at: datetime) -> list[uuid.UUID]:
 
     def think(alone: bool) -> Callable[[], list[uuid.UUID]]:
         lock(Lock.INGEST, shared=not alone)
-        planned = plan(seen, received_at, alone=alone)
+        said = forgotten.without_forgotten(seen)
+        planned = plan(said, received_at, alone=alone) if said else Plan()
 
         def write() -> list[uuid.UUID]:
             planned.write()

@@ -11,10 +11,12 @@ from viewer.models.conversations import (
     ConversationAlias,
     Message,
     PhoneLine,
+    RecordingConsent,
 )
 from viewer.models.events import CutConnection, RefusedDelivery, WebhookEvent
 from viewer.models.factors import Passkey, PasskeyChallenge, RecoveryCode
 from viewer.models.mails import Mail
+from viewer.models.forgetting import Erasure, Forgetting, ForgottenId, ForgottenNumber
 from viewer.models.media import MediaAttachment
 from viewer.models.people import (
     ApiToken,
@@ -45,8 +47,12 @@ __all__ = [
     "Conversation",
     "ConversationAlias",
     "CutConnection",
+    "Erasure",
     "Evidence",
     "EvidenceItem",
+    "Forgetting",
+    "ForgottenId",
+    "ForgottenNumber",
     "Invitation",
     "Mail",
     "MediaAttachment",
@@ -56,6 +62,7 @@ __all__ = [
     "PasskeyChallenge",
     "PhoneLine",
     "RecoveryCode",
+    "RecordingConsent",
     "RefusedDelivery",
     "RegisteredStore",
     "ScheduledTask",

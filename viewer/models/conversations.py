@@ -28,6 +28,15 @@ class PhoneLine(Model):
     name: Mapped[str | None] = mapped_column(String(255))
 
 
+class RecordingConsent(enum.StrEnum):
+    """What the customer said to calls being recorded."""
+
+    UNKNOWN = "unknown"
+    ANNOUNCED = "announced"  # they were told, and stayed on the line
+    AGREED = "agreed"
+    REFUSED = "refused"  # recordings are not played
+
+
 class Conversation(Model):
     """All messages between one line of ours and the same participants."""
 
@@ -40,6 +49,10 @@ class Conversation(Model):
     created_at: Mapped[datetime] = mapped_column(default=now)
     # The time of the newest message: what the inbox is sorted by.
     latest_at: Mapped[datetime] = mapped_column(default=now)
+    # What the customer said to calls being recorded; who noted it is in the audit log.
+    recording_consent: Mapped[RecordingConsent] = mapped_column(
+        default=RecordingConsent.UNKNOWN, server_default="unknown"
+    )
 
     messages: Mapped[list["Message"]] = relationship(back_populates="conversation")
     media: Mapped[list[MediaAttachment]] = relationship(back_populates="conversation")

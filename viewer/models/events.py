@@ -4,6 +4,7 @@ import enum
 import hashlib
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +46,9 @@ class WebhookEvent(Model):
     problem: Mapped[str | None] = mapped_column(String(500))
     attempts: Mapped[int] = mapped_column(default=0)
     processed_at: Mapped[datetime | None]
+    # Since when the body is gone: the customer was forgotten, or RAW_DELIVERY_DAYS have passed.
+    erased_at: Mapped[datetime | None]
+    body_sha256: Mapped[str | None] = mapped_column(String(64))  # by which a repeat is told then
 
     @classmethod
     def record(
@@ -73,7 +77,7 @@ class WebhookEvent(Model):
         if len(delivery_id) > _LONGEST_ID:
             delivery_id = f"sha256:{hashlib.sha256(delivery_id.encode()).hexdigest()}"
         event_id, known = cls._insert(connection, delivery_id, scheme, body, signed_at)
-        if known is not None and known != body:
+        if known is not None and not known.is_of(body):
             digest = hashlib.sha256(body).hexdigest()[:16]
             own_id = f"{delivery_id[: _LONGEST_ID - len(digest) - 1]}:{digest}"
             event_id, known = cls._insert(connection, own_id, scheme, body, signed_at)
@@ -87,8 +91,8 @@ class WebhookEvent(Model):
         scheme: str,
         body: bytes,
         signed_at: datetime | None,
-    ) -> tuple[uuid.UUID, bytes | None]:
-        """The id of the row with this delivery id, and its body if it was there before."""
+    ) -> tuple[uuid.UUID, "_Known | None"]:
+        """The id of the row with this delivery id, and what it holds if it was there before."""
         event_id = uuid.uuid4()
         # Straight into the table: an object of the session took three times the CPU.
         is_new = connection.execute(
@@ -106,9 +110,9 @@ class WebhookEvent(Model):
         ).first()
         if is_new:
             return event_id, None
-        found = connection.execute(sa.select(cls.id, cls.body).filter_by(delivery_id=delivery_id))
-        known_id, known = found.one()
-        return known_id, known
+        asked = sa.select(cls.id, cls.body, cls.body_sha256).filter_by(delivery_id=delivery_id)
+        found = connection.execute(asked).one()
+        return found.id, _Known(found.body, found.body_sha256)
 
     @classmethod
     def read_again(cls, *conditions: sa.ColumnElement[bool]) -> int:
@@ -131,6 +135,24 @@ class WebhookEvent(Model):
     def mark_unparsed(self, problem: str) -> None:
         self.state, self.problem = self.State.UNPARSED, problem[:500]
         self.processed_at = now()
+
+    def erase_body(self) -> None:
+        """Keep that it came, and by what a repeat is told; what it said is gone."""
+        self.body_sha256 = hashlib.sha256(self.body).hexdigest()
+        self.body, self.erased_at = b"", now()
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is kept of a delivery."""
+
+    body: bytes
+    body_sha256: str | None  # of one whose body was erased
+
+    def is_of(self, body: bytes) -> bool:
+        if self.body_sha256 is not None:
+            return hashlib.sha256(body).hexdigest() == self.body_sha256
+        return self.body == body
 
 
 def _insert_if_new(insert: Any) -> sa.Insert:

@@ -42,6 +42,8 @@ PARTS = {
     "linked": "linked_at IS NOT NULL",
     "not_needed": "not_needed_at IS NOT NULL",
     "trash": "state = 'trashed'",
+    "quarantined": "quarantined_at IS NOT NULL AND quarantine_emptied_at IS NULL",
+    "recordings": "role = 'recording' AND state = 'stored'",
     "to_collect": "state IN ('pending', 'downloading', 'needs_attention')",
     "leased": "state = 'downloading'",
     "to_derive": "copy_state = 'due'",
@@ -206,6 +208,7 @@ class MediaAttachment(LastWriteWins, Model):
     # store's quarantine; they are never the first to go.
     purged_at: Mapped[datetime | None]
     quarantined_at: Mapped[datetime | None]
+    quarantine_emptied_at: Mapped[datetime | None]  # QUARANTINE_DAYS later: then its bytes are gone
 
     sent_at: Mapped[datetime] = mapped_column(default=now)  # its message's: what lists go by
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -248,6 +251,8 @@ class MediaAttachment(LastWriteWins, Model):
                 ("unfiled", "unfiled", ("sent_at", "id")),
                 ("not_needed", "not_needed", ("not_needed_at", "id")),
                 ("trash", "trash", ("trashed_at", "id")),
+                ("quarantined", "quarantined", ("quarantined_at",)),
+                ("recordings", "recordings", ("sent_at",)),
                 ("due", "to_collect", ("next_attempt_at",)),
                 ("leases", "leased", ("lease_until",)),
                 ("ask_again", "to_ask_again", ("next_attempt_at",)),
