@@ -149,6 +149,10 @@ class Settings(BaseSettings):
     SILENCE_HOURS: float = Field(default=10, ge=0, le=8_760)
     VERIFY_CYCLE_DAYS: int = Field(default=30, ge=1, le=365)  # in which all originals are read once
     VERIFY_S3_GB_PER_NIGHT: float = Field(default=5, gt=0, le=100_000)  # a bucket's bytes cost
+    FORGET_AFTER_DAYS: float = Field(default=7, ge=0, le=90)  # in which forgetting is revocable
+    QUARANTINE_DAYS: float = Field(default=30, ge=0, le=3_650)  # bytes of what was deleted for good
+    RECORDING_DAYS: int | None = Field(default=None, ge=1, le=36_500)  # None: calls are kept
+    RAW_DELIVERY_DAYS: int | None = Field(default=None, ge=30, le=36_500)  # None: kept
     KEEP_MOVED_DAYS: float = Field(default=14, ge=0, le=3_650)  # in their former store
     BACKUP_TARGETS: CommaSeparated = ()  # such as /mnt/backup; the schedule backs up to each
     BACKUP_S3_ACCESS_KEY_ID: SecretStr = SecretStr("")  # not the stores': it must not delete

@@ -28,7 +28,7 @@ from viewer.models import ScheduledTask
 from viewer.office import audit, audit_chain, mail, sharing, trash
 from viewer.quo import rest
 from viewer.search import indexing
-from viewer.upkeep import analyze, host_tasks, verify
+from viewer.upkeep import analyze, forget, host_tasks, verify
 from viewer.upkeep.backup import scheduled as backups
 from viewer.upkeep.drill import scheduled as drills
 from viewer.upkeep.health import totals
@@ -66,6 +66,7 @@ def definitions(*, with_catch_up: bool, with_mail: bool) -> list[TaskDefinition]
         TaskDefinition("totals", totals.EVERY, 600, totals.count),
         TaskDefinition("verify", verify.EVERY, 1800, partial(_verify, verify.shared_stores)),
         TaskDefinition("audit", audit_chain.EVERY, 600, _audit),
+        TaskDefinition("forget", forget.EVERY, forget.LEASE, forget.forget_due),
     ]
     if with_mail:
         tasks.append(TaskDefinition("mail", mail.EVERY, 600, mail.send_due))
@@ -82,6 +83,7 @@ def host_definitions() -> list[TaskDefinition]:
             ("tidy", sweep.TIDY_EVERY, 1800, _tidy),
             ("push", pushing.EVERY, pushing.LEASE, _push),
             ("clear", clearing.EVERY, clearing.LEASE, clearing.clear),
+            ("erase", forget.EVERY, forget.LEASE, forget.clear_own),
             ("verify", verify.EVERY, 1800, partial(_verify, verify.own_store)),
         )
     ]

@@ -82,7 +82,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         *_of_forgetting("erasures"),
         sa.Column("storage", sa.Uuid(), nullable=False),
-        sa.Column("media_id", sa.Uuid(), nullable=False),
+        sa.Column("media_id", sa.Uuid(), nullable=True),
         sa.Column("file_path", sa.String(500), nullable=False),
         sa.Column("superseded_path", sa.String(500), nullable=True),
         sa.Column("due_at", MOMENT, nullable=False),

@@ -22,6 +22,7 @@ COMMANDS = {
     "reprocess": "upkeep.reprocess",
     "reindex": "upkeep.reindex",
     "purge": "upkeep.purge",
+    "customer": "customers.customer",
     "verify": "verify.verify",
     "backup": "backup.backup",
     "restore": "restore.restore",

@@ -21,6 +21,7 @@ from viewer.holdings.files import (
 )
 from viewer.holdings.moving import Moved, Outcome, StrangeFile, WrongBytes, clear_former, move
 from viewer.holdings.pushing import due, due_from_now, push, push_now, put_off
+from viewer.holdings.renaming import rename
 from viewer.holdings.stores import (
     browser_origins,
     expect,
@@ -67,6 +68,7 @@ __all__ = [
     "push_now",
     "put_off",
     "remove_everywhere",
+    "rename",
     "signed_address",
     "spool",
     "store",

@@ -138,7 +138,7 @@ class Erasure(Model):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     forgetting_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("forgettings.id"), index=True)
     storage: Mapped[uuid.UUID] = mapped_column(ForeignKey("stores.id"))
-    media_id: Mapped[uuid.UUID]  # its row is gone
+    media_id: Mapped[uuid.UUID | None]  # its row is gone; None: it stays, under another key
     file_path: Mapped[str] = mapped_column(String(500))
     superseded_path: Mapped[str | None] = mapped_column(String(500))
     due_at: Mapped[datetime] = mapped_column(default=now)

@@ -158,7 +158,7 @@ def create(
             if chosen:
                 raise Invalid({"number": _say_taken(kind, number)}) from None
             continue  # the number was generated, so the next one will do
-        _index_record(record)
+        index_record(record)
         audit.note("record.create", describe(record), by=by, subject=("record", record.id))
         return record
     raise Invalid({"number": "Somebody else takes each number first. Try again."})
@@ -207,7 +207,7 @@ def change(
         if not after.get("number") or not _is_taken(record.kind, after["number"]):
             raise
         raise Invalid({"number": _say_taken(record.kind, after["number"])}) from None
-    _index_record(record)
+    index_record(record)
     audit.note(
         "record.edit",
         f"{describe(record)}: {_describe_changes(before, after, changed)}",
@@ -558,7 +558,7 @@ def _last_change(record: WorkRecord) -> tuple[str | None, datetime | None]:
     return (row.who, row.at) if row else (None, None)
 
 
-def _index_record(record: WorkRecord) -> None:
+def index_record(record: WorkRecord) -> None:
     """Upsert the record's search entry."""
     said = (record.number, record.title, record.visit, record.place, record.external_reference)
     # Also without the hyphen: people type Q104.

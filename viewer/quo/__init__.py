@@ -8,7 +8,7 @@ Plain values in, plain values out: nothing here knows rows, requests or settings
 
 from viewer.quo.dialects import identifier, kind_of, read_json, understand, understand_rest, urls_in
 from viewer.quo.glimpse import Glimpse, glimpse
-from viewer.quo.numbers import canonical, display, folder_name, is_number
+from viewer.quo.numbers import canonical, display, folder_name, forgotten, is_forgotten, is_number
 from viewer.quo.signatures import (
     Headers,
     NotFromQuo,
@@ -54,8 +54,10 @@ __all__ = [
     "claims_signature",
     "display",
     "folder_name",
+    "forgotten",
     "glimpse",
     "identifier",
+    "is_forgotten",
     "is_number",
     "kind_of",
     "open_delivery",

@@ -42,6 +42,7 @@ _NORTH_AMERICAN = re.compile(r"\+1([0-9]{3})([0-9]{3})([0-9]{4})")
 _INTERNATIONAL = re.compile(r"\+[0-9]{7,15}")
 _SHORT_CODE = re.compile(r"[0-9]{1,6}")
 _UNKNOWN = re.compile(r"unknown-[0-9a-f]{8}")
+_FORGOTTEN = re.compile(r"forgotten-[0-9a-f]{8}")
 _NAME = re.compile(r"(?=.*[^\W_])[\w+@.&' -]{1,40}")  # "PHARMACY", "pat@example.com"
 
 
@@ -69,6 +70,15 @@ def is_number(canonical: str) -> bool:
     return canonical not in _SPELLED and _INTERNATIONAL.fullmatch(canonical) is not None
 
 
+def forgotten(digest: str) -> str:
+    """The canonical spelling of somebody who was forgotten: `digest` are eight random digits."""
+    return f"forgotten-{digest}"
+
+
+def is_forgotten(canonical: str) -> bool:
+    return _FORGOTTEN.fullmatch(canonical) is not None
+
+
 def folder_name(canonical: str) -> str:
     """A name for the party's folder, in `[A-Za-z0-9._-]{1,40}`, its own and never hidden."""
     if match := _NORTH_AMERICAN.fullmatch(canonical):
@@ -88,6 +98,8 @@ def display(canonical: str) -> str:
         return "({}) {}-{}".format(*match.groups())
     if _UNKNOWN.fullmatch(canonical):
         return _WORDS["unknown"]
+    if is_forgotten(canonical):
+        return "Forgotten customer"
     if is_number(canonical):
         return _international(canonical)
     return _WORDS.get(_SPELLED.get(canonical, canonical), canonical)

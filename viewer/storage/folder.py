@@ -6,6 +6,7 @@ before anybody is told. So a name, once seen, is a whole file, also after a powe
 """
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -225,6 +226,19 @@ class Folder:
         with in_words():
             path.unlink(missing_ok=True)
 
+    def erase(self, key: str) -> bool:
+        path = self.root / check_key(key)
+        must_be_here(self)
+        with in_words():
+            path.unlink(missing_ok=True)
+            failpoint("storage.erased")
+            for folder in path.parents:
+                # Their names tell whose files they were. Whoever places a file here just now makes
+                # the folder anew at the next try.
+                if folder == self.root or not _remove_if_empty(folder):
+                    break
+        return True
+
     def local_path(self, key: str) -> Path:
         return self.root / check_key(key)
 
@@ -252,3 +266,18 @@ class Folder:
             if self._expected is None and self.is_empty():
                 raise Unavailable("The folder for photos is empty: is its disk mounted?") from None
             raise
+
+
+def _remove_if_empty(folder: Path) -> bool:
+    """Whether it is gone."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    if folder.parent.exists():
+        disk.fsync_folder(folder.parent)
+    return True

@@ -120,6 +120,32 @@ def superseded(media_id: uuid.UUID, original: str) -> str:
     return f"quarantine/incomplete/{media_id}{PurePosixPath(original).suffix}"
 
 
+def all_of(original: str) -> list[str]:
+    """The original and every key that a derivative of it may have."""
+    return [original, *derivatives(original)]
+
+
+def put_aside(media_id: uuid.UUID, original: str) -> list[str]:
+    """Every key at which bytes of this file may be kept for another reason."""
+    return [
+        quarantined(media_id, original),
+        superseded(media_id, original),
+        rejected(media_id),
+        f"evidence/{media_id}",  # error pages, until November 2026
+    ]
+
+
+def damaged_of(media_id: uuid.UUID) -> str:
+    """What the keys of all its wrong bytes begin with."""
+    return f"quarantine/damaged/{media_id}-"
+
+
+def in_folder(original: str, customer: str) -> str:
+    """The same name in the folder of another customer."""
+    year, month, day, _, *rest = original.split("/")
+    return "/".join([year, month, day, customer, *rest])
+
+
 def probe() -> str:
     return f"probe/{uuid.uuid4()}"
 

@@ -142,6 +142,13 @@ class Store(Protocol):
     def remove(self, key: str) -> None:
         """Forget key. Forgetting what isn't there is fine. Raises Unavailable."""
 
+    def erase(self, key: str) -> bool:
+        """Remove key with all earlier versions of it, and the folders that it leaves empty.
+
+        False if earlier versions may be left: then their retention ends them. Raises Unavailable.
+        """
+        ...
+
     def local_path(self, key: str) -> Path | None:
         """Where the file would lie on this host's disk; None for a store that is elsewhere."""
         ...

@@ -176,6 +176,34 @@ class S3:
         must_be_here(self)
         self._server.call("delete_object", Key=name)
 
+    def erase(self, key: str) -> bool:
+        name = self._name(key)
+        must_be_here(self)
+        try:
+            self._delete_versions(name)
+        except Refused as refused:
+            # This key may see no versions, or not delete them, or the service knows none.
+            if refused.status not in (400, 403, 405, 501):
+                raise
+            self._server.call("delete_object", Key=name)
+            return refused.status in (405, 501)
+        return True
+
+    def _delete_versions(self, name: str) -> None:
+        more: dict[str, Any] = {}
+        while True:
+            page = self._server.call("list_object_versions", Prefix=name, **more)
+            for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+                if one["Key"] == name:
+                    self._server.call("delete_object", Key=name, VersionId=one["VersionId"])
+            if not page.get("IsTruncated"):
+                return
+            more = {
+                given.removeprefix("Next"): page[given]
+                for given in ("NextKeyMarker", "NextVersionIdMarker")
+                if given in page
+            }
+
     def local_path(self, key: str) -> None:
         check_key(key)
 

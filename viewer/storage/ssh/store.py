@@ -164,6 +164,10 @@ class SSH:
             if not _is_absent(failed):
                 raise
 
+    def erase(self, key: str) -> bool:
+        self.remove(key)
+        return True
+
     def local_path(self, key: str) -> None:
         check_key(key)
 

@@ -46,12 +46,14 @@ TASK_RULES = {
     "verify": TaskRule("Verify", "Checking the originals"),
     "audit": TaskRule("Audit log", "Verifying the audit log"),
     "mail": TaskRule("Mail", "Sending mail to staff"),
+    "forget": TaskRule("Forgetting", "Forgetting a customer"),
 }
 # What each host does for its own folder (`host_tasks`).
 HOST_RULES = {
     "tidy": TaskRule("Tidying", "Clearing what dead writers left"),
     "push": TaskRule("Push", "Pushing files to the store for new ones"),
     "clear": TaskRule("Clearing", "Removing moved files from their former store"),
+    "erase": TaskRule("Erasing", "Erasing the files of forgotten customers"),
     "verify": TaskRule("Verify", "Checking the originals"),
 }
 
