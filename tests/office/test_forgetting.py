@@ -1,6 +1,9 @@
 """A customer who is forgotten is gone from everywhere, and nobody else is touched."""
 
+import hashlib
+import json
 import logging
+import signal
 from datetime import timedelta
 from typing import Any
 
@@ -9,12 +12,31 @@ import sqlalchemy as sa
 import time_machine
 
 from tests.conftest import BOTH
-from tests.support import customers, homes, object_stores
+from tests.payloads import Message as Text
+from tests.payloads import load
+from tests.support import customers, homes, object_stores, stored_files
+from tests.support.children import in_child
 from tests.support.customers import Customer
+from tests.support.pictures import noise
+from tests.support.webhooks import OUR_NUMBER
+from viewer import failpoint, quo
 from viewer.extensions import db, now
-from viewer.models import Forgetting, User, WorkRecord
-from viewer.office import accounts, forgetting
-from viewer.office.forgetting import clearing
+from viewer.intake import comparison, ingest
+from viewer.models import (
+    AuditEntry,
+    Contact,
+    Conversation,
+    Erasure,
+    Forgetting,
+    MediaAttachment,
+    Message,
+    Share,
+    User,
+    WebhookEvent,
+    WorkRecord,
+)
+from viewer.office import accounts, forgetting, sharing
+from viewer.office.forgetting import rows
 from viewer.upkeep import forget
 
 State, Reason = Forgetting.State, Forgetting.Reason
@@ -68,9 +90,7 @@ def forget_now(number: str, by: User | None = None) -> Forgetting:
 def run_until_done(identity: Any) -> None:
     for after in (timedelta(days=7, seconds=1), timedelta(days=7, hours=1)):
         with time_machine.travel(now() + after, tick=False):
-            forget.forget_due(at_once=True)
-            forget.clear_own()
-            forget.forget_due(at_once=True)
+            _everything_due()
     db.session.rollback()
 
 
@@ -114,5 +134,279 @@ def test_nothing_is_left_of_who_is_forgotten_and_all_of_the_others(
     assert (invoice.amount, invoice.title, invoice.notes) == (120000, "", "")
 
 
-def test_the_settle_time_is_not_shorter_than_a_worker_needs():
-    assert clearing.LOOK_AGAIN >= timedelta(minutes=30)
+# --- Killed, asked twice, revoked ------------------------------------------------------------
+
+STEPS = (
+    "forget.begun", "forget.messages@1", "forget.messages@2", "forget.conversations",
+    "forget.traces", "forget.contacts", "storage.erased", "forget.removing@3", "forget.removed@2",
+    "forget.cleared", "forget.compacted",
+)  # fmt: skip
+
+
+def _everything_due() -> None:
+    forget.forget_due(at_once=True)
+    forget.clear_own()
+    forget.forget_due(at_once=True)
+
+
+@pytest.mark.proof
+@BOTH
+def test_killed_at_each_step_it_ends_as_if_it_had_not_been(
+    app, meet, dana, rosa, anna, monkeypatch
+):
+    monkeypatch.setattr(rows, "AT_ONCE", 1)
+    meet(rosa, 2)
+    files = customers.stored()
+    meet(dana, 3)
+    found = forgetting.ask(dana.number, Reason.REQUEST, by=anna)
+    db.session.commit()
+
+    begin = now() + timedelta(days=7, seconds=1)
+    for number, step in enumerate(STEPS):
+        monkeypatch.setenv(failpoint.VARIABLE, f"{step}=kill")
+        with time_machine.travel(begin + number * timedelta(minutes=40), tick=False):
+            in_child(_everything_due, expected=-signal.SIGKILL)
+    monkeypatch.delenv(failpoint.VARIABLE)
+    db.engine.dispose()
+    run_until_done(found.id)
+
+    assert db.session.get_one(Forgetting, found.id, populate_existing=True).state is State.DONE
+    assert customers.traces(dana) == {}
+    assert customers.stored() == files
+
+
+def test_until_its_day_nothing_happens_and_it_can_be_revoked(app, meet, dana, anna):
+    meet(dana, 3)
+    before = customers.rows()["messages"]
+    found = forgetting.ask(dana.number, Reason.MISTAKE, "a note", anna)
+    db.session.commit()
+
+    with time_machine.travel(now() + timedelta(days=6, hours=23), tick=False):
+        forget.forget_due(at_once=True)
+        forgetting.revoke(found.id, anna)
+        forgetting.revoke(found.id, anna)
+        db.session.commit()
+    run_until_done(found.id)
+
+    row = db.session.get_one(Forgetting, found.id, populate_existing=True)
+    assert (row.state, row.number, row.note) == (State.REVOKED, None, None)
+    assert customers.rows()["messages"] == before
+    assert forgetting.of_number(dana.number) is None
+
+
+@BOTH
+def test_what_has_begun_cannot_be_revoked_and_is_asked_for_once(app, meet, dana):
+    meet(dana, 3)
+    found = forgetting.ask(dana.number, Reason.REQUEST)
+    db.session.commit()
+    with pytest.raises(forgetting.UnderWay):
+        forgetting.ask(dana.number, Reason.REQUEST)
+    db.session.rollback()
+    with time_machine.travel(now() + timedelta(days=7, seconds=1), tick=False):
+        forgetting.erase(found.id)
+
+    with pytest.raises(forgetting.TooLate):
+        forgetting.revoke(found.id)
+    db.session.rollback()
+    run_until_done(found.id)
+    with pytest.raises(forgetting.NothingHeld):
+        forgetting.ask(dana.number, Reason.REQUEST)
+
+
+def test_the_receipt_names_nobody_and_says_what_went(app, meet, dana, anna):
+    meet(dana, 3)
+
+    found = forget_now(dana.number, anna)
+
+    told = json.dumps(found.receipt)
+    assert not any(one.search(told.encode()) for one in customers.needles(dana).values())
+    counts = found.receipt["counts"]
+    assert (counts["texts"], counts["calls"], counts["files"]) == (1, 2, 4)
+    assert (counts["invoices_kept"], counts["records"], counts["contacts"]) == (1, 2, 1)
+    actions = db.session.scalars(
+        sa.select(AuditEntry.action).filter_by(subject_id=found.id).order_by(AuditEntry.id)
+    ).all()
+    assert actions == ["customer.forget", "customer.forgotten"]
+
+
+# --- It does not come back ---------------------------------------------------------------------
+
+
+@BOTH
+def test_what_the_provider_repeats_does_not_come_back(
+    app, meet, dana, anna, deliver, work, provider, caplog
+):
+    meet(dana, 3)
+    forget_now(dana.number, anna)
+    later = Customer(dana.number, dana.first, dana.last, dana.mark, dana.thread)
+    repeated = later.events(provider, 3)
+
+    for event in repeated:  # the same deliveries, and the same under another id
+        assert deliver(event, delivery_id=event["id"]).status_code == 204
+        assert deliver(event).status_code == 204
+    work()
+
+    assert db.session.scalars(sa.select(Message.id)).all() == []
+    assert db.session.scalars(sa.select(MediaAttachment.id)).all() == []
+    assert db.session.scalars(sa.select(Contact.id)).all() == []
+    kept = db.session.scalars(sa.select(WebhookEvent)).all()
+    assert {(one.state, one.body) for one in kept} == {(WebhookEvent.State.PROCESSED, b"")}
+    forget.forget_due(at_once=True)  # the next night
+    assert customers.traces(dana) == {}
+
+
+def test_the_catch_up_does_not_bring_it_back_either(app, meet, dana, anna):
+    meet(dana, 3)
+    seen = [
+        quo.understand(quo.read_json(body), received_at=now())
+        for body in db.session.scalars(sa.select(WebhookEvent.body)).all()
+    ]
+    forget_now(dana.number, anna)
+
+    for one in seen:
+        if isinstance(one, quo.ContactSeen):
+            assert ingest.upsert(one, now()) == []
+        else:
+            assert comparison.complete(one).media == set()
+
+    assert db.session.scalars(sa.select(Message.id)).all() == []
+    assert db.session.scalars(sa.select(Contact.id)).all() == []
+
+
+@BOTH
+def test_a_message_that_never_came_is_kept_out_by_its_number_and_time(
+    app, meet, dana, anna, deliver, work, message
+):
+    meet(dana, 3)
+    found = forget_now(dana.number, anna)
+    old, new = message(sender=dana.number), message(sender=dana.number)
+    new.sent_at = found.begun_at + timedelta(days=1)
+
+    with time_machine.travel(new.sent_at + timedelta(minutes=1)):
+        assert deliver(old.payload()).status_code == 204
+        assert deliver(new.payload()).status_code == 204
+        work()
+
+    ids = db.session.scalars(sa.select(Message.provider_id)).all()
+    assert ids == [new.provider_id]  # who writes again is a new customer
+
+
+# --- Others --------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_in_a_group_only_what_they_sent_goes_and_a_pseudonym_takes_part(
+    app, dana, anna, deliver, work, provider, client
+):
+    """Our own photo to the group lay in the folder of its first number: theirs."""
+    other = "+16175550199"
+    theirs = _group_text(
+        dana.number, [OUR_NUMBER, other], "mine", provider.serve(noise(40, 30, 50))
+    )
+    ours = _group_text(OUR_NUMBER, [dana.number, other], "ours", provider.serve(noise(40, 30, 60)))
+    others = _group_text(
+        other, [OUR_NUMBER, dana.number], "hers", provider.serve(noise(40, 30, 70))
+    )
+    for event in (theirs, ours, others):
+        assert deliver(event).status_code == 204
+    work()
+    before = {one.message.body: one.sha256 for one in _all_media()}
+    assert f"/{quo.folder_name(dana.number)}/" in _media_of("ours").file_path
+
+    found = forget_now(dana.number, anna)
+    with time_machine.travel(now() + timedelta(days=8)):
+        work()
+
+    assert found.state is State.DONE
+    assert {one.message.body: one.sha256 for one in _all_media()} == {
+        body: sha256 for body, sha256 in before.items() if body != "mine"
+    }
+    for media in _all_media():
+        with homes.own().open(media.file_path) as file:
+            assert hashlib.sha256(file.read()).hexdigest() == media.sha256
+        assert media.has_thumbnail
+    [home] = db.session.scalars(sa.select(Conversation)).all()
+    assert {quo.display(one) for one in home.numbers} == {"(617) 555-0199", "Forgotten customer"}
+    dana.mark = "nothing that anybody wrote"
+    assert customers.traces(dana) == {}
+    page = client.get(f"/conversations/{home.id}")
+    assert "Forgotten customer" in page.text
+
+
+@BOTH
+def test_a_contact_with_another_number_keeps_that_one(app, meet, dana, anna, deliver, work):
+    meet(dana, 3)
+    contact = load("d3_contact_updated")
+    contact["data"]["resource"] |= {"id": f"CT{dana.thread}", "phoneNumbers": [
+        {"value": dana.number}, {"value": "+16175550166"}]}  # fmt: skip
+    contact["data"]["resource"]["updatedAt"] = "2026-09-22T10:00:00.000Z"
+    assert deliver(contact).status_code == 204
+    work()
+
+    found = forget_now(dana.number, anna)
+
+    [row] = db.session.scalars(sa.select(Contact)).all()
+    assert [one.number for one in row.numbers] == row.known_numbers == ["+16175550166"]
+    assert found.remarks == ["A contact with further numbers stays, without this one."]
+
+
+def test_a_photo_of_others_with_the_same_bytes_and_the_same_share_stays(
+    app, meet, dana, rosa, anna, deliver, work, provider
+):
+    meet(dana, 3)
+    same = provider.serve(dana.files["photo"])
+    text = Text(number=99, sender=rosa.number, media=[same], conversation=rosa.thread)
+    assert deliver(text.payload()).status_code == 204
+    work()
+    [twin] = rosa.media()
+    [photo] = [one for one in dana.media() if one.sha256 == twin.sha256]
+    share, _ = sharing.create("Both", [photo, twin], now() + timedelta(days=30), anna)
+    db.session.commit()
+    share_id, twin_id, path = share.id, twin.id, twin.file_path
+
+    forget_now(dana.number, anna)
+
+    assert [one.media_id for one in db.session.get_one(Share, share_id).items] == [twin_id]
+    with homes.own().open(path) as file:
+        assert file.read() == dana.files["photo"]
+
+
+def test_a_file_that_a_row_names_by_the_same_key_is_not_erased(app, anna):
+    media = stored_files.keep()
+    found = Forgetting(
+        reason=Reason.REQUEST, asked_by="", due_at=now(), state=State.CLEARING, counts={},
+        remarks=[], number="+16175550100", begun_at=now() - timedelta(days=9),
+    )  # fmt: skip
+    db.session.add(found)
+    db.session.flush()
+    db.session.add(
+        Erasure(forgetting_id=found.id, storage=homes.own_id(), file_path=media.file_path)
+    )
+    db.session.commit()
+
+    forget.clear_own()
+
+    with homes.own().open(media.file_path) as file:
+        assert hashlib.sha256(file.read()).hexdigest() == media.sha256
+
+
+def _group_text(sender: str, to: list[str], words: str, url: str) -> dict[str, Any]:
+    event = load("d3_message_group_photos")
+    event["id"] = f"EVgroup-{words}"
+    event["type"] = "message.delivered" if sender == OUR_NUMBER else "message.received"
+    event["data"]["resource"] |= {
+        "id": f"ACgroup-{words}", "text": words, "media": [{"url": url, "type": "image/jpeg"}],
+        "direction": "outgoing" if sender == OUR_NUMBER else "incoming",
+    }  # fmt: skip
+    event["data"]["context"] |= {"senderIdentifier": sender, "recipientIdentifiers": to}
+    return event
+
+
+def _all_media() -> list[MediaAttachment]:
+    db.session.rollback()
+    db.session.expire_all()
+    return list(db.session.scalars(sa.select(MediaAttachment)))
+
+
+def _media_of(body: str) -> MediaAttachment:
+    return next(one for one in _all_media() if one.message.body == body)

@@ -45,9 +45,7 @@ class Customer:
 
     @property
     def conversation(self) -> Conversation:
-        return db.session.scalars(
-            sa.select(Conversation).filter_by(participants=self.number)
-        ).one()
+        return db.session.scalars(sa.select(Conversation).filter_by(participants=self.number)).one()
 
     def media(self) -> list[MediaAttachment]:
         return list(
@@ -78,7 +76,7 @@ class Customer:
         ]
         found = []
         for count, event in enumerate([contact, text, *calls]):
-            event["id"] = f"EV{self.thread}-{count}"
+            event["id"] = f"EVcustomer-{number}-{count}"
             written = json.dumps(event)
             for old, new in (
                 ("+16175550123", self.number), ("CNtest1", self.thread), ("CNdemo1", self.thread),
@@ -200,7 +198,7 @@ def _store() -> Iterator[tuple[str, bytes]]:
             yield str(one.relative_to(root)), one.read_bytes()
     place = homes.own()
     if place is not holdings.own():
-        for key, _ in place.keys():
+        for key, _ in place.keys():  # noqa: SIM118 - a store is no dictionary
             yield f"s3:{key}", key.encode()
             with place.open(key) as file:
                 yield f"s3:{key}", file.read()
@@ -229,8 +227,7 @@ def rows() -> dict[str, dict[Any, tuple[Any, ...]]]:
 def stored() -> dict[str, str]:
     """Every file of the store, by its key, with the hash of its bytes."""
     place, found = homes.own(), {}
-    for key, _ in place.keys():
+    for key, _ in place.keys():  # noqa: SIM118 - a store is no dictionary
         with place.open(key) as file:
             found[key] = hashlib.sha256(file.read()).hexdigest()
     return found
-

@@ -53,7 +53,7 @@ def restore(
     if new_disk and not only_missing:
         raise click.UsageError("--new-disk goes with --only-missing")
     keys = frozenset(sample.read().split()) if sample else None
-    wish = run.Wish(into_folder or drill, keys)
+    wish = run.Wish(into_folder or drill, keys, is_drill=drill)
     with _refusals():
         is_whole = (
             _bring_back(absolute(source), new_disk)

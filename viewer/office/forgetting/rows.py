@@ -108,7 +108,7 @@ def _run(forgetting_id: uuid.UUID, work: Callable[[Forgetting], int]) -> int:
     found = db.session.get_one(Forgetting, forgetting_id, populate_existing=True)
     done = work(found) if found.state is State.ERASING else 0
     db.session.commit()
-    db.session.expunge_all()
+    db.session.expire_all()  # most changes are statements, of which objects know nothing
     return done
 
 

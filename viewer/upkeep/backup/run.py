@@ -21,6 +21,7 @@ from viewer.upkeep.backup import (
     comparison,
     database,
     filling,
+    forgotten,
     older,
     result,
     retention,
@@ -68,6 +69,7 @@ class Run:
 
         copied, facts = self._copy_database(name)
         damaged += self._compare_audit_log(found, facts)
+        forgotten.write(self.target)
         damaged += self._list_files(found)
         problems = self._fill_pool()
         self.lease.check()

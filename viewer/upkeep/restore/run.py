@@ -22,6 +22,7 @@ from viewer.models import MediaAttachment, RegisteredStore, UpkeepRun
 from viewer.office import findings
 from viewer.storage import StorageError, Unavailable, fsync_folder
 from viewer.upkeep import runs
+from viewer.upkeep.backup import forgotten
 from viewer.upkeep.progress import Progress, Unwatched
 from viewer.upkeep.restore import adjustments, originals
 from viewer.upkeep.restore import database as databases
@@ -43,6 +44,7 @@ class Wish:
 
     into_folder: bool = False  # also the originals that were in S3
     sample: frozenset[str] | None = None  # only these keys: a drill's
+    is_drill: bool = False  # nobody goes on with it
 
 
 def restore(
@@ -145,6 +147,9 @@ class _Work:
         run = runs.begin(runs.Kind.RESTORE, self.plan.target.url)
         adjustments.take_over_stores(folder, with_s3=self.wish.into_folder)
         failpoint("restore.taken_over")
+        if not self.wish.is_drill:
+            forgotten.forget_again(self.plan.target)
+            failpoint("restore.forgotten")
         result = Result(problems=problems)
         _look_elsewhere(folder, result)
         self._bring_originals(result)

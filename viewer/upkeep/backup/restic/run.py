@@ -22,7 +22,7 @@ from viewer.storage import Unavailable, from_url
 from viewer.storage.child import Failed
 from viewer.storage.workspace import INCOMING
 from viewer.upkeep import runs
-from viewer.upkeep.backup import database, snapshots, writing
+from viewer.upkeep.backup import database, forgotten, snapshots, writing
 from viewer.upkeep.backup.comparison import NAMED
 from viewer.upkeep.backup.listing import SLICES, File, Listing
 from viewer.upkeep.backup.pool import SourceAway
@@ -74,6 +74,7 @@ class ResticRun:
 
         staged = self._stage()
         copied, facts = writing.copy_database(staged, name, self.listing)
+        forgotten.write(staged)
         problems = self._leave_out_wrong()
         written = writing.write_list(staged, name, self.listing, copied)
         snapshot = writing.complete(
