@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from pathlib import Path
 
 import click
 import sqlalchemy as sa
@@ -10,13 +11,44 @@ from viewer import quo
 from viewer.commands.context import opened_app
 from viewer.extensions import db
 from viewer.models import Forgetting
-from viewer.office import forgetting
+from viewer.office import disclosure, forgetting
+from viewer.storage import StorageError
 from viewer.upkeep import forget as forgettings
+from viewer.web.conversations import archive
+from viewer.web.media import zips
 
 
 @click.group()
 def customer() -> None:
     """Export or forget all that is held about a customer."""
+
+
+@customer.command()
+@click.argument("number")
+@click.option(
+    "--to",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A new file, such as held.zip; readable by its owner alone.",
+)
+def export(number: str, path: Path) -> None:
+    """Write everything that is held about a customer into a ZIP."""
+    with opened_app():
+        made = disclosure.disclose(quo.canonical(number))
+        if made is None:
+            raise click.ClickException("nothing is held about this number")
+        found = archive.archive_of(made)
+        disclosure.note_disclosure(made)
+        db.session.commit()
+        try:
+            size = zips.write(path, found.entries, found.texts)
+        except (zips.BrokenOff, StorageError) as trouble:
+            path.unlink(missing_ok=True)
+            raise click.ClickException(f"a file could not be read: {trouble}") from trouble
+        except OSError as trouble:
+            raise click.ClickException(f"{path}: {trouble.strerror}") from trouble
+    click.echo(f"{path}: {len(found.entries):,} files, {size:,} bytes")
 
 
 @customer.command()

@@ -2,8 +2,8 @@
 
 from flask import Blueprint
 
-from viewer.web.conversations import inbox, live, offline, pages
+from viewer.web.conversations import held, inbox, live, offline, pages
 
 bp = Blueprint("conversations", __name__)
-for part in (inbox, live, offline, pages):
+for part in (held, inbox, live, offline, pages):
     bp.register_blueprint(part.bp)

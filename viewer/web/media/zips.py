@@ -16,6 +16,7 @@ it is read aborts the connection: a failed download is better than an archive th
 
 import hashlib
 import logging
+import os
 import re
 import struct
 import unicodedata
@@ -23,7 +24,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import cast
 from urllib.parse import quote
 
@@ -67,15 +68,23 @@ class BrokenOff(Exception):
 
 
 def answer(
-    entries: Iterable[Entry], file_name: str, texts: Mapping[str, str] | None = None
+    entries: Iterable[Entry],
+    file_name: str,
+    texts: Mapping[str, str | bytes] | None = None,
+    *,
+    is_about_texts: bool = False,
 ) -> Response:
     """Respond with a ZIP of these files, and `texts` (name to content), downloaded as `file_name`.
 
-    Aborts with 404 if no file is available, with 503 if the store does not answer.
-    While streaming: raises BrokenOff.
+    Aborts with 404 if no file is available, unless it `is_about_texts`, and with 503 if the store
+    does not answer. While streaming: raises BrokenOff.
     """
-    members, missing = _plan(list(entries), texts or {})
-    if not any(isinstance(member, _Original) for member in members):
+    try:
+        members, missing = _plan(list(entries), texts or {})
+    except Unavailable as trouble:
+        abort(503, str(trouble))
+    has_files = any(isinstance(member, _Original) for member in members)
+    if not has_files and not is_about_texts:
         reasons = ", ".join(sorted(set(missing.values()))) or "none was chosen"
         abort(404, f"There is no file to download: {reasons}.")
     # Built here: the request context is gone while the response streams.
@@ -88,6 +97,21 @@ def answer(
     response.headers["Accept-Ranges"] = "none"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would buffer the whole archive on its disk
     return response
+
+
+def write(
+    path: Path, entries: Iterable[Entry], texts: Mapping[str, str | bytes] | None = None
+) -> int:
+    """Write the same archive into a new file, for its owner alone. Its size in bytes.
+
+    Raises BrokenOff, Unavailable, OSError.
+    """
+    members, _ = _plan(list(entries), texts or {})
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        for chunk in _stream(members, [_info(member) for member in members]):
+            file.write(chunk)
+        return file.tell()
 
 
 def safe_name(words: str) -> str:
@@ -157,12 +181,14 @@ class _Sums:
 _Member = _Original | _Text | _Sums
 
 
-def _plan(entries: list[Entry], texts: Mapping[str, str]) -> tuple[list[_Member], dict[str, str]]:
+def _plan(
+    entries: list[Entry], texts: Mapping[str, str | bytes]
+) -> tuple[list[_Member], dict[str, str]]:
     """List the members of the archive, and the missing names with the reason."""
     moment = now()
     names = _unique([SUMS, MISSING, *texts, *(entry.name for entry in entries)])[2:]
     members: list[_Member] = [
-        _Text(name, moment, words.encode())
+        _Text(name, moment, words if isinstance(words, bytes) else words.encode())
         for name, words in zip(names, texts.values(), strict=False)
     ]
     missing: dict[str, str] = {}
@@ -184,7 +210,7 @@ def _plan(entries: list[Entry], texts: Mapping[str, str]) -> tuple[list[_Member]
 
 
 def _find(entry: Entry) -> Store | str:
-    """The store that has the file, or why it is unavailable. Aborts with 503 if the store is."""
+    """The store that has the file, or why it is unavailable. Raises Unavailable if the store is."""
     if entry.problem:
         return entry.problem
     try:
@@ -193,8 +219,6 @@ def _find(entry: Entry) -> Store | str:
         findings.meet(entry.media, trouble)
         is_gone = isinstance(trouble, Missing)
         return "it is missing from the store" if is_gone else "it is damaged in the store"
-    except Unavailable as trouble:
-        abort(503, str(trouble))
 
 
 def _list(missing: Mapping[str, str]) -> str:
