@@ -244,7 +244,7 @@ def test_each_host_does_its_own_tasks_and_two_hosts_do_not_share_them(
     assert [schedule.do_if_due(task, "host1") for task in tasks] == [True] * len(tasks)
 
     assert {row(task.name).said for task in tasks} == {
-        "0 leftovers cleared", "0 files pushed", "nothing is waiting", "not due",
+        "0 leftovers cleared", "0 files pushed", "nothing is waiting", "not due", "0 files erased",
     }  # fmt: skip
     holdings.expect(other := uuid.uuid4())
     assert {task.name for task in schedule.host_definitions()}.isdisjoint(

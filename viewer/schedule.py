@@ -25,7 +25,7 @@ from viewer.config import settings
 from viewer.extensions import db, note_outage
 from viewer.intake import catch_up, collect, rest_client, sweep
 from viewer.models import ScheduledTask
-from viewer.office import audit, audit_chain, mail, sharing, trash
+from viewer.office import audit, audit_chain, mail, retention, sharing, trash
 from viewer.quo import rest
 from viewer.search import indexing
 from viewer.upkeep import analyze, forget, host_tasks, verify
@@ -66,6 +66,7 @@ def definitions(*, with_catch_up: bool, with_mail: bool) -> list[TaskDefinition]
         TaskDefinition("totals", totals.EVERY, 600, totals.count),
         TaskDefinition("verify", verify.EVERY, 1800, partial(_verify, verify.shared_stores)),
         TaskDefinition("audit", audit_chain.EVERY, 600, _audit),
+        TaskDefinition("retention", retention.EVERY, 1800, retention.end_what_is_old),
         TaskDefinition("forget", forget.EVERY, forget.LEASE, forget.forget_due),
     ]
     if with_mail:
@@ -84,6 +85,7 @@ def host_definitions() -> list[TaskDefinition]:
             ("push", pushing.EVERY, pushing.LEASE, _push),
             ("clear", clearing.EVERY, clearing.LEASE, clearing.clear),
             ("erase", forget.EVERY, forget.LEASE, forget.clear_own),
+            ("quarantine", retention.EVERY, 1800, _empty_quarantine),
             ("verify", verify.EVERY, 1800, partial(_verify, verify.own_store)),
         )
     ]
@@ -223,6 +225,10 @@ def _sweep() -> str:
 def _tidy() -> str:
     trash.finish_purges()
     return f"{sweep.tidy() + sharing.tidy()} leftovers cleared"
+
+
+def _empty_quarantine() -> str:
+    return f"{retention.empty_quarantine()} files erased"
 
 
 def _push() -> str:

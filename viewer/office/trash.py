@@ -294,7 +294,7 @@ def finish_purges() -> None:
 
 
 def quarantine_key(media: MediaAttachment) -> str:
-    """The key of a purged original in the quarantine, which an administrator empties."""
+    """The key of a purged original in the quarantine, which ends after QUARANTINE_DAYS."""
     return keys.quarantined(media.id, media.file_path)
 
 

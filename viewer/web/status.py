@@ -14,9 +14,12 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import jobs, quo
 from viewer.extensions import db, note_outage, now
+from viewer.config import settings
+from viewer.extensions import db, now
 from viewer.intake.phone_lines import OwnLines
 from viewer.models import Conversation, MediaAttachment, Message, WebhookEvent
 from viewer.models.media import availability_of
+from viewer.office import retention
 from viewer.office.names import names_of, title_of_numbers
 from viewer.upkeep import health
 from viewer.web import growth
@@ -52,6 +55,8 @@ def show() -> str:
         troubled=_troubled_files(),
         unparsed=_unparsed(),
         cut_reasons=CUT_REASONS,
+        quarantine=retention.in_quarantine(),
+        quarantine_days=settings().QUARANTINE_DAYS,
     )
 
 

@@ -46,6 +46,7 @@ TASK_RULES = {
     "verify": TaskRule("Verify", "Checking the originals"),
     "audit": TaskRule("Audit log", "Verifying the audit log"),
     "mail": TaskRule("Mail", "Sending mail to staff"),
+    "retention": TaskRule("Retention", "Ending what was kept long enough"),
     "forget": TaskRule("Forgetting", "Forgetting a customer"),
 }
 # What each host does for its own folder (`host_tasks`).
@@ -53,6 +54,7 @@ HOST_RULES = {
     "tidy": TaskRule("Tidying", "Clearing what dead writers left"),
     "push": TaskRule("Push", "Pushing files to the store for new ones"),
     "clear": TaskRule("Clearing", "Removing moved files from their former store"),
+    "quarantine": TaskRule("Quarantine", "Emptying the quarantine"),
     "erase": TaskRule("Erasing", "Erasing the files of forgotten customers"),
     "verify": TaskRule("Verify", "Checking the originals"),
 }

@@ -5,6 +5,7 @@ import uuid
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from viewer.config import settings
 from viewer.extensions import db, now
 from viewer.models import MediaAttachment
 from viewer.office import filing, trash
@@ -46,6 +47,7 @@ def show() -> str:
         uses={key: [filing.name_of(link.record) for link in some] for key, some in uses.items()},
         kept=trash.KEPT,
         kept_until=trash.kept_until,
+        quarantine_days=settings().QUARANTINE_DAYS,
         now=now(),
         purgeable=len(trash.purgeable()) if the_user().role.covers(Role.OWNER) else 0,
         older=pagination.next_cursor(found, PAGE, *key),
