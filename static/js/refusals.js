@@ -26,7 +26,7 @@ const DOINGS = [
   [/\/readings$/, "Reading a delivery again", true],
   [/^\/unfiled\/(not-)?needed$/, "Marking", true],
   [/^\/forgotten\/.*\/revocation$/, "Keeping a customer", true],
-  [/\/held\/\d+\/archive$/, "Downloading", false],
+  [/\/held\/archive$/, "Downloading", false],
   [/\/forgetting$/, "Forgetting a customer", true],
   [/\/consent$/, "Saving", true],
   [/\/revocation$/, "Revoking a link", true],

@@ -19,7 +19,7 @@ from tests.support.children import in_child
 from tests.support.customers import Customer
 from tests.support.pictures import noise
 from tests.support.webhooks import OUR_NUMBER
-from viewer import failpoint, quo
+from viewer import failpoint, holdings, quo
 from viewer.extensions import db, now
 from viewer.intake import comparison, ingest
 from viewer.models import (
@@ -138,8 +138,8 @@ def test_nothing_is_left_of_who_is_forgotten_and_all_of_the_others(
 
 STEPS = (
     "forget.begun", "forget.messages@1", "forget.messages@2", "forget.conversations",
-    "forget.traces", "forget.contacts", "storage.erased", "forget.removing@3", "forget.removed@2",
-    "forget.cleared", "forget.compacted",
+    "forget.deliveries", "forget.traces", "forget.contacts", "storage.erased",
+    "forget.removing@3", "forget.removed@2", "forget.cleared", "forget.compacted",
 )  # fmt: skip
 
 
@@ -289,6 +289,70 @@ def test_a_message_that_never_came_is_kept_out_by_its_number_and_time(
 
     ids = db.session.scalars(sa.select(Message.provider_id)).all()
     assert ids == [new.provider_id]  # who writes again is a new customer
+
+
+@BOTH
+def test_deliveries_that_made_no_message_go_and_what_nobody_understood_is_said(
+    app, meet, dana, anna, deliver, work
+):
+    meet(dana, 3)
+    ringing = {"id": "EVring", "type": "call.ringing", "data": {"object": {"from": dana.number}}}
+    unknown = {"id": "EVnew", "type": "something.new", "data": {"about": dana.number}}
+    other = {"id": "EVother", "type": "call.ringing", "data": {"object": {"from": "+16175550188"}}}
+    for event in (ringing, unknown, other):
+        assert deliver(event, delivery_id=event["id"]).status_code == 204
+    work()
+
+    found = forget_now(dana.number, anna)
+
+    left = db.session.scalars(
+        sa.select(WebhookEvent.delivery_id).order_by(WebhookEvent.delivery_id)
+    ).all()
+    assert left == ["EVnew", "EVother"]
+    assert found.remarks[0].startswith("1 delivery that nobody understood")
+
+
+def test_what_a_worker_places_a_moment_later_is_found_by_the_second_look(app, meet, dana):
+    """It held the file when its row went."""
+    meet(dana, 3)
+    keys = [one.file_path for one in dana.media()]
+    found = forgetting.ask(dana.number, Reason.REQUEST)
+    db.session.commit()
+    begin = now() + timedelta(days=7, seconds=1)
+    with time_machine.travel(begin, tick=False):
+        _everything_due()
+    stored_files.place(dana.files["photo"], keys[0], holdings.spool(), homes.own())
+
+    with time_machine.travel(begin + timedelta(minutes=29), tick=False):
+        _everything_due()
+        assert set(customers.stored()) == {keys[0]}
+    with time_machine.travel(begin + timedelta(minutes=31), tick=False):
+        _everything_due()
+
+    assert customers.stored() == {}
+    assert db.session.get_one(Forgetting, found.id, populate_existing=True).state is State.DONE
+
+
+def test_a_store_that_is_away_is_waited_for(app, meet, dana):
+    meet(dana, 3)
+    found = forgetting.ask(dana.number, Reason.REQUEST)
+    db.session.commit()
+    root = holdings.own().root
+    (root / ".viewer-store").rename(root.parent / "marker")
+    begin = now() + timedelta(days=7, seconds=1)
+    with time_machine.travel(begin, tick=False):
+        forget.forget_due(at_once=True)
+        forget.clear_own()
+    (root.parent / "marker").rename(root / ".viewer-store")
+    row = db.session.get_one(Forgetting, found.id, populate_existing=True)
+    assert (row.state, bool(row.number)) == (State.CLEARING, True)
+    db.session.commit()
+
+    for minutes in (11, 60):
+        with time_machine.travel(begin + timedelta(minutes=minutes), tick=False):
+            _everything_due()
+
+    assert customers.traces(dana) == {}
 
 
 # --- Others --------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ FULL_TEXTS = ("search_words", "work_words")
 
 
 class Busy(Exception):
-    """Somebody reads for too long: the log could not be emptied. Try again later."""
+    """Somebody reads or writes for too long: old bytes may be left. Try again later."""
 
 
 def is_time() -> bool:
@@ -46,15 +46,22 @@ def _compact_sqlite() -> None:
     # The driver's own connection: the engine would begin a transaction, and VACUUM runs in none.
     with contextlib.closing(db.engine.raw_connection()) as connection:
         driver: Any = connection.driver_connection
-        for table in FULL_TEXTS:
-            driver.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")  # noqa: S608
-        samples = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat4'"
-        if driver.execute(samples).fetchone():
-            driver.execute("ANALYZE")  # its samples are values of rows
-        driver.execute("VACUUM")
-        _empty_log(driver)
+        try:
+            _rewrite(driver)
+        except db.engine.dialect.loaded_dbapi.OperationalError as locked:
+            raise Busy from locked
     for path in snapshots.folder_of(settings().data_dir).glob("*.db"):
         path.unlink(missing_ok=True)  # copies of before a migration, with everybody in them
+
+
+def _rewrite(driver: Any) -> None:
+    for table in FULL_TEXTS:
+        driver.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")  # noqa: S608
+    samples = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat4'"
+    if driver.execute(samples).fetchone():
+        driver.execute("ANALYZE")  # its samples are values of rows
+    driver.execute("VACUUM")
+    _empty_log(driver)
 
 
 def _empty_log(driver: Any) -> None:

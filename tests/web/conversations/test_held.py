@@ -38,7 +38,9 @@ def dana(deliver: Any, work: Any, provider: Any, client: Any) -> Customer:
 
 
 def _archive(client: Any, customer: Customer) -> zipfile.ZipFile:
-    answer = client.post(f"/conversations/{customer.conversation.id}/held/1/archive")
+    answer = client.post(
+        f"/conversations/{customer.conversation.id}/held/archive", data={"number": customer.number}
+    )
     assert answer.status_code == 200
     assert int(answer.headers["Content-Length"]) == len(answer.data)
     return zipfile.ZipFile(io.BytesIO(answer.data))
@@ -89,7 +91,7 @@ def test_without_a_file_there_is_an_archive_all_the_same(app, client):
     home = factories.customer("+16175550166", "Pat Doe")
     factories.text(home, body="Only words")
 
-    answer = client.post(f"/conversations/{home.id}/held/1/archive")
+    answer = client.post(f"/conversations/{home.id}/held/archive", data={"number": "+16175550166"})
 
     assert "Only words" in zipfile.ZipFile(io.BytesIO(answer.data)).read("index.html").decode()
 
@@ -98,7 +100,7 @@ def test_words_of_a_customer_do_nothing_in_the_index(app, client):
     home = factories.customer("+16175550166")
     factories.text(home, body="<script>alert(1)</script>")
 
-    answer = client.post(f"/conversations/{home.id}/held/1/archive")
+    answer = client.post(f"/conversations/{home.id}/held/archive", data={"number": "+16175550166"})
 
     index = zipfile.ZipFile(io.BytesIO(answer.data)).read("index.html").decode()
     assert "<script>" not in index
@@ -136,16 +138,19 @@ def test_the_command_writes_the_same_for_its_owner_alone(dana, monkeypatch, tmp_
 
 def test_the_page_says_what_is_held_asks_twice_and_can_be_taken_back(dana, client):
     home = dana.conversation.id
-    address = f"/conversations/{home}/held/1"
+    address = f"/conversations/{home}/held"
     page = client.get(address).text
     assert dana.name in page
-    assert "4 files" in page
+    assert "<dt>Files</dt><dd>4</dd>" in page
 
-    unsure = client.post(f"{address}/forgetting", data={"reason": "request"})
+    unsure = client.post(f"{address}/forgetting", data={"reason": "request", "number": dana.number})
     sure = client.post(
-        f"{address}/forgetting", data={"reason": "request", "sure": "1", "note": "called us"}
+        f"{address}/forgetting",
+        data={"reason": "request", "sure": "1", "note": "called us", "number": dana.number},
     )
-    again = client.post(f"{address}/forgetting", data={"reason": "order", "sure": "1"})
+    again = client.post(
+        f"{address}/forgetting", data={"reason": "order", "sure": "1", "number": dana.number}
+    )
 
     assert unsure.status_code == 422
     assert (sure.status_code, again.status_code) == (303, 303)
@@ -162,8 +167,10 @@ def test_the_page_says_what_is_held_asks_twice_and_can_be_taken_back(dana, clien
 
 
 def test_the_receipt_is_on_the_page_and_the_number_in_no_address(dana, client):
-    address = f"/conversations/{dana.conversation.id}/held/1"
-    client.post(f"{address}/forgetting", data={"reason": "request", "sure": "1"})
+    address = f"/conversations/{dana.conversation.id}/held"
+    client.post(
+        f"{address}/forgetting", data={"reason": "request", "sure": "1", "number": dana.number}
+    )
     for days in (7.1, 7.2):
         with time_machine.travel(now() + timedelta(days=days), tick=False):
             forget.forget_due(at_once=True)
@@ -186,13 +193,49 @@ def test_only_the_owner_may(role, app, log_in):
     browser = log_in(role)
 
     for method, path in (
-        ("GET", f"/conversations/{home.id}/held/1"),
-        ("POST", f"/conversations/{home.id}/held/1/archive"),
-        ("POST", f"/conversations/{home.id}/held/1/forgetting"),
+        ("GET", f"/conversations/{home.id}/held"),
+        ("POST", f"/conversations/{home.id}/held/archive"),
+        ("POST", f"/conversations/{home.id}/held/forgetting"),
         ("GET", "/forgotten"),
     ):
         assert browser.open(path, method=method).status_code == 403
     assert "Everything held" not in browser.get(f"/conversations/{home.id}").text
+
+
+def test_whoever_took_the_place_of_another_meanwhile_is_not_forgotten(app, client):
+    home = factories.customer("+16175550166,+16175550177")
+    factories.text(home, sender="+16175550166")
+    wish = {"reason": "request", "sure": "1", "number": "+16175550177"}
+
+    answer = client.post(f"/conversations/{home.id}/held/forgetting?person=1", data=wish)
+
+    assert answer.status_code == 409
+    assert db.session.scalars(sa.select(Forgetting)).all() == []
+
+
+def test_the_commands_ask_take_back_and_print_receipts(dana, monkeypatch, settings):
+    for name, value in settings.items():
+        monkeypatch.setenv(name, str(value))
+
+    def run(*words: str) -> str:
+        db.session.commit()
+        result = CliRunner().invoke(commands.viewer, ["customer", *words])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    asked = run("forget", "617-555-0177", "--reason", "request")
+    [found] = db.session.scalars(sa.select(Forgetting)).all()
+    kept = run("keep", str(found.id))
+    run("forget", "617-555-0177", "--reason", "order")
+    for days in (7.1, 7.2):
+        with time_machine.travel(now() + timedelta(days=days), tick=False):
+            run("erase")
+
+    assert f"{found.id} will be erased from" in asked
+    assert kept == "The customer stays.\n"
+    states = [json.loads(line)["state"] for line in run("receipts").splitlines()]
+    assert states == ["revoked", "done"]
+    assert customers.traces(dana) == {}
 
 
 # --- Consent -----------------------------------------------------------------------------------

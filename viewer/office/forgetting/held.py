@@ -41,10 +41,12 @@ class Held:
     def messages(self, before: datetime | None = None) -> sa.ColumnElement[bool]:
         """Which messages are theirs: all of their own conversations, and what they sent to groups.
 
-        `before`: only what was sent before.
+        `before`: only what was sent, or came, before.
         """
         theirs = Message.conversation_id.in_(self.own) | (Message.sender == self.number)
-        return theirs if before is None else theirs & (Message.sent_at < before)
+        if before is None:
+            return theirs
+        return theirs & ((Message.sent_at < before) | (Message.created_at < before))
 
     def is_empty(self) -> bool:
         return not (self.own or self.groups or self.contacts) and not db.session.scalar(

@@ -45,6 +45,7 @@ from viewer.models import (
 from viewer.models.forgetting import digest_of, make_forgetting_key
 from viewer.office import records
 from viewer.office.forgetting.held import Held, held_of
+from viewer.plurals import counted
 from viewer.search import indexing
 
 AT_ONCE = 50  # messages of one transaction: ingest waits for it
@@ -67,6 +68,8 @@ def erase(forgetting_id: uuid.UUID) -> bool:
     for step in (_messages, _group_messages, _groups, _conversations):
         while _run(forgetting_id, partial(step, held=held)):
             failpoint(f"forget.{step.__name__.strip('_')}")
+    _deliveries_without_message(forgetting_id, number)
+    failpoint("forget.deliveries")
     # The names are in the contacts, so these go last.
     _run(forgetting_id, lambda found: _traces(found, number, names))
     failpoint("forget.traces")
@@ -187,7 +190,7 @@ def _group_messages(found: Forgetting, held: Held) -> int:
         sa.select(Message)
         .where(
             Message.conversation_id.in_(held.groups),
-            Message.sent_at < found.begun_at,
+            (Message.sent_at < found.begun_at) | (Message.created_at < found.begun_at),
             known | sa.func.coalesce(spoken, sa.false()),
         )
         .order_by(Message.id)
@@ -331,36 +334,47 @@ def _traces(found: Forgetting, number: str, names: list[str]) -> int:
     for task in db.session.scalars(sa.select(ScheduledTask)):
         task.said = task.said and _without_keys(task.said, number)
         task.problem = task.problem and _without_keys(task.problem, number)
-    _processed_deliveries(found, number)
     return 1
 
 
-def _processed_deliveries(found: Forgetting, number: str) -> None:
-    """Deliveries that made no message, such as of a phone that rang. Others may hold a photo."""
+def _deliveries_without_message(forgetting_id: uuid.UUID, number: str) -> None:
+    """Erase those that made no message, such as of a phone that rang. Commits.
+
+    What nobody understood may hold a photo of somebody else: that stays, and is said.
+    """
     digits = re.sub(r"\D", "", number)[-10:].encode() if quo.is_number(number) else number.encode()
     if db.engine.dialect.name == "sqlite":
         is_named = sa.func.instr(WebhookEvent.body, digits) > 0
     else:
         is_named = sa.func.position(sa.literal(digits).op("IN")(WebhookEvent.body)) > 0
-    told = WebhookEvent.tells_of
-    found.count(
-        deliveries=_delete(
-            WebhookEvent,
-            told.is_(None),
-            WebhookEvent.state == WebhookEvent.State.PROCESSED,
-            is_named,
-        )
+    event, states = WebhookEvent, WebhookEvent.State
+    with one_query() as connection:  # a long look, for which nobody should wait
+        named = connection.execute(
+            sa.select(event.id, event.state).where(
+                event.tells_of.is_(None) | (event.state == states.UNPARSED), is_named
+            )
+        ).all()
+    done = [row.id for row in named if row.state is states.PROCESSED]
+    left = sum(row.state is states.UNPARSED for row in named)
+    words = (
+        f"{counted(left, 'delivery')} that nobody understood with the number in it: it may be of"
+        " somebody else, and stays. viewer reprocess reads it again."
     )
-    left = db.session.scalar(
-        sa.select(sa.func.count())
-        .select_from(WebhookEvent)
-        .where(WebhookEvent.state == WebhookEvent.State.UNPARSED, is_named)
-    )
-    if left:
-        found.remark(
-            f"{left} deliveries that nobody understood name the number, and stay: they may be of"
-            " somebody else. viewer reprocess reads them again."
+    for start in range(0, max(len(done), 1), AT_ONCE):
+        _run(
+            forgetting_id,
+            partial(
+                _delete_deliveries, ids=done[start : start + AT_ONCE], words=words if left else ""
+            ),
         )
+
+
+def _delete_deliveries(found: Forgetting, ids: list[uuid.UUID], words: str) -> int:
+    count = _delete(WebhookEvent, WebhookEvent.id.in_(ids))
+    found.count(deliveries=count)
+    if words:
+        found.remark(words)
+    return count
 
 
 def _contacts(found: Forgetting, number: str) -> int:

@@ -51,18 +51,18 @@ PAGE = 200  # receipts
 # --- Everything held ---------------------------------------------------------------------------
 
 
-@bp.get("/conversations/<uuid:conversation_id>/held/<int:person>")
+@bp.get("/conversations/<uuid:conversation_id>/held")
 @needs(Role.OWNER)
-def show(conversation_id: uuid.UUID, person: int) -> str:
+def show(conversation_id: uuid.UUID) -> str:
     """Show what is held about one of the people of a conversation."""
-    return _page(*_find(conversation_id, person))
+    return _page(*_find(conversation_id))
 
 
-@bp.post("/conversations/<uuid:conversation_id>/held/<int:person>/archive")
+@bp.post("/conversations/<uuid:conversation_id>/held/archive")
 @needs(Role.OWNER)
-def archive(conversation_id: uuid.UUID, person: int) -> Response:
+def archive(conversation_id: uuid.UUID) -> Response:
     """Download everything as a ZIP. 503 if the store does not answer."""
-    _, number = _find(conversation_id, person)
+    _, number = _find_named(conversation_id)
     made = disclosure.disclose(number)
     if made is None:
         abort(404, "Nothing is held about this customer.")
@@ -72,11 +72,11 @@ def archive(conversation_id: uuid.UUID, person: int) -> Response:
     return zips.answer(found.entries, found.file_name, found.texts, is_about_texts=True)
 
 
-@bp.post("/conversations/<uuid:conversation_id>/held/<int:person>/forgetting")
+@bp.post("/conversations/<uuid:conversation_id>/held/forgetting")
 @needs(Role.OWNER)
-def forget(conversation_id: uuid.UUID, person: int) -> Response | tuple[str, int]:
+def forget(conversation_id: uuid.UUID) -> Response | tuple[str, int]:
     """Have the customer forgotten after the waiting time."""
-    conversation, number = _find(conversation_id, person)
+    conversation, number = _find_named(conversation_id)
     try:
         reason = Forgetting.Reason(request.form.get("reason", ""))
     except ValueError:
@@ -90,17 +90,30 @@ def forget(conversation_id: uuid.UUID, person: int) -> Response | tuple[str, int
     else:
         db.session.commit()
         flash(f"They will be forgotten from {found.due_at:%B} {found.due_at.day} on.", "done")
+    person = conversation.numbers.index(number) + 1
     return redirect(url_for(".show", conversation_id=conversation.id, person=person), 303)
 
 
-def _find(conversation_id: uuid.UUID, person: int) -> tuple[Conversation, str]:
-    """The conversation, and the number of this one of its people, counted from 1. Or 404."""
+def _find(conversation_id: uuid.UUID) -> tuple[Conversation, str]:
+    """The conversation, and the number of the one of its people that `?person=` counts to.
+
+    Aborts with 404.
+    """
     conversation = find_conversation(conversation_id)
+    person = request.args.get("person", 1, int)
     if not 1 <= person <= len(conversation.numbers):
         abort(404, "Nobody like that takes part in this conversation.")
     number = conversation.numbers[person - 1]
     if quo.is_forgotten(number):
         abort(404, "This customer was forgotten.")
+    return conversation, number
+
+
+def _find_named(conversation_id: uuid.UUID) -> tuple[Conversation, str]:
+    """The same for a form, which names the number: who takes part may have changed meanwhile."""
+    conversation, number = _find(conversation_id)
+    if request.form.get("number") != number:
+        abort(409, "Who takes part in this conversation has changed. Load the page again.")
     return conversation, number
 
 
