@@ -14,7 +14,7 @@ import time_machine
 from tests.conftest import BOTH
 from tests.payloads import Message as Text
 from tests.payloads import load
-from tests.support import customers, homes, object_stores, stored_files
+from tests.support import customers, factories, homes, object_stores, stored_files
 from tests.support.children import in_child
 from tests.support.customers import Customer
 from tests.support.pictures import noise
@@ -30,6 +30,7 @@ from viewer.models import (
     Forgetting,
     MediaAttachment,
     Message,
+    PhoneLine,
     Share,
     User,
     WebhookEvent,
@@ -213,6 +214,16 @@ def test_what_has_begun_cannot_be_revoked_and_is_asked_for_once(app, meet, dana)
         forgetting.ask(dana.number, Reason.REQUEST)
 
 
+@pytest.mark.parametrize("number", [OUR_NUMBER, "+16175550155", "anonymous", "unknown-e3b0c442"])
+def test_no_number_of_ours_and_none_of_many_people_can_be_forgotten(number, app, anna):
+    """By our own number every text that we ever sent would go."""
+    db.session.add(PhoneLine(provider_id="PNother", number="+16175550155"))
+    factories.text(factories.customer("+16175550188"), sender=number, direction="outgoing")
+
+    with pytest.raises(forgetting.NotOne):
+        forgetting.ask(number, Reason.REQUEST)
+
+
 def test_the_receipt_names_nobody_and_says_what_went(app, meet, dana, anna):
     meet(dana, 3)
 
@@ -251,6 +262,9 @@ def test_what_the_provider_repeats_does_not_come_back(
     assert db.session.scalars(sa.select(Contact.id)).all() == []
     kept = db.session.scalars(sa.select(WebhookEvent)).all()
     assert {(one.state, one.body) for one in kept} == {(WebhookEvent.State.PROCESSED, b"")}
+    [found] = db.session.scalars(sa.select(Forgetting)).all()
+    assert found.compacted_at is None
+    db.session.commit()
     forget.forget_due(at_once=True)  # the next night
     assert customers.traces(dana) == {}
 
@@ -271,6 +285,8 @@ def test_the_catch_up_does_not_bring_it_back_either(app, meet, dana, anna):
 
     assert db.session.scalars(sa.select(Message.id)).all() == []
     assert db.session.scalars(sa.select(Contact.id)).all() == []
+    [found] = db.session.scalars(sa.select(Forgetting)).all()
+    assert found.compacted_at is not None  # it left no traces
 
 
 @BOTH

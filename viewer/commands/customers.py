@@ -68,6 +68,8 @@ def forget(number: str, reason: str, note: str) -> None:
         canonical = quo.canonical(number)
         try:
             found = forgetting.ask(canonical, Forgetting.Reason(reason), note)
+        except forgetting.NotOne as refusal:
+            raise click.ClickException(str(refusal)) from None
         except forgetting.NothingHeld:
             raise click.ClickException("nothing is held about this number") from None
         except forgetting.UnderWay:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from viewer import quo
 from viewer.extensions import db
 from viewer.intake.phone_lines import OwnLines
-from viewer.models import Forgetting, ForgottenId, ForgottenNumber, Message
+from viewer.models import ForgottenId, ForgottenNumber, Message
 from viewer.models.forgetting import digest_of, forgetting_key, forgotten_id, forgotten_numbers
 
 _Report = quo.MessageSeen | quo.CallSeen
@@ -29,8 +29,7 @@ def without_forgotten(seen: quo.Seen) -> quo.Seen | None:
 
 
 def _report(seen: _Report, key: str) -> _Report | None:
-    if known := forgotten_id(key, "message", seen.provider_id):
-        _note_repeat(known)
+    if forgotten_id(key, "message", seen.provider_id):
         return None
     parties = seen.parties
     named = {*parties.numbers, *filter(None, [parties.sender])}
@@ -44,11 +43,8 @@ def _report(seen: _Report, key: str) -> _Report | None:
     if parties.sender in gone or not named - ours - gone.keys():
         [first, *_] = gone.values()
         # So that what follows, and names nobody (a transcript), is kept out as well.
-        tombstone = ForgottenId(
-            digest=digest_of(key, "message", seen.provider_id), forgetting_id=first.forgetting_id
-        )
-        db.session.add(tombstone)
-        _note_repeat(tombstone)
+        digest = digest_of(key, "message", seen.provider_id)
+        db.session.add(ForgottenId(digest=digest, forgetting_id=first.forgetting_id))
         return None
     return _replaced(seen, gone)
 
@@ -76,18 +72,10 @@ def _contact(seen: quo.ContactSeen, key: str) -> quo.ContactSeen | None:
         number for number in forgotten_numbers(key, set(told)) if not _has_written_again(number)
     ]
     stays = tuple(number for number in told if number not in gone)
-    known = forgotten_id(key, "contact", seen.provider_id)
-    if not stays and (gone or known):
-        if known:
-            _note_repeat(known)
+    if not stays and (gone or forgotten_id(key, "contact", seen.provider_id)):
         return None
     return replace(seen, numbers=stays) if gone else seen
 
 
 def _has_written_again(number: str) -> bool:
     return bool(db.session.scalar(sa.select(Message.id).filter_by(sender=number).limit(1)))
-
-
-def _note_repeat(known: ForgottenId) -> None:
-    """What was repeated lay in the database for a moment: its traces go with the next night."""
-    db.session.get_one(Forgetting, known.forgetting_id).compacted_at = None

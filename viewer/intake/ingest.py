@@ -26,6 +26,7 @@ from viewer.intake.phone_lines import OwnLines
 from viewer.models import (
     Contact,
     ContactNumber,
+    Forgetting,
     MediaAttachment,
     Message,
     SearchEntry,
@@ -106,7 +107,7 @@ def _read_event(event_id: uuid.UUID, *, alone: bool) -> Callable[[], list[uuid.U
         event.mark_processed(quo.kind_of(payload))
         event.erase_body()
         log.info("event=%s is of somebody who was forgotten", event.id)
-        return list
+        return _drop
     planned = plan(seen, event.received_at, alone=alone)
     event.tells_of = getattr(seen, "provider_id", None)
     event.mark_processed(quo.kind_of(payload))
@@ -119,6 +120,8 @@ def _read_event(event_id: uuid.UUID, *, alone: bool) -> Callable[[], list[uuid.U
 
     def write() -> list[uuid.UUID]:
         planned.write()
+        if event.erased_at:
+            Forgetting.note_repeat()
         media = planned.to_collect
         if overlooked:
             log.warning("event=%s has addresses that were not understood", event.id)
@@ -127,6 +130,12 @@ def _read_event(event_id: uuid.UUID, *, alone: bool) -> Callable[[], list[uuid.U
         return media
 
     return write
+
+
+def _drop() -> list[uuid.UUID]:
+    db.session.flush()
+    Forgetting.note_repeat()
+    return []
 
 
 def _overlooked(seen: quo.Seen, payload: object, files: list[MediaAttachment]) -> int:

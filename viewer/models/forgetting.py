@@ -61,18 +61,13 @@ class Forgetting(Model):
     done_at: Mapped[datetime | None]
     # None while old bytes may lie in the database's files: also after a repeat of an old delivery.
     compacted_at: Mapped[datetime | None]
-    counts: Mapped[dict[str, Any]] = mapped_column(
-        default=dict
-    )  # what was erased and kept, by kind
+    # What was erased and kept, by kind.
+    counts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     remarks: Mapped[list[Any]] = mapped_column(default=list)  # what could not be erased, and why
 
     @property
     def is_waiting(self) -> bool:
         return self.state is self.State.WAITING
-
-    @property
-    def is_open(self) -> bool:
-        return self.state not in (self.State.REVOKED, self.State.DONE)
 
     def count(self, **more: int) -> None:
         """Add to the counts, in the transaction that erases."""
@@ -103,6 +98,16 @@ class Forgetting(Model):
         }
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         return {**told, "sha256": digest}
+
+    @classmethod
+    def note_repeat(cls) -> None:
+        """What was repeated lay in the database for a moment: its traces go with the next night."""
+        db.session.execute(
+            sa.update(cls)
+            .where(cls.state == cls.State.DONE, cls.compacted_at.is_not(None))
+            .values(compacted_at=None)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def _stamp(moment: datetime | None) -> str | None:

@@ -8,6 +8,7 @@ goes: killed anywhere, the next run goes on. It touches what names this customer
 
 from viewer.office.forgetting.asking import (
     NothingHeld,
+    NotOne,
     TooLate,
     UnderWay,
     ask,
@@ -22,6 +23,7 @@ from viewer.office.forgetting.tombstones import apply_tombstone, tombstones
 
 __all__ = [
     "Held",
+    "NotOne",
     "NothingHeld",
     "TooLate",
     "UnderWay",

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from viewer import quo
 from viewer.config import settings
 from viewer.extensions import Lock, db, lock, now
-from viewer.models import Forgetting, User
+from viewer.models import Forgetting, PhoneLine, User
 from viewer.office import audit
 from viewer.office.forgetting.held import held_of
 
@@ -23,6 +24,10 @@ class UnderWay(Exception):
     """This number is being forgotten already."""
 
 
+class NotOne(Exception):
+    """The number is ours, or that of nobody in particular; the message says which."""
+
+
 class TooLate(Exception):
     """It has begun, or is over: nothing can be revoked."""
 
@@ -32,8 +37,9 @@ def ask(
 ) -> Forgetting:
     """Have this canonical number forgotten after FORGET_AFTER_DAYS. Does not commit.
 
-    The note goes with the rest. Raises NothingHeld, UnderWay.
+    The note goes with the rest. Raises NotOne, NothingHeld, UnderWay.
     """
+    _must_be_a_customer(number)
     lock(Lock.INGEST)  # two people may ask at once
     if of_number(number) is not None:
         raise UnderWay
@@ -55,6 +61,15 @@ def ask(
     db.session.add(found)
     audit.note("customer.forget", f"for {reason.value}", by=by, subject=("forgetting", found.id))
     return found
+
+
+def _must_be_a_customer(number: str) -> None:
+    """By our own number every text of ours would go, and a hidden one may be anybody's."""
+    ours = sa.select(PhoneLine.id).filter_by(number=number)
+    if number in settings().QUO_NUMBERS or db.session.scalar(ours) is not None:
+        raise NotOne("This is a number of yours.")
+    if not quo.is_number(number):
+        raise NotOne("This is no phone number of one customer.")
 
 
 def revoke(forgetting_id: uuid.UUID, by: User | None = None) -> None:

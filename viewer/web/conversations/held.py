@@ -85,6 +85,8 @@ def forget(conversation_id: uuid.UUID) -> Response | tuple[str, int]:
         return _page(conversation, number, "Tick the box: it cannot be undone."), 422
     try:
         found = forgetting.ask(number, reason, request.form.get("note", ""), the_user())
+    except forgetting.NotOne as refusal:
+        return _page(conversation, number, str(refusal)), 422
     except (forgetting.UnderWay, forgetting.NothingHeld):
         flash("That was asked for already.", "error")
     else:
@@ -104,8 +106,8 @@ def _find(conversation_id: uuid.UUID) -> tuple[Conversation, str]:
     if not 1 <= person <= len(conversation.numbers):
         abort(404, "Nobody like that takes part in this conversation.")
     number = conversation.numbers[person - 1]
-    if quo.is_forgotten(number):
-        abort(404, "This customer was forgotten.")
+    if not quo.is_number(number):
+        abort(404, "This is no phone number of one customer.")
     return conversation, number
 
 
