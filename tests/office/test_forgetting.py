@@ -96,7 +96,7 @@ def run_until_done(identity: Any) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("store", ["folder", "s3"])
+@pytest.mark.parametrize("store", ["folder", pytest.param("s3", marks=pytest.mark.proof)])
 def test_nothing_is_left_of_who_is_forgotten_and_all_of_the_others(
     store, app, meet, dana, rosa, anna, request, monkeypatch, caplog
 ):
