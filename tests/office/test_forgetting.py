@@ -31,6 +31,7 @@ from viewer.models import (
     MediaAttachment,
     Message,
     PhoneLine,
+    RegisteredStore,
     Share,
     User,
     WebhookEvent,
@@ -371,6 +372,26 @@ def test_a_store_that_is_away_is_waited_for(app, meet, dana):
     assert customers.traces(dana) == {}
 
 
+def test_the_folder_of_another_host_is_left_to_it_until_it_is_given_up(app, meet, dana):
+    theirs = RegisteredStore(kind=RegisteredStore.Kind.FOLDER, address="/srv/photos", host="two")
+    db.session.add(theirs)
+    db.session.commit()
+    meet(dana, 3)
+    found = forgetting.ask(dana.number, Reason.REQUEST)
+    db.session.commit()
+
+    run_until_done(found.id)
+
+    assert db.session.get_one(Forgetting, found.id, populate_existing=True).number == dana.number
+    waiting = db.session.scalars(sa.select(Erasure)).all()
+    assert {(one.storage, one.removed_at) for one in waiting} == {(theirs.id, None)}
+    assert customers.stored() == {}
+    theirs.retired_at = now()  # its disk is lost: viewer storage lost
+    db.session.commit()
+    run_until_done(found.id)
+    assert db.session.get_one(Forgetting, found.id, populate_existing=True).state is State.DONE
+
+
 # --- Others --------------------------------------------------------------------------------------
 
 
@@ -411,6 +432,22 @@ def test_in_a_group_only_what_they_sent_goes_and_a_pseudonym_takes_part(
     assert customers.traces(dana) == {}
     page = client.get(f"/conversations/{home.id}")
     assert "Forgotten customer" in page.text
+
+
+@BOTH
+def test_what_others_wrote_about_them_stays_and_is_counted(
+    app, meet, dana, anna, message, deliver, work
+):
+    meet(dana, 3)
+    words = "My neighbour has one, too: (617) 555-0177"
+    text = message(sender="+16175550188", text=words, conversation="CNother")
+    assert deliver(text.payload()).status_code == 204
+    work()
+
+    found = forget_now(dana.number, anna)
+
+    assert db.session.scalars(sa.select(Message.body)).all() == [words]
+    assert found.counts["mentions_kept"] == 1
 
 
 @BOTH

@@ -37,6 +37,7 @@ from viewer.models import (
     SearchEntry,
     Share,
     ShareItem,
+    Term,
     Unread,
     UpkeepRun,
     WebhookEvent,
@@ -46,7 +47,7 @@ from viewer.models.forgetting import digest_of, make_forgetting_key
 from viewer.office import records
 from viewer.office.forgetting.held import Held, held_of
 from viewer.plurals import counted
-from viewer.search import indexing
+from viewer.search import indexing, tokens
 
 AT_ONCE = 50  # messages of one transaction: ingest waits for it
 
@@ -316,6 +317,8 @@ def _traces(found: Forgetting, number: str, names: list[str]) -> int:
         sa.select(Share.id).where(~sa.exists().where(ShareItem.share_id == Share.id))
     ).all()
     _forget_shares(found, empty)
+    if mentions := _mentions(number):
+        found.counts = {**found.counts, "mentions_kept": mentions}
     is_named = _naming(number, names)
     end = re.sub(r"\D", "", number)[-4:] or number
     perhaps = [end, quo.folder_name(number), *names]
@@ -335,6 +338,12 @@ def _traces(found: Forgetting, number: str, names: list[str]) -> int:
         task.said = task.said and _without_keys(task.said, number)
         task.problem = task.problem and _without_keys(task.problem, number)
     return 1
+
+
+def _mentions(number: str) -> int:
+    """How many texts of others have the number in them, up to a thousand: these are theirs."""
+    word = Term((tokens.digits_of(number),))
+    return len(SearchEntry.matching([word], first=0, below=SearchEntry.PEOPLE, limit=1000))
 
 
 def _deliveries_without_message(forgetting_id: uuid.UUID, number: str) -> None:
