@@ -37,7 +37,7 @@ from viewer.models import (
     WebhookEvent,
     WorkRecord,
 )
-from viewer.office import accounts, forgetting, sharing
+from viewer.office import accounts, audit_chain, forgetting, sharing
 from viewer.office.forgetting import rows
 from viewer.upkeep import forget
 
@@ -119,7 +119,9 @@ def test_nothing_is_left_of_who_is_forgotten_and_all_of_the_others(
     assert len({what for hits in before.values() for what in hits}) == len(customers.needles(dana))
     assert customers.traces(dana, log=caplog.text) == {}
     assert customers.stored() == files
-    for table in ("duties", "user_sessions", "catch_up_marks", "forgettings"):
+    verdict = audit_chain.verify()
+    assert (verdict.problems, verdict.erased > 5) == ([], True)
+    for table in ("audit_chain", "duties", "user_sessions", "catch_up_marks", "forgettings"):
         neighbours.pop(table)
     after = customers.rows()
     changed = {
@@ -348,6 +350,18 @@ def test_what_a_worker_places_a_moment_later_is_found_by_the_second_look(app, me
 
     assert customers.stored() == {}
     assert db.session.get_one(Forgetting, found.id, populate_existing=True).state is State.DONE
+
+
+def test_the_beginning_of_a_download_that_broke_off_is_erased(app, meet, dana):
+    meet(dana, 3)
+    part = holdings.spool().new_part()
+    part.write(dana.files["photo"])
+    holdings.spool().keep(part, str(dana.media()[0].id), "note")
+    assert any(".kept" in place for place in customers.traces(dana))
+
+    forget_now(dana.number)
+
+    assert customers.traces(dana) == {}
 
 
 def test_a_store_that_is_away_is_waited_for(app, meet, dana):

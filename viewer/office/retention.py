@@ -143,28 +143,32 @@ def _end_recordings(before: datetime) -> int:
 
 
 def _end_recording(media_id: uuid.UUID, before: datetime) -> bool:
-    told_of = (
-        sa.select(Message.provider_id).join(Message.media).where(MediaAttachment.id == media_id)
-    )
-    provider_id = db.session.scalar(told_of)
-    if provider_id is None:
+    media = MediaAttachment
+    found = db.session.execute(
+        sa.select(Message.provider_id, media.message_id, media.sha256)
+        .join(Message.media)
+        .where(media.id == media_id)
+    ).first()
+    if found is None:
         return False
+    provider_id = found.provider_id
     Message.hold(provider_id)  # its caption is in the search entry that ingest writes
     moment = now()
-    is_over = MediaAttachment.change_if(
-        media_id,
-        *_is_over(before),
-        state=State.TRASHED,
-        trashed_at=moment,
-        trashed_by=audit.SYSTEM,
-        purged_at=moment,
-        placeholder=None,
-        peaks=None,
-        copy_state=CopyState.IMPOSSIBLE,
-        copy_due_at=None,
-        copy_problem="The recording was kept long enough.",
-    )
+    values: dict[str, object] = {
+        "state": State.TRASHED, "trashed_at": moment, "trashed_by": audit.SYSTEM,
+        "purged_at": moment, "placeholder": None, "peaks": None,
+        "copy_state": CopyState.IMPOSSIBLE, "copy_due_at": None,
+        "copy_problem": "The recording was kept long enough.",
+    }  # fmt: skip
+    is_over = media.change_if(media_id, *_is_over(before), **values)
     if is_over:
+        db.session.execute(  # the recording ends, not one of its rows
+            sa.update(media)
+            .where(media.message_id == found.message_id, media.role == media.Role.RECORDING)
+            .where(media.sha256 == found.sha256, media.state == State.DUPLICATE)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
         message = db.session.scalars(
             sa.select(Message)
             .filter_by(provider_id=provider_id)

@@ -84,6 +84,10 @@ def _erase(row: Erasure) -> bool:
     if row.superseded_path and not _is_named(row.superseded_path):
         names += keys.all_of(row.superseded_path)
     if row.media_id is not None:
+        if row.storage == holdings.own_id() and (
+            kept := holdings.spool().resume(str(row.media_id))
+        ):
+            kept[0].discard()  # the beginning of a download that broke off
         names += keys.put_aside(row.media_id, row.file_path)
         names += [key for key, _ in store.keys(keys.damaged_of(row.media_id))]
     is_whole = True

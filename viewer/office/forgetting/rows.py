@@ -433,8 +433,20 @@ def _forget_audit(subjects: Iterable[uuid.UUID]) -> None:
 
 
 def _forget_words(condition: sa.ColumnElement[bool]) -> None:
-    """That something was done stays, and who did it; what was said of it goes."""
-    _update(AuditEntry, condition & (AuditEntry.words != ""), words="")
+    """That something was done stays, and who of us did it; what was said of it goes.
+
+    With the salt, so that its digest says nothing any more: the chain stays whole. The address of
+    whoever opened a link goes, too: nobody of us.
+    """
+    entry = AuditEntry
+    is_stranger = entry.user_id.is_(None) & entry.address.is_not(None)
+    _update(
+        entry,
+        condition & ((entry.words != "") | is_stranger),
+        words="",
+        salt=None,
+        address=sa.case((entry.user_id.is_(None), None), else_=entry.address),
+    )
 
 
 def _has_any(column: Any, needles: Iterable[str]) -> sa.ColumnElement[bool]:
