@@ -13,9 +13,8 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.wrappers import Response as BaseResponse
 
 from viewer import jobs, quo
-from viewer.extensions import db, note_outage, now
 from viewer.config import settings
-from viewer.extensions import db, now
+from viewer.extensions import db, note_outage, now
 from viewer.intake.phone_lines import OwnLines
 from viewer.models import Conversation, MediaAttachment, Message, WebhookEvent
 from viewer.models.media import availability_of
