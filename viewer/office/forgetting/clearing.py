@@ -177,10 +177,13 @@ def _finish() -> None:
     """Where nothing is left to be erased, drop the number itself."""
     lock(Lock.INGEST)
     for found in db.session.scalars(
-        sa.select(Forgetting).where(
+        sa.select(Forgetting)
+        .where(
             Forgetting.state == State.CLEARING,
             ~sa.exists().where(Erasure.forgetting_id == Forgetting.id),
         )
+        .with_for_update()
+        .execution_options(populate_existing=True)
     ).all():
         left = sa.select(MediaAttachment.id).where(_is_in_folder(found.id, found.number or ""))
         if db.session.scalar(left.limit(1)) is None:

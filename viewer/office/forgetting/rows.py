@@ -82,7 +82,8 @@ def erase(forgetting_id: uuid.UUID) -> bool:
 def _begin(forgetting_id: uuid.UUID) -> bool:
     """From now on ingest takes nothing of before. Whether this may go on."""
     lock(Lock.INGEST)
-    found = db.session.get(Forgetting, forgetting_id, populate_existing=True)
+    # Locked: it may be revoked at this moment.
+    found = db.session.get(Forgetting, forgetting_id, populate_existing=True, with_for_update=True)
     if found is None or found.number is None or found.state not in (State.WAITING, State.ERASING):
         db.session.rollback()
         return False
@@ -109,7 +110,9 @@ def _begin(forgetting_id: uuid.UUID) -> bool:
 def _run(forgetting_id: uuid.UUID, work: Callable[[Forgetting], int]) -> int:
     """One transaction, with nobody else at what ingest writes. How much was done. Commits."""
     lock(Lock.INGEST)
-    found = db.session.get_one(Forgetting, forgetting_id, populate_existing=True)
+    found = db.session.get_one(
+        Forgetting, forgetting_id, populate_existing=True, with_for_update=True
+    )
     done = work(found) if found.state is State.ERASING else 0
     db.session.commit()
     db.session.expire_all()  # most changes are statements, of which objects know nothing

@@ -57,7 +57,7 @@ def apply_tombstone(told: dict[str, Any]) -> bool:
     lock(Lock.INGEST)
     key = make_forgetting_key(told["key"])
     number = _number_of(key, told["number"])
-    found = db.session.get(Forgetting, identity, populate_existing=True)
+    found = db.session.get(Forgetting, identity, populate_existing=True, with_for_update=True)
     if found is None:
         found = Forgetting(
             id=identity,
