@@ -86,6 +86,7 @@ NEEDED = {
         work.records.show work.unfiled.needed work.unfiled.not_needed work.unfiled.show
     """,
         Role.OFFICE: """
+        conversations.held.consent conversations.held.set_consent
         media.closing.accept media.closing.ask media.closing.close media.closing.refuse
         media.closing.rejected media.closing.reopen media.closing.take_back_acceptance
         media.details.check media.files.retry media.trash.put_in_trash media.trash.restore
@@ -101,6 +102,8 @@ NEEDED = {
         accounts.audit_log.index accounts.users.add accounts.users.change accounts.users.disable
         accounts.users.enable accounts.users.index accounts.users.invite
         accounts.users.reset_factor accounts.users.show
+        conversations.held.archive conversations.held.forget conversations.held.receipts
+        conversations.held.revoke conversations.held.show
         media.trash.purge
         status.metrics
     """,

@@ -15,8 +15,8 @@ from viewer.models.conversations import (
 )
 from viewer.models.events import CutConnection, RefusedDelivery, WebhookEvent
 from viewer.models.factors import Passkey, PasskeyChallenge, RecoveryCode
-from viewer.models.mails import Mail
 from viewer.models.forgetting import Erasure, Forgetting, ForgottenId, ForgottenNumber
+from viewer.models.mails import Mail
 from viewer.models.media import MediaAttachment
 from viewer.models.people import (
     ApiToken,
@@ -61,8 +61,8 @@ __all__ = [
     "Passkey",
     "PasskeyChallenge",
     "PhoneLine",
-    "RecoveryCode",
     "RecordingConsent",
+    "RecoveryCode",
     "RefusedDelivery",
     "RegisteredStore",
     "ScheduledTask",

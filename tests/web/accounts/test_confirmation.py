@@ -33,6 +33,8 @@ GRAVE = {
     "accounts.users.enable",
     "accounts.users.invite",
     "accounts.users.reset_factor",
+    "conversations.held.archive",
+    "conversations.held.forget",
     "media.trash.purge",
 }
 

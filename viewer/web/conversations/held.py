@@ -15,7 +15,7 @@ from viewer.extensions import db
 from viewer.models import Conversation, Forgetting, Message, RecordingConsent
 from viewer.office import audit, disclosure, forgetting
 from viewer.office.names import names_of, title_of
-from viewer.web.access import Role, needs, the_user
+from viewer.web.access import Role, needs, recent_login_required, the_user
 from viewer.web.conversations.archive import archive_of
 from viewer.web.media import zips
 from viewer.web.redirects import find_conversation
@@ -60,6 +60,7 @@ def show(conversation_id: uuid.UUID) -> str:
 
 @bp.post("/conversations/<uuid:conversation_id>/held/archive")
 @needs(Role.OWNER)
+@recent_login_required
 def archive(conversation_id: uuid.UUID) -> Response:
     """Download everything as a ZIP. 503 if the store does not answer."""
     _, number = _find_named(conversation_id)
@@ -74,6 +75,7 @@ def archive(conversation_id: uuid.UUID) -> Response:
 
 @bp.post("/conversations/<uuid:conversation_id>/held/forgetting")
 @needs(Role.OWNER)
+@recent_login_required
 def forget(conversation_id: uuid.UUID) -> Response | tuple[str, int]:
     """Have the customer forgotten after the waiting time."""
     conversation, number = _find_named(conversation_id)
