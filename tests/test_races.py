@@ -235,7 +235,7 @@ def test_nothing_is_given_to_a_user_who_is_disabled_meanwhile(kind, omar, race):
         if kind is Invitation:
             accounts.invite(user)
         else:
-            accounts.add_token(user, "Import")
+            accounts.add_token(user, "Import", [ApiToken.Scope.READ])
         db.session.commit()
 
     race(give, lambda: disable(omar.id), before=f"INSERT INTO {kind.__tablename__}")
@@ -245,7 +245,7 @@ def test_nothing_is_given_to_a_user_who_is_disabled_meanwhile(kind, omar, race):
 
 
 def test_a_token_is_revoked_once(omar, race):
-    accounts.add_token(omar, "Import")
+    accounts.add_token(omar, "Import", [ApiToken.Scope.READ])
     db.session.commit()
     [token] = db.session.scalars(sa.select(ApiToken))
 

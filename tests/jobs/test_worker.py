@@ -96,7 +96,7 @@ def test_files_are_downloaded_several_at_once_and_events_are_read_meanwhile(
     deliver, message, provider, worker_process
 ):
     start, log = worker_process
-    held = [HeldPicture() for _ in range(3)]
+    held = [HeldPicture(colour) for colour in ("red", "green", "blue")]
     deliver(message(media=[provider.serve(one) for one in held]).payload())
     process = start()
     assert all(one.is_asked_for.wait(60) for one in held), log.read_text()

@@ -28,10 +28,11 @@ def noise(width: int, height: int, sigma: float, kind: str = "JPEG", **options: 
 class HeldPicture:
     """A picture that the provider sends only once it may: until then its download hangs."""
 
-    def __init__(self) -> None:
+    def __init__(self, colour: str = "grey") -> None:
+        self.colour = colour
         self.is_asked_for, self.may_go = threading.Event(), threading.Event()
 
     def __call__(self) -> bytes:
         self.is_asked_for.set()
         self.may_go.wait(60)
-        return picture()
+        return picture(colour=self.colour)

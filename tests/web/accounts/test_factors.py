@@ -272,7 +272,9 @@ def test_a_link_for_a_new_password_does_not_replace_the_second_factor(secret, vi
 
 def test_an_app_whose_key_cannot_be_read_any_more_has_a_way_back(inside, settings):
     secret, answer = set_up_app(inside)
-    other = Visitor(create_app(settings | {"SECRET_KEY": "another key"}).test_client())
+    other = Visitor(
+        create_app(settings | {"SECRET_KEY": "one-more-for-tests-0123456789abcdef"}).test_client()
+    )
     first_step(other)
 
     assert other.post("/login/factor", code=code_of(secret, later=1)).status_code == 401

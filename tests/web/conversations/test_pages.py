@@ -494,15 +494,16 @@ def test_an_unknown_host_name_is_refused(settings, request):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("hops", "host"), [(0, "localhost"), (1, "viewer.example")])
-def test_a_proxys_word_counts_only_where_one_is_set(hops, host, settings, request):
+@pytest.mark.parametrize("hops", [0, 1])
+def test_no_proxys_word_decides_where_the_provider_is_to_deliver(hops, settings, request):
     settings["PROXY_HOPS"] = hops
     client = request.getfixturevalue("client")
     headers = {"X-Forwarded-Host": "viewer.example", "X-Forwarded-Proto": "https"}
 
     text = client.get("/", headers=headers).text
 
-    assert f"{'https' if hops else 'http'}://{host}/webhooks/quo" in text
+    assert "/webhooks/quo" in text
+    assert "viewer.example" not in text
 
 
 @pytest.mark.parametrize(
