@@ -53,7 +53,7 @@ def test_the_copy_says_what_to_set_and_the_viewer_goes_on_there(console, target)
     listed = console("user", "list", DATABASE_URL=target)
 
     assert done.returncode == 0, done.stderr
-    assert "rows of 28 tables copied in" in done.stdout
+    assert "rows of 38 tables copied in" in done.stdout
     assert "counts and hashes of every table are equal" in done.stdout
     assert "DATABASE_URL=postgresql://viewer:***@/test" in done.stdout
     assert (again.returncode, again.stdout) == (2, "")

@@ -152,9 +152,10 @@ class Workspace:
 
     def resume(self, name: str) -> tuple[Part, str] | None:
         must_be_here(self._store)
-        kept, part = self.folder / f"{name}{_KEPT}", self.folder / f"{uuid.uuid4()}.part"
+        kept = self.folder / f"{name}{_KEPT}"
         try:
             note = kept.with_suffix(_NOTE).read_text()
+            part = self.folder / f"{uuid.uuid4()}.part"
             kept.rename(part)  # so nobody else resumes it
         except OSError:
             return None
