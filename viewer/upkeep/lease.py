@@ -49,11 +49,12 @@ class Lease:
 
 
 @contextlib.contextmanager
-def held(name: str, what: str, seconds: float = LEASE) -> Iterator[Lease]:
+def held(name: str, what: str, seconds: float | None = None) -> Iterator[Lease]:
     """Hold the lease of this name, and renew it while the block runs. Raises Busy.
 
-    `what` begins a sentence: `Another backup to /mnt/backup`.
+    `seconds`: `LEASE`, unless said. `what` begins a sentence: `Another backup to /mnt/backup`.
     """
+    seconds = LEASE if seconds is None else seconds
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     lease = Lease(name, holder, seconds)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
