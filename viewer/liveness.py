@@ -20,11 +20,12 @@ class Liveness:
         address: str | tuple[str, int],
         question: bytes,
         *,
-        every: float = EVERY,
-        patience: float = PATIENCE,
+        every: float | None = None,
+        patience: float | None = None,
     ) -> None:
         self._family, self._address, self._question = family, address, question
-        self._every, self._patience = every, patience
+        self._every = EVERY if every is None else every
+        self._patience = PATIENCE if patience is None else patience
         self._line: socket.socket | None = None
         self._asked_at = 0.0
         self._silent_since: float | None = None

@@ -142,7 +142,7 @@ def test_an_old_database_is_copied_before_it_is_migrated(up, tmp_path):
 # A host whose supervisor asks more often, and waits a second in place of minutes.
 IMPATIENT = """
 from viewer import liveness, watchdog
-liveness.Liveness.__init__.__kwdefaults__.update(every=0.2, patience=3.0)
+liveness.EVERY, liveness.PATIENCE = 0.2, 3.0
 watchdog.BEAT_WITHIN = 6.0
 from viewer.commands import main
 main()

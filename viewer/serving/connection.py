@@ -301,6 +301,11 @@ class Connection:
             return True
         return is_whole
 
+    def finish_body(self) -> None:
+        """Close the body of the response. Idempotent. Raises what the application raises."""
+        close, self.close_body = self.close_body, _nothing
+        close()
+
     def next_request(self) -> bytes:
         """Forget the request that was answered. Returns what came of the next one."""
         rest = self._received.take_all()

@@ -349,9 +349,8 @@ class ClockedWorker(Worker):  # type: ignore[misc]
 
     def _close_body(self, connection: Connection) -> None:
         """Let the application close what it answered with. Twice is once."""
-        close, connection.close_body = connection.close_body, _nothing
         try:
-            close()
+            connection.finish_body()
         except Exception:
             self.log.exception("Error closing a response")
 
@@ -443,10 +442,6 @@ class ClockedWorker(Worker):  # type: ignore[misc]
             self.report(cuts)
         except Exception:
             self.log.exception("cut connections are not counted")
-
-
-def _nothing() -> None:
-    """There is nothing to close."""
 
 
 def _allow_descriptors(wanted: int) -> None:
