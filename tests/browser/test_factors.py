@@ -77,7 +77,7 @@ def test_a_passkey_is_made_and_logs_in_alone(owner, open_page, viewport, dark):
     page.get_by_role("button", name="Add a passkey").click()
     expect(page.get_by_text("Write these down")).to_be_visible()
     assert violations(page) == []
-    assert len(re.findall(r"[A-Z2-7]{4}(-[A-Z2-7]{4}){3}", page.locator(".codes").inner_text()))
+    assert len(re.findall(r"[A-Z2-7]{4}(-[A-Z2-7]{4}){5}", page.locator(".codes").inner_text()))
     page.get_by_role("link", name="I have them").click()
     expect(page.get_by_text("Passkey · added")).to_be_visible()
     assert cramped(page, "#factors ~ * .button:not(.button--small)") == []

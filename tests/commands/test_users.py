@@ -68,10 +68,10 @@ def test_somebody_is_let_in(olivia, look):
     [
         (("add", "olivia@crack.example"), PASSWORD, "already"),
         (("add", "olivia"), PASSWORD, "not an e-mail address"),
-        (("add", "fay@crack.example"), "short", "10 to 200 characters"),
+        (("add", "fay@crack.example"), "short", "12 to 128 characters"),
         (("add", "fay@crack.example", "--role", "king"), PASSWORD, "is not one of"),
         (("password", "fay@crack.example"), PASSWORD, "There is no user"),
-        (("password", "olivia@crack.example"), "short", "10 to 200 characters"),
+        (("password", "olivia@crack.example"), "short", "12 to 128 characters"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(words, typed, said, olivia, run, look):

@@ -659,6 +659,14 @@ def assert_fenced(answer: Any) -> None:
         assert len(headers.getlist(name)) == 1 or name == "Set-Cookie"
 
 
+@pytest.mark.parametrize("path", ["/api/v1/media", "/api/v1/openapi.json", "/api/v1/nothing"])
+def test_what_programs_get_is_no_page_for_a_browser(app, path):
+    answer = app.test_client().get(path, headers={"Accept": "text/html"})
+
+    assert answer.mimetype == "application/json"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="api.json"'
+
+
 def test_an_answer_to_a_crash_is_fenced_in_and_tells_nothing(app, monkeypatch):
     def crash() -> str:
         raise RuntimeError(SECRET_WORDS)

@@ -60,6 +60,38 @@ def test_each_download_is_counted_and_looking_is_not(client, counted):
     assert counted() == [("download", "owner@crack.example", 3)]
 
 
+@pytest.fixture
+def refused() -> Callable[[], list[tuple[str, str, int]]]:
+    """Person, words and times of what is written of refusals."""
+
+    def read() -> list[tuple[str, str, int]]:
+        db.session.rollback()
+        query = sa.select(AuditEntry).filter_by(action="access.refused").order_by(AuditEntry.id)
+        found = [(one.who, one.words, one.times) for one in db.session.scalars(query)]
+        db.session.commit()
+        return found
+
+    return read
+
+
+def test_whoever_is_refused_is_counted_by_route(app, log_in, refused):
+    field, nobody = log_in("field"), app.test_client()
+
+    assert field.get("/users").status_code == 403
+    at_once = refused()
+    assert field.get("/users").status_code == 403
+    assert nobody.get("/api/v1/media").status_code == 401
+    # Asked to log in, or without such a page: nobody is refused.
+    assert nobody.get("/", headers={"Accept": "text/html"}).status_code == 302
+    assert nobody.get("/no/such/page").status_code == 404
+
+    assert at_once == [("field@crack.example", "403 GET /users", 1)]
+    assert refused() == [
+        ("field@crack.example", "403 GET /users", 2),
+        (audit.NOBODY, "401 GET /api/v1/media", 1),
+    ]
+
+
 def test_the_first_of_an_hour_is_written_before_a_byte_goes_out(app, client):
     media = keep()
 

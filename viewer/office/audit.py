@@ -54,6 +54,7 @@ ACTIONS = {
     "purge": ("Deleted a file for good", "Deleted for good"),
     "download": ("Downloaded", ""),
     "api.read": ("Read by a program", ""),
+    "access.refused": ("Was refused", ""),
     "quarantine": ("Emptied the quarantine", ""),
     "retention": ("Ended what was kept long enough", ""),
     "customer.export": ("Exported all about a customer", ""),
@@ -74,7 +75,9 @@ ACTIONS = {
     "share.download": ("Downloaded from a share link", "Downloaded"),
 }
 # What can be repeated at will, by a stranger or a script: one entry an hour counts it.
-COUNTED = ("login.failed", "download", "api.read", "share.view", "share.download")
+COUNTED = (
+    "login.failed", "access.refused", "download", "api.read", "share.view", "share.download"
+)  # fmt: skip
 MOST_SUBJECTS = 100  # that are named for each action and person in an hour; then only counted
 
 SYSTEM = "system"

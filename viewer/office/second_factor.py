@@ -19,6 +19,7 @@ from viewer.office import accounts, audit, mail, totp
 from viewer.office.accounts import Refused
 
 CODES = 10
+BYTES = 15  # of a recovery code: 120 random bits are too many to guess from a fast hash
 MOST_PASSKEYS = 20  # of one user
 APP, RECOVERY = "an authenticator app", "a recovery code"
 WRONG_CODE = "That code is not right, or was used before. Wait for the next one."
@@ -163,12 +164,11 @@ def _first_codes(user: User) -> list[str]:
 
 def _make_codes(user: User) -> list[str]:
     db.session.execute(sa.delete(RecoveryCode).filter_by(user_id=user.id))
-    # 80 random bits each: too many to guess from a fast hash.
-    codes = [base64.b32encode(os.urandom(10)).decode() for _ in range(CODES)]
+    codes = [base64.b32encode(os.urandom(BYTES)).decode() for _ in range(CODES)]
     db.session.add_all(
         RecoveryCode(user_id=user.id, fingerprint=fingerprint(code)) for code in codes
     )
-    return ["-".join(code[at : at + 4] for at in range(0, 16, 4)) for code in codes]
+    return ["-".join(code[at : at + 4] for at in range(0, len(code), 4)) for code in codes]
 
 
 def _count(user: User) -> None:

@@ -214,6 +214,9 @@ def _safe_headers(response: Response) -> Response:
         headers.setdefault(*STRICT_TRANSPORT)
     if response.mimetype == "text/html":
         headers.setdefault("Cache-Control", "private, no-cache")
+    elif response.mimetype == "application/json" and request.path.startswith("/api/"):
+        # Whom a stranger's link leads here sees no page made of our data (ASVS 14.4.2).
+        headers.setdefault("Content-Disposition", 'attachment; filename="api.json"')
     if "X-Accel-Redirect" in headers:
         # nginx copies Cache-Control to its own response, even to a 404 for a missing file. It
         # ignores this name, so our nginx site sets Cache-Control from it, with the file only.

@@ -1,4 +1,4 @@
-"""Count downloads, opened share links and what programs read, for the audit log.
+"""Count downloads, opened share links, what programs read and who was refused, for the audit log.
 
 The first of an hour is written in its own request, before a byte goes out. The further ones are
 counted in the process, and written every half minute by whoever comes next, or at its exit: no GET
@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import Flask, current_app, request
+from flask import Flask, Response, current_app, request
 from sqlalchemy.exc import DBAPIError
 
 from viewer.extensions import begin_writing, db, now
@@ -100,22 +100,46 @@ class ReadCounts:
 
 def init_app(app: Flask) -> None:
     app.extensions["read_counts"] = ReadCounts(app)
+    app.after_request(_note_refused)
 
 
 def note_read(action: str, subject: tuple[str, uuid.UUID], words: str = "") -> None:
     """Count this GET. Ends the transaction: call it when all was read, before bytes go out."""
+    if request.method != "HEAD" and _add(action, audit.STRANGER, subject, words):
+        db.session.commit()  # SQLite without WAL lets nobody commit while this reads
+        begin_writing()
+        _counts().write()
+
+
+def _note_refused(response: Response) -> Response:
+    """Count who was refused what; those whom an open route refuses are its own to count."""
+    if response.status_code not in (401, 403) or request.endpoint in access.OPEN:
+        return response
+    words = f"{response.status_code} {request.method} {request.url_rule}"
+    if _add("access.refused", audit.NOBODY, None, words):
+        try:
+            db.session.rollback()
+            begin_writing()
+            _counts().write()
+        except DBAPIError as trouble:
+            log.warning("a refusal is not in the audit log yet: %s", trouble.orig)
+    return response
+
+
+def _add(action: str, nobody: str, subject: tuple[str, uuid.UUID] | None, words: str) -> bool:
+    """Count one of this request's user. Whether it is time to write."""
     user, moment = access.current_user(), now()
-    counts: ReadCounts = current_app.extensions["read_counts"]
     read = Read(
         action,
-        user.email if user else audit.STRANGER,
+        user.email if user else nobody,
         user.id if user else None,
         subject,
         words,
         moment.replace(minute=0, second=0, microsecond=0),
     )
-    if request.method == "HEAD" or not counts.add(read, audit.client_address(), moment):
-        return
-    db.session.commit()  # SQLite without WAL lets nobody commit while this reads
-    begin_writing()
-    counts.write()
+    return _counts().add(read, audit.client_address(), moment)
+
+
+def _counts() -> ReadCounts:
+    found: ReadCounts = current_app.extensions["read_counts"]
+    return found

@@ -165,7 +165,7 @@ def set_up_app(someone: Visitor) -> tuple[str, Any]:
 
 
 def codes_in(answer: Any) -> list[str]:
-    return re.findall(r"<li><code>([A-Z2-7-]{19})</code>", answer.text)
+    return re.findall(r"<li><code>([A-Z2-7-]{29})</code>", answer.text)
 
 
 def test_an_app_is_set_up_once_it_shows_the_right_code(inside, visitor, clock):
