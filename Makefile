@@ -22,8 +22,7 @@ test: $(VENV)/.dev ## everything that is quick and needs no root and no browser
 	$(BIN)/python -m pytest -n 4 -m "not proof and not browser"
 
 browser: $(VENV)/.dev ## every page in a real Chromium, on a phone and on a desk
-	$(BIN)/python -m pytest -n 4 -m browser --ignore tests/browser/test_speed.py
-	$(BIN)/python -m pytest -n 0 tests/browser/test_speed.py  # alone: it measures
+	$(BIN)/python -m pytest -n 4 -m browser
 
 proof: $(VENV)/.dev ## crashes, power cuts, faults, attacks, long walks, PostgreSQL; as root, with strace and e2fsprogs
 	$(BIN)/python -m pytest -n 5 -m proof

@@ -202,3 +202,11 @@ def test_a_database_that_is_not_there_yet_does_not_keep_the_server_from_starting
 
     assert (health.status_code, health.json()) == (503, {"ok": False, "status": "broken"})
     assert "the database does not answer: " in (tmp_path / "log").read_text()
+
+
+def test_after_the_imports_garbage_is_collected_again():
+    looks = "import gc, viewer; print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
+
+    done = subprocess.run([sys.executable, "-c", looks], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "True True\n"

@@ -1,5 +1,9 @@
 """The conversation viewer: archives and shows the photos and voicemails of a phone line."""
 
+import gc
+
+gc.disable()  # until all is imported: of 1,500 modules nothing is garbage, and to look takes long
+
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,9 @@ from viewer.web import (
 )
 from viewer.web.conversations import offline
 from viewer.web.media import express
+
+gc.freeze()  # nor is it later: collections are shorter, and forks share these pages
+gc.enable()
 
 PACKAGE = Path(__file__).parent
 # templates, static and migrations are inside the package in a wheel, beside it in a checkout.

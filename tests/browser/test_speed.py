@@ -124,7 +124,10 @@ def test_nothing_moves_while_thirty_photos_load(fifty, open_page):
 
 
 def test_the_largest_picture_is_a_photo_and_the_page_is_light(fifty, open_page):
-    """It says how soon the picture is there: asked is 1000 ms. Times are said, not asserted."""
+    """It says how soon the picture is there: asked is 1000 ms. Times are said, not asserted.
+
+    For figures run it alone (`pytest -n 0 -s`): beside other tests they are too large.
+    """
     found = []
     for _ in range(RUNS):
         page = open_page()
