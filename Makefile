@@ -22,7 +22,7 @@ test: $(VENV)/.dev ## everything that is quick and needs no root and no browser
 	$(BIN)/python -m pytest -n 4 -m "not proof and not browser"
 
 browser: $(VENV)/.dev ## every page in a real Chromium, on a phone and on a desk
-	$(BIN)/python -m pytest -n 4 -m browser
+	$(BIN)/python -m pytest -n 4 -m browser tests/browser
 
 proof: $(VENV)/.dev ## crashes, power cuts, faults, attacks, long walks, PostgreSQL; as root, with strace and e2fsprogs
 	$(BIN)/python -m pytest -n 5 -m proof

@@ -57,12 +57,13 @@ from viewer.office import accounts
 from viewer.upkeep import identity
 from viewer.web import access, layout
 
+HERE = Path(__file__).parent
 DATABASE = os.environ.get("TEST_DATABASE", "sqlite")  # or postgresql
 STORE = os.environ.get("TEST_STORE", "folder")  # or s3
 
 
 # Here each test names the databases and stores that it needs, and both kinds are among them.
-BY_THEMSELVES = ("holdings", "storage", *(f"upkeep/{name}" for name in (
+BY_THEMSELVES = ("holdings/", "storage/", *(f"upkeep/{name}/" for name in (
     "backup", "db_copy", "drill", "export", "move", "restore", "verify",
 )))  # fmt: skip
 
@@ -75,13 +76,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`make test` is for every minute, `make browser` and `make proof` for the rest."""
-    here = Path(__file__).parent
     for item in items:
-        if {here / "crash", here / "faults"} & set(item.path.parents) or _is_said_again(item):
+        place = item.path.relative_to(HERE).as_posix()
+        if place.startswith(("crash/", "faults/")) or _is_said_again(item):
             item.add_marker(pytest.mark.proof)
-        if here / "browser" in item.path.parents:
+        if place.startswith("browser/"):
             item.add_marker(pytest.mark.browser)
-        if any(here / name in item.path.parents for name in BY_THEMSELVES):
+        if place.startswith(BY_THEMSELVES):
             item.add_marker(pytest.mark.on_sqlite("names its databases itself"))
             item.add_marker(pytest.mark.on_folder("names its stores itself"))
     # The longest first: else all wait for it at the end.
@@ -97,10 +98,15 @@ def _is_said_again(item: pytest.Item) -> bool:
     )
 
 
+def pytest_collection() -> None:
+    """Half a million objects come that stay: each look for garbage among them takes 0.1 s."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Half a million objects are there to stay: each look for garbage among them takes 0.1 s."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)
