@@ -229,6 +229,11 @@ def files(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
+@pytest.mark.usefixtures("_way")
+def test_what_is_imported_late_is_not_kept_compiled(run):
+    assert run('__import__("sys").dont_write_bytecode') == "True"
+
+
 def test_no_decoder_asks_for_what_is_refused(files, monkeypatch, tmp_path):
     monkeypatch.setattr(derive, "_ZYGOTE", derive._PACKAGES + DEADLY + derive._ZYGOTE)
     made = {}

@@ -45,6 +45,7 @@ def drop_rights() -> None:
     if sys.platform != "linux":
         return
     lacks = missing()
+    sys.dont_write_bytecode = True  # of what is imported from now on: it would be refused
     checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     _drop_capabilities()
     # Not even processes of the same user, its siblings among them, may look into it.
