@@ -39,6 +39,7 @@ from viewer.models import (
 )
 from viewer.office import accounts, audit_chain, forgetting, sharing
 from viewer.office.forgetting import rows
+from viewer.storage import Unavailable
 from viewer.upkeep import forget
 
 State, Reason = Forgetting.State, Forgetting.Reason
@@ -382,6 +383,33 @@ def test_a_store_that_is_away_is_waited_for(app, meet, dana):
     for minutes in (11, 60):
         with time_machine.travel(begin + timedelta(minutes=minutes), tick=False):
             _everything_due()
+
+    assert customers.traces(dana) == {}
+
+
+def test_clean_copies_on_a_disk_that_is_away_are_waited_for(app, meet, dana, monkeypatch):
+    """Also when every original is gone, as with originals in S3."""
+    meet(dana, 1)
+    found = forgetting.ask(dana.number, Reason.REQUEST)
+    db.session.commit()
+    real, begin = sharing.tidy, now() + timedelta(days=7, seconds=1)
+
+    def away() -> int:
+        raise Unavailable("The disk for photos is not there: is it mounted?")
+
+    monkeypatch.setattr(sharing, "tidy", away)
+    for hours in (0, 1, 2):
+        with time_machine.travel(begin + timedelta(hours=hours), tick=False):
+            _everything_due()
+    db.session.commit()
+    left = db.session.scalars(sa.select(Erasure)).all()
+    row = db.session.get_one(Forgetting, found.id, populate_existing=True)
+    assert (left, row.state, bool(row.number)) == ([], State.CLEARING, True)
+    db.session.commit()
+
+    monkeypatch.setattr(sharing, "tidy", real)
+    with time_machine.travel(begin + timedelta(hours=3), tick=False):
+        _everything_due()
 
     assert customers.traces(dana) == {}
 

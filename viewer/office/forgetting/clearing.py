@@ -51,10 +51,20 @@ def clear() -> int:
             _note(row, is_whole=is_whole)
             count += 1
             failpoint("forget.removed")
-    if count:
-        sharing.tidy()  # clean copies of files without a row
+    if _is_open():
+        try:
+            sharing.tidy()  # clean copies of files without a row
+        except StorageError as trouble:
+            log.warning("clean copies wait to be erased: %s", trouble)
+            return count
     _finish()
     return count
+
+
+def _is_open() -> bool:
+    with one_query() as connection:
+        is_open = sa.exists().where(Forgetting.state == State.CLEARING)
+        return bool(connection.scalar(sa.select(is_open)))
 
 
 def _due(troubled: set[uuid.UUID]) -> list[Erasure]:
