@@ -173,9 +173,14 @@ def pages(page: Page, talk: str, made: dict[str, str]) -> dict[str, str]:
         "offline": "/offline",
         "status": "/status",
         "account": "/account",
+        "authenticator": "/account/authenticator",
+        "confirm": "/confirm",
         "users": "/users",
         "user": first(page, "/users", ".row__link"),
         "audit-log": "/trail",
+        "held": f"{talk}/held",
+        "consent": f"{talk}/consent",
+        "forgotten": "/forgotten",
         "error": "/there-is-no-such-page",
     }
 
