@@ -18,6 +18,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -340,6 +341,9 @@ def made_apps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(db, "init_app", note)
     yield
+    for thread in threading.enumerate():
+        if thread.name == "proxies":  # it writes a moment after its request
+            thread.join(10)
     for app in made:
         with app.app_context():
             for engine in db.engines.values():
