@@ -25,7 +25,7 @@ browser: $(VENV)/.dev ## every page in a real Chromium, on a phone and on a desk
 	$(BIN)/python -m pytest -n 4 -m browser tests/browser
 
 proof: $(VENV)/.dev ## crashes, power cuts, faults, attacks, long walks, PostgreSQL; as root, with strace and e2fsprogs
-	$(BIN)/python -m pytest -n 5 -m proof
+	$(BIN)/python -m pytest -n 6 -m proof
 
 check: $(VENV)/.dev ## style, types, who imports whom, known vulnerabilities
 	$(BIN)/ruff check .
