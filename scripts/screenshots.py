@@ -174,7 +174,6 @@ def pages(page: Page, talk: str, made: dict[str, str]) -> dict[str, str]:
         "status": "/status",
         "account": "/account",
         "authenticator": "/account/authenticator",
-        "confirm": "/confirm",
         "users": "/users",
         "user": first(page, "/users", ".row__link"),
         "audit-log": "/trail",
