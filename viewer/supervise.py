@@ -19,7 +19,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -93,18 +92,20 @@ def run(parts: Sequence[Part], inherited: Sequence[int] = (), private: Sequence[
     released only once every part has ended. The parts have neither these nor the `private` ones.
     Call it without threads and without open connections: parts are forked from here.
     """
-    stop, code = threading.Event(), 0
+    is_asked, code = False, 0
 
-    def asked(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        # No Event: its lock may be held by what the signal interrupts, which then waits for ever.
+        nonlocal is_asked
+        is_asked = True
 
     for number in _STOP_SIGNALS:
-        signal.signal(number, asked)
+        signal.signal(number, ask)
     gc.collect()
     gc.freeze()  # else a collection in a child copies every page that it shares with us
     with _orphan_reaper(inherited, private) as reaper:
         try:
-            while not stop.is_set():
+            while not is_asked:
                 for part in parts:
                     _look_after(part, reaper)
                 if hopeless := next((part for part in parts if part.is_hopeless), None):
@@ -114,7 +115,7 @@ def run(parts: Sequence[Part], inherited: Sequence[int] = (), private: Sequence[
                     )  # fmt: skip
                     code = 1
                     break
-                stop.wait(0.2)
+                time.sleep(0.2)
         finally:
             log.info("stopping")
             _stop(parts)
