@@ -73,7 +73,8 @@ class Scene:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        work = [threading.Thread(target=self._read) for _ in range(READERS)]
+        browsers = [staff.enter(self.up.url) for _ in range(READERS)]
+        work = [threading.Thread(target=self._read, args=(browser,)) for browser in browsers]
         work.append(threading.Thread(target=self._text))
         for thread in work:
             thread.start()
@@ -84,8 +85,8 @@ class Scene:
             for thread in work:
                 thread.join()
 
-    def _read(self) -> None:
-        browser, paths = staff.enter(self.up.url), list(self.sums)
+    def _read(self, browser: requests.Session) -> None:
+        paths = list(self.sums)
         while not self.is_over.wait(PAUSE):
             path = self.chance.choice(paths)
             try:

@@ -9,11 +9,13 @@ import sqlalchemy as sa
 import time_machine
 
 from tests.conftest import BOTH
-from tests.support import homes
+from tests.support import call_events, homes, sounds
 from tests.support.factories import quote as quote_of
+from tests.support.interleaving import interleave
 from tests.support.pictures import picture
+from viewer import transactions
 from viewer.extensions import db, now
-from viewer.intake import duplicates
+from viewer.intake import collect, duplicates, ingest, sweep
 from viewer.models import MediaAttachment, MediaLink, Message, User
 from viewer.office import filing, trash
 from viewer.web.conversations.counts import counts_of
@@ -179,9 +181,33 @@ def test_two_that_are_stored_at_once_see_each_other(twice, app):
     held = duplicates.hold_message_of(shown.id)
     assert held == shown.message_id
     if db.engine.dialect.name == "postgresql":
-        other = (
-            sa.select(Message.id).filter_by(id=held).with_for_update(key_share=True, nowait=True)
-        )
-        with db.engine.connect() as connection, pytest.raises(sa.exc.OperationalError):
-            connection.execute(other)
+        with app.app_context():
+            db.session.execute(sa.text("SET LOCAL lock_timeout = '100ms'"))
+            with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+                Message.hold(shown.message.provider_id)
     db.session.rollback()
+
+
+@BOTH
+def test_a_recording_can_be_stored_while_its_transcript_is_read(
+    app, deliver, provider, monkeypatch
+):
+    monkeypatch.setattr(transactions, "DEADLOCK", "")  # it is not tried again here: it fails
+    url = provider.serve(sounds.tone())
+    recorded, spoken = call_events.recorded(url, [(0.0, "There is water on the floor")])
+    assert deliver(recorded).status_code == 204
+    ingest.ingest(sweep.due_events(1)[0])
+    [media] = rows()
+    assert deliver(spoken).status_code == 204
+    [event_id] = sweep.due_events(1)
+
+    interleave(
+        app,
+        lambda: collect.collect(media.id),
+        lambda: ingest.ingest(event_id),
+        before="UPDATE media_attachments SET storage",  # stored
+    )
+
+    [media] = rows()
+    assert media.state is State.STORED
+    assert media.message.transcript

@@ -35,5 +35,5 @@ def enter(base: str, *, verify: bool = True) -> requests.Session:
         data={"email": EMAIL, "password": PASSWORD, "csrf_token": token[1]},
         timeout=60,
     )
-    assert answer.ok, answer.text
+    assert answer.ok, f"{answer.status_code} at {answer.url}: {answer.text}"
     return browser

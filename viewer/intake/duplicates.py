@@ -18,14 +18,15 @@ State, CopyState = MediaAttachment.State, MediaAttachment.CopyState
 def hold_message_of(media_id: uuid.UUID) -> uuid.UUID | None:
     """Lock its message until the transaction ends: of two files stored at once one sees the other.
 
-    Returns the message's id.
+    Returns the message's id. Call it before taking any row lock.
     """
-    return db.session.scalar(
-        sa.select(Message.id)
-        .join(Message.media)
-        .where(MediaAttachment.id == media_id)
-        .with_for_update(of=Message, key_share=True)
+    message = db.session.scalar(
+        sa.select(Message).join(Message.media).where(MediaAttachment.id == media_id)
     )
+    if message is None:
+        return None
+    Message.hold(message.provider_id)  # not its row: ingest locks the files first, then the row
+    return message.id
 
 
 def hide(message_id: uuid.UUID) -> None:
