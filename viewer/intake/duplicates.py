@@ -20,13 +20,16 @@ def hold_message_of(media_id: uuid.UUID) -> uuid.UUID | None:
 
     Returns the message's id. Call it before taking any row lock.
     """
-    message = db.session.scalar(
-        sa.select(Message).join(Message.media).where(MediaAttachment.id == media_id)
-    )
-    if message is None:
+    found = db.session.execute(
+        sa.select(Message.id, Message.provider_id)
+        .join(Message.media)
+        .where(MediaAttachment.id == media_id)
+    ).one_or_none()
+    if found is None:
         return None
-    Message.hold(message.provider_id)  # not its row: ingest locks the files first, then the row
-    return message.id
+    message_id, provider_id = found
+    Message.hold(provider_id)  # not its row: ingest locks the files first, then the row
+    return message_id
 
 
 def hide(message_id: uuid.UUID) -> None:
